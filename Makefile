@@ -1,0 +1,44 @@
+# Every target installs what it needs into .venv on first use.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+
+.PHONY: help demo run test lint setup clean
+.DEFAULT_GOAL := help
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.installed-run ## The whole job, unattended: photos in, labels out, fleet 0 → N → 0
+	$(BIN)/elastic demo
+
+run: $(VENV)/.installed-run ## Everything on this machine for a browser, until Ctrl-C
+	$(BIN)/elastic up
+
+test: $(VENV)/.installed-all ## The whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-all ## Style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.installed-all ## Only the installation; the other targets do it by themselves
+
+clean: ## Remove the virtual environment, logs and caches
+	rm -rf $(VENV) var *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name another interpreter with: make PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Running needs no TensorFlow, which is most of what the complete list downloads.
+$(VENV)/.installed-run: requirements.txt pyproject.toml | $(BIN)/python
+	$(PIP) -q --constraint requirements.txt --editable '.[demo]'
+	touch $@
+
+$(VENV)/.installed-all: requirements.txt pyproject.toml | $(BIN)/python
+	$(PIP) -q --requirement requirements.txt --constraint requirements.txt --editable '.[demo]'
+	touch $@ $(VENV)/.installed-run

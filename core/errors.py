@@ -1,0 +1,80 @@
+"""The error tree.  A class's docstring is the sentence a person reads when no better one is given."""
+
+from __future__ import annotations
+
+
+class ElasticError(Exception):
+    """Something went wrong in the image classifier."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class SettingsError(ElasticError):
+    """A setting has a value that cannot be used."""
+
+
+class DecodeError(ElasticError):
+    """A message or a result does not have the form that this program writes."""
+
+
+class BundleError(ElasticError):
+    """The model bundle is incomplete, altered or of an unknown form."""
+
+
+class CloudError(ElasticError):
+    """A cloud service refused or failed; trying again later may help."""
+
+
+class NotFoundError(CloudError):
+    """The object asked for does not exist."""
+
+
+class AlreadyExistsError(CloudError):
+    """An object with that key exists already."""
+
+
+class ImageError(ElasticError):
+    """The file cannot be classified.
+
+    Every subclass has a stable `code` for programs; its message is the sentence for people.
+    Raised for the one image it is about: the rest of a batch goes on.
+    """
+
+    code = "image_error"
+
+
+class EmptyImageError(ImageError):
+    """the file is empty"""
+
+    code = "empty"
+
+
+class ImageTooLargeError(ImageError):
+    """the file is larger than the limit"""
+
+    code = "too_large"
+
+
+class NotAnImageError(ImageError):
+    """the file is not an image of a known format"""
+
+    code = "not_an_image"
+
+
+class TooManyPixelsError(ImageError):
+    """the image has more pixels than the limit"""
+
+    code = "too_many_pixels"
+
+
+class BrokenImageError(ImageError):
+    """the image is damaged or incomplete"""
+
+    code = "broken"
+
+
+class MissingImageError(ImageError):
+    """the uploaded image is no longer stored"""
+
+    code = "missing"

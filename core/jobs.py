@@ -1,0 +1,267 @@
+"""Jobs and results: the values that cross the wire between the tiers, encoded and decoded here only.
+
+* A *job* is one image to classify; it travels as the body of one queue message.
+* A *result* is the answer for one image; it is stored as one object whose body is the single line
+  ``image name, label`` and whose metadata holds everything else.
+
+Both share one *key*, ``<batch_id>/<position>-<safe name>``: the key of the input object is the key of
+the result, which is what makes a redelivered job harmless.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from core.errors import DecodeError
+
+JOB_VERSION = 1
+MAX_MESSAGE_BYTES = 1024
+MAX_NAME_CHARACTERS = 120
+MAX_POSITION = 99_999
+
+_BATCH_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{12}")
+_KEY = re.compile(r"(\d{8}-\d{6}-[0-9a-f]{12})/(\d{5})-([A-Za-z0-9._-]{1,64})")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+# --- names and keys ------------------------------------------------------------------------------
+
+
+def new_batch_id(now: datetime) -> str:
+    """A fresh batch id, ``YYYYMMDD-HHMMSS-<48 random bits>``: sorts by time and cannot be guessed."""
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
+
+
+def new_job_id() -> str:
+    """A fresh random job id of 64 bits in hex."""
+    return secrets.token_hex(8)
+
+
+def is_batch_id(text: str) -> bool:
+    """Whether `text` has the form of a batch id."""
+    return _BATCH_ID.fullmatch(text) is not None
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` has the form of an image key."""
+    return _KEY.fullmatch(text) is not None
+
+
+def clean_name(name: str) -> str:
+    """The name of an uploaded file as it is shown and stored.
+
+    Folders are cut off, characters that are invisible, reorder text or cannot travel in a queue
+    message are dropped, and long names are shortened in the middle so that the ending stays.
+    """
+    name = re.split(r"[\\/]", name)[-1]
+    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp"))
+    name = name.strip() or "unnamed"
+    if len(name) > MAX_NAME_CHARACTERS:
+        half = MAX_NAME_CHARACTERS // 2
+        name = f"{name[: half - 1]}…{name[-half:]}"
+    return name
+
+
+def image_key(batch_id: str, position: int, name: str) -> str:
+    """The key of an image in both buckets: ``<batch_id>/<position, five digits>-<safe name>``.
+
+    Raises:
+        ValueError: `position` is outside 0..99,999.
+    """
+    if not 0 <= position <= MAX_POSITION:
+        raise ValueError(f"position must be 0 to {MAX_POSITION}, not {position}")
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    safe = _UNSAFE.sub("_", ascii_name).strip("._")[-64:] or "image"
+    return f"{batch_id}/{position:05d}-{safe}"
+
+
+def batch_of(key: str) -> str:
+    """The batch id in an image key."""
+    return key.partition("/")[0]
+
+
+def position_of(key: str) -> int:
+    """The position in an image key.
+
+    Raises:
+        DecodeError: `key` is not an image key.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise DecodeError(f"{key!r} is not the key of an image")
+    return int(match[2])
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationJob:
+    """One image to classify."""
+
+    job_id: str
+    batch_id: str
+    bucket: str
+    key: str
+    name: str
+
+    def encode(self) -> str:
+        """The queue message's body: JSON of at most `MAX_MESSAGE_BYTES` bytes in UTF-8.
+
+        Raises:
+            ValueError: the message would be longer.
+        """
+        body = json.dumps({"v": JOB_VERSION, **asdict(self)}, ensure_ascii=False, separators=(",", ":"))
+        if len(body.encode()) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a job message may have at most {MAX_MESSAGE_BYTES} bytes")
+        return body
+
+    @classmethod
+    def decode(cls, body: str) -> ClassificationJob:
+        """Reads a queue message's body.
+
+        Raises:
+            DecodeError: the body is not a job of this version.
+        """
+        try:
+            fields = json.loads(body)
+            version = fields.pop("v")
+            job = cls(**fields)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise DecodeError(f"not a job message: {type(error).__name__}") from error
+        if version != JOB_VERSION:
+            raise DecodeError(f"job message of version {version!r}, expected {JOB_VERSION}")
+        if not all(isinstance(value, str) and value for value in asdict(job).values()):
+            raise DecodeError("a field of the job message is empty or not text")
+        if not is_key(job.key) or batch_of(job.key) != job.batch_id:
+            raise DecodeError("the key of the job message does not belong to its batch")
+        return job
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One label with its score, a probability between 0 and 1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an image has no label: a stable code for programs, a sentence for people."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationResult:
+    """The answer for one image: predictions (best first) or a failure, never both.
+
+    `model` is ``name@version`` of the bundle that answered, `worker_id` who did, and
+    `stage_milliseconds` how long each stage took for this image.
+    """
+
+    key: str
+    name: str
+    predictions: tuple[Prediction, ...] = ()
+    failure: Failure | None = None
+    job_id: str = ""
+    model: str = ""
+    worker_id: str = ""
+    stage_milliseconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.predictions) == (self.failure is not None):
+            raise ValueError("a result has either predictions or a failure")
+
+    @property
+    def label(self) -> str | None:
+        """The best label, or None for a failed image."""
+        return self.predictions[0].label if self.predictions else None
+
+    @property
+    def score(self) -> float | None:
+        """The probability of the best label, or None for a failed image."""
+        return self.predictions[0].score if self.predictions else None
+
+    @property
+    def line(self) -> str:
+        """``image name, label`` or ``image name, error: <sentence>``; see `result_line`."""
+        answer = self.label if self.failure is None else f"error: {self.failure.sentence}"
+        return result_line(self.name, answer or "")
+
+    def encode(self) -> tuple[bytes, dict[str, str]]:
+        """Body and metadata of the result object.
+
+        The body is `line` and a newline in UTF-8.  The metadata has one entry, ``result``: ASCII JSON
+        with everything but the name, well below S3's limit of 2 KB for user metadata.
+        """
+        detail = {
+            "job_id": self.job_id,
+            "model": self.model,
+            "worker_id": self.worker_id,
+            "predictions": [[p.label, round(p.score, 5)] for p in self.predictions],
+            "stage_ms": {name: round(ms, 1) for name, ms in self.stage_milliseconds.items()},
+        }
+        if self.failure is not None:
+            detail["failure"] = asdict(self.failure)
+        return f"{self.line}\n".encode(), {"result": json.dumps(detail, separators=(",", ":"))}
+
+    @classmethod
+    def decode(cls, key: str, body: bytes, metadata: Mapping[str, str]) -> ClassificationResult:
+        """Reads a result object.
+
+        Raises:
+            DecodeError: body or metadata were not written by `encode`.
+        """
+        try:
+            name, _answer = parse_result_line(body.decode())
+            detail = json.loads(metadata["result"])
+            failure = detail.get("failure")
+            return cls(
+                key=key,
+                name=name,
+                predictions=tuple(Prediction(str(label), float(score)) for label, score in detail["predictions"]),
+                failure=Failure(**failure) if failure else None,
+                job_id=detail["job_id"],
+                model=detail["model"],
+                worker_id=detail["worker_id"],
+                stage_milliseconds=detail["stage_ms"],
+            )
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise DecodeError(f"{key} is not a result: {type(error).__name__}") from error
+
+
+def result_line(name: str, answer: str) -> str:
+    """One line ``image name, label``: CSV with a space after the comma, quoted only where needed."""
+    return ", ".join(_quote(text) for text in (name, answer))
+
+
+def parse_result_line(line: str) -> tuple[str, str]:
+    """The (image name, answer) of a line written by `result_line`.
+
+    Raises:
+        DecodeError: the line does not have exactly two fields.
+    """
+    rows = list(csv.reader(io.StringIO(line, newline=""), skipinitialspace=True))
+    if len(rows) != 1 or len(rows[0]) != 2:
+        raise DecodeError("a result line has the form «image name, label»")
+    return rows[0][0], rows[0][1]
+
+
+def _quote(text: str) -> str:
+    if text == "" or text != text.strip() or any(c in text for c in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
