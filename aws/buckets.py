@@ -1,0 +1,146 @@
+"""The two buckets on S3: uploaded images, and results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Any
+from urllib.parse import quote, unquote
+
+from aws.clients import cloud_errors
+from core.errors import DecodeError
+from core.jobs import ClassificationResult
+
+# Batch records live beside the images, under a prefix that no batch id can have.
+_BATCH_PREFIX = "batches/"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One row of a bucket listing."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An uploaded image: its bytes as they came, and the name its owner gave it."""
+
+    body: bytes
+    name: str
+
+
+class ImageStore:
+    """Uploaded images, each under its key, and one small record for each batch.
+
+    Every method raises `CloudError` where S3 fails after botocore's retries, `NotFoundError` where the
+    object does not exist.
+    """
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def create_batch(self, batch_id: str, record: dict[str, Any]) -> None:
+        """Stores a batch's record; it makes the batch known before its first image arrives."""
+        with cloud_errors("creating the batch"):
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=f"{_BATCH_PREFIX}{batch_id}.json",
+                Body=json.dumps(record).encode(),
+                ContentType="application/json",
+            )
+
+    def read_batch(self, batch_id: str) -> dict[str, Any]:
+        """A batch's record."""
+        with cloud_errors(f"reading the batch {batch_id}"):
+            response = self._client.get_object(Bucket=self.bucket, Key=f"{_BATCH_PREFIX}{batch_id}.json")
+            record: dict[str, Any] = json.loads(response["Body"].read())
+            return record
+
+    def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
+        """Stores an image, replacing one of the same key.
+
+        Raises:
+            AlreadyExistsError: `only_if_new` and there is an image with this key.
+        """
+        condition = {"IfNoneMatch": "*"} if only_if_new else {}
+        with cloud_errors("storing the image"):
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=body,
+                ContentType="application/octet-stream",
+                Metadata={"name": quote(name)},
+                **condition,
+            )
+
+    def get(self, key: str) -> StoredImage:
+        """Fetches an image."""
+        with cloud_errors("fetching the image"):
+            response = self._client.get_object(Bucket=self.bucket, Key=key)
+            return StoredImage(body=response["Body"].read(), name=unquote(response["Metadata"].get("name", key)))
+
+    def list(self, batch_id: str) -> Iterator[StoredObject]:
+        """The images of a batch in the order of their keys, a thousand a request."""
+        return _list(self._client, self.bucket, f"{batch_id}/")
+
+
+class ResultStore:
+    """Results, each under the key of its image.
+
+    Every method raises `CloudError` where S3 fails after botocore's retries, `NotFoundError` where the
+    object does not exist.
+    """
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def put(self, result: ClassificationResult) -> None:
+        """Stores a result, replacing an earlier one for the same image."""
+        body, metadata = result.encode()
+        with cloud_errors("storing the result"):
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=result.key,
+                Body=body,
+                ContentType="text/csv; charset=utf-8",
+                Metadata=metadata,
+            )
+
+    def get(self, key: str) -> ClassificationResult:
+        """Fetches a result.
+
+        Raises:
+            DecodeError: the object is not a result.
+        """
+        with cloud_errors("fetching the result"):
+            response = self._client.get_object(Bucket=self.bucket, Key=key)
+            return ClassificationResult.decode(key, response["Body"].read(), response["Metadata"])
+
+    def line(self, key: str) -> str:
+        """The body of a result object, the way a person who opens the bucket sees it."""
+        with cloud_errors("fetching the result"):
+            response = self._client.get_object(Bucket=self.bucket, Key=key)
+            body: bytes = response["Body"].read()
+            try:
+                return body.decode().rstrip("\n")
+            except UnicodeDecodeError as error:
+                raise DecodeError(f"{key} is not a result: not text") from error
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """The results whose keys begin with `prefix` (``<batch_id>/``; empty: all), in the order of their keys."""
+        return _list(self._client, self.bucket, prefix)
+
+
+def _list(client: Any, bucket: str, prefix: str) -> Iterator[StoredObject]:
+    with cloud_errors(f"listing the bucket {bucket}"):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                yield StoredObject(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"])

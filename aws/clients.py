@@ -1,0 +1,80 @@
+"""Clients with the program's time limits and retries.
+
+Region, credentials and endpoint come from boto3's own environment variables; ``AWS_ENDPOINT_URL`` points
+all of them at an embedded cloud.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from core.errors import AlreadyExistsError, CloudError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT_TIMEOUT_SECONDS = 5
+# Longer than SQS's longest long poll (20 s), or a quiet queue would look like a dead one.
+READ_TIMEOUT_SECONDS = 30
+MAX_ATTEMPTS = 5
+
+_NOT_FOUND = {
+    "404",
+    "NoSuchKey",
+    "NoSuchBucket",
+    "NotFound",
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+    "InvalidInstanceID.NotFound",
+}
+_ALREADY_EXISTS = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
+
+
+class Clients:
+    """The low-level clients, each opened when first asked for; safe to share between threads.
+
+    Args:
+        max_connections: size of each client's connection pool: at least the number of threads using it.
+    """
+
+    def __init__(self, max_connections: int = 16) -> None:
+        self._session = boto3.session.Session()
+        self._config = Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            max_pool_connections=max_connections,
+            # "standard": exponential backoff with jitter, and a budget that stops retry storms.
+            retries={"mode": "standard", "max_attempts": MAX_ATTEMPTS},
+            # Path style works with every endpoint, with and without DNS for bucket names.
+            s3={"addressing_style": "path"},
+        )
+        self._clients: dict[str, Any] = {}
+
+    def __getitem__(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self._session.client(service, config=self._config)
+        return self._clients[service]
+
+
+@contextmanager
+def cloud_errors(doing: str) -> Iterator[None]:
+    """Turns botocore's errors into the program's; `doing` completes the sentence "… failed".
+
+    Raises:
+        NotFoundError: the bucket, object, queue or instance does not exist.
+        AlreadyExistsError: a conditional write found an object.
+        CloudError: anything else, after botocore's retries.
+    """
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        kind = NotFoundError if code in _NOT_FOUND else AlreadyExistsError if code in _ALREADY_EXISTS else CloudError
+        raise kind(f"{doing} failed: {error}") from error
+    except BotoCoreError as error:
+        raise CloudError(f"{doing} failed: {error}") from error

@@ -1,0 +1,144 @@
+"""The job queue on SQS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from aws.clients import cloud_errors
+from core.errors import CloudError, DecodeError
+from core.jobs import ClassificationJob
+
+# SQS's limit on entries of a batch request and on messages of one receive.
+MAX_MESSAGES_PER_REQUEST = 10
+_SEND_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedJob:
+    """One delivery of one job.  `job` is None where the message's body is not a job (poison)."""
+
+    job: ClassificationJob | None
+    receipt_handle: str
+    receive_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """SQS's approximate counts: `visible` jobs wait (delayed ones too), `in_flight` ones are being worked on."""
+
+    visible: int
+    in_flight: int
+
+    @property
+    def total(self) -> int:
+        """All jobs that are not done."""
+        return self.visible + self.in_flight
+
+
+class JobQueue:
+    """Sends, receives, extends, releases, deletes and counts jobs.
+
+    Every method raises `CloudError` where SQS fails after botocore's retries.
+    """
+
+    def __init__(self, client: Any, queue_name: str) -> None:
+        self._client = client
+        self._name = queue_name
+        self._cached_url: str | None = None
+
+    @property
+    def _url(self) -> str:
+        if self._cached_url is None:
+            with cloud_errors(f"finding the queue {self._name}"):
+                self._cached_url = self._client.get_queue_url(QueueName=self._name)["QueueUrl"]
+        return self._cached_url
+
+    def send(self, jobs: Iterable[ClassificationJob]) -> int:
+        """Enqueues `jobs`, ten a request; returns how many.
+
+        Entries that SQS refuses one by one are sent again, each at most three times.
+        """
+        count = 0
+        for chunk in _chunks(jobs):
+            bodies = [job.encode() for job in chunk]
+            for _attempt in range(_SEND_ATTEMPTS):
+                entries = [{"Id": str(index), "MessageBody": body} for index, body in enumerate(bodies)]
+                with cloud_errors("enqueueing jobs"):
+                    response = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+                bodies = [bodies[int(entry["Id"])] for entry in response.get("Failed", [])]
+                if not bodies:
+                    break
+            else:
+                raise CloudError(f"enqueueing jobs failed: SQS refused {len(bodies)} of them {_SEND_ATTEMPTS} times")
+            count += len(chunk)
+        return count
+
+    def receive(self, max_jobs: int, wait_seconds: int) -> list[ReceivedJob]:
+        """Up to `max_jobs` (at most ten) jobs, waiting up to `wait_seconds` for the first one."""
+        with cloud_errors("receiving jobs"):
+            response = self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=min(max_jobs, MAX_MESSAGES_PER_REQUEST),
+                WaitTimeSeconds=wait_seconds,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
+        return [
+            ReceivedJob(
+                job=_decode(message["Body"]),
+                receipt_handle=message["ReceiptHandle"],
+                receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+            )
+            for message in response.get("Messages", [])
+        ]
+
+    def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Acknowledges deliveries.  A handle that SQS no longer knows is done with already: no error."""
+        for chunk in _chunks(receipt_handles):
+            entries = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(chunk)]
+            with cloud_errors("deleting jobs"):
+                self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+    def extend(self, receipt_handles: Sequence[str], visibility_timeout_seconds: int) -> None:
+        """Hides deliveries for `visibility_timeout_seconds` more, counted from now; 0 releases them at once.
+
+        A handle that SQS no longer knows is left alone: its job is done or was delivered again.
+        """
+        for chunk in _chunks(receipt_handles):
+            entries = [
+                {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": visibility_timeout_seconds}
+                for index, handle in enumerate(chunk)
+            ]
+            with cloud_errors("changing the visibility of jobs"):
+                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+    def release(self, receipt_handles: Sequence[str]) -> None:
+        """Gives deliveries back: other workers can receive them at once."""
+        self.extend(receipt_handles, 0)
+
+    def backlog(self) -> Backlog:
+        """How many jobs wait and how many are in flight; approximate, and up to a minute old on AWS."""
+        names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesDelayed",
+            "ApproximateNumberOfMessagesNotVisible",
+        ]
+        with cloud_errors("counting jobs"):
+            response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
+        visible, delayed, in_flight = (int(response["Attributes"][name]) for name in names)
+        return Backlog(visible=visible + delayed, in_flight=in_flight)
+
+
+def _decode(body: str) -> ClassificationJob | None:
+    try:
+        return ClassificationJob.decode(body)
+    except DecodeError:
+        return None
+
+
+def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, MAX_MESSAGES_PER_REQUEST)):
+        yield chunk
