@@ -1,0 +1,1 @@
+"""The worker of the app tier: receives jobs, classifies their images, stores results."""

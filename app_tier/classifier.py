@@ -1,0 +1,78 @@
+"""ResNet-50 on LiteRT: the only place that knows the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from app_tier.bundle import ModelBundle
+from core.errors import BundleError
+from core.jobs import Prediction
+
+
+class Classifier:
+    """Labels images with one model bundle.  Not thread-safe: one thread calls it.
+
+    Args:
+        bundle: the model and how to feed it.
+        threads: threads of the interpreter.
+        top_k: labels kept for each image.
+
+    Raises:
+        BundleError: the model is not one for this bundle's input and labels.
+    """
+
+    def __init__(self, bundle: ModelBundle, threads: int, top_k: int) -> None:
+        self.bundle = bundle
+        self._top_k = min(top_k, len(bundle.labels))
+        try:
+            self._interpreter = Interpreter(model_path=str(bundle.model_path), num_threads=threads)
+            self._resize(1)
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"{bundle.model_path} cannot be run: {error}") from error
+        classes = int(self._interpreter.get_output_details()[0]["shape"][-1])
+        if classes != len(bundle.labels):
+            raise BundleError(f"the model knows {classes} classes, the bundle has {len(bundle.labels)} labels")
+        # The first call packs the weights; whoever waits for the first image should not wait for that.
+        self._interpreter.invoke()
+
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """The probability of each label for each image.
+
+        Args:
+            images: uint8 RGB arrays of the bundle's input size, shape (height, width, 3); at least one.
+
+        Returns:
+            An array of shape (len(images), number of labels).
+        """
+        spec = self.bundle.input
+        if len(images) != self._batch_size:
+            self._resize(len(images))
+        batch = np.empty((len(images), spec.height, spec.width, 3), np.float32)
+        for row, image in zip(batch, images, strict=True):
+            row[...] = image[..., ::-1] if spec.channels == "BGR" else image
+        batch -= np.asarray(spec.subtract, np.float32)
+        self._interpreter.set_tensor(self._input_index, batch)
+        self._interpreter.invoke()
+        output: NDArray[np.float32] = self._interpreter.get_tensor(self._output_index)
+        return output
+
+    def classify(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Prediction, ...]]:
+        """The `top_k` predictions for each image, best first; see `probabilities` for `images`."""
+        return [self._top(row) for row in self.probabilities(images)]
+
+    def _top(self, probabilities: NDArray[np.float32]) -> tuple[Prediction, ...]:
+        best = np.argsort(probabilities)[::-1][: self._top_k]
+        return tuple(Prediction(self.bundle.labels[index], float(probabilities[index])) for index in best)
+
+    def _resize(self, batch_size: int) -> None:
+        spec = self.bundle.input
+        index = self._interpreter.get_input_details()[0]["index"]
+        self._interpreter.resize_tensor_input(index, [batch_size, spec.height, spec.width, 3])
+        self._interpreter.allocate_tensors()
+        self._batch_size = batch_size
+        self._input_index = index
+        self._output_index = self._interpreter.get_output_details()[0]["index"]

@@ -1,0 +1,44 @@
+"""The deliveries that a worker holds: bounded, so that memory does not grow with the backlog."""
+
+from __future__ import annotations
+
+import threading
+
+
+class InHand:
+    """Receipt handles of the deliveries being worked on, at most `capacity`; thread-safe."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._received_at: dict[str, float] = {}
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._received_at)
+
+    def add(self, receipt_handle: str, now: float) -> None:
+        """Takes a delivery in hand at the time `now`, seconds."""
+        with self._changed:
+            self._received_at[receipt_handle] = now
+
+    def discard(self, receipt_handle: str) -> None:
+        """Lets go of a delivery; one that is not in hand is no error."""
+        with self._changed:
+            self._received_at.pop(receipt_handle, None)
+            self._changed.notify_all()
+
+    def older_than(self, age_seconds: float, now: float) -> list[str]:
+        """The deliveries in hand for at least `age_seconds` at the time `now`."""
+        with self._changed:
+            return [handle for handle, at in self._received_at.items() if now - at >= age_seconds]
+
+    def wait_for_room(self, timeout_seconds: float) -> int:
+        """How many more deliveries fit, waiting up to `timeout_seconds` until one does; 0: none."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._received_at) < self._capacity, timeout_seconds)
+            return max(0, self._capacity - len(self._received_at))
+
+    def wait_until_empty(self, timeout_seconds: float) -> bool:
+        """Waits up to `timeout_seconds` until nothing is in hand; whether that came true."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._received_at, timeout_seconds)

@@ -1,0 +1,333 @@
+"""The worker: receive → fetch → decode → classify → store → acknowledge, each stage in threads of its own.
+
+A job is deleted from the queue only after its result is stored, so a worker may be killed at any moment: what
+it held comes back when its visibility timeout ends, and answering twice writes the same object twice.  While
+work goes on, a heartbeat renews the visibility of what is in hand.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app_tier.in_hand import InHand
+from app_tier.statistics import Statistics
+from aws.buckets import ImageStore, ResultStore
+from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
+from core.errors import CloudError, ImageError, MissingImageError, NotFoundError
+from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8]
+
+REPORT_SECONDS = 60.0
+# How long the interpreter waits for a batch to fill, and acknowledgements for a request to fill.
+BATCH_FLUSH_SECONDS = 0.004
+SETTLE_FLUSH_SECONDS = 0.05
+MAX_BACKOFF_SECONDS = 60
+# A queue that cannot be reached for so long ends the worker: cron or the fleet starts a fresh one.
+GIVE_UP_SECONDS = 60.0
+_END = None
+
+
+class Labeller(Protocol):
+    """What the worker asks of a classifier."""
+
+    def classify(self, images: Sequence[Pixels]) -> list[tuple[Prediction, ...]]:
+        """Predictions for each image, best first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker works; the fields are those of `core.settings.Settings`."""
+
+    worker_id: str
+    model: str
+    visibility_timeout_seconds: int
+    receive_wait_seconds: int
+    io_threads: int
+    inference_batch_size: int
+    max_jobs_in_hand: int
+    shutdown_grace_seconds: float
+
+
+@dataclass(slots=True)
+class _Work:
+    """One delivery on its way through the stages."""
+
+    delivery: ReceivedJob
+    pixels: Pixels | None = None
+    stage_milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+class Worker:
+    """Answers jobs until told to stop.
+
+    Args:
+        decode: turns a file's bytes into the pixels that `labeller` wants; raises `ImageError`.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        jobs: JobQueue,
+        images: ImageStore,
+        results: ResultStore,
+        decode: Callable[[bytes], Pixels],
+        labeller: Labeller,
+        options: WorkerOptions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._jobs = jobs
+        self._images = images
+        self._results = results
+        self._decode = decode
+        self._labeller = labeller
+        self._options = options
+        self._clock = clock
+        self._in_hand = InHand(options.max_jobs_in_hand)
+        self._statistics = Statistics(clock())
+        # Both are bounded by what is in hand, so they need no bound of their own.
+        self._ready: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._settled: queue.SimpleQueue[tuple[str, int | None] | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(options.io_threads, thread_name_prefix="io")
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """Works until `stop` is set, then finishes what the interpreter holds, releases the rest and returns.
+
+        Raises:
+            CloudError: the queue could not be reached for a minute.
+        """
+        self._stop = stop
+        threads = [
+            threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
+            for target in (self._classify, self._settle, self._keep_hidden, self._report)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._receive()
+        finally:
+            stop.set()
+            self._drain()
+            for thread in threads:
+                thread.join(timeout=1)
+
+    # --- receive ---------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        last_success, failures = self._clock(), 0
+        while not self._stop.is_set():
+            room = self._in_hand.wait_for_room(timeout_seconds=0.5)
+            if not room:
+                continue
+            try:
+                deliveries = self._jobs.receive(room, self._options.receive_wait_seconds)
+            except CloudError as error:
+                failures += 1
+                if self._clock() - last_success > GIVE_UP_SECONDS:
+                    raise
+                log.warning("%s", error)
+                self._stop.wait(min(2.0**failures * 0.1, 10.0))
+                continue
+            last_success, failures = self._clock(), 0
+            for delivery in deliveries:
+                self._in_hand.add(delivery.receipt_handle, self._clock())
+                self._pool.submit(self._prepare, _Work(delivery))
+
+    # --- fetch and decode ------------------------------------------------------------------------
+
+    def _prepare(self, work: _Work) -> None:
+        job = work.delivery.job
+        if self._stop.is_set():
+            self._give_back(work, delay_seconds=0)
+        elif job is None:
+            log.error(
+                "a message is not a job (delivery %d); it will end in the dead-letter queue",
+                work.delivery.receive_count,
+            )
+            self._back_off(work)
+        else:
+            try:
+                started = self._clock()
+                body = self._images.get(job.key).body
+                fetched = self._clock()
+                work.pixels = self._decode(body)
+                work.stage_milliseconds["fetch"] = (fetched - started) * 1000
+                work.stage_milliseconds["decode"] = (self._clock() - fetched) * 1000
+            except NotFoundError:
+                self._store(work, self._failed(work, job, MissingImageError()))
+            except ImageError as error:
+                self._store(work, self._failed(work, job, error))
+            except Exception as error:  # one image must not take the others of its batch along
+                self._log_trouble(job, error)
+                self._back_off(work)
+            else:
+                self._ready.put(work)
+
+    # --- classify --------------------------------------------------------------------------------
+
+    def _classify(self) -> None:
+        while (first := self._ready.get()) is not _END:
+            batch = self._fill_batch(first)
+            if self._stop.is_set():
+                for work in batch:
+                    self._give_back(work, delay_seconds=0)
+            else:
+                self._classify_batch(batch)
+
+    def _fill_batch(self, first: _Work) -> list[_Work]:
+        batch, deadline = [first], self._clock() + BATCH_FLUSH_SECONDS
+        while len(batch) < self._options.inference_batch_size:
+            try:
+                work = self._ready.get(timeout=max(0.0, deadline - self._clock()))
+            except queue.Empty:
+                break
+            if work is _END:
+                self._ready.put(_END)
+                break
+            batch.append(work)
+        return batch
+
+    def _classify_batch(self, batch: list[_Work]) -> None:
+        started = self._clock()
+        try:
+            answers = self._labeller.classify([work.pixels for work in batch if work.pixels is not None])
+        except Exception:
+            log.exception("the interpreter failed on a batch of %d", len(batch))
+            for work in batch:
+                self._back_off(work)
+            return
+        seconds = self._clock() - started
+        self._statistics.record_batch(len(batch), seconds)
+        for work, predictions in zip(batch, answers, strict=True):
+            work.pixels = None
+            work.stage_milliseconds["classify"] = seconds / len(batch) * 1000
+            self._pool.submit(self._store, work, self._classified(work, predictions))
+
+    def _classified(self, work: _Work, predictions: tuple[Prediction, ...]) -> ClassificationResult:
+        assert work.delivery.job is not None
+        return self._result(work, work.delivery.job, predictions=predictions)
+
+    def _failed(self, work: _Work, job: ClassificationJob, error: ImageError) -> ClassificationResult:
+        return self._result(work, job, failure=Failure(error.code, str(error)))
+
+    def _result(
+        self,
+        work: _Work,
+        job: ClassificationJob,
+        predictions: tuple[Prediction, ...] = (),
+        failure: Failure | None = None,
+    ) -> ClassificationResult:
+        return ClassificationResult(
+            key=job.key,
+            name=job.name,
+            predictions=predictions,
+            failure=failure,
+            job_id=job.job_id,
+            model=self._options.model,
+            worker_id=self._options.worker_id,
+            stage_milliseconds=work.stage_milliseconds,
+        )
+
+    # --- store and acknowledge -------------------------------------------------------------------
+
+    def _store(self, work: _Work, result: ClassificationResult) -> None:
+        try:
+            self._results.put(result)
+        except Exception as error:  # as above: this image comes back, the others go on
+            self._log_trouble(result, error)
+            self._back_off(work)
+        else:
+            self._statistics.record(work.stage_milliseconds, failed=result.failure is not None)
+            self._settled.put((work.delivery.receipt_handle, None))
+
+    def _back_off(self, work: _Work) -> None:
+        self._give_back(work, delay_seconds=min(2**work.delivery.receive_count, MAX_BACKOFF_SECONDS))
+
+    def _give_back(self, work: _Work, delay_seconds: int) -> None:
+        self._settled.put((work.delivery.receipt_handle, delay_seconds))
+
+    def _settle(self) -> None:
+        """Deletes what is done and gives back what is not, in as few requests as possible."""
+        ended = False
+        while not ended:
+            items = [self._settled.get()]
+            deadline = self._clock() + SETTLE_FLUSH_SECONDS
+            while len(items) < MAX_MESSAGES_PER_REQUEST and items[-1] is not None:
+                try:
+                    items.append(self._settled.get(timeout=max(0.0, deadline - self._clock())))
+                except queue.Empty:
+                    break
+            ended = items[-1] is None
+            groups: dict[int | None, list[str]] = {}
+            for handle, delay_seconds in (item for item in items if item is not None):
+                groups.setdefault(delay_seconds, []).append(handle)
+            for delay_seconds, handles in groups.items():
+                self._settle_group(handles, delay_seconds)
+
+    def _settle_group(self, handles: list[str], delay_seconds: int | None) -> None:
+        # Out of hand first: a heartbeat must not hide again what is being given back.
+        if delay_seconds is not None:
+            self._let_go(handles)
+        try:
+            if delay_seconds is None:
+                self._jobs.delete(handles)
+            else:
+                self._jobs.extend(handles, delay_seconds)
+        except CloudError as error:
+            log.warning("%s; the jobs will be delivered again", error)
+        finally:
+            self._let_go(handles)
+
+    def _let_go(self, handles: list[str]) -> None:
+        for handle in handles:
+            self._in_hand.discard(handle)
+
+    # --- beside the stages -----------------------------------------------------------------------
+
+    def _keep_hidden(self) -> None:
+        """Renews visibility by the fixed window, so that a crash at any time hides a job no longer than that."""
+        window = self._options.visibility_timeout_seconds
+        while not self._ended.wait(window / 3):
+            handles = self._in_hand.older_than(window / 3, self._clock())
+            try:
+                self._jobs.extend(handles, window)
+            except CloudError as error:
+                log.warning("%s", error)
+
+    def _report(self) -> None:
+        while not self._ended.wait(REPORT_SECONDS):
+            if line := self._statistics.report(self._clock()):
+                log.info("%s", line)
+
+    def _drain(self) -> None:
+        if not self._in_hand.wait_until_empty(self._options.shutdown_grace_seconds):
+            log.warning(
+                "%d jobs are left in hand; they come back when their visibility timeout ends", len(self._in_hand)
+            )
+        self._ready.put(_END)
+        self._settled.put(None)
+        self._ended.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if line := self._statistics.report(self._clock()):
+            log.info("%s", line)
+
+    def _log_trouble(self, about: ClassificationJob | ClassificationResult, error: Exception) -> None:
+        if isinstance(error, CloudError):
+            log.warning("%s: %s; it will be tried again", about.key, error)
+        else:
+            log.exception("%s: unexpected trouble; it will be tried again", about.key)
