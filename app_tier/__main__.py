@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 from pathlib import Path
 
 from app_tier.bundle import load_bundle
@@ -18,16 +16,14 @@ from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.queue import JobQueue
+from core import daemon
 from core.errors import ElasticError
 from core.settings import Settings
 
 
 def main() -> int:
     """Runs the worker; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = daemon.start()
     try:
         settings = Settings.from_environment(os.environ)
         build_worker(settings).run(stop)

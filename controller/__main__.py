@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 
 from aws.clients import Clients
 from aws.fleet import Fleet
 from aws.queue import JobQueue
 from controller.policy import Limits
 from controller.reconciler import Reconciler
+from core import daemon
 from core.errors import ElasticError
 from core.settings import Settings
 
 
 def main() -> int:
     """Runs the controller; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = daemon.start()
     try:
         settings = Settings.from_environment(os.environ)
     except ElasticError as error:
