@@ -1,4 +1,8 @@
-"""``python -m app_tier``: one worker, until SIGTERM or SIGINT."""
+"""``python -m app_tier``: one worker, until SIGTERM, SIGINT, idleness or a notice that EC2 takes the instance back.
+
+Ends with status 0 when it was stopped, 1 after an error, and `IDLE_STATUS` when there was nothing left to do, for
+whoever started it to shut the instance down.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +16,47 @@ from pathlib import Path
 from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
 from app_tier.decode import decode_image
+from app_tier.interruption import watch_for_interruption
+from app_tier.metrics import MetricReporter
 from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
+from aws.metadata import InstanceMetadata, MetadataUnavailableError
+from aws.metrics import MetricSink
 from aws.queue import JobQueue
 from core import daemon
 from core.errors import ElasticError
 from core.settings import Settings
 
+IDLE_STATUS = 10
+
+log = logging.getLogger("app_tier")
+
 
 def main() -> int:
     """Runs the worker; returns the exit status."""
     stop = daemon.start()
+    metadata = InstanceMetadata()
     try:
         settings = Settings.from_environment(os.environ)
-        build_worker(settings).run(stop)
+        worker = build_worker(settings, settings.worker_id or instance_id(metadata) or socket.gethostname())
+        watch_for_interruption(metadata, stop)
+        stopped = worker.run(stop)
     except ElasticError as error:
-        logging.getLogger("app_tier").error("%s", error)
+        log.error("%s", error)
         return 1
-    return 0
+    return 0 if stopped else IDLE_STATUS
 
 
-def build_worker(settings: Settings) -> Worker:
+def instance_id(metadata: InstanceMetadata) -> str | None:
+    """This instance's id, or None off EC2."""
+    try:
+        return metadata.instance_id()
+    except MetadataUnavailableError:
+        return None
+
+
+def build_worker(settings: Settings, worker_id: str) -> Worker:
     """Wires a worker from settings and the environment's cloud.
 
     Raises:
@@ -44,7 +67,7 @@ def build_worker(settings: Settings) -> Worker:
     classifier = Classifier(bundle, threads, settings.top_k)
     clients = Clients(max_connections=settings.io_threads + 4)
     options = WorkerOptions(
-        worker_id=settings.worker_id or socket.gethostname(),
+        worker_id=worker_id,
         model=bundle.full_name,
         visibility_timeout_seconds=settings.visibility_timeout_seconds,
         receive_wait_seconds=settings.receive_wait_seconds,
@@ -52,6 +75,7 @@ def build_worker(settings: Settings) -> Worker:
         inference_batch_size=settings.inference_batch_size,
         max_jobs_in_hand=settings.max_jobs_in_hand,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
+        idle_shutdown_seconds=settings.idle_shutdown_seconds,
     )
     decode = functools.partial(
         decode_image,
@@ -60,9 +84,7 @@ def build_worker(settings: Settings) -> Worker:
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,
     )
-    logging.getLogger("app_tier").info(
-        "worker %s runs %s with %d interpreter thread(s)", options.worker_id, options.model, threads
-    )
+    log.info("worker %s runs %s with %d interpreter thread(s)", options.worker_id, options.model, threads)
     return Worker(
         JobQueue(clients["sqs"], settings.queue_name),
         ImageStore(clients["s3"], settings.input_bucket),
@@ -70,6 +92,7 @@ def build_worker(settings: Settings) -> Worker:
         decode,
         classifier,
         options,
+        on_report=MetricReporter(MetricSink(clients["cloudwatch"], settings.fleet_name)),
     )
 
 

@@ -6,31 +6,47 @@ import threading
 
 
 class InHand:
-    """Receipt handles of the deliveries being worked on, at most `capacity`; thread-safe."""
+    """Receipt handles of the deliveries being worked on, at most `capacity`; thread-safe.  Times are in seconds."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._received_at: dict[str, float] = {}
         self._changed = threading.Condition()
+        self._busy_since: float | None = None
+        self._busy_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self._received_at)
 
     def add(self, receipt_handle: str, now: float) -> None:
-        """Takes a delivery in hand at the time `now`, seconds."""
+        """Takes a delivery in hand at the time `now`."""
         with self._changed:
+            if self._busy_since is None:
+                self._busy_since = now
             self._received_at[receipt_handle] = now
 
-    def discard(self, receipt_handle: str) -> None:
+    def discard(self, receipt_handle: str, now: float) -> None:
         """Lets go of a delivery; one that is not in hand is no error."""
         with self._changed:
             self._received_at.pop(receipt_handle, None)
+            if not self._received_at and self._busy_since is not None:
+                self._busy_seconds += now - self._busy_since
+                self._busy_since = None
             self._changed.notify_all()
 
     def older_than(self, age_seconds: float, now: float) -> list[str]:
         """The deliveries in hand for at least `age_seconds` at the time `now`."""
         with self._changed:
             return [handle for handle, at in self._received_at.items() if now - at >= age_seconds]
+
+    def take_busy_seconds(self, now: float) -> float:
+        """For how long anything was in hand since this was last asked."""
+        with self._changed:
+            busy, self._busy_seconds = self._busy_seconds, 0.0
+            if self._busy_since is not None:
+                busy += now - self._busy_since
+                self._busy_since = now
+            return busy
 
     def wait_for_room(self, timeout_seconds: float) -> int:
         """How many more deliveries fit, waiting up to `timeout_seconds` until one does; 0: none."""

@@ -1,14 +1,43 @@
-"""What a worker tells of its speed: counts and mean stage times since the last report."""
+"""What a worker tells of its speed: counts and mean times since the last report."""
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A worker's speed over the last `seconds`.
+
+    `mean_service_seconds` is the time with work in hand divided by the answers given in it: what one more image
+    costs this instance.  `mean_batch_size` and `mean_interpreter_milliseconds` tell how well the interpreter is
+    used, `mean_stage_milliseconds` where an image spends its time.
+    """
+
+    seconds: float
+    answered: int
+    failed: int
+    images_per_second: float
+    mean_service_seconds: float
+    mean_batch_size: float
+    mean_interpreter_milliseconds: float
+    mean_stage_milliseconds: Mapping[str, float]
+
+    def line(self) -> str:
+        """The report for people."""
+        stages = " ".join(f"{stage} {mean:.1f} ms" for stage, mean in self.mean_stage_milliseconds.items())
+        return (
+            f"{self.answered} answered ({self.failed} failed) in {self.seconds:.0f} s: "
+            f"{self.images_per_second:.1f} images/s, service {self.mean_service_seconds * 1000:.1f} ms, "
+            f"batch {self.mean_batch_size:.1f}, interpreter {self.mean_interpreter_milliseconds:.1f} ms; {stages}"
+        )
 
 
 class Statistics:
-    """Counts answers and sums stage times; thread-safe."""
+    """Counts answers and sums times; thread-safe."""
 
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
@@ -21,34 +50,44 @@ class Statistics:
             self._failed += failed
             for stage, milliseconds in stage_milliseconds.items():
                 self._stage_sums[stage] += milliseconds
+                self._stage_counts[stage] += 1
 
     def record_batch(self, size: int, seconds: float) -> None:
         """Counts one call of the interpreter."""
         with self._lock:
             self._batches += 1
             self._batched += size
-            self._classify_seconds += seconds
+            self._interpreter_seconds += seconds
 
-    def report(self, now: float) -> str | None:
-        """One readable line about the time since the last report, and a new start; None where nothing happened."""
+    def report(self, now: float, busy_seconds: float) -> Report | None:
+        """The report since the last one, and a new start; None where nothing was answered.
+
+        Args:
+            busy_seconds: how long there was work in hand since the last report.
+        """
         with self._lock:
-            line = self._line(now) if self._answered else None
+            report = self._report(now, busy_seconds) if self._answered else None
             self._reset(now)
-        return line
+        return report
 
-    def _line(self, now: float) -> str:
+    def _report(self, now: float, busy_seconds: float) -> Report:
         seconds = max(now - self._since, 1e-9)
-        stages = " ".join(f"{stage}={total / self._answered:.1f}ms" for stage, total in self._stage_sums.items())
-        mean_batch = self._batched / self._batches if self._batches else 0
-        mean_service = self._classify_seconds / self._batched if self._batched else 0
-        return (
-            f"{self._answered} answered ({self._failed} failed) in {seconds:.0f} s: "
-            f"{self._answered / seconds:.1f} images/s, mean batch {mean_batch:.1f}, "
-            f"interpreter {mean_service * 1000:.1f} ms/image, {stages}"
+        return Report(
+            seconds=seconds,
+            answered=self._answered,
+            failed=self._failed,
+            images_per_second=self._answered / seconds,
+            mean_service_seconds=busy_seconds / self._answered,
+            mean_batch_size=self._batched / max(self._batches, 1),
+            mean_interpreter_milliseconds=1000 * self._interpreter_seconds / max(self._batched, 1),
+            mean_stage_milliseconds={
+                stage: total / self._stage_counts[stage] for stage, total in self._stage_sums.items()
+            },
         )
 
     def _reset(self, now: float) -> None:
         self._since = now
         self._answered = self._failed = self._batches = self._batched = 0
-        self._classify_seconds = 0.0
+        self._interpreter_seconds = 0.0
         self._stage_sums: dict[str, float] = defaultdict(float)
+        self._stage_counts: dict[str, int] = defaultdict(int)

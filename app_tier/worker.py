@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_tier.in_hand import InHand
-from app_tier.statistics import Statistics
+from app_tier.quarantine import Quarantine, QuarantineError
+from app_tier.statistics import Report, Statistics
 from aws.buckets import ImageStore, ResultStore
-from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
+from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, JobQueue, ReceivedJob
 from core.errors import CloudError, ImageError, MissingImageError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
 
@@ -37,6 +38,12 @@ SETTLE_FLUSH_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 60
 # A queue that cannot be reached for so long ends the worker: cron or the fleet starts a fresh one.
 GIVE_UP_SECONDS = 60.0
+# From this delivery on an image is a suspect.  One death among its workers is an accident (or scale-in).
+SUSPECT_RECEIVE_COUNT = 3
+# What has been in hand for so many visibility timeouts hangs: it is no longer hidden, and others may try.
+MAX_RENEWALS = 20
+# Empty polls with nothing waiting and nothing in flight before an idle worker may leave.
+IDLE_POLLS = 3
 _END = None
 
 
@@ -50,7 +57,7 @@ class Labeller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker works; the fields are those of `core.settings.Settings`."""
+    """How a worker works; the fields are those of `core.settings.Settings`, `model` is the bundle's full name."""
 
     worker_id: str
     model: str
@@ -60,6 +67,7 @@ class WorkerOptions:
     inference_batch_size: int
     max_jobs_in_hand: int
     shutdown_grace_seconds: float
+    idle_shutdown_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -75,7 +83,8 @@ class Worker:
     """Answers jobs until told to stop.
 
     Args:
-        decode: turns a file's bytes into the pixels that `labeller` wants; raises `ImageError`.
+        decode: turns a file's bytes into the pixels that `labeller` wants; raises `ImageError`; picklable.
+        on_report: told of the worker's speed every minute and at its end; must not raise.
         clock: monotonic seconds.
     """
 
@@ -87,6 +96,7 @@ class Worker:
         decode: Callable[[bytes], Pixels],
         labeller: Labeller,
         options: WorkerOptions,
+        on_report: Callable[[Report], None] = lambda report: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._jobs = jobs
@@ -95,7 +105,9 @@ class Worker:
         self._decode = decode
         self._labeller = labeller
         self._options = options
+        self._on_report = on_report
         self._clock = clock
+        self._quarantine = Quarantine(decode)
         self._in_hand = InHand(options.max_jobs_in_hand)
         self._statistics = Statistics(clock())
         # Both are bounded by what is in hand, so they need no bound of their own.
@@ -105,8 +117,10 @@ class Worker:
         self._stop = threading.Event()
         self._ended = threading.Event()
 
-    def run(self, stop: threading.Event) -> None:
-        """Works until `stop` is set, then finishes what the interpreter holds, releases the rest and returns.
+    def run(self, stop: threading.Event) -> bool:
+        """Works until `stop` is set or the queue stays empty for `idle_shutdown_seconds`.
+
+        Then it finishes what the interpreter holds, releases the rest and returns whether it was stopped.
 
         Raises:
             CloudError: the queue could not be reached for a minute.
@@ -120,6 +134,7 @@ class Worker:
             thread.start()
         try:
             self._receive()
+            return stop.is_set()
         finally:
             stop.set()
             self._drain()
@@ -130,12 +145,16 @@ class Worker:
 
     def _receive(self) -> None:
         last_success, failures = self._clock(), 0
+        idle = _Idleness(self._options.idle_shutdown_seconds, self._clock())
         while not self._stop.is_set():
             room = self._in_hand.wait_for_room(timeout_seconds=0.5)
             if not room:
                 continue
             try:
                 deliveries = self._jobs.receive(room, self._options.receive_wait_seconds)
+                if idle.is_over(self._clock(), busy=bool(deliveries or self._in_hand), count=self._jobs.backlog):
+                    log.info("leaving: nothing to do for %g s", self._options.idle_shutdown_seconds)
+                    return
             except CloudError as error:
                 failures += 1
                 if self._clock() - last_success > GIVE_UP_SECONDS:
@@ -165,18 +184,25 @@ class Worker:
                 started = self._clock()
                 body = self._images.get(job.key).body
                 fetched = self._clock()
-                work.pixels = self._decode(body)
+                work.pixels = self._decoder_for(work)(body)
                 work.stage_milliseconds["fetch"] = (fetched - started) * 1000
                 work.stage_milliseconds["decode"] = (self._clock() - fetched) * 1000
             except NotFoundError:
                 self._store(work, self._failed(work, job, MissingImageError()))
             except ImageError as error:
                 self._store(work, self._failed(work, job, error))
+            except QuarantineError as error:
+                # Waiting longer would not help: the queue counts the deliveries and ends this soon.
+                log.error("%s (delivery %d): %s", job.key, work.delivery.receive_count, error)
+                self._give_back(work, delay_seconds=1)
             except Exception as error:  # one image must not take the others of its batch along
                 self._log_trouble(job, error)
                 self._back_off(work)
             else:
                 self._ready.put(work)
+
+    def _decoder_for(self, work: _Work) -> Callable[[bytes], Pixels]:
+        return self._quarantine.decode if work.delivery.receive_count >= SUSPECT_RECEIVE_COUNT else self._decode
 
     # --- classify --------------------------------------------------------------------------------
 
@@ -295,7 +321,7 @@ class Worker:
 
     def _let_go(self, handles: list[str]) -> None:
         for handle in handles:
-            self._in_hand.discard(handle)
+            self._in_hand.discard(handle, self._clock())
 
     # --- beside the stages -----------------------------------------------------------------------
 
@@ -303,16 +329,22 @@ class Worker:
         """Renews visibility by the fixed window, so that a crash at any time hides a job no longer than that."""
         window = self._options.visibility_timeout_seconds
         while not self._ended.wait(window / 3):
+            hanging = set(self._in_hand.older_than(MAX_RENEWALS * window, self._clock()))
             handles = self._in_hand.older_than(window / 3, self._clock())
             try:
-                self._jobs.extend(handles, window)
+                self._jobs.extend([handle for handle in handles if handle not in hanging], window)
             except CloudError as error:
                 log.warning("%s", error)
 
     def _report(self) -> None:
         while not self._ended.wait(REPORT_SECONDS):
-            if line := self._statistics.report(self._clock()):
-                log.info("%s", line)
+            self._report_once()
+
+    def _report_once(self) -> None:
+        now = self._clock()
+        if report := self._statistics.report(now, self._in_hand.take_busy_seconds(now)):
+            log.info("%s", report.line())
+            self._on_report(report)
 
     def _drain(self) -> None:
         if not self._in_hand.wait_until_empty(self._options.shutdown_grace_seconds):
@@ -323,11 +355,31 @@ class Worker:
         self._settled.put(None)
         self._ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if line := self._statistics.report(self._clock()):
-            log.info("%s", line)
+        self._quarantine.close()
+        self._report_once()
 
     def _log_trouble(self, about: ClassificationJob | ClassificationResult, error: Exception) -> None:
         if isinstance(error, CloudError):
             log.warning("%s: %s; it will be tried again", about.key, error)
         else:
             log.exception("%s: unexpected trouble; it will be tried again", about.key)
+
+
+class _Idleness:
+    """Decides when a worker has been idle for long enough to leave; never where `limit_seconds` is 0."""
+
+    def __init__(self, limit_seconds: float, now: float) -> None:
+        self._limit_seconds = limit_seconds
+        self._since = now
+        self._empty_polls = 0
+
+    def is_over(self, now: float, *, busy: bool, count: Callable[[], Backlog]) -> bool:
+        """Whether to leave now.  Asks `count` only when everything else says yes: the counts cost a request."""
+        if busy or not self._limit_seconds:
+            self._since, self._empty_polls = now, 0
+            return False
+        if now - self._since < self._limit_seconds:
+            return False
+        # The counts are approximate: several zeros in a row, or somebody still has work or will give it back.
+        self._empty_polls = self._empty_polls + 1 if count().total == 0 else 0
+        return self._empty_polls >= IDLE_POLLS

@@ -10,7 +10,7 @@ from typing import IO, Any
 from urllib.parse import quote, unquote
 
 from aws.clients import cloud_errors
-from core.errors import DecodeError
+from core.errors import DecodeError, NotFoundError
 from core.jobs import ClassificationResult
 
 # Batch records live beside the images, under a prefix that no batch id can have.
@@ -86,6 +86,18 @@ class ImageStore:
             response = self._client.get_object(Bucket=self.bucket, Key=key)
             return StoredImage(body=response["Body"].read(), name=unquote(response["Metadata"].get("name", key)))
 
+    def name(self, key: str) -> str:
+        """The name that an image's owner gave it, without fetching the image."""
+        with cloud_errors("reading the image's name"):
+            response = self._client.head_object(Bucket=self.bucket, Key=key)
+            return unquote(response["Metadata"].get("name", key))
+
+    def batches_since(self, since: datetime) -> Iterator[str]:
+        """The ids of the batches created at or after `since` (UTC), oldest first."""
+        start = f"{_BATCH_PREFIX}{since:%Y%m%d-%H%M%S}"
+        for stored in _list(self._client, self.bucket, _BATCH_PREFIX, start_after=start):
+            yield stored.key.removeprefix(_BATCH_PREFIX).removesuffix(".json")
+
     def list(self, batch_id: str) -> Iterator[StoredObject]:
         """The images of a batch in the order of their keys, a thousand a request."""
         return _list(self._client, self.bucket, f"{batch_id}/")
@@ -124,6 +136,15 @@ class ResultStore:
             response = self._client.get_object(Bucket=self.bucket, Key=key)
             return ClassificationResult.decode(key, response["Body"].read(), response["Metadata"])
 
+    def exists(self, key: str) -> bool:
+        """Whether there is a result with this key."""
+        try:
+            with cloud_errors("looking for the result"):
+                self._client.head_object(Bucket=self.bucket, Key=key)
+        except NotFoundError:
+            return False
+        return True
+
     def line(self, key: str) -> str:
         """The body of a result object, the way a person who opens the bucket sees it."""
         with cloud_errors("fetching the result"):
@@ -139,8 +160,9 @@ class ResultStore:
         return _list(self._client, self.bucket, prefix)
 
 
-def _list(client: Any, bucket: str, prefix: str) -> Iterator[StoredObject]:
+def _list(client: Any, bucket: str, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
+    arguments = {"StartAfter": start_after} if start_after else {}
     with cloud_errors(f"listing the bucket {bucket}"):
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **arguments):
             for entry in page.get("Contents", []):
                 yield StoredObject(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"])

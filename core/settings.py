@@ -45,7 +45,7 @@ class Settings:
     visibility_timeout_seconds: int = _setting(
         30, "how long a received job is hidden from other workers; renewed while it is worked on", 1, 43_200
     )
-    max_receive_count: int = _setting(5, "deliveries of a job before it goes to the dead-letter queue", 1, 1000)
+    max_receive_count: int = _setting(8, "deliveries of a job before it goes to the dead-letter queue", 1, 1000)
     receive_wait_seconds: int = _setting(5, "long poll of the job queue, seconds", 0, 20)
 
     # The app tier
@@ -56,6 +56,9 @@ class Settings:
     inference_batch_size: int = _setting(8, "most images classified in one call of the interpreter", 1, 64)
     max_jobs_in_hand: int = _setting(30, "most jobs that a worker holds at a time", 1, 1000)
     top_k: int = _setting(5, "labels kept for each image, best first", 1, 10)
+    idle_shutdown_seconds: float = _setting(
+        0.0, "a worker leaves by itself after the queue was empty for so long, seconds; 0: never", 0.0
+    )
     shutdown_grace_seconds: float = _setting(10.0, "time from SIGTERM until a worker must be gone, seconds", 0.0)
 
     # Scaling
@@ -71,6 +74,12 @@ class Settings:
         60.0, "scale-in follows the highest recommendation of this window, seconds", 0.0
     )
     controller_interval_seconds: float = _setting(1.0, "time between two scaling decisions, seconds", 0.05)
+
+    # The janitor, beside the controller
+    janitor_interval_seconds: float = _setting(15.0, "time between two rounds of the janitor, seconds", 0.05)
+    orphan_age_seconds: float = _setting(
+        60.0, "an upload without answer and without job is enqueued again when it is so old, seconds", 1.0
+    )
 
     # The web tier
     unsure_below: float = _setting(0.5, "an answer with a lower score is shown as unsure", 0.0, 1.0)

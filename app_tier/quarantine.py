@@ -1,0 +1,89 @@
+"""Decodes suspects in a process of their own.
+
+A job that comes back was perhaps in hand when its worker died, and perhaps its image is why: out of memory, a
+fault in a codec.  Decoded here, such an image kills the child and not the worker, so the others that the
+worker holds are answered, and the job reaches the dead-letter queue by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ElasticError
+
+# More than the largest image within the limits takes; less than would push the worker out of a small instance.
+MEMORY_LIMIT_BYTES = 1536 * 1024 * 1024
+TIMEOUT_SECONDS = 20.0
+
+
+class QuarantineError(ElasticError):
+    """Decoding the image killed or hung the process that tried."""
+
+
+class Quarantine:
+    """A child process that decodes one image at a time, started when first needed; thread-safe.
+
+    Args:
+        decode: what to run there; must be picklable.
+    """
+
+    def __init__(self, decode: Callable[[bytes], NDArray[np.uint8]], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._decode = decode
+        self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+        self._pool: ProcessPoolExecutor | None = None
+        self._pid = 0
+
+    def decode(self, body: bytes) -> NDArray[np.uint8]:
+        """Decodes an image as `decode` does.
+
+        Raises:
+            ImageError: as `decode` raises it.
+            QuarantineError: the child died or did not finish in time; the next image gets a fresh one.
+        """
+        with self._lock:
+            try:
+                pool = self._started()
+                return pool.submit(self._decode, body).result(self._timeout_seconds)
+            except (BrokenExecutor, TimeoutError) as error:
+                self._kill()
+                raise QuarantineError from error
+
+    def close(self) -> None:
+        """Ends the child."""
+        with self._lock:
+            self._kill()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Not forked: a fork of a process with busy threads may hang.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, context, initializer=_limit_memory)
+            self._pid = self._pool.submit(os.getpid).result(self._timeout_seconds)
+        return self._pool
+
+    def _kill(self) -> None:
+        if self._pool is not None:
+            with contextlib.suppress(ProcessLookupError):
+                if self._pid:
+                    os.kill(self._pid, signal.SIGKILL)
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool, self._pid = None, 0
+
+
+def _limit_memory() -> None:
+    # Ctrl-C and the supervisor's SIGTERM are for the worker, which ends this process when it is done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY_LIMIT_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

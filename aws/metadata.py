@@ -1,0 +1,80 @@
+"""The instance metadata service (IMDSv2): who this instance is, and whether EC2 is about to take it back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import urllib3
+
+# The standard variables of the AWS SDKs.
+ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
+_DEFAULT_ENDPOINT = "http://169.254.169.254"
+_TOKEN_SECONDS = 21_600
+# The service answers from the host itself: what takes longer than this is not there.
+_TIMEOUT_SECONDS = 1.0
+
+
+class MetadataUnavailableError(Exception):
+    """There is no instance metadata service here."""
+
+
+class InstanceMetadata:
+    """Asks the metadata service, with a session token as IMDSv2 wants it.
+
+    Every method raises `MetadataUnavailableError` where there is no such service.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._endpoint = environment.get(ENDPOINT_VARIABLE, _DEFAULT_ENDPOINT).rstrip("/")
+        self._disabled = environment.get(DISABLED_VARIABLE, "").lower() == "true"
+        self._http = urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=False)
+        self._token: str | None = None
+
+    def instance_id(self) -> str:
+        """This instance's id."""
+        return self._get("instance-id") or ""
+
+    def interruption(self) -> str | None:
+        """Why this instance should stop working, or None.
+
+        A *spot interruption notice* comes two minutes before EC2 takes the instance; a *rebalance recommendation*
+        comes earlier, when that has become likely.
+        """
+        if notice := self._get("spot/instance-action"):
+            return f"spot interruption notice: {notice}"
+        if notice := self._get("events/recommendations/rebalance"):
+            return f"rebalance recommendation: {notice}"
+        return None
+
+    def _get(self, path: str) -> str | None:
+        """The text at a path of the metadata; None where there is nothing."""
+        if self._disabled:
+            raise MetadataUnavailableError("disabled by the environment")
+        for _attempt in range(2):
+            response = self._request("GET", f"meta-data/{path}", {"X-aws-ec2-metadata-token": self._session_token()})
+            if response.status == 401:  # the token has expired
+                self._token = None
+                continue
+            if response.status == 404:
+                return None
+            if response.status != 200:
+                raise MetadataUnavailableError(f"status {response.status}")
+            return response.data.decode("utf-8", "replace")
+        raise MetadataUnavailableError("the session token is refused")
+
+    def _session_token(self) -> str:
+        if self._token is None:
+            headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
+            response = self._request("PUT", "api/token", headers)
+            if response.status != 200:
+                raise MetadataUnavailableError(f"status {response.status}")
+            self._token = response.data.decode("ascii", "replace")
+        return self._token
+
+    def _request(self, method: str, path: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._http.request(method, f"{self._endpoint}/latest/{path}", headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise MetadataUnavailableError(str(error)) from error
