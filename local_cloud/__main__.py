@@ -1,0 +1,106 @@
+"""``python -m local_cloud``: emulator, resources and supervisor, until SIGTERM or SIGINT.
+
+Prints one line of JSON, ``{"endpoint_url": …, "metadata_url": …}``, on standard output when everything is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from aws.clients import Clients
+from aws.metadata import ENDPOINT_VARIABLE
+from core import daemon
+from core.errors import ElasticError
+from core.settings import Settings
+from local_cloud.metadata_service import MetadataService
+from local_cloud.processes import ROOT, spawn, stop_all
+from local_cloud.resources import create_resources
+from local_cloud.supervisor import EmulatedMachines, Supervisor, start_worker
+
+SUPERVISE_INTERVAL_SECONDS = 0.1
+
+# The emulator accepts any credentials; these are what its users conventionally give.
+LOCAL_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+log = logging.getLogger("local_cloud")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the embedded cloud; returns the exit status."""
+    options = _parse(arguments)
+    stop = daemon.start()
+    try:
+        settings = Settings.from_environment(os.environ)
+    except ElasticError as error:
+        log.error("%s", error)
+        return 1
+
+    emulator = spawn(
+        [sys.executable, "-m", "local_cloud.emulator", "--port", str(options.port)],
+        os.environ,
+        options.log_directory / "emulator.log",
+        ROOT,
+        stdout=subprocess.PIPE,
+    )
+    supervisor = None
+    try:
+        assert emulator.stdout is not None
+        endpoint_url = emulator.stdout.readline().strip()
+        if not endpoint_url:
+            log.error("the emulator did not start; see %s", options.log_directory / "emulator.log")
+            return 1
+        environment = {**os.environ, **LOCAL_CREDENTIALS, "AWS_ENDPOINT_URL": endpoint_url}
+        os.environ.update(environment)
+        clients = Clients()
+        create_resources(clients, settings)
+        metadata = MetadataService()
+        supervisor = Supervisor(
+            EmulatedMachines(clients["ec2"]),
+            lambda instance: start_worker(
+                instance,
+                [sys.executable, "-m", "app_tier"],
+                {**environment, ENDPOINT_VARIABLE: metadata.endpoint(instance.instance_id)},
+                options.log_directory,
+                ROOT,
+            ),
+            options.boot_seconds,
+            settings.shutdown_grace_seconds,
+        )
+        print(json.dumps({"endpoint_url": endpoint_url, "metadata_url": metadata.endpoint("")}), flush=True)
+        while not stop.wait(SUPERVISE_INTERVAL_SECONDS):
+            supervisor.reconcile()
+            if emulator.poll() is not None:
+                log.error("the emulator ended with status %s", emulator.returncode)
+                return 1
+    except ElasticError as error:
+        log.error("%s", error)
+        return 1
+    finally:
+        if supervisor is not None:
+            stop_all(supervisor.shut_down(), settings.shutdown_grace_seconds)
+        stop_all([emulator], grace_seconds=5)
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local_cloud", description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=int, default=0, help="port of the emulator on 127.0.0.1 (default: a free one)")
+    parser.add_argument(
+        "--boot-seconds", type=float, default=0.0, help="simulated time from an instance's launch to its worker's start"
+    )
+    parser.add_argument("--log-directory", type=Path, default=ROOT / "var" / "log", help="where all logs go")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The instance metadata service of emulated instances (IMDSv2), each under a path of its own.
+
+An SDK that is given ``http://…/<instance id>`` as its metadata endpoint sees what it would see on that instance.
+Posting a JSON text to ``/<instance id>/interrupt`` or ``/<instance id>/rebalance`` plays EC2's notices.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+
+from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
+from werkzeug.routing import Map, Rule
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
+
+_ROUTES = Map(
+    [
+        Rule("/<instance>/latest/api/token", endpoint="token", methods=["PUT"]),
+        Rule("/<instance>/latest/meta-data/<path:item>", endpoint="item", methods=["GET"]),
+        Rule("/<instance>/interrupt", endpoint="interrupt", methods=["POST"]),
+        Rule("/<instance>/rebalance", endpoint="rebalance", methods=["POST"]),
+    ]
+)
+_NOTICE_ITEMS = {"interrupt": "spot/instance-action", "rebalance": "events/recommendations/rebalance"}
+
+
+class MetadataService:
+    """Answers on a free port of the loopback interface, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._token = secrets.token_urlsafe()
+        self._notices: dict[tuple[str, str], str] = {}
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_QuietHandler)
+        threading.Thread(target=self._server.serve_forever, name="metadata", daemon=True).start()
+
+    def endpoint(self, instance_id: str) -> str:
+        """The metadata endpoint of an instance."""
+        return f"http://127.0.0.1:{self._server.port}/{instance_id}"
+
+    def close(self) -> None:
+        """Stops answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    @Request.application
+    def _answer(self, request: Request) -> Response | HTTPException:
+        try:
+            endpoint, arguments = _ROUTES.bind_to_environ(request.environ).match()
+        except HTTPException as error:
+            return error
+        instance = str(arguments["instance"])
+        if endpoint == "token":
+            return Response(self._token)
+        if endpoint in _NOTICE_ITEMS:
+            self._notices[instance, _NOTICE_ITEMS[endpoint]] = json.dumps(request.get_json())
+            return Response(status=204)
+        if not secrets.compare_digest(request.headers.get(TOKEN_HEADER, ""), self._token):
+            return Unauthorized()
+        if arguments["item"] == "instance-id":
+            return Response(instance)
+        notice = self._notices.get((instance, str(arguments["item"])))
+        return NotFound() if notice is None else Response(notice, content_type="application/json")
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """No line for each request: every worker asks every few seconds."""

@@ -1,0 +1,88 @@
+"""Child processes that end with their parent and leave a log."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+# Where the program lies, and where its processes run.
+ROOT = Path(__file__).resolve().parent.parent
+
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: the child of a threaded parent must not import or allocate much.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Process(Protocol):
+    """A child process as far as others need to know; `subprocess.Popen` is one."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+def spawn(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log_path: Path,
+    working_directory: Path,
+    pass_fds: Sequence[int] = (),
+    stdout: int | None = None,
+) -> subprocess.Popen[str]:
+    """Starts `command` with its output appended to `log_path`.
+
+    The child leads a process group of its own, so that Ctrl-C in a terminal reaches the parent alone, which
+    then stops its children in order.  On Linux it gets SIGTERM when the parent dies, however that happens.
+
+    Args:
+        stdout: where the child's standard output goes instead of the log, as for `subprocess.Popen`.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=working_directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log if stdout is None else stdout,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
+            preexec_fn=_end_with_parent if _LIBC is not None else None,
+        )
+
+
+def stop_all(processes: Sequence[Process], grace_seconds: float) -> None:
+    """SIGTERM to all at once, SIGKILL to those that are still there after `grace_seconds`, and waits for them."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            grace_seconds = 0.1  # all have had their time
+            kill(process)
+
+
+def kill(process: Process) -> None:
+    """SIGKILL to the process and whatever it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _end_with_parent() -> None:
+    assert _LIBC is not None
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,182 @@
+"""The whole program on one machine: embedded cloud, web tier and controller, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import requests
+
+from core.errors import ElasticError
+from core.settings import Settings
+from local_cloud.__main__ import LOCAL_CREDENTIALS
+from local_cloud.processes import ROOT, spawn, stop_all
+
+START_TIMEOUT_SECONDS = 60.0
+
+# What differs on one machine from a fleet on EC2: nobody waits long for an instance or pays for it, but all
+# instances share the machine's cores, so that each takes one, and more than a few do not help.
+LOCAL_SETTINGS: dict[str, Any] = {
+    "target_latency_seconds": 4.0,
+    "model_bundle": str(ROOT / "models" / "resnet50-twenty"),
+    "receive_wait_seconds": 2,
+    "interpreter_threads": 1,
+    "io_threads": 4,
+    "controller_interval_seconds": 0.5,
+    "scale_in_stabilization_seconds": 5.0,
+}
+
+
+class StackError(ElasticError):
+    """The local stack could not be started."""
+
+
+class LocalStack:
+    """Starts everything on loopback and stops what it started; a context manager.
+
+    Args:
+        settings: overrides of `LOCAL_SETTINGS` and of the defaults; ``EIC_…`` in the environment comes between.
+        web_port, cloud_port: preferred ports; a free one where 0 or taken.
+        boot_seconds: simulated boot time of an instance.
+        log_directory: where each process writes its log.
+        controller: whether to start the controller, too.
+
+    Attributes:
+        web_url: the web tier's address, without a slash at the end.
+        endpoint_url: the emulated cloud's address.
+        metadata_url: the emulated instances' metadata service, with a slash at the end.
+        environment: what a process needs to take part: settings, endpoint and credentials.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any] | None = None,
+        *,
+        web_port: int = 0,
+        cloud_port: int = 0,
+        boot_seconds: float = 0.0,
+        log_directory: Path = ROOT / "var" / "log",
+        controller: bool = True,
+    ) -> None:
+        self.settings = Settings.from_environment(os.environ, defaults=LOCAL_SETTINGS, overrides=settings)
+        self.log_directory = log_directory
+        self.web_url = ""
+        self.endpoint_url = ""
+        self.metadata_url = ""
+        self.environment: dict[str, str] = {}
+        self._web_port = web_port
+        self._cloud_port = cloud_port
+        self._boot_seconds = boot_seconds
+        self._with_controller = controller
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+
+    def __enter__(self) -> LocalStack:
+        try:
+            self._start_cloud()
+            self._start_web_tier()
+            if self._with_controller:
+                self.start_controller()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start_controller(self) -> subprocess.Popen[str]:
+        """Starts a controller; returns its process."""
+        return self._spawn("controller", [sys.executable, "-m", "controller"])
+
+    def stop(self) -> None:
+        """Stops everything, those first that would order or accept new work."""
+        for names in (("controller", "web-tier"), ("local-cloud",)):
+            processes = [self._processes.pop(name) for name in names if name in self._processes]
+            stop_all(processes, self.settings.shutdown_grace_seconds + 5)
+
+    def failed_process(self) -> str | None:
+        """The name of a process that has ended though it should run, or None."""
+        return next((name for name, process in self._processes.items() if process.poll() is not None), None)
+
+    def process(self, name: str) -> subprocess.Popen[str]:
+        """One of the processes ``local-cloud``, ``web-tier`` and ``controller``."""
+        return self._processes[name]
+
+    def _start_cloud(self) -> None:
+        port = self._cloud_port if _is_free(self._cloud_port) else 0
+        self.environment = {**os.environ, **self.settings.to_environment(), **LOCAL_CREDENTIALS}
+        self.environment.pop("AWS_ENDPOINT_URL", None)
+        arguments = [
+            "--port",
+            str(port),
+            "--boot-seconds",
+            str(self._boot_seconds),
+            "--log-directory",
+            str(self.log_directory),
+        ]
+        process = self._spawn("local-cloud", [sys.executable, "-m", "local_cloud", *arguments], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise StackError(f"the embedded cloud did not start; see {self.log_directory / 'local-cloud.log'}")
+        addresses = json.loads(line)
+        self.endpoint_url = addresses["endpoint_url"]
+        self.metadata_url = addresses["metadata_url"]
+        self.environment["AWS_ENDPOINT_URL"] = self.endpoint_url
+
+    def _start_web_tier(self) -> None:
+        # The socket is bound here and handed over, so that no other program can take the port in between.
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", self._web_port if _is_free(self._web_port) else 0))
+            listener.listen(128)
+            self.web_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            self._spawn(
+                "web-tier",
+                [
+                    sys.executable,
+                    "-m",
+                    "gunicorn",
+                    "--config",
+                    "python:web_tier.gunicorn_config",
+                    "--bind",
+                    f"fd://{listener.fileno()}",
+                    "web_tier.wsgi:app",
+                ],
+                pass_fds=(listener.fileno(),),
+            )
+        self._wait_for_web_tier()
+
+    def _wait_for_web_tier(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while time.monotonic() < deadline and self.failed_process() is None:
+            try:
+                if requests.get(f"{self.web_url}/healthz", timeout=2).ok:
+                    return
+            except requests.RequestException:
+                pass
+            time.sleep(0.05)
+        raise StackError(f"the web tier did not start; see {self.log_directory / 'web-tier.log'}")
+
+    def _spawn(self, name: str, command: list[str], **options: Any) -> subprocess.Popen[str]:
+        self._processes[name] = spawn(command, self.environment, self.log_directory / f"{name}.log", ROOT, **options)
+        return self._processes[name]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,153 @@
+"""One worker process for each EC2 instance that the emulator says is running."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from aws.clients import cloud_errors
+from core.errors import CloudError
+from local_cloud.processes import Process, spawn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedInstance:
+    """An instance that the emulator says is pending or running."""
+
+    instance_id: str
+    name: str
+    launched_at: float
+
+
+class Machines(Protocol):
+    """What the supervisor asks of the emulated EC2."""
+
+    def running(self) -> list[EmulatedInstance]: ...
+    def terminate(self, instance_ids: list[str]) -> None: ...
+
+
+class EmulatedMachines:
+    """All pending and running instances of the emulator, whoever launched them."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def running(self) -> list[EmulatedInstance]:
+        """The instances that should have a worker.
+
+        Raises:
+            CloudError: the emulator did not answer.
+        """
+        filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+        with cloud_errors("describing instances"):
+            return [
+                EmulatedInstance(
+                    entry["InstanceId"],
+                    next((tag["Value"] for tag in entry.get("Tags", []) if tag["Key"] == "Name"), ""),
+                    entry["LaunchTime"].timestamp(),
+                )
+                for page in self._client.get_paginator("describe_instances").paginate(Filters=filters)
+                for reservation in page["Reservations"]
+                for entry in reservation["Instances"]
+            ]
+
+    def terminate(self, instance_ids: list[str]) -> None:
+        """Terminates instances, as one that shuts itself down does.
+
+        Raises:
+            CloudError: the emulator did not answer.
+        """
+        with cloud_errors("terminating instances"):
+            self._client.terminate_instances(InstanceIds=instance_ids)
+
+
+class Supervisor:
+    """Starts, stops and buries worker processes so that they match the emulator's instances.
+
+    Args:
+        start: starts the worker of an instance.
+        boot_seconds: simulated time from launch to the worker's start.
+        grace_seconds: time from SIGTERM to SIGKILL.
+        clock: seconds since the epoch, the clock of launch times.
+    """
+
+    def __init__(
+        self,
+        machines: Machines,
+        start: Callable[[EmulatedInstance], Process],
+        boot_seconds: float,
+        grace_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._machines = machines
+        self._start = start
+        self._boot_seconds = boot_seconds
+        self._grace_seconds = grace_seconds
+        self._clock = clock
+        self._workers: dict[str, Process] = {}
+        self._leaving: dict[str, tuple[Process, float]] = {}
+
+    def reconcile(self) -> None:
+        """One pass; an emulator that does not answer leaves everything as it is."""
+        now = self._clock()
+        self._bury(now)
+        try:
+            instances = {instance.instance_id: instance for instance in self._machines.running()}
+            self._report_exits(instances)
+        except CloudError as error:
+            log.warning("%s", error)
+            return
+        for instance_id in self._workers.keys() - instances.keys():
+            log.info("%s was terminated: stopping its worker", instance_id)
+            process = self._workers.pop(instance_id)
+            process.terminate()
+            self._leaving[instance_id] = (process, now + self._grace_seconds)
+        for instance in instances.values():
+            if instance.instance_id not in self._workers and now >= instance.launched_at + self._boot_seconds:
+                log.info("%s (%s) has booted: starting its worker", instance.instance_id, instance.name)
+                self._workers[instance.instance_id] = self._start(instance)
+
+    def shut_down(self) -> list[Process]:
+        """Gives up all worker processes, for the caller to stop."""
+        processes = [*self._workers.values(), *(process for process, _ in self._leaving.values())]
+        self._workers.clear()
+        self._leaving.clear()
+        return processes
+
+    def _report_exits(self, instances: dict[str, EmulatedInstance]) -> None:
+        """A worker that ended by itself takes its instance along: the launch template says *terminate*."""
+        exited = [instance_id for instance_id, process in self._workers.items() if process.poll() is not None]
+        if exited:
+            for instance_id in exited:
+                log.info("the worker of %s ended with status %s", instance_id, self._workers[instance_id].poll())
+            self._machines.terminate([instance_id for instance_id in exited if instance_id in instances])
+            for instance_id in exited:
+                del self._workers[instance_id]
+                instances.pop(instance_id, None)
+
+    def _bury(self, now: float) -> None:
+        for instance_id, (process, deadline) in list(self._leaving.items()):
+            if process.poll() is not None:
+                del self._leaving[instance_id]
+            elif now >= deadline:
+                log.warning("the worker of %s did not stop in time: killing it", instance_id)
+                process.kill()
+                process.poll()
+
+
+def start_worker(
+    instance: EmulatedInstance, command: list[str], environment: dict[str, str], log_directory: Path, root: Path
+) -> subprocess.Popen[str]:
+    """Starts the worker process of `instance` with a log of its own."""
+    label = f"{instance.name}-{instance.instance_id}" if instance.name else instance.instance_id
+    launched = datetime.fromtimestamp(instance.launched_at, UTC)
+    path = log_directory / "instances" / f"{launched:%H%M%S}-{label}.log"
+    return spawn(command, environment, path, root)
