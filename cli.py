@@ -1,0 +1,288 @@
+"""`elastic …`: every command of the program.  Only names, options and wiring; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from core.errors import ElasticError
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from aws.clients import Clients
+    from aws.dead_letters import DeadLetters
+    from local_cloud.stack import LocalStack
+
+console = Console()
+
+
+class _Commands(click.Group):
+    """A group whose commands report our own errors in one sentence instead of a stack trace."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except ElasticError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(importlib.metadata.version("elastic-image-classifier"), prog_name="elastic")
+def main() -> None:
+    """Elastic Image Classifier: upload photos, let a fleet of workers label them.
+
+    Start with `elastic demo`, or with `elastic up` and a browser.  Settings are environment variables EIC_…;
+    docs/reference/settings.md lists them.
+    """
+
+
+_boot_seconds = click.option(
+    "--boot-seconds",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Simulated boot time of an instance.",
+)
+_max_size = click.option("--max-size", type=click.IntRange(min=1), help="Most instances at a time.  [default: 15]")
+
+
+@main.command()
+@_boot_seconds
+@_max_size
+@click.option("--port", type=int, default=8080, show_default=True, help="The page's port; a free one if it is taken.")
+@click.option("--cloud-port", type=int, default=4566, show_default=True, help="The emulated cloud's port; likewise.")
+@click.option("--controller/--no-controller", default=True, help="Without: start `elastic controller` yourself.")
+def up(boot_seconds: float, max_size: int | None, port: int, cloud_port: int, controller: bool) -> None:
+    """Run everything on this machine for a browser, until Ctrl-C."""
+    from commands.session import announced
+
+    stop = _stop_on_signals()
+    with (
+        _local_stack(
+            max_size, boot_seconds=boot_seconds, web_port=port, cloud_port=cloud_port, controller=controller
+        ) as stack,
+        announced(stack),
+    ):
+        _print_addresses(stack)
+        while not stop.wait(0.5):
+            if name := stack.failed_process():
+                raise ElasticError(f"{name} has ended; see {stack.log_directory / name}.log")
+        console.print("\nStopping …")
+
+
+@main.command()
+@click.option(
+    "--images", type=click.Path(path_type=Path), multiple=True, help="Folder or file to classify; may be given again."
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
+@_boot_seconds
+@_max_size
+def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, max_size: int | None) -> None:
+    """The whole job, unattended: start everything, classify photos, show the answers, stop everything.
+
+    Without --images it takes photos that installed packages carry.  Ends with status 0 only if every photo was
+    answered and the fleet is back at 0.
+    """
+    from commands.demo import classify_folder, write_report
+    from commands.photos import collect, from_packages
+
+    _stop_on_signals(raising=True)
+    photos, others = collect(images) if images else (from_packages(), [])
+    if others:
+        console.print(
+            f"Left out, not images by their names: {', '.join(path.name for path in others[:5])}"
+            f"{' …' if len(others) > 5 else ''}",
+            highlight=False,
+        )
+    if not images:
+        console.print(
+            "These are photos that installed packages carry.  The bundled model knows 20 classes (10 things, 10 dog\n"
+            "breeds), so it will be unsure about most of them; name your own folder with --images.",
+            highlight=False,
+        )
+    with _local_stack(max_size, boot_seconds=boot_seconds) as stack:
+        console.print(f"Running at {stack.web_url}; logs in {_short(stack.log_directory)}", highlight=False)
+        report = classify_folder(stack, _clients(stack), photos, console)
+    if json_path is not None:
+        write_report(report, json_path)
+    answered = report["classified"] + report["failed"]
+    console.print(
+        f"{answered} of {report['images']} answered ({report['failed']} of them: cannot be classified) in "
+        f"{report['seconds']:.1f} s, {report['images_per_second']} images/s, at most {report['peak_instances']} "
+        f"instances, {report['final_instances']} now.",
+        highlight=False,
+    )
+    if answered != report["images"] or report["final_instances"]:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--url", help="The web tier's address.  [default: the local stack's]")
+def classify(paths: tuple[Path, ...], url: str | None) -> None:
+    """Classify files and folders through a running web tier; print `image, label` lines."""
+    from commands.client import ApiClient
+    from commands.demo import NO_ANSWER_TIMEOUT_SECONDS
+    from commands.photos import collect
+    from commands.session import join_local_stack
+    from core.jobs import result_line
+
+    address = url or join_local_stack()
+    if address is None:
+        raise ElasticError("no local stack is running; start one with `elastic up` or give --url")
+    photos, _ = collect(paths)
+    api = ApiClient(address)
+    batch_id = api.create_batch()
+    problems = api.upload(batch_id, photos, lambda count: None)
+    for result in api.follow(batch_id, len(photos) - len(problems), NO_ANSWER_TIMEOUT_SECONDS):
+        answer = result["label"] if result["error"] is None else f"error: {result['error']['sentence']}"
+        click.echo(result_line(result["name"], answer))
+    for problem in problems:
+        click.echo(f"not stored: {problem}", err=True)
+    sys.exit(1 if problems else 0)
+
+
+@main.command()
+@click.option("--all", "everything", is_flag=True, help="Also what is in the bucket already.")
+def watch(everything: bool) -> None:
+    """Follow the output bucket: print each `image, label` as it lands, until Ctrl-C."""
+    from aws.buckets import ResultStore
+    from aws.clients import Clients
+    from commands import watch as command
+
+    settings = _join()
+    stop = _stop_on_signals()
+    command.watch(ResultStore(Clients()["s3"], settings.output_bucket), click.echo, stop, from_now=not everything)
+
+
+@main.command()
+def controller() -> None:
+    """Scale the fleet by the backlog, until Ctrl-C (the same as `python -m controller`)."""
+    _join()
+    from controller.__main__ import main as run
+
+    sys.exit(run())
+
+
+@main.group()
+def dlq() -> None:
+    """The dead-letter queue: jobs that failed too often."""
+
+
+@dlq.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Show at most so many.")
+def dlq_list(limit: int) -> None:
+    """Show dead letters; they stay where they are."""
+    from rich.table import Table
+
+    letters = _dead_letters()
+    found = letters.peek(limit)
+    table = Table("image", "batch", "key", title=f"{letters.count()} dead letters", title_justify="left")
+    for letter in found:
+        row = (letter.job.name, letter.job.batch_id, letter.job.key) if letter.job else ("(not a job)", "", "")
+        table.add_row(*(Text(text) for text in row))
+    console.print(table)
+
+
+@dlq.command("redrive")
+@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="Redrive at most so many.")
+def dlq_redrive(limit: int) -> None:
+    """Send dead letters back to the job queue, to be tried again."""
+    click.echo(f"{_dead_letters().redrive(limit)} jobs sent back to the job queue.")
+
+
+def _dead_letters() -> DeadLetters:
+    from aws.clients import Clients
+    from aws.dead_letters import DeadLetters
+    from aws.queue import JobQueue
+
+    settings = _join()
+    client = Clients()["sqs"]
+    return DeadLetters(JobQueue(client, settings.dead_letter_queue_name), JobQueue(client, settings.queue_name))
+
+
+def _join() -> Settings:
+    """The settings of the local stack, if one runs and the environment names no other cloud."""
+    from commands.session import join_local_stack
+
+    if join_local_stack() is not None:
+        click.echo(f"Joining the local stack at {os.environ['AWS_ENDPOINT_URL']}.", err=True)
+    return Settings.from_environment(os.environ)
+
+
+@contextlib.contextmanager
+def _local_stack(max_size: int | None, **options: Any) -> Iterator[LocalStack]:
+    from local_cloud.stack import LocalStack
+
+    started = time.monotonic()
+    stack = LocalStack({"max_size": max_size} if max_size is not None else None, **options)
+    with console.status("Starting the embedded cloud, the web tier and the controller …"):
+        stack.__enter__()
+    try:
+        console.print(f"Started in {time.monotonic() - started:.1f} s.", highlight=False)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def _clients(stack: LocalStack) -> Clients:
+    from aws.clients import Clients
+
+    os.environ.update({name: value for name, value in stack.environment.items() if name.startswith("AWS_")})
+    return Clients()
+
+
+def _stop_on_signals(raising: bool = False) -> threading.Event:
+    """An event that SIGINT and SIGTERM set; `raising`: they end the command as Ctrl-C does, with its clean-up."""
+    stop = threading.Event()
+
+    def handle(*_: object) -> None:
+        stop.set()
+        if raising:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return stop
+
+
+def _print_addresses(stack: LocalStack) -> None:
+    aws = f"aws --endpoint-url {stack.endpoint_url}"
+    settings = stack.settings
+    console.print(
+        f"\n  Page        {stack.web_url}\n"
+        f"  Cloud       {stack.endpoint_url}\n"
+        f"  Logs        {_short(stack.log_directory)}\n\n"
+        f"Watch the cloud (any credentials do):\n"
+        f"  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1\n"
+        f"  {aws} s3 ls --recursive s3://{settings.output_bucket}\n"
+        f"  {aws} sqs get-queue-attributes --attribute-names All \\\n"
+        f"      --queue-url {stack.endpoint_url}/123456789012/{settings.queue_name}\n"
+        f"  {aws} ec2 describe-instances --query 'Reservations[].Instances[].[InstanceId,State.Name]'\n"
+        f"  .venv/bin/elastic watch\n\n"
+        f"Ctrl-C stops everything.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _short(path: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+if __name__ == "__main__":
+    main()

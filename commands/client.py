@@ -1,0 +1,94 @@
+"""A small client of the web tier's API."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from core.errors import ElasticError
+
+IMAGES_PER_REQUEST = 20
+PARALLEL_REQUESTS = 3
+POLL_SECONDS = 0.25
+TIMEOUT_SECONDS = 60.0
+
+
+class ApiError(ElasticError):
+    """The web tier did not answer as expected."""
+
+
+class ApiClient:
+    """Uploads images to a web tier and follows their results.
+
+    Every method raises `ApiError` where the web tier refuses or cannot be reached.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._api = f"{base_url.rstrip('/')}/api/v1"
+        self._session = requests.Session()
+        # Repeating is safe: a request that names its offset stores the same images under the same keys.
+        retry = Retry(total=4, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=PARALLEL_REQUESTS + 1))
+
+    def create_batch(self) -> str:
+        """Creates a batch; returns its id."""
+        return str(self._json("POST", "/batches")["batch_id"])
+
+    def upload(self, batch_id: str, paths: Sequence[Path], on_sent: Callable[[int], None]) -> list[str]:
+        """Uploads files, a few requests at a time; returns a sentence for each that could not be stored.
+
+        Args:
+            on_sent: told how many files each finished request had.
+        """
+
+        def send(start: int) -> list[str]:
+            chunk = paths[start : start + IMAGES_PER_REQUEST]
+            with contextlib.ExitStack() as stack:
+                files = [("images", (path.name, stack.enter_context(path.open("rb")))) for path in chunk]
+                answer = self._json("POST", f"/batches/{batch_id}/images", params={"offset": start}, files=files)
+            on_sent(len(chunk))
+            return [f"{entry['name']}: {entry['error']}" for entry in answer["not_stored"]]
+
+        with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+            problems = pool.map(send, range(0, len(paths), IMAGES_PER_REQUEST))
+            return [sentence for sentences in problems for sentence in sentences]
+
+    def follow(self, batch_id: str, expected: int, timeout_seconds: float) -> Iterator[dict[str, Any]]:
+        """Yields each result of a batch once, as it comes, until `expected` have come.
+
+        Raises:
+            ApiError: no further result came for `timeout_seconds`.
+        """
+        cursor, seen = "", set[str]()
+        deadline = time.monotonic() + timeout_seconds
+        while len(seen) < expected:
+            page = self._json("GET", f"/batches/{batch_id}/results", params={"cursor": cursor} if cursor else {})
+            cursor = page["cursor"]
+            for result in page["results"]:
+                if result["key"] not in seen:
+                    seen.add(result["key"])
+                    deadline = time.monotonic() + timeout_seconds
+                    yield result
+            if time.monotonic() > deadline:
+                raise ApiError(f"{len(seen)} of {expected} images were answered, and none for {timeout_seconds:g} s")
+            if not page.get("more"):
+                time.sleep(POLL_SECONDS)
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = self._session.request(method, f"{self._api}{path}", timeout=TIMEOUT_SECONDS, **options)
+            if not response.ok:
+                raise ApiError(f"{method} {path}: {response.status_code} {response.text[:300]}")
+            answer: dict[str, Any] = response.json()
+            return answer
+        except requests.RequestException as error:
+            raise ApiError(f"{method} {path}: {error}") from error

@@ -1,0 +1,75 @@
+"""Photos to classify: a person's own, or those that installed packages carry."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import ElasticError
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".mpo", ".ico", ".ppm", ".avif", ".jp2")
+)
+
+# Photographs (no charts, drawings or test patterns) that packages of this project carry inside their wheels.
+_PACKAGE_PHOTOS = (
+    ("sklearn", "datasets/images/*.jpg"),
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+    ("matplotlib", "mpl-data/sample_data/Minduka_Present_Blue_Pack.png"),
+    ("skimage", "data/astronaut.png"),
+    ("skimage", "data/brick.png"),
+    ("skimage", "data/camera.png"),
+    ("skimage", "data/chelsea.png"),
+    ("skimage", "data/coffee.png"),
+    ("skimage", "data/coins.png"),
+    ("skimage", "data/grass.png"),
+    ("skimage", "data/gravel.png"),
+    ("skimage", "data/hubble_deep_field.jpg"),
+    ("skimage", "data/moon.png"),
+    ("skimage", "data/motorcycle_*.png"),
+    ("skimage", "data/retina.jpg"),
+    ("skimage", "data/rocket.jpg"),
+)
+
+
+class NoPhotosError(ElasticError):
+    """There is no image to classify."""
+
+
+def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The image files among `paths`, folders searched to the bottom, and the files left out.
+
+    A file is taken for an image by its ending, so that a folder may hold notes; whether it is one, the program
+    itself finds out.
+
+    Raises:
+        NoPhotosError: a path does not exist, or none of them holds an image.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise NoPhotosError(f"{path} does not exist")
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            (images if file.suffix.lower() in IMAGE_SUFFIXES or file == path else others).append(file)
+    if not images:
+        raise NoPhotosError(f"there is no image in {', '.join(map(str, paths))}")
+    return images, others
+
+
+def from_packages() -> list[Path]:
+    """The photos that installed packages carry.
+
+    Raises:
+        NoPhotosError: none of these packages is installed.
+    """
+    found: list[Path] = []
+    for package, pattern in _PACKAGE_PHOTOS:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            found.extend(sorted(Path(spec.origin).parent.glob(pattern)))
+    if not found:
+        raise NoPhotosError("no installed package carries photos; name a folder with --images")
+    return found
