@@ -1,0 +1,155 @@
+"""The whole program with real processes: upload, queue, fleet, workers, answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from aws.buckets import ResultStore
+from aws.clients import Clients
+from aws.fleet import Fleet
+from aws.queue import JobQueue
+from commands.client import ApiClient
+from commands.fleet_history import FleetHistory
+from local_cloud.stack import LocalStack
+
+pytestmark = pytest.mark.acceptance
+
+PATIENCE_SECONDS = 90.0
+MakeImages = Callable[..., list[Path]]
+
+
+class Bench:
+    """A running stack and everything to look into it."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self.stack = stack
+        os.environ.update({name: value for name, value in stack.environment.items() if name.startswith("AWS_")})
+        clients, settings = Clients(), stack.settings
+        self.api = ApiClient(stack.web_url)
+        self.results = ResultStore(clients["s3"], settings.output_bucket)
+        self.queue = JobQueue(clients["sqs"], settings.queue_name)
+        self.dead_letters = JobQueue(clients["sqs"], settings.dead_letter_queue_name)
+        self.fleet = Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name)
+
+    def classify(self, paths: list[Path]) -> list[dict[str, Any]]:
+        """Uploads one batch and waits for all answers, in the order of `paths`."""
+        batch_id = self.api.create_batch()
+        assert self.api.upload(batch_id, paths, lambda count: None) == []
+        answers = list(self.api.follow(batch_id, len(paths), PATIENCE_SECONDS))
+        return sorted(answers, key=lambda answer: str(answer["key"]))
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes of this stack."""
+        children = psutil.Process(self.stack.process("local-cloud").pid).children(recursive=True)
+        return [child for child in children if "app_tier" in child.cmdline()]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    saved = dict(os.environ)
+    settings = {"scale_in_stabilization_seconds": 2, "visibility_timeout_seconds": 5}
+    try:
+        with LocalStack(settings, log_directory=tmp_path_factory.mktemp("log")) as stack:
+            yield Bench(stack)
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+@pytest.fixture(autouse=True)
+def _cloud(bench: Bench, _no_settings_from_outside: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in bench.stack.environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+
+
+def test_from_zero_to_many_instances_and_back_to_zero(bench: Bench, make_images: MakeImages) -> None:
+    paths = make_images(200)
+    with FleetHistory(bench.fleet) as history:
+        assert history.wait_for_zero(PATIENCE_SECONDS)
+        answers = bench.classify(paths)
+        assert history.wait_for_zero(PATIENCE_SECONDS)
+    assert [answer["name"] for answer in answers] == [path.name for path in paths]
+    assert {answer["status"] for answer in answers} == {"classified"}
+    assert 1 < history.peak <= 15
+    assert bench.queue.backlog().total == 0
+
+
+def test_the_output_bucket_holds_one_line_for_each_image(bench: Bench, make_images: MakeImages) -> None:
+    paths = make_images(12)
+    answers = bench.classify(paths)
+    batch_id = answers[0]["key"].partition("/")[0]
+    lines = [bench.results.line(stored.key) for stored in bench.results.list(f"{batch_id}/")]
+    assert lines == [f"{answer['name']}, {answer['label']}" for answer in answers]
+
+
+def test_photos_are_named_rightly(bench: Bench, photos: list[tuple[Path, str]]) -> None:
+    answers = bench.classify([path for path, _ in photos])
+    right = sum(answer["label"] == label for answer, (_, label) in zip(answers, photos, strict=True))
+    assert right / len(photos) >= 0.917
+
+
+def test_every_odd_image_gets_the_right_kind_of_answer(bench: Bench, odd_images: list[tuple[Path, bool]]) -> None:
+    before = {process.pid for process in bench.workers()}
+    answers = bench.classify([path for path, _ in odd_images])
+    told = {answer["name"]: answer["status"] == "classified" for answer in answers}
+    assert told == {path.name: decodes for path, decodes in odd_images}
+    assert all(answer["error"]["sentence"] for answer in answers if answer["status"] == "failed")
+    assert before <= {process.pid for process in bench.workers()} or not before, "no worker died"
+    assert bench.dead_letters.backlog().total == 0
+
+
+def test_two_batches_with_the_same_names_do_not_mix(
+    bench: Bench, photos: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    """Both send dog.jpg and thing.jpg at the same time, with the photos swapped."""
+    wanted = {label: path for path, label in photos if label in ("church", "golf ball")}
+    folders = []
+    for number, (first, second) in enumerate((("church", "golf ball"), ("golf ball", "church"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, label in (("a.jpg", first), ("b.jpg", second)):
+            (folder / name).write_bytes(wanted[label].read_bytes())
+        folders.append(sorted(folder.iterdir()))
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(bench.classify, folders))
+    labels = [[answer["label"] for answer in batch] for batch in answers]
+    assert labels[0] == labels[1][::-1] and labels[0][0] != labels[0][1]
+
+
+def test_killing_a_worker_in_the_middle_of_a_batch_loses_nothing(bench: Bench, make_images: MakeImages) -> None:
+    paths = make_images(150)
+    batch_id = bench.api.create_batch()
+    bench.api.upload(batch_id, paths, lambda count: None)
+    follow = bench.api.follow(batch_id, len(paths), PATIENCE_SECONDS)
+    answers = [next(follow)]
+    victim = bench.workers()[0]
+    victim.send_signal(signal.SIGKILL)
+    answers += follow
+    assert sorted(answer["name"] for answer in answers) == [path.name for path in paths]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while bench.queue.backlog().total:
+        assert time.monotonic() < deadline, "the killed worker's jobs were never deleted"
+        time.sleep(0.2)
+
+
+def test_stopping_the_stack_leaves_no_process(tmp_path: Path, make_images: MakeImages) -> None:
+    with LocalStack(log_directory=tmp_path) as stack:
+        api = ApiClient(stack.web_url)
+        batch_id = api.create_batch()
+        api.upload(batch_id, make_images(30), lambda count: None)
+        next(api.follow(batch_id, 30, PATIENCE_SECONDS))
+        processes = [psutil.Process(stack.process(n).pid) for n in ("local-cloud", "web-tier", "controller")]
+        family = [*processes, *(child for process in processes for child in process.children(recursive=True))]
+        assert any("app_tier" in process.cmdline() for process in family)
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []

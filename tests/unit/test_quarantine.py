@@ -1,0 +1,51 @@
+"""An image that kills or hangs whoever decodes it kills a child process, not the worker."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from app_tier.quarantine import Quarantine, QuarantineError
+from core.errors import BrokenImageError
+
+
+def decode(body: bytes) -> np.ndarray:  # type: ignore[type-arg]
+    """Plays what a codec could do; runs in the child, so it must be importable."""
+    if body == b"crash":
+        os.abort()
+    if body == b"hang":
+        time.sleep(60)
+    if body == b"memory":
+        return np.ones(4 << 30, np.uint8)
+    if body == b"broken":
+        raise BrokenImageError("the image is damaged in a special way")
+    return np.frombuffer(body, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def quarantine() -> Iterator[Quarantine]:
+    quarantine = Quarantine(decode, timeout_seconds=5)
+    yield quarantine
+    quarantine.close()
+
+
+def test_pixels_and_errors_come_through(quarantine: Quarantine) -> None:
+    assert quarantine.decode(b"abc").tobytes() == b"abc"
+    with pytest.raises(BrokenImageError, match="in a special way"):
+        quarantine.decode(b"broken")
+
+
+@pytest.mark.parametrize("body", [b"crash", b"hang"])
+def test_a_death_is_an_error_and_the_next_image_gets_a_fresh_process(quarantine: Quarantine, body: bytes) -> None:
+    with pytest.raises(QuarantineError):
+        quarantine.decode(body)
+    assert quarantine.decode(b"next").tobytes() == b"next"
+
+
+def test_memory_is_limited(quarantine: Quarantine) -> None:
+    with pytest.raises(MemoryError):
+        quarantine.decode(b"memory")

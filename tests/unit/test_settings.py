@@ -1,0 +1,55 @@
+"""Settings are validated as a whole, and every one is documented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import SettingsError
+from core.settings import Settings, render_markdown
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert Settings.from_environment({}) == Settings()
+
+
+def test_values_are_read_with_their_types_and_others_ignored() -> None:
+    settings = Settings.from_environment({"EIC_MAX_SIZE": "3", "EIC_UNSURE_BELOW": "0.25", "HOME": "/root"})
+    assert (settings.max_size, settings.unsure_below) == (3, 0.25)
+
+
+def test_the_environment_wins_over_defaults_and_overrides_over_both() -> None:
+    settings = Settings.from_environment(
+        {"EIC_MAX_SIZE": "3", "EIC_TOP_K": "2"}, {"max_size": 9, "min_size": 1}, {"top_k": 4}
+    )
+    assert (settings.max_size, settings.min_size, settings.top_k) == (3, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"EIC_MAX_SIZE": "many"}, "EIC_MAX_SIZE must be a whole number"),
+        ({"EIC_UNSURE_BELOW": "1.5"}, "EIC_UNSURE_BELOW must be 0.0 to 1.0"),
+        ({"EIC_UNSURE_BELOW": "nan"}, "EIC_UNSURE_BELOW must be"),
+        ({"EIC_MAX_SIZE": "0"}, "EIC_MAX_SIZE must be at least 1"),
+        ({"EIC_MIN_SIZE": "5", "EIC_MAX_SIZE": "4"}, "must not exceed"),
+        ({"EIC_MAXSIZE": "4"}, "EIC_MAXSIZE is not a setting"),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_sentence(environment: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        Settings.from_environment(environment)
+
+
+def test_settings_travel_to_child_processes() -> None:
+    settings = Settings(max_size=7, target_latency_seconds=0.5, worker_id="i-1")
+    assert Settings.from_environment(settings.to_environment()) == settings
+
+
+def test_every_setting_is_documented() -> None:
+    assert render_markdown() in REFERENCE.read_text("utf-8"), (
+        "docs/reference/settings.md is out of step: put the output of core.settings.render_markdown() into it"
+    )

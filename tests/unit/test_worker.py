@@ -1,0 +1,327 @@
+"""The worker against stores and a queue in memory: nothing lost, nothing doubled, whatever fails."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app_tier.metrics import to_metrics
+from app_tier.quarantine import QuarantineError
+from app_tier.statistics import Report
+from app_tier.worker import Pixels, Worker, WorkerOptions
+from core.errors import BrokenImageError, CloudError
+from core.jobs import ClassificationJob, Prediction, image_key, new_batch_id, new_job_id
+from tests.fakes import FakeImageStore, FakeJobQueue, FakeResultStore
+
+BATCH = new_batch_id(datetime(2026, 1, 1, tzinfo=UTC))
+OPTIONS = WorkerOptions(
+    worker_id="i-test",
+    model="test@1",
+    visibility_timeout_seconds=30,
+    receive_wait_seconds=0,
+    io_threads=4,
+    inference_batch_size=8,
+    max_jobs_in_hand=30,
+    shutdown_grace_seconds=5.0,
+)
+
+
+def decode(body: bytes) -> Pixels:
+    """An "image" is text: the label that it shall get, or a fault to play."""
+    if body == b"broken":
+        raise BrokenImageError
+    if body == b"bug":
+        raise RuntimeError("a decoder's bug")
+    return np.frombuffer(body, np.uint8)
+
+
+class Labeller:
+    """Reads the label out of the pixels; can be made to wait and to fail."""
+
+    def __init__(self) -> None:
+        self.batch_sizes: list[int] = []
+        self.failures_left = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def classify(self, images: Sequence[Pixels]) -> list[tuple[Prediction, ...]]:
+        self.gate.wait(5)
+        self.batch_sizes.append(len(images))
+        if self.failures_left:
+            self.failures_left -= 1
+            raise RuntimeError("the interpreter failed")
+        return [(Prediction(image.tobytes().decode(), 0.9),) for image in images]
+
+
+class Bench:
+    """A worker with everything around it in memory."""
+
+    def __init__(self, **options: Any) -> None:
+        self.queue = FakeJobQueue(clock=time.monotonic)
+        self.images = FakeImageStore()
+        self.results = FakeResultStore()
+        self.labeller = Labeller()
+        self.stop = threading.Event()
+        fields = {name: getattr(OPTIONS, name) for name in OPTIONS.__slots__} | options
+        self.worker = Worker(self.queue, self.images, self.results, decode, self.labeller, WorkerOptions(**fields))  # type: ignore[arg-type]
+
+    def upload(self, *bodies: str, start: int = 0) -> list[str]:
+        keys = []
+        for position, body in enumerate(bodies, start):
+            name = f"{body}.jpg"
+            key = image_key(BATCH, position, name)
+            self.images.put(key, body.encode(), name)
+            self.queue.send([ClassificationJob(new_job_id(), BATCH, "test-input", key, name)])
+            keys.append(key)
+        return keys
+
+    def line(self, key: str) -> str:
+        return self.results.line(key)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.worker.run, args=(self.stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            self.labeller.gate.set()
+            self.stop.set()
+            thread.join(10)
+            assert not thread.is_alive(), "the worker did not stop"
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_every_job_is_answered_and_deleted() -> None:
+    bench = Bench()
+    keys = bench.upload(*(f"label{number}" for number in range(100)))
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert [bench.line(key) for key in keys] == [f"label{n}.jpg, label{n}" for n in range(100)]
+    assert bench.results.count("put") == 100
+    assert max(bench.labeller.batch_sizes) <= 8 and sum(bench.labeller.batch_sizes) == 100
+
+
+def test_results_say_who_answered_with_what() -> None:
+    bench = Bench()
+    (key,) = bench.upload("beagle")
+    with bench.running():
+        until(lambda: key in bench.results.objects)
+    result = bench.results.get(key)
+    assert (result.worker_id, result.model, result.label) == ("i-test", "test@1", "beagle")
+    assert set(result.stage_milliseconds) == {"fetch", "decode", "classify"}
+
+
+def test_a_broken_image_is_answered_at_once_and_the_others_go_on() -> None:
+    bench = Bench()
+    good, broken, other = bench.upload("beagle", "broken", "church")
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert bench.line(broken) == "broken.jpg, error: the image is damaged or incomplete"
+    assert bench.line(good) == "beagle.jpg, beagle" and bench.line(other) == "church.jpg, church"
+
+
+def test_an_image_that_is_gone_is_answered_with_a_failure() -> None:
+    bench = Bench()
+    (key,) = bench.upload("beagle")
+    del bench.images.objects[key]
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert bench.line(key) == "beagle.jpg, error: the uploaded image is no longer stored"
+
+
+def hidden_seconds(bench: Bench) -> float:
+    return min(message.visible_at_seconds for message in bench.queue._messages) - time.monotonic()
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        pytest.param(lambda bench: bench.images.fail_next("get", math.inf), id="image cannot be fetched"),
+        pytest.param(lambda bench: bench.results.fail_next("put", math.inf), id="result cannot be stored"),
+        pytest.param(lambda bench: setattr(bench.labeller, "failures_left", 9), id="interpreter fails"),
+        pytest.param(lambda bench: bench.images.fail_next("get", math.inf, ValueError("bug")), id="bug on the way"),
+    ],
+)
+def test_trouble_with_the_cloud_brings_the_job_back_later(break_it: Callable[[Bench], None]) -> None:
+    bench = Bench()
+    bench.upload("beagle")
+    break_it(bench)
+    with bench.running():
+        until(lambda: bench.queue.count("extend") > 0)
+        assert len(bench.queue.jobs) == 1 and not bench.results.objects
+        assert 1 < hidden_seconds(bench) <= 2, "the first retry comes after two seconds, not after the whole timeout"
+
+
+def test_one_failing_image_does_not_take_its_batch_along() -> None:
+    bench = Bench()
+    keys = bench.upload("a", "bug", "c")
+    with bench.running():
+        until(lambda: len(bench.results.objects) == 2)
+    assert keys[1] not in bench.results.objects and len(bench.queue.jobs) == 1
+
+
+def test_poison_never_crashes_the_worker_and_is_left_to_the_dead_letter_queue() -> None:
+    bench = Bench()
+    bench.queue.put_body("not a job")
+    keys = bench.upload("beagle")
+    with bench.running():
+        until(lambda: keys[0] in bench.results.objects and bench.queue.count("extend") > 0)
+    assert len(bench.queue._messages) == 1
+
+
+def test_a_result_that_cannot_be_acknowledged_is_stored_all_the_same() -> None:
+    bench = Bench()
+    bench.queue.fail_next("delete", math.inf)
+    (key,) = bench.upload("beagle")
+    with bench.running():
+        until(lambda: bench.queue.count("delete") > 0)
+    assert bench.line(key) == "beagle.jpg, beagle" and len(bench.queue.jobs) == 1
+
+
+def test_result_is_stored_before_its_job_is_deleted() -> None:
+    bench = Bench()
+    order: list[str] = []
+    put, delete = bench.results.put, bench.queue.delete
+    bench.results.put = lambda result: (put(result), order.append("put"))[0]  # type: ignore[method-assign,func-returns-value]
+    bench.queue.delete = lambda handles: (order.append("delete"), delete(handles))[1]  # type: ignore[method-assign,func-returns-value]
+    bench.upload("beagle")
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert order == ["put", "delete"]
+
+
+def test_on_stop_what_the_interpreter_has_not_begun_is_released_at_once() -> None:
+    bench = Bench(inference_batch_size=1)
+    bench.labeller.gate.clear()
+    bench.upload(*(f"l{n}" for n in range(20)))
+    with bench.running():
+        until(lambda: bench.images.count("get") >= 20)
+        bench.stop.set()
+        bench.labeller.gate.set()
+    answered = len(bench.results.objects)
+    assert 1 <= answered <= 2, "what the interpreter held is finished"
+    backlog = bench.queue.backlog()
+    assert (backlog.visible, backlog.in_flight) == (20 - answered, 0)
+
+
+def test_never_more_in_hand_than_allowed() -> None:
+    bench = Bench(max_jobs_in_hand=5)
+    bench.labeller.gate.clear()
+    bench.upload(*(f"l{n}" for n in range(20)))
+    with bench.running():
+        until(lambda: bench.queue.backlog().in_flight == 5)
+        time.sleep(0.1)
+        assert bench.queue.backlog().in_flight == 5
+
+
+def test_work_that_takes_long_stays_hidden_by_a_fixed_window() -> None:
+    bench = Bench(visibility_timeout_seconds=1)
+    bench.queue._visibility_timeout_seconds = 1
+    bench.labeller.gate.clear()
+    bench.upload("beagle")
+    with bench.running():
+        until(lambda: bench.queue.backlog().in_flight == 1)
+        for _ in range(15):
+            time.sleep(0.1)
+            assert bench.queue.backlog().visible == 0
+            assert hidden_seconds(bench) <= 1
+        bench.labeller.gate.set()
+        until(lambda: not bench.queue.jobs)
+    assert bench.queue.count("receive") > 0 and bench.results.count("put") == 1
+
+
+def test_a_queue_that_fails_now_and_then_is_asked_again() -> None:
+    bench = Bench()
+    bench.queue.fail_next("receive", 2)
+    (key,) = bench.upload("beagle")
+    with bench.running():
+        until(lambda: key in bench.results.objects)
+
+
+def test_a_queue_that_cannot_be_reached_for_a_minute_ends_the_worker() -> None:
+    bench = Bench()
+    bench.queue.fail_next("receive", math.inf)
+    times = iter(range(0, 10_000, 50))
+    worker = Worker(
+        bench.queue,
+        bench.images,
+        bench.results,
+        decode,
+        bench.labeller,
+        OPTIONS,
+        clock=lambda: float(next(times)),  # type: ignore[arg-type]
+    )
+    with pytest.raises(CloudError):
+        worker.run(threading.Event())
+
+
+def test_an_idle_worker_leaves_by_itself_and_says_it_was_not_stopped() -> None:
+    bench = Bench(idle_shutdown_seconds=0.05)
+    assert bench.worker.run(threading.Event()) is False
+
+
+def test_a_worker_stays_while_others_have_work_in_flight() -> None:
+    bench = Bench(idle_shutdown_seconds=0.05)
+    bench.upload("beagle")
+    bench.queue.receive(1, 0)  # somebody else holds it
+    with bench.running():
+        time.sleep(0.5)
+        assert not bench.stop.is_set()
+        bench.queue._messages.clear()
+        until(bench.stop.is_set)
+
+
+def test_what_came_back_twice_is_decoded_in_quarantine(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    decoded: list[bytes] = []
+    monkeypatch.setattr(bench.worker._quarantine, "decode", lambda body: (decoded.append(body), decode(body))[1])
+    (key,) = bench.upload("suspect")
+    bench.queue._messages[0].receive_count = 2
+    bench.upload("fresh", start=1)
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert decoded == [b"suspect"] and bench.line(key) == "suspect.jpg, suspect"
+
+
+def test_a_suspect_that_kills_its_decoder_comes_back_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+
+    def die(body: bytes) -> Pixels:
+        raise QuarantineError
+
+    monkeypatch.setattr(bench.worker._quarantine, "decode", die)
+    bench.upload("killer")
+    bench.queue._messages[0].receive_count = 3
+    with bench.running():
+        until(lambda: bench.queue.count("extend") > 0)
+        assert hidden_seconds(bench) <= 1
+    assert not bench.results.objects
+
+
+def test_the_worker_reports_its_speed() -> None:
+    bench = Bench()
+    reports: list[Report] = []
+    bench.worker._on_report = reports.append
+    bench.upload("a", "broken", "c")
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    (report,) = reports
+    assert (report.answered, report.failed) == (3, 1)
+    assert 0 < report.mean_service_seconds < 1 and report.images_per_second > 0
+    assert "3 answered (1 failed)" in report.line()
+    assert all(metric.value >= 0 and metric.unit for metric in to_metrics(report).values())
