@@ -1,0 +1,86 @@
+"""A real Chromium in front of the whole running program."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from local_cloud.stack import LocalStack
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium as installed on this machine; skips where there is none."""
+    path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if path is None:
+        pytest.skip(f"no Chromium on this machine (looked for {', '.join(CHROMIUM_NAMES)})")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def web_url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running program."""
+    with LocalStack({"max_size": 2}, log_directory=tmp_path_factory.mktemp("log")) as stack:
+        yield stack.web_url
+
+
+@dataclass
+class Tab:
+    """One browser tab, and what went wrong in it."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    foreign_requests: list[str] = field(default_factory=list)
+
+
+OpenTab = Callable[..., Tab]
+
+
+@pytest.fixture
+def open_tab(browser: Browser, web_url: str) -> Iterator[OpenTab]:
+    """Opens tabs; afterwards none may have console errors or have sent a request to another origin.
+
+    A test that provokes errors clears the tab's `errors` itself.
+    """
+    tabs: list[Tab] = []
+    own = urlsplit(web_url).netloc
+
+    def open_one(width: int = 1280, height: int = 800, javascript: bool = True, **options: Any) -> Tab:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, java_script_enabled=javascript, base_url=web_url, **options
+        )
+        tab = Tab(context.new_page())
+        tabs.append(tab)
+
+        def on_console(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                tab.errors.append(message.text)
+
+        def on_request(request: Request) -> None:
+            parts = urlsplit(request.url)
+            if parts.scheme not in ("blob", "data") and parts.netloc != own:
+                tab.foreign_requests.append(request.url)
+
+        tab.page.on("console", on_console)
+        tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
+        tab.page.on("request", on_request)
+        tab.page.on("dialog", lambda dialog: (tab.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        return tab
+
+    yield open_one
+    for tab in tabs:
+        tab.page.context.close()
+        assert tab.errors == []
+        assert tab.foreign_requests == []

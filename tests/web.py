@@ -1,0 +1,77 @@
+"""A web tier on stores and a queue in memory, and small files to send to it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from core.jobs import ClassificationResult, Failure, Prediction
+from core.settings import Settings
+from tests.fakes import FakeClock, FakeImageStore, FakeJobQueue, FakeResultStore
+from web_tier import create_app
+
+File = tuple[str, bytes]
+
+
+def image_bytes(format: str = "JPEG", width: int = 8, height: int = 6, mode: str = "RGB") -> bytes:
+    """A small image file."""
+    file = io.BytesIO()
+    Image.new(mode, (width, height)).save(file, format)
+    return file.getvalue()
+
+
+JPEG = image_bytes()
+
+
+class WebBench:
+    """The application under test with everything that it talks to."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.images = FakeImageStore(self.clock)
+        self.results = FakeResultStore(self.clock)
+        self.queue = FakeJobQueue(self.clock)
+        self.settings = Settings(**settings)
+        app = create_app(self.settings, self.images, self.results, self.queue)  # type: ignore[arg-type]
+        self.client = app.test_client()
+
+    def create_batch(self) -> str:
+        response = self.client.post("/api/v1/batches")
+        assert response.status_code == 201
+        return str(response.get_json()["batch_id"])
+
+    def post(self, batch_id: str, files: Sequence[File], offset: int | None = None) -> TestResponse:
+        query = {} if offset is None else {"offset": offset}
+        return self.client.post(f"/api/v1/batches/{batch_id}/images", query_string=query, data=form(files))
+
+    def upload(self, batch_id: str, files: Sequence[File], offset: int | None = None) -> dict[str, Any]:
+        response = self.post(batch_id, files, offset)
+        assert response.status_code == 200, response.text
+        return dict(response.get_json())
+
+    def answer(self, label: str = "beagle", score: float = 0.9) -> None:
+        """Does the work of the app tier: answers all jobs and deletes them."""
+        while received := self.queue.receive(10, 0):
+            for delivery in received:
+                assert delivery.job is not None
+                predictions = (Prediction(label, score), Prediction("dingo", round(1 - score, 5)))
+                self.results.put(ClassificationResult(delivery.job.key, delivery.job.name, predictions, model="test@1"))
+            self.queue.delete([delivery.receipt_handle for delivery in received])
+
+    def fail(self, key: str, name: str, sentence: str = "the image is damaged or incomplete") -> None:
+        """Stores the failure of one image as a worker would."""
+        self.results.put(ClassificationResult(key, name, failure=Failure("broken", sentence), worker_id="i-test"))
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        response = self.client.get(path, query_string=query)
+        assert response.status_code == 200, response.text
+        return dict(response.get_json())
+
+
+def form(files: Sequence[File]) -> dict[str, Any]:
+    """The files as the test client wants a multipart form, their names quoted the way browsers do it."""
+    return {"images": [(io.BytesIO(content), name.replace('"', "%22")) for name, content in files]}

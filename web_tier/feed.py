@@ -1,0 +1,84 @@
+"""Which results are new to a client: the pages and cursors of a batch's results.
+
+S3 stamps objects with whole seconds, and an object may be listed a little after its stamp.  A client
+therefore *sweeps*: it follows pages, oldest results first, until there is no more, and its next sweep begins
+`OVERLAP_SECONDS` before the newest result that was known when this one began.  Nothing is missed; a few
+results come twice, which clients recognise by their key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aws.buckets import StoredObject
+from core.errors import ElasticError
+
+OVERLAP_SECONDS = 2
+
+
+class CursorError(ElasticError):
+    """the cursor was not issued by this service"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a client stands in its sweep.
+
+    Results after (`seconds`, `key`) in the order of their stamps are still to come; `newest_seconds` is the
+    newest stamp that the sweep saw when it began, None between two sweeps.
+    """
+
+    seconds: int = 0
+    key: str = ""
+    newest_seconds: int | None = None
+
+    def encode(self) -> str:
+        """The cursor as clients carry it: URL-safe and opaque."""
+        fields = [self.seconds, self.key, self.newest_seconds]
+        return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor:
+        """Reads what `encode` wrote; an empty text is the beginning.
+
+        Raises:
+            CursorError: it is something else.
+        """
+        if not text:
+            return cls()
+        try:
+            seconds, key, newest = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        except (ValueError, TypeError, binascii.Error) as error:
+            raise CursorError from error
+        if type(seconds) is not int or not isinstance(key, str) or type(newest) not in (int, type(None)):
+            raise CursorError
+        return cls(seconds, key, newest)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """Some results, oldest first, the cursor to go on with, and whether there are more right now."""
+
+    entries: Sequence[StoredObject]
+    cursor: Cursor
+    more: bool
+
+
+def next_page(results: Sequence[StoredObject], cursor: Cursor, limit: int) -> FeedPage:
+    """The first `limit` of `results` after `cursor`."""
+    stamped = sorted((_seconds(entry), entry.key, entry) for entry in results)
+    fresh = [item for item in stamped if item[:2] > (cursor.seconds, cursor.key)]
+    page, more = fresh[:limit], len(fresh) > limit
+    newest = cursor.newest_seconds
+    if newest is None:
+        newest = stamped[-1][0] if stamped else 0
+    following = Cursor(page[-1][0], page[-1][1], newest) if more else Cursor(max(0, newest - OVERLAP_SECONDS))
+    return FeedPage([entry for *_stamp, entry in page], following, more)
+
+
+def _seconds(entry: StoredObject) -> int:
+    return int(entry.last_modified.timestamp())

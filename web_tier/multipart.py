@@ -1,0 +1,130 @@
+"""Reads a multipart/form-data body file by file, so that memory stays flat however long the body is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import IO, Protocol
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, MultipartDecoder
+
+from core.errors import ElasticError
+
+_CHUNK_BYTES = 64 * 1024
+# What the decoder may hold back: a part's headers, or the tail of a chunk that may begin a boundary.
+_DECODER_BYTES = 2 * _CHUNK_BYTES
+# Most photos fit; larger ones go to a temporary file on disk.
+_SPOOL_BYTES = 1024 * 1024
+
+
+class UploadFormatError(ElasticError):
+    """The request's body is not complete and well-formed multipart/form-data."""
+
+
+class ByteStream(Protocol):
+    """What is read from: a request's stream or a file."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@dataclass(slots=True)
+class UploadedFile:
+    """One file of a form.
+
+    `body` is positioned at its start; whoever takes the file closes it.  It holds the first bytes only where
+    `size_bytes`, the length of what was sent, is above the reader's limit.
+    """
+
+    filename: str
+    size_bytes: int
+    body: IO[bytes]
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary in a multipart/form-data content type.
+
+    Raises:
+        UploadFormatError: the content type is another one, or has no boundary.
+    """
+    mimetype, options = parse_options_header(content_type)
+    if mimetype.lower() != "multipart/form-data" or not options.get("boundary"):
+        raise UploadFormatError("the request must be multipart/form-data with a boundary")
+    return options["boundary"].encode("latin-1", "replace")
+
+
+def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_parts: int) -> Iterator[UploadedFile]:
+    """Yields the files of a multipart body in their order, each as soon as it is complete.
+
+    Fields that are no files are skipped, and so is the empty part that a browser sends for a file input
+    where nothing was chosen.  A file longer than `max_file_bytes` is read to its end but not kept.
+
+    Raises:
+        UploadFormatError: the body is malformed, ends too early, or has more than `max_parts` parts.  The
+            files before that point have been yielded.
+    """
+    decoder = MultipartDecoder(boundary, _DECODER_BYTES, max_parts=max_parts)
+    current: _Incoming | None = None
+    try:
+        while True:
+            event = decoder.next_event()
+            if event is NEED_DATA:
+                # The decoder is told of the end by None.
+                decoder.receive_data(_read_chunk(stream) or None)
+            elif isinstance(event, File | Field):
+                filename = _filename(event)
+                current = None if filename is None else _Incoming(filename, max_file_bytes)
+            elif isinstance(event, Data) and current is not None:
+                current.write(event.data)
+                if not event.more_data:
+                    finished, current = current.finish(), None
+                    if finished is not None:
+                        yield finished
+            elif isinstance(event, Epilogue):
+                return
+    except ValueError as error:
+        raise UploadFormatError from error
+    except RequestEntityTooLarge as error:
+        raise UploadFormatError(f"the request has more than {max_parts} parts or an overlong header") from error
+    finally:
+        if current is not None:
+            current.body.close()
+
+
+def _read_chunk(stream: ByteStream) -> bytes:
+    chunk = stream.read(_CHUNK_BYTES)
+    if chunk.endswith(b"-"):
+        # Werkzeug 3.1 adds a byte to the last file where a chunk ends between the two dashes that end the body.
+        chunk += stream.read(1)
+    return chunk
+
+
+def _filename(part: File | Field) -> str | None:
+    if isinstance(part, File):
+        return part.filename
+    # A name that ends in a backslash breaks the quoting, and the decoder sees a field: still somebody's file.
+    return "unnamed" if "filename" in part.headers.get("content-disposition", "").lower() else None
+
+
+class _Incoming:
+    """The file that is being read."""
+
+    def __init__(self, filename: str, max_file_bytes: int) -> None:
+        self.body: IO[bytes] = SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - closed by who takes it
+        self._filename = filename
+        self._max_file_bytes = max_file_bytes
+        self._size_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        self._size_bytes += len(data)
+        if self._size_bytes <= self._max_file_bytes:
+            self.body.write(data)
+
+    def finish(self) -> UploadedFile | None:
+        if not self._filename and not self._size_bytes:
+            self.body.close()
+            return None
+        self.body.seek(0)
+        return UploadedFile(self._filename, self._size_bytes, self.body)

@@ -1,0 +1,32 @@
+"""The entry point for WSGI servers: ``gunicorn --config python:web_tier.gunicorn_config web_tier.wsgi:app``."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from flask import Flask
+
+from aws.buckets import ImageStore, ResultStore
+from aws.clients import Clients
+from aws.queue import JobQueue
+from core.settings import Settings
+from web_tier import FETCH_THREADS, STORE_THREADS, create_app
+from web_tier.gunicorn_config import threads
+
+
+def _create() -> Flask:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It tells at INFO where it found each credential and endpoint.
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    settings = Settings.from_environment(os.environ)
+    clients = Clients(max_connections=threads + STORE_THREADS + FETCH_THREADS)
+    return create_app(
+        settings,
+        ImageStore(clients["s3"], settings.input_bucket),
+        ResultStore(clients["s3"], settings.output_bucket),
+        JobQueue(clients["sqs"], settings.queue_name),
+    )
+
+
+app = _create()
