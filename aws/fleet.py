@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from aws.clients import cloud_errors
+from core.errors import NotFoundError
 
 OWNER_TAG = "elastic:fleet"
 NAME_PREFIX = "app-tier-"
@@ -76,6 +78,16 @@ class Fleet:
 
     def terminate(self, instance_ids: Sequence[str]) -> None:
         """Terminates instances; one that is gone already is no error."""
-        if instance_ids:
-            with cloud_errors("terminating instances"):
-                self._client.terminate_instances(InstanceIds=list(instance_ids))
+        if not instance_ids:
+            return
+        try:
+            self._terminate(list(instance_ids))
+        except NotFoundError:
+            # EC2 refuses the whole request for one id that it has forgotten: each for itself, then.
+            for instance_id in instance_ids:
+                with contextlib.suppress(NotFoundError):
+                    self._terminate([instance_id])
+
+    def _terminate(self, instance_ids: list[str]) -> None:
+        with cloud_errors("terminating instances"):
+            self._client.terminate_instances(InstanceIds=instance_ids)

@@ -23,7 +23,8 @@ from local_cloud.processes import ROOT, spawn, stop_all
 from local_cloud.resources import create_resources
 from local_cloud.supervisor import EmulatedMachines, Supervisor, start_worker
 
-SUPERVISE_INTERVAL_SECONDS = 0.1
+# Each look costs the emulator a millisecond or two for each instance.
+SUPERVISE_INTERVAL_SECONDS = 0.25
 
 # The emulator accepts any credentials; these are what its users conventionally give.
 LOCAL_CREDENTIALS = {
@@ -45,8 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("%s", error)
         return 1
 
+    faults = [] if options.faults is None else ["--faults", options.faults]
     emulator = spawn(
-        [sys.executable, "-m", "local_cloud.emulator", "--port", str(options.port)],
+        [sys.executable, "-m", "local_cloud.emulator", "--port", str(options.port), *faults],
         os.environ,
         options.log_directory / "emulator.log",
         ROOT,
@@ -98,6 +100,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--boot-seconds", type=float, default=0.0, help="simulated time from an instance's launch to its worker's start"
     )
+    parser.add_argument("--faults", metavar="SEED|JSON", help="inject faults; see `python -m local_cloud.emulator -h`")
     parser.add_argument("--log-directory", type=Path, default=ROOT / "var" / "log", help="where all logs go")
     return parser.parse_args(arguments)
 

@@ -1,0 +1,110 @@
+"""The embedded AWS: moto's server in a process of its own, ``python -m local_cloud.emulator --port N``.
+
+It serves S3, SQS, EC2 and whatever else of moto is asked for, on the loopback interface, from memory: what
+it holds ends with it.  When it accepts requests it prints its endpoint, one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+# moto's settings are read when it is imported.  Its catalogue of AMIs takes seconds to load (the app tier's
+# image is our own), and CORS headers are for browsers, which never come here.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+os.environ.setdefault("MOTO_DISABLE_GLOBAL_CORS", "true")
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sqs.exceptions import ReceiptHandleIsInvalid
+from moto.sqs.models import sqs_backends
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from local_cloud import instances, objects, overheads, queues
+from local_cloud.faults import FaultInjector, FaultSpec
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+HOST = "127.0.0.1"
+
+
+class _Dispatcher(DomainDispatcherApplication):
+    """Chooses the service of a request."""
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - there is one dispatcher, and it lives as long as the process
+    def get_backend_for_host(self, host: str | None) -> Any:
+        """moto's answer, remembered: it lists the folder of moto's package to find it, 2 ms for each request."""
+        return super().get_backend_for_host(host)
+
+
+class _RequestHandler(MotoRequestHandler):
+    """One connection, kept open between requests, in a thread of its own."""
+
+    # Headers and body leave in two packets; Nagle's algorithm would hold the second back.
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """No line for each request: it costs time, and the tiers log what they do."""
+
+
+def create_server(port: int, *, plain_queues: bool = False, faults: FaultSpec | None = None) -> BaseWSGIServer:
+    """A server bound to `port` of the loopback interface (0: a free one), with a thread for each connection.
+
+    Args:
+        plain_queues: leave moto's SQS as it is, for the benchmark that compares the two.
+        faults: fail, delay and deliver twice so often; see `local_cloud.faults`.
+
+    Raises:
+        SystemExit: the port is in use.
+    """
+    overheads.install()
+    instances.install()
+    objects.install()
+    if not plain_queues:
+        queues.install()
+    app: WSGIApplication = _Dispatcher(create_backend_app)
+    if faults is not None:
+        app = FaultInjector(app, faults, _redeliver)
+    return make_server(HOST, port, app, threaded=True, request_handler=_RequestHandler)
+
+
+def _redeliver(region: str, queue_url: str, receipt_handle: str) -> bool:
+    """Makes a received message visible at once; False if its receiver was faster."""
+    _endpoint, account, queue_name = queue_url.rsplit("/", 2)
+    try:
+        sqs_backends[account][region].change_message_visibility(queue_name, receipt_handle, 0)
+    except ReceiptHandleIsInvalid:
+        return False
+    return True
+
+
+def _stop(_signal_number: int, _frame: FrameType | None) -> None:
+    # All state is in memory, and threads that long poll would otherwise have to be waited for.
+    os._exit(0)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the server until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m local_cloud.emulator", description="The embedded AWS.")
+    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 (default): a free one")
+    parser.add_argument("--plain-queues", action="store_true", help=argparse.SUPPRESS)  # for benchmarks.queue_backlog
+    parser.add_argument(
+        "--faults",
+        type=FaultSpec.parse,
+        metavar="SEED|JSON",
+        help="inject faults: a seed, or a JSON object with fields of local_cloud.faults.FaultSpec (default: none)",
+    )
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    server = create_server(options.port, plain_queues=options.plain_queues, faults=options.faults)
+    print(f"http://{HOST}:{server.port}", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""S3 in moto: requests that are atomic, and listings that cost a hundredth.
+
+*Atomic*: moto puts an object into its bucket before it gives it its metadata, disposes of a replaced object
+while others read it, and lets two conditional writes pass the same check.  Behind a server with threads a
+result would now and then be read without its metadata.  `install` runs the requests one at a time; as they
+never wait for anything, this costs no throughput that the interpreter's lock would not take anyway.
+
+*Listings*: moto's general serializer takes 0.35 s for the 1,000 entries of one page.  `install` has it write
+the page without its entries and writes those directly.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+from xml.sax.saxutils import escape
+
+from moto.core.responses import ActionResult
+from moto.s3.responses import S3Response
+
+_moto_serialized = S3Response.serialized
+_moto_key_response = S3Response._key_response
+_moto_bucket_response = S3Response._bucket_response
+
+# Reentrant, since moto answers some requests for a bucket as requests for a key.
+_one_at_a_time = threading.RLock()
+
+
+# These two run when the request's body has been read, so that a slow upload holds up nobody.
+def _key_response(self: S3Response, *args: Any, **kwargs: Any) -> Any:
+    with _one_at_a_time:
+        return _moto_key_response(self, *args, **kwargs)
+
+
+def _bucket_response(self: S3Response, *args: Any, **kwargs: Any) -> Any:
+    with _one_at_a_time:
+        return _moto_bucket_response(self, *args, **kwargs)
+
+
+def _serialized(self: S3Response, action_result: ActionResult) -> Any:
+    result = action_result.result
+    if not isinstance(result, dict) or "Contents" not in result:
+        return _moto_serialized(self, action_result)
+    entries = result.pop("Contents")
+    status, headers, body = _moto_serialized(self, action_result)
+    assert isinstance(body, str)
+    end_of_root = body.rindex("</")
+    return status, headers, f"{body[:end_of_root]}{_element('Contents', entries)}{body[end_of_root:]}"
+
+
+def _element(name: str, value: Any) -> str:
+    """`value` as XML; a list is an element for each of its items, as S3's listings have it."""
+    if isinstance(value, list):
+        return "".join(_element(name, item) for item in value)
+    if isinstance(value, dict):
+        value = "".join(_element(key, item) for key, item in value.items() if item is not None)
+    else:
+        value = escape(str(value))
+    return f"<{name}>{value}</{name}>"
+
+
+def install() -> Callable[[], None]:
+    """Makes S3 requests atomic and listings fast; returns a function that undoes it."""
+    S3Response._key_response = _key_response  # type: ignore[method-assign]
+    S3Response._bucket_response = _bucket_response  # type: ignore[method-assign]
+    S3Response.serialized = _serialized  # type: ignore[method-assign,assignment]
+    return _uninstall
+
+
+def _uninstall() -> None:
+    S3Response._key_response = _moto_key_response  # type: ignore[method-assign]
+    S3Response._bucket_response = _moto_bucket_response  # type: ignore[method-assign]
+    S3Response.serialized = _moto_serialized  # type: ignore[method-assign]

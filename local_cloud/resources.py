@@ -1,0 +1,75 @@
+"""What the program needs in the cloud, created in the embedded one.
+
+On AWS the CloudFormation stack in ``infra/`` says the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from aws.clients import Clients, cloud_errors
+from core.settings import Settings
+
+DEAD_LETTER_RETENTION_SECONDS = 14 * 24 * 3600  # SQS's maximum: time to look into what went wrong
+INSTANCE_TYPE = "t3.small"
+
+
+def create_resources(clients: Clients, settings: Settings) -> None:
+    """Creates buckets, queues, machine image and launch template, leaving what exists as it is.
+
+    Raises:
+        CloudError: a service refused or failed; a queue of that name has other attributes.
+    """
+    with cloud_errors("creating the resources"):
+        for bucket in (settings.input_bucket, settings.output_bucket):
+            _create_bucket(clients["s3"], bucket)
+        _create_queues(clients["sqs"], settings)
+        _create_launch_template(clients["ec2"], settings.launch_template_name)
+
+
+def _create_bucket(client: Any, bucket: str) -> None:
+    region = client.meta.region_name
+    # us-east-1 is where buckets are created without saying so; S3 refuses it as a constraint.
+    location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+        client.create_bucket(Bucket=bucket, **location)
+
+
+def _create_queues(client: Any, settings: Settings) -> None:
+    dead_letter_queue_url = client.create_queue(
+        QueueName=settings.dead_letter_queue_name,
+        Attributes={"MessageRetentionPeriod": str(DEAD_LETTER_RETENTION_SECONDS)},
+    )["QueueUrl"]
+    attributes = client.get_queue_attributes(QueueUrl=dead_letter_queue_url, AttributeNames=["QueueArn"])["Attributes"]
+    redrive_policy = {
+        "deadLetterTargetArn": attributes["QueueArn"],
+        "maxReceiveCount": settings.max_receive_count,
+    }
+    client.create_queue(
+        QueueName=settings.queue_name,
+        Attributes={
+            "VisibilityTimeout": str(settings.visibility_timeout_seconds),
+            "RedrivePolicy": json.dumps(redrive_policy),
+        },
+    )
+
+
+def _create_launch_template(client: Any, name: str) -> None:
+    try:
+        client.describe_launch_templates(LaunchTemplateNames=[name])
+        return
+    except client.exceptions.ClientError as error:
+        if "NotFound" not in error.response["Error"]["Code"]:
+            raise
+    image_id = client.register_image(Name=name, Description="the app tier, bootable in name only")["ImageId"]
+    client.create_launch_template(
+        LaunchTemplateName=name,
+        LaunchTemplateData={
+            "ImageId": image_id,
+            "InstanceType": INSTANCE_TYPE,
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {"HttpTokens": "required"},  # IMDSv2
+        },
+    )

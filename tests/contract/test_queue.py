@@ -1,0 +1,245 @@
+"""JobQueue on the embedded SQS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from aws.clients import Clients
+from aws.queue import Backlog, JobQueue
+from core.errors import NotFoundError
+from core.jobs import ClassificationJob, image_key, new_batch_id, new_job_id
+from core.settings import Settings
+from local_cloud.resources import create_resources
+
+BATCH_ID = new_batch_id(datetime(2026, 3, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def queue(clients: Clients, settings: Settings) -> JobQueue:
+    return JobQueue(clients["sqs"], settings.queue_name)
+
+
+@pytest.fixture
+def dead_letters(clients: Clients, settings: Settings) -> JobQueue:
+    return JobQueue(clients["sqs"], settings.dead_letter_queue_name)
+
+
+def jobs(count: int) -> list[ClassificationJob]:
+    return [
+        ClassificationJob(
+            new_job_id(), BATCH_ID, "input", image_key(BATCH_ID, position, "a.jpg"), f"Kätzchen {position}"
+        )
+        for position in range(count)
+    ]
+
+
+def test_what_is_sent_is_received_once(queue: JobQueue) -> None:
+    sent = jobs(23)
+    assert queue.send(iter(sent)) == 23
+    received = [delivery for _ in range(3) for delivery in queue.receive(10, 0)]
+    assert sorted(delivery.job.job_id for delivery in received if delivery.job) == sorted(job.job_id for job in sent)
+    assert {delivery.job for delivery in received} == set(sent)
+    assert {delivery.receive_count for delivery in received} == {1}
+    assert queue.receive(10, 0) == []
+
+
+def test_backlog_counts_waiting_and_in_flight(queue: JobQueue) -> None:
+    assert queue.backlog() == Backlog(0, 0)
+    queue.send(jobs(12))
+    assert queue.backlog() == Backlog(12, 0)
+    received = queue.receive(5, 0)
+    assert queue.backlog() == Backlog(7, 5)
+    queue.release([received[0].receipt_handle])
+    assert queue.backlog() == Backlog(8, 4)
+    queue.delete([delivery.receipt_handle for delivery in received[1:]])
+    assert queue.backlog() == Backlog(8, 0)
+    assert queue.backlog().total == 8
+
+
+def test_backlog_counts_delayed_messages_as_waiting(clients: Clients, settings: Settings, queue: JobQueue) -> None:
+    url = clients["sqs"].get_queue_url(QueueName=settings.queue_name)["QueueUrl"]
+    clients["sqs"].send_message(QueueUrl=url, MessageBody="later", DelaySeconds=60)
+    assert queue.backlog() == Backlog(1, 0)
+    assert queue.receive(10, 0) == []
+
+
+def test_deleting_is_final_and_repeatable(queue: JobQueue) -> None:
+    queue.send(jobs(15))
+    handles = [delivery.receipt_handle for _ in range(2) for delivery in queue.receive(10, 0)]
+    queue.delete(handles)
+    queue.delete(handles)
+    queue.delete(["never-heard-of"])
+    queue.delete([])
+    assert queue.backlog() == Backlog(0, 0)
+
+
+def test_released_jobs_come_again_with_a_higher_count(queue: JobQueue) -> None:
+    queue.send(jobs(1))
+    first = queue.receive(1, 0)[0]
+    assert queue.receive(1, 0) == []
+    queue.release([first.receipt_handle])
+    second = queue.receive(1, 0)[0]
+    assert (second.job, second.receive_count) == (first.job, 2)
+    assert second.receipt_handle != first.receipt_handle
+
+
+def test_the_handle_of_an_earlier_delivery_still_deletes(queue: JobQueue) -> None:
+    queue.send(jobs(1))
+    first = queue.receive(1, 0)[0]
+    queue.release([first.receipt_handle])
+    assert len(queue.receive(1, 0)) == 1
+    queue.delete([first.receipt_handle])
+    assert queue.backlog() == Backlog(0, 0)
+
+
+def test_the_handle_of_an_earlier_delivery_cannot_give_the_job_away(queue: JobQueue) -> None:
+    queue.send(jobs(1))
+    first = queue.receive(1, 0)[0]
+    queue.release([first.receipt_handle])
+    assert len(queue.receive(1, 0)) == 1
+    queue.release([first.receipt_handle])
+    assert queue.receive(1, 0) == []
+
+
+def test_an_extended_job_stays_hidden_and_an_expired_one_returns(queue: JobQueue) -> None:
+    queue.send(jobs(2))
+    extended, expiring = queue.receive(2, 0)
+    queue.extend([extended.receipt_handle, expiring.receipt_handle], 1)
+    queue.extend([extended.receipt_handle], 60)
+    again = queue.receive(10, 5)
+    assert [delivery.job for delivery in again] == [expiring.job]
+
+
+@pytest.mark.parametrize("body", ["not JSON", "{}", "[1]", '{"v": 99}', "null"])
+def test_poison_is_delivered_without_a_job(clients: Clients, settings: Settings, queue: JobQueue, body: str) -> None:
+    url = clients["sqs"].get_queue_url(QueueName=settings.queue_name)["QueueUrl"]
+    clients["sqs"].send_message(QueueUrl=url, MessageBody=body)
+    (poison,) = queue.receive(1, 0)
+    assert poison.job is None
+    queue.delete([poison.receipt_handle])
+    assert queue.backlog().total == 0
+
+
+def test_a_job_that_fails_too_often_becomes_a_dead_letter(
+    settings: Settings, queue: JobQueue, dead_letters: JobQueue
+) -> None:
+    (job,) = jobs(1)
+    queue.send([job])
+    for delivery_number in range(1, settings.max_receive_count + 1):
+        (delivery,) = queue.receive(1, 0)
+        assert delivery.receive_count == delivery_number
+        queue.release([delivery.receipt_handle])
+    assert queue.receive(1, 0) == []
+    assert queue.backlog().total == 0
+    assert [delivery.job for delivery in dead_letters.receive(10, 0)] == [job]
+
+
+def test_an_unknown_queue_is_an_error(clients: Clients) -> None:
+    with pytest.raises(NotFoundError):
+        JobQueue(clients["sqs"], "no-such-queue").backlog()
+
+
+def test_purging_empties_the_queue(clients: Clients, settings: Settings, queue: JobQueue) -> None:
+    queue.send(jobs(12))
+    queue.receive(3, 0)
+    url = clients["sqs"].get_queue_url(QueueName=settings.queue_name)["QueueUrl"]
+    clients["sqs"].purge_queue(QueueUrl=url)
+    assert queue.backlog() == Backlog(0, 0)
+    queue.send(jobs(1))
+    assert len(queue.receive(10, 0)) == 1
+
+
+# --- long polls ----------------------------------------------------------------------------------
+
+
+def seconds_until_received(queue: JobQueue, then: Callable[[], object]) -> float:
+    """How long after `then` a long poll that is under way comes back, with a job."""
+    with ThreadPoolExecutor(1) as pool:
+        poll = pool.submit(queue.receive, 10, 10)
+        time.sleep(0.3)
+        assert not poll.done()
+        then()
+        start = time.monotonic()
+        assert len(poll.result(timeout=15)) == 1
+        return time.monotonic() - start
+
+
+def test_a_long_poll_ends_when_a_job_arrives(queue: JobQueue) -> None:
+    assert seconds_until_received(queue, lambda: queue.send(jobs(1))) < 0.8
+
+
+def test_a_long_poll_ends_when_a_job_is_released(queue: JobQueue) -> None:
+    queue.send(jobs(1))
+    (delivery,) = queue.receive(1, 0)
+    assert seconds_until_received(queue, lambda: queue.release([delivery.receipt_handle])) < 0.8
+
+
+def test_a_long_poll_ends_when_a_visibility_timeout_does(queue: JobQueue) -> None:
+    queue.send(jobs(1))
+    (delivery,) = queue.receive(1, 0)
+    # The poll has settled down for longer when the timeout is shortened.
+    assert 0.5 < seconds_until_received(queue, lambda: queue.extend([delivery.receipt_handle], 1)) < 1.8
+
+
+def test_a_long_poll_ends_when_a_delay_does(clients: Clients, settings: Settings, queue: JobQueue) -> None:
+    url = clients["sqs"].get_queue_url(QueueName=settings.queue_name)["QueueUrl"]
+
+    def send() -> None:
+        clients["sqs"].send_message(QueueUrl=url, MessageBody="later", DelaySeconds=1)
+
+    assert 0.5 < seconds_until_received(queue, send) < 1.8
+
+
+def test_a_poll_of_an_empty_queue_takes_as_long_as_asked(queue: JobQueue) -> None:
+    start = time.monotonic()
+    assert queue.receive(10, 0) == []
+    assert time.monotonic() - start < 0.8
+    start = time.monotonic()
+    assert queue.receive(10, 1) == []
+    assert 0.9 < time.monotonic() - start < 1.8
+
+
+def test_fifteen_long_polls_hold_up_nobody(queue: JobQueue) -> None:
+    polling = threading.Barrier(16)
+
+    def poll() -> int:
+        polling.wait()
+        return len(queue.receive(1, 10))
+
+    with ThreadPoolExecutor(15) as pool:
+        polls = [pool.submit(poll) for _ in range(15)]
+        polling.wait()
+        time.sleep(0.5)
+        start = time.monotonic()
+        for _ in range(10):
+            assert queue.backlog() == Backlog(0, 0)
+        assert time.monotonic() - start < 2
+        queue.send(jobs(15))
+        assert [poll.result(timeout=15) for poll in polls] == [1] * 15
+
+
+# --- the queues themselves -----------------------------------------------------------------------
+
+
+def test_creating_the_resources_again_changes_nothing(clients: Clients, settings: Settings, queue: JobQueue) -> None:
+    queue.send(jobs(3))
+    create_resources(clients, settings)
+    assert queue.backlog() == Backlog(3, 0)
+
+
+def test_the_queues_have_the_attributes_of_the_settings(clients: Clients, settings: Settings) -> None:
+    sqs = clients["sqs"]
+
+    def attributes(name: str) -> dict[str, str]:
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        return sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+
+    assert attributes(settings.queue_name)["VisibilityTimeout"] == str(settings.visibility_timeout_seconds)
+    assert f'"maxReceiveCount": {settings.max_receive_count}' in attributes(settings.queue_name)["RedrivePolicy"]
+    assert attributes(settings.dead_letter_queue_name)["MessageRetentionPeriod"] == str(14 * 24 * 3600)
