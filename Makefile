@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 
-.PHONY: help demo run test lint setup clean
+.PHONY: help demo run chaos test lint setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -15,6 +15,9 @@ demo: $(VENV)/.installed-run ## The whole job, unattended: photos in, labels out
 
 run: $(VENV)/.installed-run ## Everything on this machine for a browser, until Ctrl-C
 	$(BIN)/elastic up
+
+chaos: $(VENV)/.installed-run ## Proof that nothing is lost: break everything while photos flow, then check the buckets
+	$(BIN)/elastic chaos
 
 test: $(VENV)/.installed-all ## The whole test suite
 	$(BIN)/python -m pytest

@@ -72,7 +72,7 @@ def decode_image(body: bytes, height: int, width: int, max_bytes: int, max_pixel
     if not body:
         raise EmptyImageError
     if len(body) > max_bytes:
-        raise ImageTooLargeError(f"the file is larger than the limit of {max_bytes:,} bytes")
+        raise ImageTooLargeError(f"the file is larger than the limit of {max_bytes / 2**20:.4g} MiB")
     with warnings.catch_warnings():
         # Pillow warns of large images and of odd metadata; our own limit decides on the former.
         warnings.simplefilter("ignore")

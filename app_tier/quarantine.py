@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import resource
 import signal
@@ -68,7 +69,7 @@ class Quarantine:
         if self._pool is None:
             # Not forked: a fork of a process with busy threads may hang.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, context, initializer=_limit_memory)
+            self._pool = ProcessPoolExecutor(1, context, initializer=_prepare_child)
             self._pid = self._pool.submit(os.getpid).result(self._timeout_seconds)
         return self._pool
 
@@ -81,9 +82,17 @@ class Quarantine:
             self._pool, self._pid = None, 0
 
 
-def _limit_memory() -> None:
+def _prepare_child() -> None:
     # Ctrl-C and the supervisor's SIGTERM are for the worker, which ends this process when it is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY_LIMIT_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _end_with_parent() -> None:
+    # The pool's pipes do not tell: this process holds both of their ends, and would wait for work for ever.
+    if parent := multiprocessing.parent_process():
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import IO, Any
 from urllib.parse import quote, unquote
 
 from aws.clients import cloud_errors
-from core.errors import DecodeError, NotFoundError
+from core.errors import AlreadyExistsError, DecodeError, NotFoundError
 from core.jobs import ClassificationResult
 
 # Batch records live beside the images, under a prefix that no batch id can have.
@@ -69,16 +70,23 @@ class ImageStore:
         Raises:
             AlreadyExistsError: `only_if_new` and there is an image with this key.
         """
-        condition = {"IfNoneMatch": "*"} if only_if_new else {}
-        with cloud_errors("storing the image"):
-            self._client.put_object(
-                Bucket=self.bucket,
-                Key=key,
-                Body=body,
-                ContentType="application/octet-stream",
-                Metadata={"name": quote(name)},
-                **condition,
-            )
+        metadata, condition = {"name": quote(name)}, {}
+        if only_if_new:
+            metadata["upload"], condition = secrets.token_hex(8), {"IfNoneMatch": "*"}
+        try:
+            with cloud_errors("storing the image"):
+                self._client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,
+                    ContentType="application/octet-stream",
+                    Metadata=metadata,
+                    **condition,
+                )
+        except AlreadyExistsError:
+            # Perhaps it is this very image: the first attempt took effect, its answer got lost, and the retry met it.
+            if not only_if_new or self._metadata(key).get("upload") != metadata["upload"]:
+                raise
 
     def get(self, key: str) -> StoredImage:
         """Fetches an image."""
@@ -88,9 +96,7 @@ class ImageStore:
 
     def name(self, key: str) -> str:
         """The name that an image's owner gave it, without fetching the image."""
-        with cloud_errors("reading the image's name"):
-            response = self._client.head_object(Bucket=self.bucket, Key=key)
-            return unquote(response["Metadata"].get("name", key))
+        return unquote(self._metadata(key).get("name", key))
 
     def batches_since(self, since: datetime) -> Iterator[str]:
         """The ids of the batches created at or after `since` (UTC), oldest first."""
@@ -101,6 +107,11 @@ class ImageStore:
     def list(self, batch_id: str) -> Iterator[StoredObject]:
         """The images of a batch in the order of their keys, a thousand a request."""
         return _list(self._client, self.bucket, f"{batch_id}/")
+
+    def _metadata(self, key: str) -> dict[str, str]:
+        with cloud_errors("reading the image's metadata"):
+            metadata: dict[str, str] = self._client.head_object(Bucket=self.bucket, Key=key)["Metadata"]
+            return metadata
 
 
 class ResultStore:

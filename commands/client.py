@@ -18,6 +18,8 @@ from core.errors import ElasticError
 IMAGES_PER_REQUEST = 20
 PARALLEL_REQUESTS = 3
 POLL_SECONDS = 0.25
+# Asking costs the web tier two listings: the time between two questions grows with the time an answer takes.
+POLL_REST_FACTOR = 3
 TIMEOUT_SECONDS = 60.0
 
 
@@ -43,6 +45,12 @@ class ApiClient:
         """Creates a batch; returns its id."""
         return str(self._json("POST", "/batches")["batch_id"])
 
+    def upload_once(self, batch_id: str, offset: int, paths: Sequence[Path]) -> dict[str, Any]:
+        """Uploads files in one request, the first to the position `offset`; returns the web tier's report of each."""
+        with contextlib.ExitStack() as stack:
+            files = [("images", (path.name, stack.enter_context(path.open("rb")))) for path in paths]
+            return self._json("POST", f"/batches/{batch_id}/images", params={"offset": offset}, files=files)
+
     def upload(self, batch_id: str, paths: Sequence[Path], on_sent: Callable[[int], None]) -> list[str]:
         """Uploads files, a few requests at a time; returns a sentence for each that could not be stored.
 
@@ -52,9 +60,7 @@ class ApiClient:
 
         def send(start: int) -> list[str]:
             chunk = paths[start : start + IMAGES_PER_REQUEST]
-            with contextlib.ExitStack() as stack:
-                files = [("images", (path.name, stack.enter_context(path.open("rb")))) for path in chunk]
-                answer = self._json("POST", f"/batches/{batch_id}/images", params={"offset": start}, files=files)
+            answer = self.upload_once(batch_id, start, chunk)
             on_sent(len(chunk))
             return [f"{entry['name']}: {entry['error']}" for entry in answer["not_stored"]]
 
@@ -71,6 +77,7 @@ class ApiClient:
         cursor, seen = "", set[str]()
         deadline = time.monotonic() + timeout_seconds
         while len(seen) < expected:
+            asked = time.monotonic()
             page = self._json("GET", f"/batches/{batch_id}/results", params={"cursor": cursor} if cursor else {})
             cursor = page["cursor"]
             for result in page["results"]:
@@ -81,7 +88,7 @@ class ApiClient:
             if time.monotonic() > deadline:
                 raise ApiError(f"{len(seen)} of {expected} images were answered, and none for {timeout_seconds:g} s")
             if not page.get("more"):
-                time.sleep(POLL_SECONDS)
+                time.sleep(max(POLL_SECONDS, POLL_REST_FACTOR * (time.monotonic() - asked)))
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from aws.clients import Clients
 from aws.fleet import Fleet
 from commands.client import ApiClient
 from commands.fleet_history import FleetHistory
+from commands.live import Live
 from core.jobs import parse_result_line
 from local_cloud.stack import LocalStack
 
@@ -25,8 +25,6 @@ from local_cloud.stack import LocalStack
 NO_ANSWER_TIMEOUT_SECONDS = 180.0
 SCALE_IN_TIMEOUT_SECONDS = 60.0
 MAX_TABLE_ROWS = 40
-# Where output goes to a file or a log there is no live bar but a line at times.
-PLAIN_PROGRESS_SECONDS = 2.0
 
 
 def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path], console: Console) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path],
     api = ApiClient(stack.web_url)
     results_store = ResultStore(clients["s3"], stack.settings.output_bucket)
     fleet = Fleet(clients["ec2"], stack.settings.launch_template_name, stack.settings.fleet_name)
-    with FleetHistory(fleet) as history, _Live(console, len(images), history) as live:
+    with FleetHistory(fleet) as history, Live(console, len(images), history) as live:
         started = time.monotonic()
         batch_id = api.create_batch()
         problems = api.upload(batch_id, images, live.uploaded)
@@ -99,60 +97,3 @@ def _print_history(console: Console, history: FleetHistory) -> None:
 
 def _plain(text: str) -> Text:
     return Text(text)  # a file name may look like markup
-
-
-class _Live:
-    """Progress of photos and instances: bars on a terminal, else a line every few seconds."""
-
-    def __init__(self, console: Console, total: int, history: FleetHistory) -> None:
-        self._console = console
-        self._total = total
-        self._history = history
-        self._uploaded = self._answered = 0
-        self._printed_at = time.monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._upload_task = self._progress.add_task("uploaded", total=total, note="")
-        self._answer_task = self._progress.add_task("answered", total=total, note="")
-
-    def __enter__(self) -> _Live:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def uploaded(self, count: int) -> None:
-        self._uploaded += count
-        self._show()
-
-    def answered(self, count: int) -> None:
-        self._answered += count
-        self._show()
-
-    def say(self, text: str) -> None:
-        self._progress.update(self._answer_task, note=text)
-        if not self._console.is_terminal:
-            self._print_line()
-            self._console.print(text)
-
-    def _show(self) -> None:
-        self._progress.update(self._upload_task, completed=self._uploaded)
-        self._progress.update(self._answer_task, completed=self._answered, note=f"{self._history.size} instances")
-        if not self._console.is_terminal and time.monotonic() - self._printed_at > PLAIN_PROGRESS_SECONDS:
-            self._print_line()
-
-    def _print_line(self) -> None:
-        self._printed_at = time.monotonic()
-        self._console.print(
-            f"uploaded {self._uploaded}/{self._total}, answered {self._answered}/{self._total}, "
-            f"{self._history.size} instances",
-            highlight=False,
-        )

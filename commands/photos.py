@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 from collections.abc import Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from core.errors import ElasticError
 
@@ -31,6 +34,9 @@ _PACKAGE_PHOTOS = (
     ("skimage", "data/retina.jpg"),
     ("skimage", "data/rocket.jpg"),
 )
+
+
+_CROP_SIZE = (320, 240)
 
 
 class NoPhotosError(ElasticError):
@@ -73,3 +79,23 @@ def from_packages() -> list[Path]:
     if not found:
         raise NoPhotosError("no installed package carries photos; name a folder with --images")
     return found
+
+
+def make_crops(count: int, seed: int, folder: Path) -> list[Path]:
+    """Writes `count` different small JPEG files into `folder`: random pieces of the photos of `from_packages`.
+
+    Raises:
+        NoPhotosError: as `from_packages` raises it.
+    """
+    dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    originals = [Image.open(path).convert("RGB") for path in from_packages()]
+    paths = []
+    for number in range(count):
+        original = dice.choice(originals)
+        width = dice.randint(min(original.size) // 3, min(original.size))
+        height = width * _CROP_SIZE[1] // _CROP_SIZE[0]
+        left, top = dice.randint(0, original.width - width), dice.randint(0, original.height - height)
+        piece = original.resize(_CROP_SIZE, box=(left, top, left + width, top + height))
+        paths.append(folder / f"photo-{number:04d}.jpg")
+        piece.save(paths[-1], quality=85)
+    return paths

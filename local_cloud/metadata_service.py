@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
 from werkzeug.routing import Map, Rule
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 
@@ -34,7 +39,7 @@ class MetadataService:
     def __init__(self) -> None:
         self._token = secrets.token_urlsafe()
         self._notices: dict[tuple[str, str], str] = {}
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_QuietHandler)
+        self._server = make_server("127.0.0.1", 0, self._serve, threaded=True, request_handler=_QuietHandler)
         threading.Thread(target=self._server.serve_forever, name="metadata", daemon=True).start()
 
     def endpoint(self, instance_id: str) -> str:
@@ -46,7 +51,9 @@ class MetadataService:
         self._server.shutdown()
         self._server.server_close()
 
-    @Request.application
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._answer(Request(environ))(environ, start_response)
+
     def _answer(self, request: Request) -> Response | HTTPException:
         try:
             endpoint, arguments = _ROUTES.bind_to_environ(request.environ).match()

@@ -42,7 +42,8 @@ def spawn(
     """Starts `command` with its output appended to `log_path`.
 
     The child leads a process group of its own, so that Ctrl-C in a terminal reaches the parent alone, which
-    then stops its children in order.  On Linux it gets SIGTERM when the parent dies, however that happens.
+    then stops its children in order.  On Linux it gets SIGTERM when the parent dies, however that happens; to
+    Linux that is the thread that calls this, so it must be one that lasts.
 
     Args:
         stdout: where the child's standard output goes instead of the log, as for `subprocess.Popen`.

@@ -47,6 +47,7 @@ class LocalStack:
         boot_seconds: simulated boot time of an instance.
         log_directory: where each process writes its log.
         controller: whether to start the controller, too.
+        faults: a seed: the emulated cloud fails, delays and delivers twice; see `local_cloud.faults`.
 
     Attributes:
         web_url: the web tier's address, without a slash at the end.
@@ -64,6 +65,7 @@ class LocalStack:
         boot_seconds: float = 0.0,
         log_directory: Path = ROOT / "var" / "log",
         controller: bool = True,
+        faults: int | None = None,
     ) -> None:
         self.settings = Settings.from_environment(os.environ, defaults=LOCAL_SETTINGS, overrides=settings)
         self.log_directory = log_directory
@@ -75,6 +77,7 @@ class LocalStack:
         self._cloud_port = cloud_port
         self._boot_seconds = boot_seconds
         self._with_controller = controller
+        self._faults = faults
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> LocalStack:
@@ -123,6 +126,8 @@ class LocalStack:
             "--log-directory",
             str(self.log_directory),
         ]
+        if self._faults is not None:
+            arguments += ["--faults", str(self._faults)]
         process = self._spawn("local-cloud", [sys.executable, "-m", "local_cloud", *arguments], stdout=subprocess.PIPE)
         assert process.stdout is not None
         line = process.stdout.readline()

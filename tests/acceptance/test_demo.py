@@ -45,7 +45,7 @@ def test_demo_answers_every_photo_and_reports(make_images: Callable[..., list[Pa
     ("arguments", "sentence"),
     [
         (("--images", "nowhere"), "nowhere does not exist"),
-        (("--images", "docs"), "there is no image in docs"),
+        (("--images", "core"), "there is no image in core"),
         (("--boot-seconds", "-1"), "Invalid value for '--boot-seconds'"),
     ],
 )

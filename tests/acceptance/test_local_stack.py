@@ -2,67 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from aws.buckets import ResultStore
-from aws.clients import Clients
-from aws.fleet import Fleet
-from aws.queue import JobQueue
 from commands.client import ApiClient
 from commands.fleet_history import FleetHistory
 from local_cloud.stack import LocalStack
+from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
 
 pytestmark = pytest.mark.acceptance
 
-PATIENCE_SECONDS = 90.0
 MakeImages = Callable[..., list[Path]]
-
-
-class Bench:
-    """A running stack and everything to look into it."""
-
-    def __init__(self, stack: LocalStack) -> None:
-        self.stack = stack
-        os.environ.update({name: value for name, value in stack.environment.items() if name.startswith("AWS_")})
-        clients, settings = Clients(), stack.settings
-        self.api = ApiClient(stack.web_url)
-        self.results = ResultStore(clients["s3"], settings.output_bucket)
-        self.queue = JobQueue(clients["sqs"], settings.queue_name)
-        self.dead_letters = JobQueue(clients["sqs"], settings.dead_letter_queue_name)
-        self.fleet = Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name)
-
-    def classify(self, paths: list[Path]) -> list[dict[str, Any]]:
-        """Uploads one batch and waits for all answers, in the order of `paths`."""
-        batch_id = self.api.create_batch()
-        assert self.api.upload(batch_id, paths, lambda count: None) == []
-        answers = list(self.api.follow(batch_id, len(paths), PATIENCE_SECONDS))
-        return sorted(answers, key=lambda answer: str(answer["key"]))
-
-    def workers(self) -> list[psutil.Process]:
-        """The worker processes of this stack."""
-        children = psutil.Process(self.stack.process("local-cloud").pid).children(recursive=True)
-        return [child for child in children if "app_tier" in child.cmdline()]
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    saved = dict(os.environ)
     settings = {"scale_in_stabilization_seconds": 2, "visibility_timeout_seconds": 5}
-    try:
-        with LocalStack(settings, log_directory=tmp_path_factory.mktemp("log")) as stack:
-            yield Bench(stack)
-    finally:
-        os.environ.clear()
-        os.environ.update(saved)
+    with running_bench(settings, tmp_path_factory.mktemp("log")) as bench:
+        yield bench
 
 
 @pytest.fixture(autouse=True)
@@ -136,10 +98,7 @@ def test_killing_a_worker_in_the_middle_of_a_batch_loses_nothing(bench: Bench, m
     victim.send_signal(signal.SIGKILL)
     answers += follow
     assert sorted(answer["name"] for answer in answers) == [path.name for path in paths]
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while bench.queue.backlog().total:
-        assert time.monotonic() < deadline, "the killed worker's jobs were never deleted"
-        time.sleep(0.2)
+    wait_until(lambda: bench.queue.backlog().total == 0, "the killed worker's jobs were never deleted")
 
 
 def test_stopping_the_stack_leaves_no_process(tmp_path: Path, make_images: MakeImages) -> None:

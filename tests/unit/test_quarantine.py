@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
 
 from app_tier.quarantine import Quarantine, QuarantineError
@@ -49,3 +52,29 @@ def test_a_death_is_an_error_and_the_next_image_gets_a_fresh_process(quarantine:
 def test_memory_is_limited(quarantine: Quarantine) -> None:
     with pytest.raises(MemoryError):
         quarantine.decode(b"memory")
+
+
+def test_a_child_does_not_outlive_its_worker() -> None:
+    """Even one that is killed, which has no chance to close anything."""
+    script = """
+import os, signal, sys
+from app_tier.quarantine import Quarantine
+
+def main():
+    quarantine = Quarantine(len)
+    quarantine.decode(b"started")
+    print(quarantine._pid, flush=True)
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    main()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdin is not None and worker.stdout is not None
+        child = psutil.Process(int(worker.stdout.readline()))
+        worker.stdin.close()
+        assert worker.wait(5) < 0
+    child.wait(5)

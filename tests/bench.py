@@ -1,0 +1,76 @@
+"""A running stack for acceptance tests, and everything to look into it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from aws.buckets import ImageStore, ResultStore
+from aws.clients import Clients
+from aws.fleet import Fleet
+from aws.queue import JobQueue
+from commands.client import ApiClient
+from local_cloud.stack import LocalStack
+
+PATIENCE_SECONDS = 90.0
+
+
+class Bench:
+    """A running stack, clients of its cloud and of its web tier."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self.stack = stack
+        os.environ.update({name: value for name, value in stack.environment.items() if name.startswith("AWS_")})
+        clients, settings = Clients(), stack.settings
+        self.api = ApiClient(stack.web_url)
+        self.images = ImageStore(clients["s3"], settings.input_bucket)
+        self.results = ResultStore(clients["s3"], settings.output_bucket)
+        self.queue = JobQueue(clients["sqs"], settings.queue_name)
+        self.dead_letters = JobQueue(clients["sqs"], settings.dead_letter_queue_name)
+        self.fleet = Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name)
+
+    def upload(self, paths: list[Path]) -> str:
+        """Uploads one batch, all of which must be stored; returns its id."""
+        batch_id = self.api.create_batch()
+        assert self.api.upload(batch_id, paths, lambda count: None) == []
+        return batch_id
+
+    def answers(self, batch_id: str, count: int) -> list[dict[str, Any]]:
+        """Waits for `count` answers of a batch; sorts them by position."""
+        answers = self.api.follow(batch_id, count, PATIENCE_SECONDS)
+        return sorted(answers, key=lambda answer: str(answer["key"]))
+
+    def classify(self, paths: list[Path]) -> list[dict[str, Any]]:
+        """Uploads one batch and waits for all answers, in the order of `paths`."""
+        return self.answers(self.upload(paths), len(paths))
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes of this stack."""
+        children = psutil.Process(self.stack.process("local-cloud").pid).children(recursive=True)
+        return [child for child in children if "app_tier" in child.cmdline()]
+
+
+@contextmanager
+def running_bench(settings: dict[str, Any], log_directory: Path) -> Iterator[Bench]:
+    """Starts a stack; afterwards this process's environment is as it was before."""
+    saved = dict(os.environ)
+    try:
+        with LocalStack(settings, log_directory=log_directory) as stack:
+            yield Bench(stack)
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def wait_until(condition: Callable[[], bool], sentence: str, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    """Waits until `condition` holds; fails with `sentence` if that takes too long."""
+    deadline = time.monotonic() + patience_seconds
+    while not condition():
+        assert time.monotonic() < deadline, sentence
+        time.sleep(0.1)
