@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .PHONY: help demo run chaos test lint setup clean
 .DEFAULT_GOAL := help
@@ -11,13 +11,13 @@ help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/.installed-run ## The whole job, unattended: photos in, labels out, fleet 0 → N → 0
-	$(BIN)/elastic demo
+	@$(BIN)/elastic demo
 
 run: $(VENV)/.installed-run ## Everything on this machine for a browser, until Ctrl-C
-	$(BIN)/elastic up
+	@$(BIN)/elastic up
 
 chaos: $(VENV)/.installed-run ## Proof that nothing is lost: break everything while photos flow, then check the buckets
-	$(BIN)/elastic chaos
+	@$(BIN)/elastic chaos
 
 test: $(VENV)/.installed-all ## The whole test suite
 	$(BIN)/python -m pytest
@@ -35,13 +35,15 @@ clean: ## Remove the virtual environment, logs and caches
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name another interpreter with: make PYTHON=…"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 # Running needs no TensorFlow, which is most of what the complete list downloads.
 $(VENV)/.installed-run: requirements.txt pyproject.toml | $(BIN)/python
-	$(PIP) -q --constraint requirements.txt --editable '.[demo]'
-	touch $@
+	@echo "Installing what the program needs into $(VENV): about a minute, once."
+	@$(PIP) -q --constraint requirements.txt --editable '.[demo]'
+	@touch $@
 
 $(VENV)/.installed-all: requirements.txt pyproject.toml | $(BIN)/python
-	$(PIP) -q --requirement requirements.txt --constraint requirements.txt --editable '.[demo]'
-	touch $@ $(VENV)/.installed-run
+	@echo "Installing everything, TensorFlow included, into $(VENV): some minutes, once."
+	@$(PIP) -q --requirement requirements.txt --constraint requirements.txt --editable '.[demo]'
+	@touch $@ $(VENV)/.installed-run

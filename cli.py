@@ -112,11 +112,14 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
         )
     if not images:
         console.print(
-            "These are photos that installed packages carry.  The bundled model knows 20 classes (10 things, 10 dog\n"
-            "breeds), so it will be unsure about most of them; name your own folder with --images.",
+            "These are photos that installed packages carry.  The bundled model knows 20 classes (10 things, 10 dog "
+            "breeds),\nso it will be unsure about most of them.  Name your own folder with --images.",
             highlight=False,
+            soft_wrap=True,
         )
-    with _local_stack(max_size, boot_seconds=boot_seconds) as stack:
+    # So few photos would wake one instance; a tighter target lets even them show how the fleet grows.
+    settings = {} if images else {"target_latency_seconds": 0.2}
+    with _local_stack(max_size, settings, boot_seconds=boot_seconds) as stack:
         console.print(f"Running at {stack.web_url}; logs in {_short(stack.log_directory)}", highlight=False)
         report = classify_folder(stack, _clients(stack), photos, console)
     if json_path is not None:
@@ -127,6 +130,7 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
         f"{report['seconds']:.1f} s, {report['images_per_second']} images/s, at most {report['peak_instances']} "
         f"instances, {report['final_instances']} now.",
         highlight=False,
+        soft_wrap=True,
     )
     if answered != report["images"] or report["final_instances"]:
         sys.exit(1)
@@ -282,11 +286,12 @@ def _join() -> Settings:
 
 
 @contextlib.contextmanager
-def _local_stack(max_size: int | None, **options: Any) -> Iterator[LocalStack]:
+def _local_stack(max_size: int | None, settings: dict[str, Any] | None = None, **options: Any) -> Iterator[LocalStack]:
     from local_cloud.stack import LocalStack
 
     started = time.monotonic()
-    stack = LocalStack({"max_size": max_size} if max_size is not None else None, **options)
+    limit = {} if max_size is None else {"max_size": max_size}
+    stack = LocalStack({**(settings or {}), **limit}, **options)
     with console.status("Starting the embedded cloud, the web tier and the controller …"):
         stack.__enter__()
     try:

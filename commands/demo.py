@@ -92,7 +92,10 @@ def _print_table(console: Console, store: ResultStore, results: Sequence[dict[st
 
 
 def _print_history(console: Console, history: FleetHistory) -> None:
-    console.print("Instances: " + " → ".join(f"{change.size} ({change.seconds:.1f} s)" for change in history.changes))
+    console.print(
+        "Instances: " + " → ".join(f"{change.size} ({change.seconds:.1f} s)" for change in history.changes),
+        soft_wrap=True,
+    )
 
 
 def _plain(text: str) -> Text:
