@@ -15,7 +15,7 @@ from pathlib import Path
 
 from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
-from app_tier.decode import decode_image
+from app_tier.decode import DecodeLimits, decode_image
 from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
 from app_tier.worker import Worker, WorkerOptions
@@ -29,6 +29,9 @@ from core.errors import ElasticError
 from core.settings import Settings
 
 IDLE_STATUS = 10
+
+# They mostly wait for S3.
+IO_THREADS_PER_CORE = 4
 
 log = logging.getLogger("app_tier")
 
@@ -63,15 +66,17 @@ def build_worker(settings: Settings, worker_id: str) -> Worker:
         BundleError: the model bundle cannot be used.
     """
     bundle = load_bundle(Path(settings.model_bundle))
-    threads = settings.interpreter_threads or os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    threads = settings.interpreter_threads or cores
+    io_threads = settings.io_threads or IO_THREADS_PER_CORE * cores
     classifier = Classifier(bundle, threads, settings.top_k)
-    clients = Clients(max_connections=settings.io_threads + 4)
+    clients = Clients(max_connections=io_threads + 4)
     options = WorkerOptions(
         worker_id=worker_id,
         model=bundle.full_name,
         visibility_timeout_seconds=settings.visibility_timeout_seconds,
         receive_wait_seconds=settings.receive_wait_seconds,
-        io_threads=settings.io_threads,
+        io_threads=io_threads,
         inference_batch_size=settings.inference_batch_size,
         max_jobs_in_hand=settings.max_jobs_in_hand,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
@@ -81,8 +86,7 @@ def build_worker(settings: Settings, worker_id: str) -> Worker:
         decode_image,
         height=bundle.input.height,
         width=bundle.input.width,
-        max_bytes=settings.max_image_bytes,
-        max_pixels=settings.max_image_pixels,
+        limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio),
     )
     log.info("worker %s runs %s with %d interpreter thread(s)", options.worker_id, options.model, threads)
     return Worker(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +29,14 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from core.errors import BrokenImageError, EmptyImageError, ImageTooLargeError, NotAnImageError, TooManyPixelsError
+from core.errors import (
+    BrokenImageError,
+    EmptyImageError,
+    ExtremeAspectError,
+    ImageTooLargeError,
+    NotAnImageError,
+    TooManyPixelsError,
+)
 from core.formats import ACCEPTED_FORMATS
 
 # `Image.draft` lets the JPEG decoder shrink by 2, 4 or 8 while it decodes.  It may stop at twice the wanted
@@ -48,11 +58,25 @@ _DECODER_ERRORS = (
 # EXIF's tag for how the camera was held.
 _ORIENTATION = 0x0112
 
+# Decoded images above this size are held one at a time, whatever the number of threads: a few together would not fit
+# into a small instance.  A JPEG is counted as it is decoded, at reduced scale.
+LARGE_PIXELS = 8_000_000
+_one_large_at_a_time = threading.Lock()
+
 # Intermediate modes that bicubic resampling handles without loss; all others become RGB or RGBA first.
 _RESIZABLE_MODES = ("RGB", "L", "CMYK", "RGBA", "LA")
 
 
-def decode_image(body: bytes, height: int, width: int, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """Limits on the file, on width × height, and on the longer side divided by the shorter one."""
+
+    max_bytes: int
+    max_pixels: int
+    max_aspect_ratio: float
+
+
+def decode_image(body: bytes, height: int, width: int, limits: DecodeLimits) -> NDArray[np.uint8]:
     """The largest centred square of an image, bicubically resized, upright, as uint8 RGB.
 
     Every mode that Pillow reads is accepted: transparency is laid over white, of an animation the first frame
@@ -61,7 +85,7 @@ def decode_image(body: bytes, height: int, width: int, max_bytes: int, max_pixel
     Args:
         body: the file.
         height, width: size of the answer, pixels.
-        max_bytes, max_pixels: limits on the file and on the decoded image.
+        limits: what is refused unseen.
 
     Returns:
         An array of shape (height, width, 3).
@@ -71,28 +95,35 @@ def decode_image(body: bytes, height: int, width: int, max_bytes: int, max_pixel
     """
     if not body:
         raise EmptyImageError
-    if len(body) > max_bytes:
-        raise ImageTooLargeError(f"the file is larger than the limit of {max_bytes / 2**20:.4g} MiB")
+    if len(body) > limits.max_bytes:
+        raise ImageTooLargeError(f"the file is larger than the limit of {limits.max_bytes / 2**20:.4g} MiB")
     with warnings.catch_warnings():
         # Pillow warns of large images and of odd metadata; our own limit decides on the former.
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(body), formats=ACCEPTED_FORMATS) as image:
-                if image.width * image.height > max_pixels:
-                    raise TooManyPixelsError(
-                        f"the image has {image.width * image.height:,} pixels, more than the limit of {max_pixels:,}"
-                    )
+                _check_size(image.width, image.height, limits)
                 # The tag is read before `draft` and resizing drop it; turning 192 pixels is cheaper than turning all.
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 image.draft("RGB", (_DRAFT_MARGIN * width, _DRAFT_MARGIN * height))
-                square = _resize_centre(_to_resizable(image), height, width)
+                large = image.width * image.height > LARGE_PIXELS
+                with _one_large_at_a_time if large else contextlib.nullcontext():
+                    square = _resize_centre(_to_resizable(image), height, width)
         except Image.DecompressionBombError as error:
-            raise TooManyPixelsError(f"the image has more pixels than the limit of {max_pixels:,}") from error
+            raise TooManyPixelsError(f"the image has more pixels than the limit of {limits.max_pixels:,}") from error
         except UnidentifiedImageError as error:
             raise NotAnImageError from error
         except _DECODER_ERRORS as error:
             raise BrokenImageError(f"the image is damaged or incomplete ({_brief(error)})") from error
     return np.asarray(_turn_upright(_flatten(square), orientation))
+
+
+def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
+    if width * height > limits.max_pixels:
+        pixels = width * height
+        raise TooManyPixelsError(f"the image has {pixels:,} pixels, more than the limit of {limits.max_pixels:,}")
+    if max(width, height) > limits.max_aspect_ratio * min(width, height):
+        raise ExtremeAspectError(f"the image is more than {limits.max_aspect_ratio:g} times as long as wide")
 
 
 def _to_resizable(image: Image.Image) -> Image.Image:

@@ -68,6 +68,12 @@ class TooManyPixelsError(ImageError):
     code = "too_many_pixels"
 
 
+class ExtremeAspectError(ImageError):
+    """the image is too long for its width"""
+
+    code = "extreme_aspect"
+
+
 class BrokenImageError(ImageError):
     """the image is damaged or incomplete"""
 

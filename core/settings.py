@@ -40,6 +40,7 @@ class Settings:
     max_image_bytes: int = _setting(10 * 1024 * 1024, "largest image file, bytes", 1)
     max_image_pixels: int = _setting(60_000_000, "largest image, width × height in pixels", 1)
     max_batch_images: int = _setting(10_000, "most images in one batch", 1, 100_000)
+    max_aspect_ratio: int = _setting(1000, "most times that an image may be longer than wide, or wider than long", 1)
 
     # The job queue
     visibility_timeout_seconds: int = _setting(
@@ -52,7 +53,7 @@ class Settings:
     model_bundle: str = _setting("models/resnet50-twenty", "folder of the model bundle")
     worker_id: str = _setting("", "name of this worker in results and logs; the host's name where empty")
     interpreter_threads: int = _setting(0, "threads of the interpreter; 0: one for each core", 0, 64)
-    io_threads: int = _setting(8, "threads that fetch, decode and store images", 1, 64)
+    io_threads: int = _setting(0, "threads that fetch, decode and store images; 0: four for each core", 0, 64)
     inference_batch_size: int = _setting(8, "most images classified in one call of the interpreter", 1, 64)
     max_jobs_in_hand: int = _setting(30, "most jobs that a worker holds at a time", 1, 1000)
     top_k: int = _setting(5, "labels kept for each image, best first", 1, 10)

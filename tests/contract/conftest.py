@@ -36,7 +36,7 @@ def clients() -> Iterator[Clients]:
             environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
             environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
             clients = Clients(max_connections=32)
-            for service in ("s3", "sqs", "ec2"):
+            for service in ("s3", "sqs", "ec2", "cloudwatch"):
                 clients[service]
         yield clients
     finally:

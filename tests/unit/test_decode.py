@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app_tier.decode import decode_image
+from app_tier import decode as decode_module
+from app_tier.decode import DecodeLimits, decode_image
 from core.errors import (
     BrokenImageError,
     EmptyImageError,
+    ExtremeAspectError,
     ImageError,
     ImageTooLargeError,
     NotAnImageError,
@@ -26,7 +30,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def decode(body: bytes, max_bytes: int = 10_000_000, max_pixels: int = 60_000_000) -> np.ndarray[Any, Any]:
-    return decode_image(body, SIZE, SIZE, max_bytes, max_pixels)
+    return decode_image(body, SIZE, SIZE, DecodeLimits(max_bytes, max_pixels, max_aspect_ratio=100))
 
 
 def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
@@ -133,6 +137,34 @@ def test_limits_on_bytes_and_pixels() -> None:
     with pytest.raises(TooManyPixelsError, match="10,000 pixels"):
         decode(PNG, max_pixels=9_999)
     assert decode(PNG, max_bytes=len(PNG), max_pixels=10_000).shape == (SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize(("size", "refused"), [((10, 1000), False), ((10, 1001), True), ((1001, 10), True)])
+def test_images_of_extreme_aspect_are_refused(size: tuple[int, int], refused: bool) -> None:
+    body = encoded(Image.new("RGB", size, RED), "PNG")
+    if refused:
+        with pytest.raises(ExtremeAspectError, match="100 times"):
+            decode(body)
+    else:
+        assert decode(body).shape == (SIZE, SIZE, 3)
+
+
+def test_large_images_are_held_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_module, "LARGE_PIXELS", 9_999)
+    resize, held, most = decode_module._resize_centre, 0, 0
+
+    def watch(*arguments: Any) -> Image.Image:
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        time.sleep(0.02)
+        held -= 1
+        return resize(*arguments)
+
+    monkeypatch.setattr(decode_module, "_resize_centre", watch)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(decode, [PNG] * 8))
+    assert most == 1
 
 
 def test_a_large_jpeg_decoded_at_reduced_scale_looks_the_same() -> None:
