@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import itertools
 import json
@@ -40,6 +41,21 @@ class _Commands(click.Group):
             return super().invoke(context)
         except ElasticError as error:
             raise click.ClickException(str(error)) from error
+
+
+class _Benchmarks(_Commands):
+    """One command for each of these modules of `benchmarks`, loaded when it is asked for."""
+
+    modules = ("scale", "worker")
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.modules)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in self.modules:
+            return None
+        command: click.Command = importlib.import_module(f"benchmarks.{name}").command
+        return command
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -234,6 +250,11 @@ def chaos(
     if json_path is not None:
         json_path.write_text(text + "\n", "utf-8")
     sys.exit(1 if report.problems else 0)
+
+
+@main.group(cls=_Benchmarks)
+def bench() -> None:
+    """Measure speed, start and memory on this machine."""
 
 
 @main.group()

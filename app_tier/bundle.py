@@ -61,7 +61,8 @@ def load_bundle(folder: Path) -> ModelBundle:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))
         for file_name, expected in manifest["sha256"].items():
-            actual = hashlib.sha256((folder / file_name).read_bytes()).hexdigest()
+            with (folder / file_name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
             if actual != expected:
                 raise BundleError(f"{folder / file_name} is not the file that {MANIFEST_FILE} describes")
         missing = {MODEL_FILE, LABELS_FILE} - manifest["sha256"].keys()

@@ -1,0 +1,75 @@
+"""One worker draining a queue in memory."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app_tier.__main__ import IO_THREADS_PER_CORE
+from app_tier.bundle import ModelBundle
+from app_tier.decode import DecodeLimits, decode_image
+from app_tier.worker import Labeller, Worker, WorkerOptions
+from benchmarks.in_memory import MemoryImages, MemoryQueue, MemoryResults
+from core.errors import ElasticError
+from core.settings import Settings
+
+
+def decoder(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], NDArray[np.uint8]]:
+    """From a file's bytes to the pixels that the bundle wants, as the worker does it."""
+    return functools.partial(
+        decode_image,
+        height=bundle.input.height,
+        width=bundle.input.width,
+        limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio),
+    )
+
+
+def drain(
+    bundle: ModelBundle,
+    labeller: Labeller,
+    settings: Settings,
+    photos: Sequence[bytes],
+    count: int,
+    on_deleted: Callable[[int], None] = lambda deleted: None,
+) -> float:
+    """Seconds from a worker's start, its model loaded, until the last of `count` answers is stored.
+
+    Args:
+        photos: the images, repeated as often as needed.
+        on_deleted: told how many have been acknowledged, each time that some are.
+
+    Raises:
+        ElasticError: an image was not classified.
+    """
+    queue: Any = MemoryQueue(count, on_deleted)
+    images: Any = MemoryImages(photos)
+    results: Any = MemoryResults(count)
+    options = WorkerOptions(
+        worker_id="benchmark",
+        model=bundle.full_name,
+        visibility_timeout_seconds=settings.visibility_timeout_seconds,
+        receive_wait_seconds=settings.receive_wait_seconds,
+        io_threads=settings.io_threads or IO_THREADS_PER_CORE * (os.cpu_count() or 1),
+        inference_batch_size=settings.inference_batch_size,
+        max_jobs_in_hand=settings.max_jobs_in_hand,
+        shutdown_grace_seconds=settings.shutdown_grace_seconds,
+    )
+    worker = Worker(queue, images, results, decoder(bundle, settings), labeller, options)
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    started = time.perf_counter()
+    thread.start()
+    queue.done.wait()
+    stop.set()
+    thread.join()
+    if results.failed:
+        raise ElasticError(f"{results.failed} of {count} images could not be classified")
+    seconds: float = results.complete_at - started
+    return seconds

@@ -1,0 +1,92 @@
+"""The way of the systems before this one, in a process of its own: one message, one `predict`, one answer.
+
+The same architecture and input size in Keras, with random weights: they do not matter for time.  Queue and stores
+are in memory and the decoder is ours, so that the difference is how the network is run and fed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from app_tier.bundle import ModelBundle
+from aws.queue import ReceivedJob
+from benchmarks.drain import decoder
+from benchmarks.in_memory import MemoryImages, MemoryQueue, MemoryResults
+from core.jobs import ClassificationResult, Prediction
+from core.settings import Settings
+
+# What the child process holds.
+_loaded: dict[str, Any] = {}
+
+
+def is_installed() -> bool:
+    """Whether TensorFlow is there, which running the program does not need."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+class KerasWay:
+    """A process that holds the Keras network; a context manager.
+
+    Args:
+        photos: the images, repeated as often as needed.
+    """
+
+    def __init__(self, bundle: ModelBundle, settings: Settings, photos: Sequence[bytes]) -> None:
+        self._pool = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=_load, initargs=(bundle, settings, photos)
+        )
+
+    def __enter__(self) -> KerasWay:
+        self._pool.submit(_drain, 1).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def seconds(self, count: int) -> float:
+        """The time for `count` images."""
+        return self._pool.submit(_drain, count).result()
+
+
+def _load(bundle: ModelBundle, settings: Settings, photos: Sequence[bytes]) -> None:
+    # TensorFlow tells of itself on standard error, whatever its log level; what goes wrong comes as an exception.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    from keras.applications import resnet50  # type: ignore[import-untyped]
+
+    spec = bundle.input
+    _loaded["model"] = resnet50.ResNet50(
+        weights=None, classes=len(bundle.labels), input_shape=(spec.height, spec.width, 3)
+    )
+    _loaded["preprocess"] = resnet50.preprocess_input
+    _loaded["labels"] = bundle.labels
+    _loaded["decode"] = decoder(bundle, settings)
+    _loaded["photos"] = photos
+
+
+def _drain(count: int) -> float:
+    queue, images, results = MemoryQueue(count), MemoryImages(_loaded["photos"]), MemoryResults(count)
+    started = time.perf_counter()
+    for _ in range(count):
+        for delivery in queue.receive(1, wait_seconds=0):
+            _answer(delivery, images, results)
+            queue.delete([delivery.receipt_handle])
+    return time.perf_counter() - started
+
+
+def _answer(delivery: ReceivedJob, images: MemoryImages, results: MemoryResults) -> None:
+    if (job := delivery.job) is None:
+        raise ValueError("the queue in memory has jobs only")
+    pixels = _loaded["decode"](images.get(job.key).body)
+    tensor = _loaded["preprocess"](np.expand_dims(pixels.astype(np.float32), 0))
+    probabilities = _loaded["model"].predict(tensor, verbose=0)[0]
+    best = int(probabilities.argmax())
+    prediction = Prediction(_loaded["labels"][best], float(probabilities[best]))
+    results.put(ClassificationResult(key=job.key, name=job.name, predictions=(prediction,)))

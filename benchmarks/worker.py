@@ -1,0 +1,150 @@
+"""A worker against the best its cores can do, and against Keras's `predict` on one image after another.
+
+``python -m benchmarks.worker [--images DIR] [--repeat N] [--soak] [--json FILE]``, or ``elastic bench worker``.
+
+A machine's speed changes from one second to the next.  So the contenders take turns of about a second, ratios are
+between those of the same round, and of everything the median over the rounds counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from app_tier.bundle import load_bundle
+from app_tier.classifier import Classifier
+from benchmarks.drain import decoder, drain
+from benchmarks.keras_way import KerasWay, is_installed
+from benchmarks.limits import Limits
+from benchmarks.photos import load_photos
+from benchmarks.report import machine, write_json
+from benchmarks.soak import soak as measure_memory
+from benchmarks.worker_process import WorkerRun, embedded_cloud, run_worker
+from core.settings import Settings
+from local_cloud.processes import ROOT
+
+# In each round: turns of each contender, and images of a turn.
+TURNS = 3
+TURN_IMAGES = 96
+CLOUD_IMAGES = 120
+# `predict` needs longer, and nothing of it is spread over images.
+KERAS_IMAGES = 6
+# What a contender's first images cost (threads, buffers, caches) is not what is measured.
+WARM_UP_IMAGES = 16
+
+_ROWS = {
+    "bare_images_per_second": ("interpreter alone, tensors ready", "images/s"),
+    "limit_images_per_second": ("decoding and interpreter alone: the limit", "images/s"),
+    "worker_images_per_second": ("the worker; queue and stores in memory", "images/s"),
+    "worker_cloud_images_per_second": ("the worker's process; embedded cloud on the same cores", "images/s"),
+    "keras_images_per_second": ("Keras predict, one image after another", "images/s"),
+    "ratio_to_limit": ("worker : limit", ""),
+    "speedup_over_keras": ("worker : Keras", ""),
+    "cold_start_seconds": ("from the process's start to its first stored result", "s"),
+    "peak_rss_mib": ("most memory of the process", "MiB"),
+}
+
+
+def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = False) -> dict[str, Any]:
+    """Measures `repeat` rounds; returns the report: medians under the keys of `_ROWS`, the rounds, the machine.
+
+    Without TensorFlow installed, the figures about Keras are left out.
+
+    Args:
+        soak: also answer 10,000 images and tell whether memory grows.
+    """
+    settings = Settings(model_bundle=str(ROOT / "models" / "resnet50-twenty"))
+    threads = os.cpu_count() or 1
+    bundle = load_bundle(Path(settings.model_bundle))
+    classifier = Classifier(bundle, threads, settings.top_k)
+    limits = Limits(bundle, decoder(bundle, settings), threads)
+    for warm_up in (limits.bare_seconds, limits.seconds):
+        warm_up(photos, WARM_UP_IMAGES)
+    drain(bundle, classifier, settings, photos, WARM_UP_IMAGES)
+
+    # What one image takes, in seconds.
+    contenders = {
+        "bare": lambda: limits.bare_seconds(photos, TURN_IMAGES) / TURN_IMAGES,
+        "limit": lambda: limits.seconds(photos, TURN_IMAGES) / TURN_IMAGES,
+        "worker": lambda: drain(bundle, classifier, settings, photos, TURN_IMAGES) / TURN_IMAGES,
+    }
+    rounds: list[dict[str, float]] = []
+    about_machine = machine()
+    with contextlib.ExitStack() as stack:
+        clients = stack.enter_context(embedded_cloud(settings))
+        if is_installed():
+            keras = stack.enter_context(KerasWay(bundle, settings, photos))
+            contenders["keras"] = lambda: keras.seconds(KERAS_IMAGES) / KERAS_IMAGES
+        for number in range(repeat):
+            rounds.append(_round(contenders, run_worker(clients, settings, photos, CLOUD_IMAGES)))
+            console.print(f"round {number + 1}: {_line(rounds[-1])}", highlight=False)
+
+    report: dict[str, Any] = {key: round(statistics.median(r[key] for r in rounds), 3) for key in rounds[0]}
+    report |= {"interpreter_threads": threads, "images_per_round": TURNS * TURN_IMAGES, "photos": len(photos)}
+    report |= {"rounds": rounds, "machine": about_machine}
+    if soak:
+        report["peak_rss_mib_after_images"] = measure_memory(settings, threads, photos)
+    console.print(_table(report))
+    return report
+
+
+def _round(contenders: Mapping[str, Callable[[], float]], process: WorkerRun) -> dict[str, float]:
+    """The figures of one round, in the order of `_ROWS`."""
+    seconds: dict[str, float] = defaultdict(float)
+    for _turn in range(TURNS):
+        for name, seconds_per_image in contenders.items():
+            seconds[name] += seconds_per_image()
+    values = {f"{name}_images_per_second": TURNS / total for name, total in seconds.items()}
+    values["worker_cloud_images_per_second"] = process.images_per_second
+    values["cold_start_seconds"] = process.cold_start_seconds
+    values["peak_rss_mib"] = process.peak_rss_mib
+    values["ratio_to_limit"] = seconds["limit"] / seconds["worker"]
+    if "keras" in seconds:
+        values["speedup_over_keras"] = seconds["keras"] / seconds["worker"]
+    return {key: round(values[key], 3) for key in _ROWS if key in values}
+
+
+def _line(values: dict[str, float]) -> str:
+    return ", ".join(f"{key.removesuffix('_images_per_second')} {value:.4g}" for key, value in values.items())
+
+
+def _table(report: dict[str, Any]) -> Table:
+    table = Table(title=f"One worker on {report['machine']['cores']} cores", title_justify="left")
+    table.add_column("median of the rounds")
+    table.add_column("", justify="right")
+    table.add_column("")
+    for key, (text, unit) in _ROWS.items():
+        if key in report:
+            table.add_row(text, f"{report[key]:.2f}" if report[key] < 10 else f"{report[key]:.0f}", unit)
+    for images, mib in report.get("peak_rss_mib_after_images", {}).items():
+        table.add_row(f"most memory after {int(images):,} images; queue and stores in memory", f"{mib:.0f}", "MiB")
+    return table
+
+
+@click.command("worker")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of photos.  [default: those that packages carry]",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
+@click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Rounds.")
+@click.option("--soak", is_flag=True, help="Also: does memory grow over 10,000 images?  Takes minutes.")
+def command(images: Path | None, json_path: Path | None, repeat: int, soak: bool) -> None:
+    """One worker: speed, cold start and memory."""
+    report = run(load_photos(images), repeat, Console(), soak=soak)
+    if json_path is not None:
+        write_json(report, json_path)
+
+
+if __name__ == "__main__":
+    command()
