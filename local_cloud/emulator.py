@@ -42,7 +42,7 @@ class _Dispatcher(DomainDispatcherApplication):
 
 
 class _RequestHandler(MotoRequestHandler):
-    """One connection, kept open between requests, in a thread of its own."""
+    """One request, in a thread of its own; werkzeug closes the connection after it."""
 
     # Headers and body leave in two packets; Nagle's algorithm would hold the second back.
     disable_nagle_algorithm = True
