@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,11 @@ class Bench:
     def classify(self, paths: list[Path]) -> list[dict[str, Any]]:
         """Uploads one batch and waits for all answers, in the order of `paths`."""
         return self.answers(self.upload(paths), len(paths))
+
+    def workers_ended_by_themselves(self) -> int:
+        """How many workers ended although their instance was running; those that scale-in stopped do not count."""
+        log = (self.stack.log_directory / "local-cloud.log").read_text("utf-8")
+        return len(re.findall(r"the worker of \S+ ended with status", log))
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes of this stack."""
