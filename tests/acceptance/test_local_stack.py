@@ -99,6 +99,7 @@ def test_killing_a_worker_in_the_middle_of_a_batch_loses_nothing(bench: Bench, m
     victim.send_signal(signal.SIGKILL)
     answers += follow
     assert sorted(answer["name"] for answer in answers) == [path.name for path in paths]
+    assert bench.workers_ended_by_themselves() == ended_before + 1
     wait_until(lambda: bench.queue.backlog().total == 0, "the killed worker's jobs were never deleted")
 
 
