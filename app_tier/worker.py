@@ -19,11 +19,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app_tier.idleness import Idleness
 from app_tier.in_hand import InHand
 from app_tier.quarantine import Quarantine, QuarantineError
 from app_tier.statistics import Report, Statistics
 from aws.buckets import ImageStore, ResultStore
-from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, JobQueue, ReceivedJob
+from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
 from core.errors import CloudError, ImageError, MissingImageError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
 
@@ -42,8 +43,6 @@ GIVE_UP_SECONDS = 60.0
 SUSPECT_RECEIVE_COUNT = 3
 # What has been in hand for so many visibility timeouts hangs: it is no longer hidden, and others may try.
 MAX_RENEWALS = 20
-# Empty polls with nothing waiting and nothing in flight before an idle worker may leave.
-IDLE_POLLS = 3
 _END = None
 
 
@@ -145,7 +144,7 @@ class Worker:
 
     def _receive(self) -> None:
         last_success, failures = self._clock(), 0
-        idle = _Idleness(self._options.idle_shutdown_seconds, self._clock())
+        idle = Idleness(self._options.idle_shutdown_seconds, self._clock())
         while not self._stop.is_set():
             room = self._in_hand.wait_for_room(timeout_seconds=0.5)
             if not room:
@@ -363,23 +362,3 @@ class Worker:
             log.warning("%s: %s; it will be tried again", about.key, error)
         else:
             log.exception("%s: unexpected trouble; it will be tried again", about.key)
-
-
-class _Idleness:
-    """Decides when a worker has been idle for long enough to leave; never where `limit_seconds` is 0."""
-
-    def __init__(self, limit_seconds: float, now: float) -> None:
-        self._limit_seconds = limit_seconds
-        self._since = now
-        self._empty_polls = 0
-
-    def is_over(self, now: float, *, busy: bool, count: Callable[[], Backlog]) -> bool:
-        """Whether to leave now.  Asks `count` only when everything else says yes: the counts cost a request."""
-        if busy or not self._limit_seconds:
-            self._since, self._empty_polls = now, 0
-            return False
-        if now - self._since < self._limit_seconds:
-            return False
-        # The counts are approximate: several zeros in a row, or somebody still has work or will give it back.
-        self._empty_polls = self._empty_polls + 1 if count().total == 0 else 0
-        return self._empty_polls >= IDLE_POLLS

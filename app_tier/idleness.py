@@ -1,0 +1,30 @@
+"""When a worker that has nothing to do may leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aws.queue import Backlog
+
+# Empty polls with nothing waiting and nothing in flight before an idle worker may leave.
+IDLE_POLLS = 3
+
+
+class Idleness:
+    """Decides when a worker has been idle for long enough to leave; never where `limit_seconds` is 0."""
+
+    def __init__(self, limit_seconds: float, now: float) -> None:
+        self._limit_seconds = limit_seconds
+        self._since = now
+        self._empty_polls = 0
+
+    def is_over(self, now: float, *, busy: bool, count: Callable[[], Backlog]) -> bool:
+        """Whether to leave now.  Asks `count` only when everything else says yes: the counts cost a request."""
+        if busy or not self._limit_seconds:
+            self._since, self._empty_polls = now, 0
+            return False
+        if now - self._since < self._limit_seconds:
+            return False
+        # The counts are approximate: several zeros in a row, or somebody still has work or will give it back.
+        self._empty_polls = self._empty_polls + 1 if count().total == 0 else 0
+        return self._empty_polls >= IDLE_POLLS
