@@ -1,0 +1,127 @@
+"""What the controller tells of the fleet: one small JSON object in the state bucket, which anyone may read.
+
+The controller writes it under `KEY` after every decision that matters and at least every few seconds; the web
+tier's fleet page and ``elastic fleet`` read it.  Encoded and decoded in this one place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import DecodeError
+
+VERSION = 1
+KEY = "controller/status.json"
+# How much of the past the object carries.
+HISTORY_SECONDS = 1800.0
+MAX_SAMPLES = 360
+MAX_DECISIONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The fleet at one moment.
+
+    `at` is in seconds since the epoch; `visible` and `in_flight` are jobs, `desired`, `booting` and `running`
+    instances.  `images_per_second` is what all workers together answered, over the last report of each.
+    """
+
+    at: float
+    visible: int
+    in_flight: int
+    desired: int
+    booting: int
+    running: int
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision that changed something, or a new reason; `change` is instances launched (+) or terminated (-)."""
+
+    at: float
+    desired: int
+    change: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """One of the fleet's instances.
+
+    `state` is ``booting`` (launched, its worker has not reported yet), ``running`` (its worker reports) or
+    ``silent`` (its worker has stopped reporting and is about to be replaced).  `launched_at` and `reported_at`
+    (None before the first report) are in seconds since the epoch; `in_hand` is jobs that the worker holds.
+    """
+
+    instance_id: str
+    name: str
+    state: str
+    launched_at: float
+    reported_at: float | None = None
+    in_hand: int = 0
+    answered: int = 0
+    images_per_second: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """Everything that the controller tells.
+
+    `oldest_job_age_seconds` is None where it is not known, `mean_service_seconds` what the policy reckons with and
+    `mean_service_measured` whether workers measured it.  `expected_boot_seconds` is how long an instance takes from
+    launch to its worker's first report.  `instance_seconds` and `answered` count from `since`;
+    `cost_per_1000_images_usd` follows from them and is None before the first answer.
+    """
+
+    at: float
+    controller_id: str
+    profile: str
+    min_size: int
+    max_size: int
+    target_latency_seconds: float
+    mean_service_seconds: float
+    mean_service_measured: bool
+    expected_boot_seconds: float
+    oldest_job_age_seconds: float | None
+    since: float
+    instance_seconds: float
+    answered: int
+    cost_per_1000_images_usd: float | None
+    instances: tuple[InstanceStatus, ...] = ()
+    history: tuple[Sample, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def latest(self) -> Sample | None:
+        """The newest sample."""
+        return self.history[-1] if self.history else None
+
+    def encode(self) -> bytes:
+        """The object as it is stored.  Samples are rows, in the order of `Sample`'s fields, to keep it small."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["instances"] = [dataclasses.asdict(instance) for instance in self.instances]
+        fields["history"] = [list(dataclasses.astuple(sample)) for sample in self.history]
+        fields["decisions"] = [dataclasses.asdict(decision) for decision in self.decisions]
+        return json.dumps({"v": VERSION, **fields}, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> FleetStatus:
+        """Reads what `encode` wrote.
+
+        Raises:
+            DecodeError: it is something else, or of another version.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(body)
+            if fields.pop("v") != VERSION:
+                raise ValueError("an unknown version")
+            fields["instances"] = tuple(InstanceStatus(**entry) for entry in fields["instances"])
+            fields["history"] = tuple(Sample(*row) for row in fields["history"])
+            fields["decisions"] = tuple(Decision(**entry) for entry in fields["decisions"])
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DecodeError(f"not a fleet status: {error}") from error
