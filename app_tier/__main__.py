@@ -67,9 +67,9 @@ def build_worker(settings: Settings, worker_id: str) -> Worker:
     """
     bundle = load_bundle(Path(settings.model_bundle))
     cores = os.cpu_count() or 1
-    threads = settings.interpreter_threads or cores
+    interpreters = settings.interpreters or cores
     io_threads = settings.io_threads or IO_THREADS_PER_CORE * cores
-    classifier = Classifier(bundle, threads, settings.top_k)
+    classifier = Classifier(bundle, interpreters, settings.top_k)
     clients = Clients(max_connections=io_threads + 4)
     options = WorkerOptions(
         worker_id=worker_id,
@@ -88,7 +88,7 @@ def build_worker(settings: Settings, worker_id: str) -> Worker:
         width=bundle.input.width,
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio),
     )
-    log.info("worker %s runs %s with %d interpreter thread(s)", options.worker_id, options.model, threads)
+    log.info("worker %s runs %s with %d interpreter(s)", options.worker_id, options.model, interpreters)
     return Worker(
         JobQueue(clients["sqs"], settings.queue_name),
         ImageStore(clients["s3"], settings.input_bucket),

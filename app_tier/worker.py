@@ -47,7 +47,9 @@ _END = None
 
 
 class Labeller(Protocol):
-    """What the worker asks of a classifier."""
+    """What the worker asks of a classifier: so many calls of `classify` may run at a time."""
+
+    parallelism: int
 
     def classify(self, images: Sequence[Pixels]) -> list[tuple[Prediction, ...]]:
         """Predictions for each image, best first."""
@@ -125,9 +127,10 @@ class Worker:
             CloudError: the queue could not be reached for a minute.
         """
         self._stop = stop
+        classifying = [self._classify] * self._labeller.parallelism
         threads = [
             threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
-            for target in (self._classify, self._settle, self._keep_hidden, self._report)
+            for target in (*classifying, self._settle, self._keep_hidden, self._report)
         ]
         for thread in threads:
             thread.start()
@@ -213,6 +216,7 @@ class Worker:
                     self._give_back(work, delay_seconds=0)
             else:
                 self._classify_batch(batch)
+        self._ready.put(_END)  # for the other threads here
 
     def _fill_batch(self, first: _Work) -> list[_Work]:
         batch, deadline = [first], self._clock() + BATCH_FLUSH_SECONDS

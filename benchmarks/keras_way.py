@@ -1,7 +1,8 @@
 """The way of the systems before this one, in a process of its own: one message, one `predict`, one answer.
 
-The same architecture and input size in Keras, with random weights: they do not matter for time.  Queue and stores
-are in memory and the decoder is ours, so that the difference is how the network is run and fed.
+The same architecture and input size in Keras, with random weights: they do not matter for time.  The image is read
+as the examples in Keras's documentation of its applications do it, with `load_img` and `img_to_array`.  Queue and
+stores are in memory, so that the difference is how the network is run and fed.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from app_tier.bundle import ModelBundle
 from aws.queue import ReceivedJob
-from benchmarks.drain import decoder
 from benchmarks.in_memory import MemoryImages, MemoryQueue, MemoryResults
 from core.jobs import ClassificationResult, Prediction
-from core.settings import Settings
 
 # What the child process holds.
 _loaded: dict[str, Any] = {}
@@ -39,9 +39,9 @@ class KerasWay:
         photos: the images, repeated as often as needed.
     """
 
-    def __init__(self, bundle: ModelBundle, settings: Settings, photos: Sequence[bytes]) -> None:
+    def __init__(self, bundle: ModelBundle, photos: Sequence[bytes]) -> None:
         self._pool = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), initializer=_load, initargs=(bundle, settings, photos)
+            1, multiprocessing.get_context("spawn"), initializer=_load, initargs=(bundle, photos)
         )
 
     def __enter__(self) -> KerasWay:
@@ -56,10 +56,11 @@ class KerasWay:
         return self._pool.submit(_drain, count).result()
 
 
-def _load(bundle: ModelBundle, settings: Settings, photos: Sequence[bytes]) -> None:
+def _load(bundle: ModelBundle, photos: Sequence[bytes]) -> None:
     # TensorFlow tells of itself on standard error, whatever its log level; what goes wrong comes as an exception.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     from keras.applications import resnet50  # type: ignore[import-untyped]
+    from keras.utils import img_to_array, load_img  # type: ignore[import-untyped]
 
     spec = bundle.input
     _loaded["model"] = resnet50.ResNet50(
@@ -67,7 +68,7 @@ def _load(bundle: ModelBundle, settings: Settings, photos: Sequence[bytes]) -> N
     )
     _loaded["preprocess"] = resnet50.preprocess_input
     _loaded["labels"] = bundle.labels
-    _loaded["decode"] = decoder(bundle, settings)
+    _loaded["read"] = lambda body: img_to_array(load_img(BytesIO(body), target_size=(spec.height, spec.width)))
     _loaded["photos"] = photos
 
 
@@ -84,8 +85,8 @@ def _drain(count: int) -> float:
 def _answer(delivery: ReceivedJob, images: MemoryImages, results: MemoryResults) -> None:
     if (job := delivery.job) is None:
         raise ValueError("the queue in memory has jobs only")
-    pixels = _loaded["decode"](images.get(job.key).body)
-    tensor = _loaded["preprocess"](np.expand_dims(pixels.astype(np.float32), 0))
+    pixels = _loaded["read"](images.get(job.key).body)
+    tensor = _loaded["preprocess"](np.expand_dims(pixels, 0))
     probabilities = _loaded["model"].predict(tensor, verbose=0)[0]
     best = int(probabilities.argmax())
     prediction = Prediction(_loaded["labels"][best], float(probabilities[best]))

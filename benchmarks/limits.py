@@ -2,8 +2,7 @@
 
 Both get one thread per core, each with an interpreter of its own that has one thread and takes batches of eight, and
 share nothing.  That is the fastest of what was tried (others: one interpreter with a thread per core, decoding before
-each call or ahead of it in a pool), since no core ever waits for another.  The worker cannot afford it: every further
-interpreter holds some 60 MB.
+each call or ahead of it in a pool), since no core ever waits for another.
 """
 
 from __future__ import annotations

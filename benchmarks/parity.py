@@ -43,7 +43,7 @@ def run(folder: Path) -> dict[str, Any]:
     bundle = load_bundle(Path(settings.model_bundle))
     paths, _ = collect([folder])
     decode = decoder(bundle, settings)
-    classifier, float_model = Classifier(bundle, threads=2, top_k=1), FloatModel(bundle.model_path)
+    classifier, float_model = Classifier(bundle, interpreters=2, top_k=1), FloatModel(bundle.model_path)
 
     int8, float32, preprocessing = [], [], 0.0
     for start in range(0, len(paths), BATCH_SIZE):

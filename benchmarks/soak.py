@@ -20,7 +20,7 @@ def soak(settings: Settings, threads: int, photos: Sequence[bytes]) -> dict[str,
     """Peak resident memory, MiB, after each of `CHECKPOINTS` images.
 
     Args:
-        threads: threads of the interpreter.
+        threads: interpreters with one thread each.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_run, settings, threads, photos).result()

@@ -82,14 +82,14 @@ def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = 
     with contextlib.ExitStack() as stack:
         clients = stack.enter_context(embedded_cloud(settings))
         if is_installed():
-            keras = stack.enter_context(KerasWay(bundle, settings, photos))
+            keras = stack.enter_context(KerasWay(bundle, photos))
             contenders["keras"] = lambda: keras.seconds(KERAS_IMAGES) / KERAS_IMAGES
         for number in range(repeat):
             rounds.append(_round(contenders, run_worker(clients, settings, photos, CLOUD_IMAGES)))
             console.print(f"round {number + 1}: {_line(rounds[-1])}", highlight=False)
 
     report: dict[str, Any] = {key: round(statistics.median(r[key] for r in rounds), 3) for key in rounds[0]}
-    report |= {"interpreter_threads": threads, "images_per_round": TURNS * TURN_IMAGES, "photos": len(photos)}
+    report |= {"interpreters": threads, "images_per_round": TURNS * TURN_IMAGES, "photos": len(photos)}
     report |= {"rounds": rounds, "machine": about_machine}
     if soak:
         report["peak_rss_mib_after_images"] = measure_memory(settings, threads, photos)

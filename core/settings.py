@@ -52,7 +52,7 @@ class Settings:
     # The app tier
     model_bundle: str = _setting("models/resnet50-twenty", "folder of the model bundle")
     worker_id: str = _setting("", "name of this worker in results and logs; the host's name where empty")
-    interpreter_threads: int = _setting(0, "threads of the interpreter; 0: one for each core", 0, 64)
+    interpreters: int = _setting(0, "interpreters, each with one thread; 0: one for each core", 0, 64)
     io_threads: int = _setting(0, "threads that fetch, decode and store images; 0: four for each core", 0, 64)
     inference_batch_size: int = _setting(8, "most images classified in one call of the interpreter", 1, 64)
     max_jobs_in_hand: int = _setting(30, "most jobs that a worker holds at a time", 1, 1000)

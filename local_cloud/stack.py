@@ -27,7 +27,7 @@ LOCAL_SETTINGS: dict[str, Any] = {
     "target_latency_seconds": 4.0,
     "model_bundle": str(ROOT / "models" / "resnet50-twenty"),
     "receive_wait_seconds": 2,
-    "interpreter_threads": 1,
+    "interpreters": 1,
     "io_threads": 4,
     "controller_interval_seconds": 0.5,
     "scale_in_stabilization_seconds": 5.0,

@@ -20,7 +20,7 @@ SHIPPED = Path(__file__).parents[2] / "models" / "resnet50-twenty"
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return Classifier(load_bundle(SHIPPED), threads=1, top_k=5)
+    return Classifier(load_bundle(SHIPPED), interpreters=1, top_k=5)
 
 
 def test_the_shipped_bundle_is_whole() -> None:

@@ -63,6 +63,6 @@ def test_the_classifier_answers_what_the_bare_interpreter_answers_to_keras_prepr
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
         interpreter.invoke()
         expected.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0])
-    classifier = Classifier(bundle, threads=1, top_k=1)
+    classifier = Classifier(bundle, interpreters=1, top_k=1)
     for size in (1, 3, 2):  # the batch's size may change from call to call
         np.testing.assert_array_equal(classifier.probabilities(images[:size]), expected[:size])

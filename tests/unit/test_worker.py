@@ -46,6 +46,8 @@ def decode(body: bytes) -> Pixels:
 class Labeller:
     """Reads the label out of the pixels; can be made to wait and to fail."""
 
+    parallelism = 1
+
     def __init__(self) -> None:
         self.batch_sizes: list[int] = []
         self.failures_left = 0
