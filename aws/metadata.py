@@ -36,6 +36,14 @@ class InstanceMetadata:
         """This instance's id."""
         return self._get("instance-id") or ""
 
+    def region(self) -> str:
+        """The region that this instance runs in."""
+        return self._get("placement/region") or ""
+
+    def user_data(self) -> str | None:
+        """The user data that this instance was launched with, or None."""
+        return self._get("user-data", tree="")
+
     def interruption(self) -> str | None:
         """Why this instance should stop working, or None.
 
@@ -48,12 +56,12 @@ class InstanceMetadata:
             return f"rebalance recommendation: {notice}"
         return None
 
-    def _get(self, path: str) -> str | None:
+    def _get(self, path: str, tree: str = "meta-data/") -> str | None:
         """The text at a path of the metadata; None where there is nothing."""
         if self._disabled:
             raise MetadataUnavailableError("disabled by the environment")
         for _attempt in range(2):
-            response = self._request("GET", f"meta-data/{path}", {"X-aws-ec2-metadata-token": self._session_token()})
+            response = self._request("GET", f"{tree}{path}", {"X-aws-ec2-metadata-token": self._session_token()})
             if response.status == 401:  # the token has expired
                 self._token = None
                 continue

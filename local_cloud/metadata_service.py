@@ -26,6 +26,7 @@ _ROUTES = Map(
     [
         Rule("/<instance>/latest/api/token", endpoint="token", methods=["PUT"]),
         Rule("/<instance>/latest/meta-data/<path:item>", endpoint="item", methods=["GET"]),
+        Rule("/<instance>/latest/user-data", endpoint="user-data", methods=["GET"]),
         Rule("/<instance>/interrupt", endpoint="interrupt", methods=["POST"]),
         Rule("/<instance>/rebalance", endpoint="rebalance", methods=["POST"]),
     ]
@@ -39,12 +40,17 @@ class MetadataService:
     def __init__(self) -> None:
         self._token = secrets.token_urlsafe()
         self._notices: dict[tuple[str, str], str] = {}
+        self._user_data: dict[str, str] = {}
         self._server = make_server("127.0.0.1", 0, self._serve, threaded=True, request_handler=_QuietHandler)
         threading.Thread(target=self._server.serve_forever, name="metadata", daemon=True).start()
 
     def endpoint(self, instance_id: str) -> str:
         """The metadata endpoint of an instance."""
         return f"http://127.0.0.1:{self._server.port}/{instance_id}"
+
+    def set_user_data(self, instance_id: str, text: str) -> None:
+        """Gives an instance its user data."""
+        self._user_data[instance_id] = text
 
     def close(self) -> None:
         """Stops answering."""
@@ -67,6 +73,9 @@ class MetadataService:
             return Response(status=204)
         if not secrets.compare_digest(request.headers.get(TOKEN_HEADER, ""), self._token):
             return Unauthorized()
+        if endpoint == "user-data":
+            user_data = self._user_data.get(instance)
+            return NotFound() if user_data is None else Response(user_data)
         if arguments["item"] == "instance-id":
             return Response(instance)
         notice = self._notices.get((instance, str(arguments["item"])))

@@ -1,0 +1,260 @@
+"""``python -m tests.image``: makes the image's root file system, boots it and checks it; prints a table.
+
+Status 0 only if every check holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ami.layout import ENVIRONMENT_FILE, HOME, LOG_DIRECTORY, RUN_DIRECTORY, USER, WORKER_LOG
+from ami.program import DEFAULT_BUNDLE, make_archive
+from aws.metadata import ENDPOINT_VARIABLE
+from aws.queue import MAX_MESSAGES_PER_REQUEST
+from commands.photos import make_crops
+from core.errors import ElasticError
+from local_cloud.processes import ROOT
+from tests.image import root as roots
+from tests.image.cloud import Cloud, running_cloud
+from tests.image.machine import Machine, counting_workers, provision, run_in
+
+MAX_ADDED_BYTES = 350 * 1024 * 1024
+MAX_BOOT_SECONDS = 5.0
+# cron looks once a minute, and a worker needs a moment.
+MAX_RESTART_SECONDS = 62.0
+MAX_STOP_SECONDS = 10.0
+BOOTS = 3
+PHOTOS = 60
+INSTANCE_ID = "i-00000000000000001"
+PATIENCE_SECONDS = 30.0
+
+
+class Proof:
+    """What is checked, in this order; every figure and verdict goes into `rows`."""
+
+    def __init__(self, folder: Path, photos: list[Path], console: Console) -> None:
+        self.rows: list[tuple[str, str, bool]] = []
+        self.figures: dict[str, Any] = {}
+        self._folder = folder
+        self._photos = photos
+        self._console = console
+        self._root = folder / "root"
+
+    def play(self) -> None:
+        """Runs everything."""
+        self._make()
+        with running_cloud(self._folder / "log") as cloud:
+            # The one thing that an instance on EC2 is not told: where its metadata is.
+            settings = self._inside(ENVIRONMENT_FILE)
+            endpoint = cloud.metadata.endpoint(INSTANCE_ID)
+            settings.write_text(f"{settings.read_text()}{ENDPOINT_VARIABLE}={endpoint}\n")
+            cloud.metadata.set_user_data(INSTANCE_ID, cloud.user_data())
+            self._verify_units()
+            self._boot(cloud)
+            with self._machine() as machine, counting_workers(machine) as most:
+                self._work(cloud)
+                self._provoke(machine)
+                self._kill(cloud, machine)
+                self._stop(cloud, machine)
+                self._rotate(machine)
+                self._check("most workers at a time", str(most[0]), most[0] == 1)
+            cloud.metadata.set_user_data(INSTANCE_ID, cloud.user_data(idle_shutdown_seconds="1"))
+            with self._machine() as machine:
+                self._idle(machine, cloud.settings.visibility_timeout_seconds)
+        self._check("left mounted or running", *self._leftovers())
+
+    # --- making ----------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        # Made once: the second run is to meet the same files even when somebody edits them meanwhile.
+        archive = make_archive(ROOT, DEFAULT_BUNDLE)
+        with self._step("root file system"):
+            roots.fresh_root(self._folder)
+        base_bytes = roots.size_bytes(self._root)
+        with self._step("provisioning"):
+            provision(self._root, archive, DEFAULT_BUNDLE)
+        before = roots.files_of(self._root)
+        added_bytes = roots.size_bytes(self._root) - base_bytes
+        with self._step("provisioning again"):
+            told = provision(self._root, archive, DEFAULT_BUNDLE)
+        touched = {name for name, _ in before.items() ^ roots.files_of(self._root).items()}
+        (changed,) = re.findall(r"^(\d+) changed$", told, re.MULTILINE)
+        self._check("steps changed by the second run", changed, changed == "0")
+        self._check("files changed by the second run", ", ".join(sorted(touched)[:3]) or "0", not touched)
+        self.figures |= {"base_bytes": base_bytes, "added_bytes": added_bytes}
+        mib = f"{added_bytes / 2**20:.0f} MiB ({added_bytes} bytes) over {base_bytes / 2**20:.0f} MiB"
+        self._check("image adds", mib, added_bytes <= MAX_ADDED_BYTES)
+        strays = [path for pattern in ("pip", "pip.conf", "*.whl") for path in self._inside(HOME).rglob(pattern)]
+        outside = (self._root / name for name in ("root/.cache", "root/.config", "etc/pip.conf"))
+        strays += [path for path in outside if path.exists()]
+        self._check("left of pip", ", ".join(map(str, strays)) or "nothing", not strays)
+
+    def _verify_units(self) -> None:
+        units = sorted(path.name for path in self._inside(Path("/etc/systemd/system")).glob("elastic-*"))
+        verdict = run_in(self._root, ("systemd-analyze", "verify", "--man=no", *units))
+        ours = [line for line in verdict.splitlines() if "elastic" in line]
+        self._check("systemd accepts", ", ".join(ours or units), not ours)
+
+    # --- booting ---------------------------------------------------------------------------------
+
+    def _boot(self, cloud: Cloud) -> None:
+        """Several times, with cold files, one photo waiting each time."""
+        seconds = []
+        for _ in range(BOOTS):
+            prefix = cloud.upload(self._photos[:1])
+            roots.forget_cached(self._root)
+            with self._machine() as machine:
+                cloud.wait_for_answers(prefix, 1, PATIENCE_SECONDS)
+                seconds.append(round(time.monotonic() - machine.booted_at, 2))
+            # What a dead worker still asks the queue for would take the next one's jobs along.
+            time.sleep(cloud.settings.receive_wait_seconds + 0.5)
+        self.figures["boot_to_first_result_seconds"] = seconds
+        told = ", ".join(f"{value:.2f}" for value in seconds)
+        self._check("boot to first result", f"{told} s", max(seconds) <= MAX_BOOT_SECONDS)
+
+    def _work(self, cloud: Cloud) -> None:
+        answers = cloud.wait_for_answers(cloud.upload(self._photos), len(self._photos), PATIENCE_SECONDS)
+        good = sum("error:" not in line for line in answers)
+        self._check("photos answered", f"{good} of {len(self._photos)}", good == len(self._photos))
+
+    def _provoke(self, machine: Machine) -> None:
+        """Starts more of what cron starts, with the keeper alive and killed."""
+        (worker,) = machine.workers()
+        start = self._crontab(machine)[0]
+        for _ in range(5):
+            machine.run(("sh", "-c", start), USER)
+        for keeper in machine.processes("ami.keeper"):
+            keeper.kill()
+        for _ in range(5):
+            machine.run(("sh", "-c", start), USER)
+        left = [process.pid for process in machine.workers()]
+        told = "all 10 refused" if left == [worker.pid] else f"{len(left)} workers"
+        self._check("starts beside a running worker", told, left == [worker.pid])
+
+    def _kill(self, cloud: Cloud, machine: Machine) -> None:
+        (worker,) = machine.workers()
+        worker.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        time.sleep(cloud.settings.receive_wait_seconds + 0.5)  # as above
+        cloud.wait_for_answers(cloud.upload(self._photos[:1]), 1, MAX_RESTART_SECONDS + PATIENCE_SECONDS)
+        seconds = round(time.monotonic() - killed, 1)
+        self.figures["answers_after_kill_seconds"] = seconds
+        self._check("answers again after SIGKILL", f"{seconds} s", seconds <= MAX_RESTART_SECONDS)
+
+    def _stop(self, cloud: Cloud, machine: Machine) -> None:
+        """As systemd does it when the machine goes down, with work in hand."""
+        unit = self._inside(Path("/etc/systemd/system/elastic-drain.service")).read_text()
+        (command,) = re.findall(r"^ExecStop=(.*)$", unit, re.MULTILINE)
+        cloud.upload(self._photos * 3)
+        self._until(lambda: cloud.queue.backlog().in_flight > 0)
+        started = time.monotonic()
+        stopped = machine.run(shlex.split(command), USER)
+        seconds = round(time.monotonic() - started, 2)
+        self.figures["stop_seconds"] = seconds
+        left, backlog = len(machine.workers()), cloud.queue.backlog()
+        ended = stopped.returncode == 0 and left == 0 and seconds <= MAX_STOP_SECONDS
+        self._check("stops on termination", f"{seconds} s, {left} left", ended)
+        # What the last request for jobs brings after the end comes back by itself when its visibility timeout ends.
+        given_back = backlog.in_flight <= MAX_MESSAGES_PER_REQUEST and backlog.visible > 0
+        self._check("jobs given back", f"{backlog.visible} wait, {backlog.in_flight} in flight", given_back)
+        again = machine.run(("sh", "-c", self._crontab(machine)[1]), USER)
+        self._check("no start after that", f"status {again.returncode}", not machine.workers())
+
+    def _rotate(self, machine: Machine) -> None:
+        log = self._inside(WORKER_LOG)
+        for _ in range(4):
+            with log.open("ab") as file:
+                file.write(b"x" * (11 * 1024 * 1024))
+            machine.run(("sh", "-c", self._crontab(machine)[2]), USER)
+        files = sorted(path.name for path in self._inside(LOG_DIRECTORY).iterdir())
+        bounded = log.stat().st_size < 2**20 and files == ["worker.log", "worker.log.1", "worker.log.2"]
+        self._check("log after 4 rotations", ", ".join(files), bounded)
+
+    def _idle(self, machine: Machine, visibility_timeout_seconds: float) -> None:
+        marker = ("test", "-e", str(RUN_DIRECTORY / "idle"))
+        # What the stopped worker had asked for last may stay hidden for a visibility timeout: it counts as work.
+        self._until(lambda: machine.run(marker).returncode == 0, PATIENCE_SECONDS + visibility_timeout_seconds)
+        idle = machine.run(marker).returncode == 0
+        self._check("asks to be switched off when idle", "yes" if idle else "no", idle)
+
+    # --- helpers ---------------------------------------------------------------------------------
+
+    def _machine(self) -> Machine:
+        return Machine(self._root, self._folder / "log" / "machine.log")
+
+    def _inside(self, path: Path) -> Path:
+        return self._root / path.relative_to("/")
+
+    def _crontab(self, machine: Machine) -> list[str]:
+        """The commands of the user's crontab, as cron has them."""
+        table = machine.run(("crontab", "-l", "-u", USER)).stdout
+        return re.findall(r"^(?:@reboot|\S+ \S+ \S+ \S+ \S+) (.*?) #.*$", table, re.MULTILINE)
+
+    def _leftovers(self) -> tuple[str, bool]:
+        mounts = sum(f" {self._root}/" in line for line in Path("/proc/mounts").read_text().splitlines())
+        workers = len(Machine(self._root, self._folder / "log").workers())
+        return f"{mounts} mounts, {workers} workers", mounts + workers == 0
+
+    def _until(self, condition: Callable[[], bool], patience_seconds: float = PATIENCE_SECONDS) -> None:
+        deadline = time.monotonic() + patience_seconds
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _check(self, what: str, told: str, holds: bool) -> None:
+        self.rows.append((what, told, holds))
+        self._console.print(f"{what}: {told}", style=None if holds else "red", highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def _step(self, what: str) -> Any:
+        started = time.monotonic()
+        with self._console.status(f"{what} …"):
+            yield
+        seconds = round(time.monotonic() - started, 1)
+        self.figures[f"{what.replace(' ', '_')}_seconds"] = seconds
+        self.rows.append((what, f"{seconds} s", True))
+
+
+def main() -> int:
+    """Runs the proof; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "image", help="where the root file system lies")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        roots.require_tools()
+        options.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            proof = Proof(options.folder.resolve(), make_crops(PHOTOS, 1, Path(folder)), console)
+            proof.play()
+        roots.remove(options.folder.resolve() / "root")
+    except ElasticError as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
+        return 1
+    table = Table("check", "found", "", title="The app tier's image", title_justify="left")
+    for what, told, holds in proof.rows:
+        table.add_row(what, told, "ok" if holds else "[red]not ok")
+    Console().print(table)
+    passed = all(holds for _, _, holds in proof.rows)
+    if options.json is not None:
+        options.json.write_text(json.dumps({"passed": passed, **proof.figures}) + "\n", "utf-8")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What the image holds, and the pure parts of putting it there."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from crontab import CronTab
+
+from ami import hashes, provision, wanted
+from ami.layout import LOCK_FILE, RUN_DIRECTORY, SITE_PACKAGES, USER
+from ami.program import DEFAULT_BUNDLE, make_archive, program_files
+from app_tier import smoke
+from tests.image.root import mirrors_of
+
+ROOT = Path(__file__).parents[2]
+FILES = {str(entry.path): entry.text for entry in wanted.files(DEFAULT_BUNDLE)}
+
+
+def test_the_image_is_made_for_the_python_that_the_program_asks_for() -> None:
+    mypy = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert SITE_PACKAGES.parent.name == f"python{mypy['python_version']}" == f"python{hashes.PYTHON_VERSION}"
+
+
+def test_the_services_that_stay_are_those_that_workers_open() -> None:
+    sources = [path.read_text() for folder in ("app_tier", "ami") for path in (ROOT / folder).glob("*.py")]
+    baking = {"ec2", "ssm"}  # only where images are made
+    opened = {name for text in sources for name in re.findall(r'clients\["(\w+)"\]', text)} - baking
+    assert opened == set(wanted.AWS_SERVICES) == set(smoke.SERVICES)
+
+
+def test_every_start_is_guarded_by_the_same_lock() -> None:
+    boot, minute, rotate = wanted.crontab()
+    assert (boot.when, minute.when) == ("@reboot", "* * * * *")
+    assert boot.command == minute.command
+    assert f"flock --nonblock {LOCK_FILE} " in boot.command
+    assert "logrotate" in rotate.command and len({entry.comment for entry in wanted.crontab()}) == 3
+
+
+def test_the_machine_is_switched_off_on_the_keepers_marker_and_drains_before_the_network_goes() -> None:
+    assert f"PathExists={RUN_DIRECTORY}/idle" in FILES["/etc/systemd/system/elastic-idle.path"]
+    drain = FILES["/etc/systemd/system/elastic-drain.service"]
+    assert f"User={USER}" in drain and "ami.keeper stop" in drain
+    assert "network.target" in re.findall(r"^After=(.*)$", drain, re.MULTILINE)[0].split()
+
+
+def test_units_are_masked_and_enabled_and_not_both() -> None:
+    masked = {link.path.name for link in wanted.links() if link.target == "/dev/null"}
+    enabled = {link.path.name for link in wanted.links() if link.path.parent.name == "multi-user.target.wants"}
+    assert masked == set(wanted.MASKED_UNITS) and not masked & enabled
+    assert {"elastic-drain.service", "elastic-idle.path"} <= enabled
+
+
+def test_the_archive_holds_what_provisioning_and_workers_need_and_is_the_same_each_time() -> None:
+    archive = make_archive(ROOT, DEFAULT_BUNDLE)
+    with tarfile.open(fileobj=io.BytesIO(archive.body)) as tar:
+        names = set(tar.getnames())
+    assert names >= {"ami/provision.sh", "ami/requirements.txt", "app_tier/requirements.txt", "app_tier/__main__.py"}
+    assert f"{DEFAULT_BUNDLE}/model.tflite" in names
+    assert not [name for name in names if name.startswith(("web_tier", "local_cloud", "tests", "."))]
+    assert archive.sha256 == make_archive(ROOT, DEFAULT_BUNDLE).sha256
+
+
+def test_the_program_runs_without_the_rest_of_the_checkout(tmp_path: Path) -> None:
+    for name, source in program_files(ROOT, DEFAULT_BUNDLE).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(source.read_bytes())
+    command = [sys.executable, "-m", "app_tier.smoke", DEFAULT_BUNDLE]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0 and answer.stdout.startswith("a worker can run here"), answer.stderr
+
+
+def test_the_smoke_test_fails_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert smoke.main([str(tmp_path)]) == 1
+    assert "a worker cannot run here" in capsys.readouterr().err
+
+
+def test_files_and_links_are_written_once(tmp_path: Path) -> None:
+    steps: list[Callable[[], bool]] = [
+        lambda: provision.write(tmp_path / "etc" / "a", "text\n"),
+        lambda: provision.link(tmp_path / "units" / "b", "/dev/null"),
+    ]
+    assert [step() for step in steps] == [True, True]
+    assert [step() for step in steps] == [False, False]
+    (tmp_path / "etc" / "a").write_text("changed")
+    (tmp_path / "units" / "b").unlink()
+    (tmp_path / "units" / "b").write_text("a file")
+    assert [step() for step in steps] == [True, True]
+    assert (tmp_path / "etc" / "a").read_text() == "text\n"
+    assert str((tmp_path / "units" / "b").readlink()) == "/dev/null"
+
+
+def test_a_crontab_is_written_once_and_holds_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "crontab"
+    path.write_text("MAILTO=root\n5 4 * * * /bin/false\n")
+
+    def write() -> bool:
+        return provision.write_crontab(CronTab(tabfile=str(path)), wanted.crontab())
+
+    assert write() and not write()
+    lines = [line for line in path.read_text().splitlines() if line]
+    assert [line.partition(" /")[0] for line in lines] == [entry.when for entry in wanted.crontab()]
+    path.write_text(path.read_text().replace("--nonblock", ""))
+    assert write() and not write()
+
+
+def test_what_no_worker_imports_is_found_and_nothing_else(tmp_path: Path) -> None:
+    stay = ("numpy/core.py", "botocore/data/s3/x.gz", "botocore/data/endpoints.json", "ai_edge_litert/interpreter.py")
+    go = ("numpy/f2py/a.py", "numpy/linalg/tests/t.py", "botocore/data/ec2/x.gz", "ai_edge_litert/vendors/a.so")
+    for name in (*stay, *go):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = {str(path.relative_to(tmp_path)) for path in provision.unused_paths(tmp_path)}
+    assert found == {"numpy/f2py", "numpy/linalg/tests", "botocore/data/ec2", "ai_edge_litert/vendors"}
+
+
+def test_stale_files_are_those_of_an_older_program(tmp_path: Path) -> None:
+    for name in (
+        "core/a.py",
+        "core/__pycache__/a.cpython-311.pyc",
+        "core/old.py",
+        "core/__pycache__/old.cpython-311.pyc",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    stale = {path.name for path in provision.stale_files(tmp_path, {"core/a.py": Path("a")})}
+    assert stale == {"old.py", "old.cpython-311.pyc"}
+
+
+def test_hashes_are_replaced_and_comments_kept() -> None:
+    text = "# why\na==1 \\\n    --hash=sha256:00\n\nb==2\n"
+    assert hashes.pins(text) == ["a==1", "b==2"]
+    new = hashes.with_hashes(text, {"a==1": ["11", "22"], "b==2": ["33"]})
+    assert new == "# why\na==1 \\\n    --hash=sha256:11 \\\n    --hash=sha256:22\n\nb==2 \\\n    --hash=sha256:33\n"
+    assert hashes.with_hashes(new, {"a==1": ["11", "22"], "b==2": ["33"]}) == new
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("deb http://a/debian bookworm main\n", ["http://a/debian"]),
+        ("deb [signed-by=/k] http://a/debian bookworm main\n", ["http://a/debian"]),
+        ("deb http://a/debian bookworm-updates main\n", []),
+        ("Types: deb\nURIs: http://b/debian\nSuites: bookworm bookworm-updates\n", ["http://b/debian"]),
+        ("Types: deb\nURIs: http://b/security\nSuites: bookworm-security\n", []),
+        (
+            "Types: deb\nURIs: https://c/x\nSuites: nodistro\n\nURIs: http://b/debian\nSuites: bookworm\n",
+            ["http://b/debian"],
+        ),
+    ],
+)
+def test_the_archive_is_the_one_of_apt(text: str, found: list[str]) -> None:
+    assert mirrors_of([text]) == found
