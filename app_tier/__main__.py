@@ -6,6 +6,7 @@ whoever started it to shut the instance down.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
 from app_tier.decode import DecodeLimits, decode_image
+from app_tier.heartbeat import HeartbeatReporter
 from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
 from app_tier.worker import Worker, WorkerOptions
@@ -24,8 +26,10 @@ from aws.clients import Clients
 from aws.metadata import InstanceMetadata, MetadataUnavailableError
 from aws.metrics import MetricSink
 from aws.queue import JobQueue
+from aws.state import StateStore
 from core import daemon
 from core.errors import ElasticError
+from core.heartbeat import key_of
 from core.settings import Settings
 
 IDLE_STATUS = 10
@@ -42,9 +46,12 @@ def main() -> int:
     metadata = InstanceMetadata()
     try:
         settings = Settings.from_environment(os.environ)
-        worker = build_worker(settings, settings.worker_id or instance_id(metadata) or socket.gethostname())
+        instance = instance_id(metadata)
+        clients = Clients(max_connections=io_threads(settings) + 4)
+        worker = build_worker(settings, settings.worker_id or instance or socket.gethostname(), clients)
         watch_for_interruption(metadata, stop)
-        stopped = worker.run(stop)
+        with heartbeat(settings, clients, worker, instance):
+            stopped = worker.run(stop)
     except ElasticError as error:
         log.error("%s", error)
         return 1
@@ -59,8 +66,24 @@ def instance_id(metadata: InstanceMetadata) -> str | None:
         return None
 
 
-def build_worker(settings: Settings, worker_id: str) -> Worker:
-    """Wires a worker from settings and the environment's cloud.
+def io_threads(settings: Settings) -> int:
+    """How many threads fetch, decode and store."""
+    return settings.io_threads or IO_THREADS_PER_CORE * (os.cpu_count() or 1)
+
+
+def heartbeat(
+    settings: Settings, clients: Clients, worker: Worker, instance: str | None
+) -> contextlib.AbstractContextManager[None]:
+    """Reports to the controller while the worker runs; nothing off EC2, where no controller asks for it."""
+    if instance is None:
+        return contextlib.nullcontext()
+    state = StateStore(clients["s3"], settings.state_bucket)
+    put = functools.partial(state.put, key_of(instance))
+    return HeartbeatReporter(put, worker.vitals, worker.is_busy, worker.model).beating(settings.heartbeat_seconds)
+
+
+def build_worker(settings: Settings, worker_id: str, clients: Clients) -> Worker:
+    """Wires a worker from settings and a cloud.
 
     Raises:
         BundleError: the model bundle cannot be used.
@@ -68,15 +91,13 @@ def build_worker(settings: Settings, worker_id: str) -> Worker:
     bundle = load_bundle(Path(settings.model_bundle))
     cores = os.cpu_count() or 1
     interpreters = settings.interpreters or cores
-    io_threads = settings.io_threads or IO_THREADS_PER_CORE * cores
     classifier = Classifier(bundle, interpreters, settings.top_k)
-    clients = Clients(max_connections=io_threads + 4)
     options = WorkerOptions(
         worker_id=worker_id,
         model=bundle.full_name,
         visibility_timeout_seconds=settings.visibility_timeout_seconds,
         receive_wait_seconds=settings.receive_wait_seconds,
-        io_threads=io_threads,
+        io_threads=io_threads(settings),
         inference_batch_size=settings.inference_batch_size,
         max_jobs_in_hand=settings.max_jobs_in_hand,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,

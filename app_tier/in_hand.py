@@ -14,6 +14,7 @@ class InHand:
         self._changed = threading.Condition()
         self._busy_since: float | None = None
         self._busy_seconds = 0.0
+        self._taken_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self._received_at)
@@ -41,12 +42,15 @@ class InHand:
 
     def take_busy_seconds(self, now: float) -> float:
         """For how long anything was in hand since this was last asked."""
+        total = self.busy_seconds(now)
         with self._changed:
-            busy, self._busy_seconds = self._busy_seconds, 0.0
-            if self._busy_since is not None:
-                busy += now - self._busy_since
-                self._busy_since = now
-            return busy
+            taken, self._taken_seconds = total - self._taken_seconds, total
+            return taken
+
+    def busy_seconds(self, now: float) -> float:
+        """For how long anything was in hand since the beginning."""
+        with self._changed:
+            return self._busy_seconds + (0.0 if self._busy_since is None else now - self._busy_since)
 
     def wait_for_room(self, timeout_seconds: float) -> int:
         """How many more deliveries fit, waiting up to `timeout_seconds` until one does; 0: none."""

@@ -36,11 +36,28 @@ class Report:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """A worker's counts since its start.
+
+    `oldest_job_age_seconds` is the longest that a job had waited which was received since this was last asked.
+    """
+
+    in_hand: int
+    answered: int
+    failed: int
+    busy_seconds: float
+    oldest_job_age_seconds: float | None
+
+
 class Statistics:
     """Counts answers and sums times; thread-safe."""
 
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
+        self._answered_before = self._failed_before = 0
+        self._oldest_job_age_seconds: float | None = None
+        self._answered = self._failed = 0
         self._reset(now)
 
     def record(self, stage_milliseconds: Mapping[str, float], *, failed: bool) -> None:
@@ -58,6 +75,18 @@ class Statistics:
             self._batches += 1
             self._batched += size
             self._interpreter_seconds += seconds
+
+    def record_age(self, seconds: float) -> None:
+        """Notes how long a received job had waited."""
+        with self._lock:
+            self._oldest_job_age_seconds = max(seconds, self._oldest_job_age_seconds or 0.0)
+
+    def vitals(self, in_hand: int, busy_seconds: float) -> Vitals:
+        """The counts since the beginning, with what others know."""
+        with self._lock:
+            age, self._oldest_job_age_seconds = self._oldest_job_age_seconds, None
+            answered, failed = self._answered_before + self._answered, self._failed_before + self._failed
+        return Vitals(in_hand, answered, failed, busy_seconds, age)
 
     def report(self, now: float, busy_seconds: float) -> Report | None:
         """The report since the last one, and a new start; None where nothing was answered.
@@ -87,6 +116,8 @@ class Statistics:
 
     def _reset(self, now: float) -> None:
         self._since = now
+        self._answered_before += self._answered
+        self._failed_before += self._failed
         self._answered = self._failed = self._batches = self._batched = 0
         self._interpreter_seconds = 0.0
         self._stage_sums: dict[str, float] = defaultdict(float)

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from app_tier.idleness import Idleness
 from app_tier.in_hand import InHand
 from app_tier.quarantine import Quarantine, QuarantineError
-from app_tier.statistics import Report, Statistics
+from app_tier.statistics import Report, Statistics, Vitals
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
-from core.errors import CloudError, ImageError, MissingImageError, NotFoundError
+from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
 
 log = logging.getLogger(__name__)
@@ -143,6 +143,19 @@ class Worker:
             for thread in threads:
                 thread.join(timeout=1)
 
+    @property
+    def model(self) -> str:
+        """The full name of the model bundle that answers."""
+        return self._options.model
+
+    def is_busy(self) -> bool:
+        """Whether any job is in hand."""
+        return len(self._in_hand) > 0
+
+    def vitals(self) -> Vitals:
+        """How much this worker has done and holds."""
+        return self._statistics.vitals(len(self._in_hand), self._in_hand.busy_seconds(self._clock()))
+
     # --- receive ---------------------------------------------------------------------------------
 
     def _receive(self) -> None:
@@ -166,6 +179,8 @@ class Worker:
                 continue
             last_success, failures = self._clock(), 0
             for delivery in deliveries:
+                if delivery.sent_at is not None:
+                    self._statistics.record_age(max(0.0, time.time() - delivery.sent_at))
                 self._in_hand.add(delivery.receipt_handle, self._clock())
                 self._pool.submit(self._prepare, _Work(delivery))
 
@@ -190,7 +205,7 @@ class Worker:
                 work.stage_milliseconds["fetch"] = (fetched - started) * 1000
                 work.stage_milliseconds["decode"] = (self._clock() - fetched) * 1000
             except NotFoundError:
-                self._store(work, self._failed(work, job, MissingImageError()))
+                self._answer_missing(work, job)
             except ImageError as error:
                 self._store(work, self._failed(work, job, error))
             except QuarantineError as error:
@@ -202,6 +217,19 @@ class Worker:
                 self._back_off(work)
             else:
                 self._ready.put(work)
+
+    def _answer_missing(self, work: _Work, job: ClassificationJob) -> None:
+        """Says that the image is gone, unless it was answered already: its batch was cancelled, or is deleted."""
+        try:
+            self._images.read_batch(job.batch_id)
+        except NotFoundError:
+            # Deleted with all its data: a result would bring some of that back.
+            self._settled.put((work.delivery.receipt_handle, None))
+        except Exception as error:
+            self._log_trouble(job, error)
+            self._back_off(work)
+        else:
+            self._store(work, self._failed(work, job, MissingImageError()), only_if_new=True)
 
     def _decoder_for(self, work: _Work) -> Callable[[bytes], Pixels]:
         return self._quarantine.decode if work.delivery.receive_count >= SUSPECT_RECEIVE_COUNT else self._decode
@@ -274,9 +302,11 @@ class Worker:
 
     # --- store and acknowledge -------------------------------------------------------------------
 
-    def _store(self, work: _Work, result: ClassificationResult) -> None:
+    def _store(self, work: _Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         try:
-            self._results.put(result)
+            self._results.put(result, only_if_new=only_if_new)
+        except AlreadyExistsError:
+            self._settled.put((work.delivery.receipt_handle, None))
         except Exception as error:  # as above: this image comes back, the others go on
             self._log_trouble(result, error)
             self._back_off(work)

@@ -43,9 +43,10 @@ class Clients:
 
     Args:
         max_connections: size of each client's connection pool: at least the number of threads using it.
+        max_attempts: how often a request is tried before its error is ours; `MAX_ATTEMPTS` where not given.
     """
 
-    def __init__(self, max_connections: int = 16) -> None:
+    def __init__(self, max_connections: int = 16, max_attempts: int | None = None) -> None:
         session = botocore.session.get_session()
         # The default parser guesses the format of each timestamp: two thirds of the cost of a listing.
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_timestamp)
@@ -55,7 +56,7 @@ class Clients:
             read_timeout=READ_TIMEOUT_SECONDS,
             max_pool_connections=max_connections,
             # "standard": exponential backoff with jitter, and a budget that stops retry storms.
-            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": max_attempts or MAX_ATTEMPTS},
             # Path style works with every endpoint, with and without DNS for bucket names.
             s3={"addressing_style": "path"},
         )
@@ -63,7 +64,11 @@ class Clients:
 
     def __getitem__(self, service: str) -> Any:
         if service not in self._clients:
-            self._clients[service] = self._session.client(service, config=self._config)
+            config = self._config
+            if service == "s3":
+                # botocore still presigns with the old version 2 by default, which S3 refuses for newer buckets.
+                config = config.merge(Config(signature_version="s3v4"))
+            self._clients[service] = self._session.client(service, config=config)
         return self._clients[service]
 
 

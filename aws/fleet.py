@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from aws.clients import cloud_errors
+from aws.launches import Launch, Launcher, LaunchRequest
 from core.errors import NotFoundError
 
 OWNER_TAG = "elastic:fleet"
@@ -17,7 +18,7 @@ NAME_PREFIX = "app-tier-"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance of ours that is pending or running."""
+    """One instance of ours that is pending or running; `name` is empty until it has been named."""
 
     instance_id: str
     name: str
@@ -26,15 +27,38 @@ class Instance:
 
 
 class Fleet:
-    """Describes, launches and terminates our own instances: those that carry the owner tag.
+    """Describes, launches, names and terminates our own instances: those that carry the owner tag.
 
     Every method raises `CloudError` where EC2 fails after botocore's retries.
+
+    Args:
+        instance_types: any of these will do; the launch template's where there is none.
+        subnet_ids: likewise.
+        spot: ask for spot capacity first.
     """
 
-    def __init__(self, client: Any, launch_template_name: str, fleet_name: str) -> None:
+    def __init__(
+        self,
+        client: Any,
+        launch_template_name: str,
+        fleet_name: str,
+        instance_types: Sequence[str] = (),
+        subnet_ids: Sequence[str] = (),
+        *,
+        spot: bool = False,
+    ) -> None:
         self._client = client
-        self._launch_template_name = launch_template_name
         self._fleet_name = fleet_name
+        self._launcher = Launcher(
+            client,
+            LaunchRequest(
+                launch_template_name,
+                tuple(instance_types),
+                tuple(subnet_ids),
+                tags={OWNER_TAG: fleet_name},
+                spot=spot,
+            ),
+        )
 
     def describe(self) -> list[Instance]:
         """Our pending and running instances, oldest first; never the account's others."""
@@ -55,26 +79,42 @@ class Fleet:
                         )
         return sorted(found, key=lambda instance: (instance.launched_at, instance.instance_id))
 
-    def launch(self, count: int, existing: Sequence[Instance]) -> list[str]:
-        """Launches up to `count` instances, each named with the lowest free number; returns their ids.
+    def ended(self, instance_ids: Sequence[str]) -> set[str]:
+        """Those of the instances that EC2 knows to be ending or ended; it may not know new ones yet."""
+        filters = [
+            {"Name": "instance-id", "Values": list(instance_ids)},
+            {"Name": "instance-state-name", "Values": ["shutting-down", "terminated", "stopping", "stopped"]},
+        ]
+        with cloud_errors("describing launched instances"):
+            pages = self._client.get_paginator("describe_instances").paginate(Filters=filters)
+            return {
+                entry["InstanceId"]
+                for page in pages
+                for reservation in page["Reservations"]
+                for entry in reservation["Instances"]
+            }
 
-        EC2 launches as many as it has capacity for, at least one of each request.
+    def launch(self, count: int, client_token: str) -> Launch:
+        """Launches up to `count` instances; asked again with the same token it launches nothing more.
+
+        Raises:
+            CloudError: no answer, so that it is not known what was launched: ask again with the same token.
         """
-        taken = {instance.name for instance in existing}
-        free = (name for number in range(1, len(taken) + count + 1) if (name := f"{NAME_PREFIX}{number}") not in taken)
-        with cloud_errors("launching instances"):
-            response = self._client.run_instances(
-                LaunchTemplate={"LaunchTemplateName": self._launch_template_name},
-                MinCount=1,
-                MaxCount=count,
-                TagSpecifications=[
-                    {"ResourceType": "instance", "Tags": [{"Key": OWNER_TAG, "Value": self._fleet_name}]}
-                ],
-            )
-            launched = [entry["InstanceId"] for entry in response["Instances"]]
-            for instance_id, name in zip(launched, free, strict=False):
+        return self._launcher.launch(count, client_token)
+
+    def name(self, instance_ids: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
+        """Names instances with the lowest numbers that are free; returns the names, by id.
+
+        One that EC2 does not know (yet) is left out.
+
+        Args:
+            taken: the names that the fleet's other instances have.
+        """
+        given = dict(zip(instance_ids, free_names(taken, len(instance_ids)), strict=True))
+        for instance_id, name in given.items():
+            with contextlib.suppress(NotFoundError), cloud_errors("naming an instance"):
                 self._client.create_tags(Resources=[instance_id], Tags=[{"Key": "Name", "Value": name}])
-        return launched
+        return given
 
     def terminate(self, instance_ids: Sequence[str]) -> None:
         """Terminates instances; one that is gone already is no error."""
@@ -91,3 +131,9 @@ class Fleet:
     def _terminate(self, instance_ids: list[str]) -> None:
         with cloud_errors("terminating instances"):
             self._client.terminate_instances(InstanceIds=instance_ids)
+
+
+def free_names(taken: Sequence[str], count: int) -> list[str]:
+    """The `count` names with the lowest numbers, from 1 on, that are not `taken`."""
+    candidates = (f"{NAME_PREFIX}{number}" for number in range(1, len(taken) + count + 1))
+    return [name for name in candidates if name not in taken][:count]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,11 +18,15 @@ _SEND_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class ReceivedJob:
-    """One delivery of one job.  `job` is None where the message's body is not a job (poison)."""
+    """One delivery of one job.  `job` is None where the message's body is not a job (poison).
+
+    `sent_at` is when it was enqueued, in seconds since the epoch by SQS's clock; None where that is not told.
+    """
 
     job: ClassificationJob | None
     receipt_handle: str
     receive_count: int
+    sent_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +87,10 @@ class JobQueue:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=min(max_jobs, MAX_MESSAGES_PER_REQUEST),
                 WaitTimeSeconds=wait_seconds,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
         return [
-            ReceivedJob(
-                job=_decode(message["Body"]),
-                receipt_handle=message["ReceiptHandle"],
-                receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-            )
+            _received(message["Body"], message["ReceiptHandle"], message.get("Attributes", {}))
             for message in response.get("Messages", [])
         ]
 
@@ -129,6 +129,16 @@ class JobQueue:
             response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
         visible, delayed, in_flight = (int(response["Attributes"][name]) for name in names)
         return Backlog(visible=visible + delayed, in_flight=in_flight)
+
+
+def _received(body: str, receipt_handle: str, attributes: Mapping[str, str]) -> ReceivedJob:
+    sent_milliseconds = attributes.get("SentTimestamp")
+    return ReceivedJob(
+        job=_decode(body),
+        receipt_handle=receipt_handle,
+        receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent_at=None if sent_milliseconds is None else int(sent_milliseconds) / 1000,
+    )
 
 
 def _decode(body: str) -> ClassificationJob | None:

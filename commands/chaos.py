@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import requests
@@ -40,6 +40,8 @@ from local_cloud.stack import LocalStack
 # worker holds: both small, or some photo would be in the hands of the dying until its deliveries are used up.  One
 # instance for a few photos, so that there are some to choose from; the janitor quick enough to meet its own work.
 SETTINGS: dict[str, Any] = {
+    # It asks only itself.
+    "authentication": "off",
     "max_size": 4,
     "target_latency_seconds": 0.5,
     "visibility_timeout_seconds": 5,
@@ -47,6 +49,8 @@ SETTINGS: dict[str, Any] = {
     "scale_in_stabilization_seconds": 2.0,
     "janitor_interval_seconds": 1.0,
     "orphan_age_seconds": 3.0,
+    # A controller that was killed is replaced by one that has to wait for so long.
+    "lease_seconds": 2.0,
 }
 PHOTOS_PER_REQUEST = 10
 PARALLEL_REQUESTS = 3
@@ -57,6 +61,8 @@ KILLS_PER_CONTROLLER_STOP = 5
 SECONDS_WITHOUT_CONTROLLER = (0.1, 1.5)
 CONTROLLER_STOP_SECONDS = 15.0
 POLL_SECONDS = 0.25
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ class _Run:
 
     def play(self, min_faults: int, console: Console) -> ChaosReport:
         """Uploads, breaks, waits and judges."""
-        keep_every_answer(self._s3, self._results.bucket)
+        _patiently(lambda: keep_every_answer(self._s3, self._results.bucket), self._deadline)
         batch_id = _patiently(self._api.create_batch, self._deadline)
         with (
             FleetHistory(self._fleet) as history,
@@ -304,11 +310,11 @@ class _FaultSwitch:
         return counts
 
 
-def _patiently(call: Callable[[], str], deadline: float) -> str:
+def _patiently(call: Callable[[], _Answer], deadline: float) -> _Answer:
     while True:
         try:
             return call()
-        except ApiError:
+        except (ApiError, CloudError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)

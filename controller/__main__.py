@@ -1,38 +1,146 @@
-"""``python -m controller``: scales the fleet, and looks after lost jobs, until SIGTERM or SIGINT."""
+"""``python -m controller``: scales the fleet, and looks after lost jobs, until SIGTERM or SIGINT.
+
+``--dry-run`` decides and explains, and does nothing.
+"""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
+import secrets
+import socket
 import sys
 import threading
+import time
+from datetime import UTC, datetime
 
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.dead_letters import DeadLetters
 from aws.fleet import Fleet
+from aws.lease import Lease
+from aws.metrics import MetricSink
 from aws.queue import JobQueue
+from aws.state import StateStore
+from controller.actor import Actor
+from controller.aftercare import start_aftercare
 from controller.janitor import Janitor
+from controller.limits import CurrentLimits
+from controller.observer import Observer
 from controller.policy import Limits
-from controller.reconciler import Reconciler
+from controller.reconciler import Reconciler, explain
+from controller.reporter import Reporter
+from controller.reports import Reports
+from controller.roster import Roster
+from controller.schedule import floor_at, parse_schedule
 from core import daemon
 from core.errors import ElasticError
-from core.settings import Settings
+from core.settings import Settings, split_list
+
+# How often the reports are listed in the time between two of a worker's.
+LOOKS_PER_HEARTBEAT = 2
+# A pass that fails is soon followed by another: waiting in botocore's retries would only cost the lease.
+LOOP_ATTEMPTS = 2
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Runs the controller; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m controller", description="Scales the fleet by the backlog.")
+    parser.add_argument("--dry-run", action="store_true", help="decide and explain, but launch and terminate nothing")
+    options = parser.parse_args(arguments)
     stop = daemon.start()
     try:
         settings = Settings.from_environment(os.environ)
+        loop_clients = Clients(max_attempts=LOOP_ATTEMPTS)
+        parts = Parts(settings, loop_clients, keep_reports=options.dry_run)
     except ElasticError as error:
         logging.getLogger("controller").error("%s", error)
         return 1
+    if options.dry_run:
+        explain(parts.observer, parts.limits, settings.controller_interval_seconds, stop)
+        return 0
     clients = Clients()
     janitor = build_janitor(settings, clients)
     threading.Thread(target=janitor.run, args=(settings.janitor_interval_seconds, stop), daemon=True).start()
-    build_reconciler(settings, clients).run(settings.controller_interval_seconds, stop)
+    start_aftercare(settings, clients, stop)
+    build_reconciler(settings, loop_clients, parts).run(settings.controller_interval_seconds, stop)
     return 0
+
+
+class Parts:
+    """What deciding needs, wired from settings."""
+
+    def __init__(self, settings: Settings, clients: Clients, *, keep_reports: bool = False) -> None:
+        self.state = StateStore(clients["s3"], settings.state_bucket)
+        self.fleet = Fleet(
+            clients["ec2"],
+            settings.launch_template_name,
+            settings.fleet_name,
+            split_list(settings.instance_types),
+            split_list(settings.subnet_ids),
+            spot=settings.purchase_option == "spot",
+        )
+        self.roster = Roster(
+            settings.boot_grace_seconds, settings.heartbeat_timeout_seconds, max_step_seconds=settings.heartbeat_seconds
+        )
+        reports = Reports(
+            self.state,
+            settings.heartbeat_seconds / LOOKS_PER_HEARTBEAT,
+            settings.heartbeat_timeout_seconds,
+            time.monotonic,
+            keep=keep_reports,
+        )
+        jobs = JobQueue(clients["sqs"], settings.queue_name)
+        self.observer = Observer(jobs, self.fleet, reports, self.roster, time.monotonic)
+        self.limits = build_limits(settings, self.roster)
+
+
+def build_limits(settings: Settings, roster: Roster) -> CurrentLimits:
+    """Wires the limits from settings.
+
+    Raises:
+        SettingsError: the schedule cannot be read.
+    """
+    base = Limits(
+        min_size=settings.min_size,
+        max_size=settings.max_size,
+        target_latency_seconds=settings.target_latency_seconds,
+        mean_service_seconds=settings.mean_service_seconds,
+        scale_in_stabilization_seconds=settings.scale_in_stabilization_seconds,
+        expected_boot_seconds=settings.expected_boot_seconds,
+        scale_out_step=settings.scale_out_step,
+        scale_in_step=settings.scale_in_step,
+        boot_payback=settings.boot_payback,
+        report_seconds=settings.heartbeat_seconds,
+    )
+    parse_schedule(settings.min_size_schedule)  # what cannot be read is told now, not at the first decision
+
+    def floor() -> int:
+        return max(settings.min_size, floor_at(settings.min_size_schedule, datetime.now(UTC)))
+
+    return CurrentLimits(base, roster, floor, measure_service=bool(settings.measure_service))
+
+
+def build_reconciler(settings: Settings, clients: Clients, parts: Parts) -> Reconciler:
+    """Wires a reconciler from settings."""
+    # Unique for each run: a controller that is started again must not take its own earlier lease for held.
+    holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    lease = Lease(parts.state, holder, settings.lease_seconds, time.monotonic)
+    return Reconciler(
+        lease,
+        parts.observer,
+        parts.limits,
+        Actor(parts.fleet, lease, parts.roster, settings.max_size),
+        Reporter(
+            parts.state,
+            MetricSink(clients["cloudwatch"], settings.fleet_name),
+            settings,
+            holder,
+            time.monotonic,
+            time.time,
+        ),
+    )
 
 
 def build_janitor(settings: Settings, clients: Clients) -> Janitor:
@@ -44,22 +152,6 @@ def build_janitor(settings: Settings, clients: Clients) -> Janitor:
         ImageStore(clients["s3"], settings.input_bucket),
         ResultStore(clients["s3"], settings.output_bucket),
         settings.orphan_age_seconds,
-    )
-
-
-def build_reconciler(settings: Settings, clients: Clients) -> Reconciler:
-    """Wires a reconciler from settings."""
-    limits = Limits(
-        min_size=settings.min_size,
-        max_size=settings.max_size,
-        target_latency_seconds=settings.target_latency_seconds,
-        mean_service_seconds=settings.mean_service_seconds,
-        scale_in_stabilization_seconds=settings.scale_in_stabilization_seconds,
-    )
-    return Reconciler(
-        JobQueue(clients["sqs"], settings.queue_name),
-        Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name),
-        limits,
     )
 
 

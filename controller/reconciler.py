@@ -1,4 +1,4 @@
-"""Observe, decide, act: one pass of the control loop, and the loop."""
+"""One pass of the control loop, and the loop: lead, observe, decide, act, tell."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from aws.fleet import Fleet, Instance
-from aws.queue import JobQueue
-from controller.policy import Limits, Observation, Recommendation, ScalingDecision, decide
+from controller.actor import Outcome
+from controller.limits import CurrentLimits
+from controller.observer import Sighting
+from controller.policy import Limits, Recommendation, ScalingDecision, decide
 from core.errors import CloudError
 
 log = logging.getLogger(__name__)
@@ -18,64 +20,175 @@ log = logging.getLogger(__name__)
 REPEAT_LOG_SECONDS = 30.0
 
 
-class Reconciler:
-    """Brings the fleet to the size that the policy decides.
+class Leadership(Protocol):
+    """What is asked of `aws.lease.Lease`."""
+
+    generation: int
+
+    def step(self) -> bool: ...
+    def held(self) -> bool: ...
+    def release(self) -> None: ...
+
+
+class Eyes(Protocol):
+    """What is asked of `controller.observer.Observer`."""
+
+    def observe(self) -> Sighting: ...
+
+
+class Hands(Protocol):
+    """What is asked of `controller.actor.Actor`."""
+
+    def settle(self) -> bool: ...
+    def act(self, change: int, sighting: Sighting) -> Outcome: ...
+
+
+class Voice(Protocol):
+    """What is asked of `controller.reporter.Reporter`."""
+
+    def resume(self) -> None: ...
+    def report(
+        self,
+        sighting: Sighting,
+        decision: ScalingDecision,
+        outcome: Outcome,
+        limits: Limits,
+        *,
+        service_measured: bool,
+    ) -> None: ...
+
+
+class Decider:
+    """Asks the policy, remembers what it wants remembered, and logs each change of mind in one line.
 
     Args:
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self, jobs: JobQueue, fleet: Fleet, limits: Limits, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._jobs = jobs
-        self._fleet = fleet
+    def __init__(self, limits: CurrentLimits, clock: Callable[[], float]) -> None:
         self._limits = limits
         self._clock = clock
-        self._history: tuple[Recommendation, ...] = ()
+        self._history: tuple[Recommendation, ...] | None = None
         self._desired = 0
         self._logged: tuple[str, int] = ("", 0)
         self._logged_at = float("-inf")
 
-    def run(self, interval_seconds: float, stop: threading.Event) -> None:
-        """Reconciles every `interval_seconds` until `stop` is set."""
-        while not stop.is_set():
-            self.reconcile()
-            stop.wait(interval_seconds)
+    def forget(self) -> None:
+        """Starts anew: another controller decided meanwhile."""
+        self._history, self._desired = None, 0
 
-    def reconcile(self) -> ScalingDecision:
-        """One pass: observe, decide, act.  A cloud that fails is logged and met with *hold*, never with an error."""
-        try:
-            backlog, instances = self._jobs.backlog(), self._fleet.describe()
-            booting = sum(instance.state == "pending" for instance in instances)
-            observation = Observation(backlog.visible, backlog.in_flight, booting, len(instances) - booting)
-        except CloudError as error:
-            log.warning("%s", error)
-            observation, instances = None, []
-        decision = decide(observation, self._limits, self._history, self._clock(), self._desired)
-        self._history, self._desired = decision.history, decision.desired_capacity
-        self._log(decision, len(instances))
-        try:
-            self._act(decision, instances)
-        except CloudError as error:
-            log.warning("%s; trying again at the next decision", error)
-        return decision
+    def decide(self, sighting: Sighting | None) -> tuple[ScalingDecision, Limits]:
+        """The decision about what was seen, and the limits that it kept to."""
+        now, limits = self._clock(), self._limits.now(sighting)
+        observation = None if sighting is None else sighting.observation
+        if self._history is None and observation is not None:
+            # Whatever is there may have been needed a moment ago: scale-in waits for its window after a start, too.
+            there = Recommendation(now, observation.capacity, observation.backlog, answered=observation.answered)
+            self._history, self._desired = (there,), observation.capacity
+        decision = decide(observation, limits, self._history or (), now, self._desired)
+        if observation is not None:
+            self._history, self._desired = decision.history, decision.desired_capacity
+        self._log(decision, now, 0 if sighting is None else sighting.booting + sighting.running)
+        return decision, limits
 
-    def _act(self, decision: ScalingDecision, instances: list[Instance]) -> None:
-        if decision.change > 0:
-            self._fleet.launch(decision.change, instances)
-        elif decision.change < 0:
-            self._fleet.terminate([instance.instance_id for instance in choose_victims(instances, -decision.change)])
-
-    def _log(self, decision: ScalingDecision, capacity: int) -> None:
-        now, line = self._clock(), (decision.reason, decision.change)
+    def _log(self, decision: ScalingDecision, now: float, capacity: int) -> None:
+        line = (decision.reason, decision.change)
         if line != self._logged or now - self._logged_at >= REPEAT_LOG_SECONDS:
             action = f"{decision.change:+d}" if decision.change else "no change"
             log.info("desired %d, have %d (%s): %s", decision.desired_capacity, capacity, action, decision.reason)
             self._logged, self._logged_at = line, now
 
 
-def choose_victims(instances: list[Instance], count: int) -> list[Instance]:
-    """Which instances to terminate: booting ones first, then the youngest, whose loss costs least."""
-    by_value = sorted(instances, key=lambda i: (i.state != "pending", -i.launched_at.timestamp(), i.instance_id))
-    return by_value[:count]
+class Reconciler:
+    """Brings the fleet to the size that the policy decides, while it holds the lease.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        lease: Leadership,
+        eyes: Eyes,
+        limits: CurrentLimits,
+        hands: Hands,
+        voice: Voice,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lease = lease
+        self._eyes = eyes
+        self._limits = limits
+        self._hands = hands
+        self._voice = voice
+        self._decider = Decider(limits, clock)
+        self._leads = False
+        self._generation = 0  # of the lease, when this controller led last
+
+    def run(self, interval_seconds: float, stop: threading.Event) -> None:
+        """Reconciles every `interval_seconds` until `stop` is set, then gives the lease up."""
+        while not stop.is_set():
+            self.reconcile()
+            stop.wait(interval_seconds)
+        try:
+            self._lease.release()
+        except CloudError as error:
+            log.warning("%s; the lease ends by itself", error)
+
+    def reconcile(self) -> ScalingDecision | None:
+        """One pass; None without the lease.  A cloud that fails is logged and met with *hold*, never with an error."""
+        if not self._lead():
+            return None
+        sighting = None
+        try:
+            if self._hands.settle():
+                sighting = self._eyes.observe()
+        except CloudError as error:
+            log.warning("%s", error)
+        decision, limits = self._decider.decide(sighting)
+        if sighting is None:
+            return decision
+        outcome = Outcome()
+        try:
+            outcome = self._hands.act(decision.change, sighting)
+        except CloudError as error:
+            log.warning("%s; trying again at the next decision", error)
+            outcome = Outcome(problem=str(error))
+        self._voice.report(
+            sighting,
+            decision,
+            outcome,
+            limits,
+            service_measured=self._limits.service_measured,
+        )
+        return decision
+
+    def _lead(self) -> bool:
+        """Whether this controller leads now; on taking the lead it takes over what its predecessor has left."""
+        try:
+            leads = self._lease.step()
+        except CloudError as error:
+            log.warning("%s", error)
+            leads = self._lease.held()
+        if leads and not self._leads:
+            log.info("leading, generation %d of the lease", self._lease.generation)
+            if self._generation != self._lease.generation:  # else nobody has led in between
+                self._decider.forget()
+                self._voice.resume()
+            self._generation = self._lease.generation
+        elif self._leads and not leads:
+            log.warning("not leading any more")
+        self._leads = leads
+        return leads
+
+
+def explain(eyes: Eyes, limits: CurrentLimits, interval_seconds: float, stop: threading.Event) -> None:
+    """Decides every `interval_seconds` and logs why, but does nothing: no lease, no launch, no status."""
+    decider = Decider(limits, time.monotonic)
+    while not stop.is_set():
+        sighting = None
+        try:
+            sighting = eyes.observe()
+        except CloudError as error:
+            log.warning("%s", error)
+        decider.decide(sighting)
+        stop.wait(interval_seconds)

@@ -34,6 +34,10 @@ class AlreadyExistsError(CloudError):
     """An object with that key exists already."""
 
 
+class ConflictError(CloudError):
+    """Somebody else changed the object first."""
+
+
 class ImageError(ElasticError):
     """The file cannot be classified.
 

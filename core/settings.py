@@ -14,14 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import SettingsError
+from core.profiles import DEFAULT_PROFILE, PROFILES
 
 PREFIX = "EIC_"
+PURCHASE_OPTIONS = ("on-demand", "spot")
+AUTHENTICATIONS = ("off", "tokens")
+MIN_SESSION_KEY_CHARACTERS = 32
 _KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
 _KIND_NAMES = {"int": "a whole number", "float": "a number", "str": "text"}
 
 
-def _setting(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+def _setting(
+    default: Any, help: str, minimum: float | None = None, maximum: float | None = None, *, secret: bool = False
+) -> Any:
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "secret": secret}
+    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,10 +38,21 @@ class Settings:
     # Names in the cloud
     input_bucket: str = _setting("elastic-input", "S3 bucket for uploaded images")
     output_bucket: str = _setting("elastic-output", "S3 bucket for results")
+    state_bucket: str = _setting("elastic-state", "S3 bucket for lease, status and the workers' heartbeats")
     queue_name: str = _setting("elastic-jobs", "SQS queue of jobs")
     dead_letter_queue_name: str = _setting("elastic-jobs-dead", "SQS queue for jobs that failed too often")
     launch_template_name: str = _setting("elastic-app-tier", "EC2 launch template of the app tier")
     fleet_name: str = _setting("elastic", "value of the tag `elastic:fleet`, which says what instances are ours")
+
+    # What instances are launched as
+    instance_types: str = _setting("t3.small,t3a.small", "EC2 instance types that will do, separated by commas")
+    subnet_ids: str = _setting("", "subnets to launch in, separated by commas; the launch template's where empty")
+    purchase_option: str = _setting(
+        "on-demand", "`on-demand`, or `spot` with on-demand for what spot has no capacity for"
+    )
+    instance_usd_per_hour: float = _setting(
+        0.0208, "price of an instance for the estimated cost, US dollars (t3.small, Linux, us-east-1, in 2026-11)", 0.0
+    )
 
     # Limits on what comes in
     max_image_bytes: int = _setting(10 * 1024 * 1024, "largest image file, bytes", 1)
@@ -61,8 +79,12 @@ class Settings:
         0.0, "a worker leaves by itself after the queue was empty for so long, seconds; 0: never", 0.0
     )
     shutdown_grace_seconds: float = _setting(10.0, "time from SIGTERM until a worker must be gone, seconds", 0.0)
+    heartbeat_seconds: float = _setting(15.0, "time between two reports of a worker to the state bucket, seconds", 0.1)
 
     # Scaling
+    profile: str = _setting(
+        DEFAULT_PROFILE, "`balanced`, `fast` or `thrifty`: values of some of the settings below; see core/profiles.py"
+    )
     min_size: int = _setting(0, "fewest instances kept running", 0)
     max_size: int = _setting(15, "most instances kept running", 1)
     target_latency_seconds: float = _setting(
@@ -71,10 +93,37 @@ class Settings:
     mean_service_seconds: float = _setting(
         0.03, "how long one instance needs for one image while none has been measured, seconds", 0.0001
     )
+    boot_payback: float = _setting(
+        5.0, "an instance is ordered if it can expect to work so many times as long as it boots; 0: always", 0.0
+    )
     scale_in_stabilization_seconds: float = _setting(
-        60.0, "scale-in follows the highest recommendation of this window, seconds", 0.0
+        2.0, "scale-in follows the highest recommendation of this window, seconds", 0.0
+    )
+    scale_out_step: int = _setting(100, "most instances launched by one decision", 1)
+    scale_in_step: int = _setting(100, "most instances terminated by one decision", 1)
+    min_size_schedule: str = _setting(
+        "", "a higher minimum at times, in UTC, such as `0 8 * * mon-fri = 2; 0 18 * * mon-fri = 0`"
     )
     controller_interval_seconds: float = _setting(1.0, "time between two scaling decisions, seconds", 0.05)
+    measure_service: int = _setting(
+        1, "1: reckon with the service time that workers measure; 0: always with `mean_service_seconds`", 0, 1
+    )
+    expected_boot_seconds: float = _setting(
+        30.0, "time from an instance's launch to its worker's first report while none has been measured, seconds", 0.0
+    )
+    boot_grace_seconds: float = _setting(
+        180.0, "an instance whose worker has not reported so long after its launch is replaced, seconds", 1.0
+    )
+    heartbeat_timeout_seconds: float = _setting(
+        60.0, "an instance whose worker has not reported for so long is replaced, seconds", 1.0
+    )
+    lease_seconds: float = _setting(
+        15.0, "a second controller takes over when the first has been silent for so long, seconds", 1.0
+    )
+    status_interval_seconds: float = _setting(5.0, "most time between two writings of the fleet's status, seconds", 0.1)
+    metrics_interval_seconds: float = _setting(
+        60.0, "most time between two reports of the controller to CloudWatch, seconds", 1.0
+    )
 
     # The janitor, beside the controller
     janitor_interval_seconds: float = _setting(15.0, "time between two rounds of the janitor, seconds", 0.05)
@@ -84,6 +133,41 @@ class Settings:
 
     # The web tier
     unsure_below: float = _setting(0.5, "an answer with a lower score is shown as unsure", 0.0, 1.0)
+    classify_wait_seconds: float = _setting(
+        30.0, "longest that `POST /api/v1/classify` waits for the answer, seconds", 0.0, 300.0
+    )
+    compat_wait_seconds: float = _setting(
+        300.0, "how long `POST /` with an `inputFile` waits for the answer, seconds", 0.0, 3600.0
+    )
+    webhook_allow_private: int = _setting(
+        0, "1: webhooks may use plain HTTP and addresses inside the own network", 0, 1
+    )
+
+    client_silence_seconds: float = _setting(
+        60.0, "a request whose client sends and takes nothing for so long is given up, seconds", 0.1
+    )
+
+    # Who may use the web tier
+    authentication: str = _setting(
+        "off", "`off`: everybody, and only on loopback; `tokens`: who has an access token, see `elastic token`"
+    )
+    trusted_hosts: str = _setting(
+        "", "names that the web tier goes by, separated by commas; empty: loopback's, with tokens any name"
+    )
+    forwarded_proxies: int = _setting(
+        0, "load balancers in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed", 0, 10
+    )
+    session_key: str = _setting(
+        "", "signs session cookies, 32 characters or more; where empty, one in the state bucket", secret=True
+    )
+    rate_limit_storage: str = _setting(
+        "memory://", "where requests are counted: `memory://` in each process, or a shared store such as `redis://…`"
+    )
+    requests_per_minute: int = _setting(6000, "most requests of one access token in a minute", 1)
+    stranger_requests_per_minute: int = _setting(
+        120, "most requests of one address without a valid token in a minute", 1
+    )
+    sign_ins_per_minute: int = _setting(10, "most attempts of one address to sign in, in a minute", 1)
 
     @classmethod
     def from_environment(
@@ -96,7 +180,7 @@ class Settings:
 
         Args:
             environment: variables, others than ours ignored.
-            defaults: values by field name that apply where the environment says nothing.
+            defaults: values by field name that apply where the environment says nothing and names no profile.
             overrides: values by field name that apply whatever the environment says.
 
         Raises:
@@ -104,7 +188,8 @@ class Settings:
         """
         fields = {PREFIX + f.name.upper(): f for f in dataclasses.fields(cls)}
         problems: list[str] = []
-        values: dict[str, Any] = dict(defaults or {})
+        profile = environment.get(PREFIX + "PROFILE")
+        values: dict[str, Any] = {**(defaults or {}), **PROFILES.get(profile or "", {})}
         for variable, text in environment.items():
             if not variable.startswith(PREFIX):
                 continue
@@ -132,12 +217,36 @@ class Settings:
                 problems.append(f"{PREFIX}{field.name.upper()} must be {limit}, not {value}")
         if self.min_size > self.max_size:
             problems.append(f"{PREFIX}MIN_SIZE must not exceed {PREFIX}MAX_SIZE")
+        if self.profile not in PROFILES:
+            problems.append(f"{PREFIX}PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
+        if self.purchase_option not in PURCHASE_OPTIONS:
+            problems.append(f"{PREFIX}PURCHASE_OPTION must be {' or '.join(PURCHASE_OPTIONS)}")
+        if self.authentication not in AUTHENTICATIONS:
+            problems.append(f"{PREFIX}AUTHENTICATION must be {' or '.join(AUTHENTICATIONS)}")
+        if 0 < len(self.session_key) < MIN_SESSION_KEY_CHARACTERS:
+            problems.append(f"{PREFIX}SESSION_KEY must have {MIN_SESSION_KEY_CHARACTERS} characters or more")
+        if not split_list(self.instance_types):
+            problems.append(f"{PREFIX}INSTANCE_TYPES must name at least one instance type")
+        if self.heartbeat_timeout_seconds < 2 * self.heartbeat_seconds:
+            problems.append(f"{PREFIX}HEARTBEAT_TIMEOUT_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS")
         if problems:
             raise SettingsError("; ".join(problems))
 
     def to_environment(self) -> dict[str, str]:
-        """The variables that `from_environment` reads back as this object; for child processes."""
-        return {PREFIX + f.name.upper(): str(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        """The variables that `from_environment` reads back as this object, secrets left out; for child processes."""
+        return {
+            PREFIX + f.name.upper(): str(getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if not f.metadata["secret"]
+        }
+
+
+SECRETS = frozenset(PREFIX + f.name.upper() for f in dataclasses.fields(Settings) if f.metadata["secret"])
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """The items of a setting that is a list separated by commas."""
+    return tuple(item for part in text.split(",") if (item := part.strip()))
 
 
 def render_markdown() -> str:

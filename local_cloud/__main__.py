@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
             options.boot_seconds,
             settings.shutdown_grace_seconds,
+            never_boots=options.never_boot,
         )
         print(json.dumps({"endpoint_url": endpoint_url, "metadata_url": metadata.endpoint("")}), flush=True)
         while not stop.wait(SUPERVISE_INTERVAL_SECONDS):
@@ -99,6 +100,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="port of the emulator on 127.0.0.1 (default: a free one)")
     parser.add_argument(
         "--boot-seconds", type=float, default=0.0, help="simulated time from an instance's launch to its worker's start"
+    )
+    parser.add_argument(
+        "--never-boot", type=int, default=0, metavar="N", help="the first N instances never start a worker"
     )
     parser.add_argument("--faults", metavar="SEED|JSON", help="inject faults; see `python -m local_cloud.emulator -h`")
     parser.add_argument("--log-directory", type=Path, default=ROOT / "var" / "log", help="where all logs go")

@@ -3,7 +3,8 @@
 What it plays is what AWS's documentation tells clients to expect: throttling and internal errors in each
 service's own form, slow answers, connections that end before or *after* the request took effect, and SQS's
 at-least-once delivery.  Only S3 and SQS get all of it; of EC2, describing and launching are throttled and
-delayed.  Which fault comes next is a seeded choice; which request it meets depends on the threads.
+delayed, and launching lacks capacity.  Which fault comes next is a seeded choice; which request it meets depends on
+the threads.
 
 A reserved path tells and controls it: ``GET /_faults`` answers ``{"enabled": …, "counts": {kind: number}}``,
 and ``POST /_faults`` with fields of `FaultSpec`, or with ``{"enabled": false}``, changes it and answers the same.
@@ -28,6 +29,8 @@ from urllib.parse import parse_qs
 
 from werkzeug.wrappers import Request, Response
 
+from local_cloud.instances import CAPACITY_HEADER
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -38,7 +41,10 @@ _SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
 # What SDKs send alike with each attempt of one request.
 _INVOCATION_HEADER = "HTTP_AMZ_SDK_INVOCATION_ID"
 _REMEMBERED_INVOCATIONS = 1000
-_EC2_ACTIONS = frozenset(("DescribeInstances", "RunInstances"))
+# How a lack of capacity is told to `local_cloud.instances`, and how many instances there may still be capacity for.
+_CAPACITY_VARIABLE = f"HTTP_{CAPACITY_HEADER.upper().replace('-', '_')}"
+_MOST_CAPACITY = 3
+_EC2_ACTIONS = frozenset(("CreateFleet", "DescribeInstances", "RunInstances"))
 
 
 class Fault(enum.StrEnum):
@@ -50,6 +56,7 @@ class Fault(enum.StrEnum):
     CUT_BEFORE = enum.auto()
     CUT_AFTER = enum.auto()
     REDELIVER = enum.auto()
+    CAPACITY = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,8 @@ class FaultSpec:
     `throttle` and `error` answer without doing anything; `delay` waits up to `max_delay_seconds` first;
     `cut_before` and `cut_after` close the connection without an answer, before and after the effect.  Of the
     requests that meet a fault, the share `persistence` meets it again at each retry, so that the client gives up.
-    `redeliver` is a share of the received messages, which become visible again at once.
+    `redeliver` is a share of the received messages, which become visible again at once.  `capacity` is a share of the
+    launches (``CreateFleet``), which get fewer instances than they ask for, often none.
     """
 
     seed: int = 0
@@ -70,11 +78,12 @@ class FaultSpec:
     cut_after: float = 0.015
     persistence: float = 0.1
     redeliver: float = 0.05
+    capacity: float = 0.2
     max_delay_seconds: float = 0.3
 
     def __post_init__(self) -> None:
         shares = [self.throttle, self.error, self.delay, self.cut_before, self.cut_after]
-        alone = [self.persistence, self.redeliver]
+        alone = [self.persistence, self.redeliver, self.throttle + self.delay + self.capacity]
         if min(*shares, *alone, self.max_delay_seconds) < 0 or max(sum(shares), *alone) > 1:
             raise ValueError("shares of faults are 0 to 1, together at most 1, and delays not negative")
 
@@ -115,6 +124,8 @@ def choose(call: Call, spec: FaultSpec, dice: random.Random) -> Fault | None:
     if call.service not in ("s3", "sqs") and not (call.service == "ec2" and call.action in _EC2_ACTIONS):
         return None
     shares = {Fault.THROTTLE: spec.throttle, Fault.DELAY: spec.delay}
+    if call.action == "CreateFleet":
+        shares |= {Fault.CAPACITY: spec.capacity}
     if call.service != "ec2":
         shares |= {Fault.ERROR: spec.error, Fault.CUT_BEFORE: spec.cut_before, Fault.CUT_AFTER: spec.cut_after}
     for fault, share in shares.items():
@@ -170,6 +181,8 @@ class FaultInjector:
         with self._lock:
             fault = self._next_fault(call, environ.get(_INVOCATION_HEADER, "")) if self._enabled else None
             delay_seconds = self._dice.uniform(0, self._spec.max_delay_seconds) if fault is Fault.DELAY else 0.0
+            if fault is Fault.CAPACITY:
+                environ[_CAPACITY_VARIABLE] = str(int(self._dice.triangular(0, _MOST_CAPACITY, 0)))
             if fault is not None:
                 self._counts[fault] += 1
         if fault in (Fault.THROTTLE, Fault.ERROR):

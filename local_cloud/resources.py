@@ -23,7 +23,7 @@ def create_resources(clients: Clients, settings: Settings) -> None:
         CloudError: a service refused or failed; a queue of that name has other attributes.
     """
     with cloud_errors("creating the resources"):
-        for bucket in (settings.input_bucket, settings.output_bucket):
+        for bucket in (settings.input_bucket, settings.output_bucket, settings.state_bucket):
             _create_bucket(clients["s3"], bucket)
         _create_queues(clients["sqs"], settings)
         _create_launch_template(clients["ec2"], settings.launch_template_name)

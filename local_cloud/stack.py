@@ -30,7 +30,17 @@ LOCAL_SETTINGS: dict[str, Any] = {
     "interpreters": 1,
     "io_threads": 4,
     "controller_interval_seconds": 0.5,
+    "boot_payback": 0.0,
     "scale_in_stabilization_seconds": 5.0,
+    # Instances that share cores take each other's load for slowness of their own: see `measure_service`.
+    "measure_service": 0,
+    "expected_boot_seconds": 1.0,
+    # Fifteen workers that start at once on two cores are slow to.
+    "boot_grace_seconds": 30.0,
+    "heartbeat_seconds": 2.0,
+    "heartbeat_timeout_seconds": 20.0,
+    "lease_seconds": 5.0,
+    "status_interval_seconds": 1.0,
 }
 
 
@@ -47,7 +57,9 @@ class LocalStack:
         boot_seconds: simulated boot time of an instance.
         log_directory: where each process writes its log.
         controller: whether to start the controller, too.
-        faults: a seed: the emulated cloud fails, delays and delivers twice; see `local_cloud.faults`.
+        faults: a seed: the emulated cloud fails, delays and delivers twice; see `local_cloud.faults`.  Or a
+            `local_cloud.faults.FaultSpec`'s fields.
+        never_boots: the first so many instances never start a worker.
 
     Attributes:
         web_url: the web tier's address, without a slash at the end.
@@ -65,9 +77,15 @@ class LocalStack:
         boot_seconds: float = 0.0,
         log_directory: Path = ROOT / "var" / "log",
         controller: bool = True,
-        faults: int | None = None,
+        faults: int | dict[str, Any] | None = None,
+        never_boots: int = 0,
     ) -> None:
-        self.settings = Settings.from_environment(os.environ, defaults=LOCAL_SETTINGS, overrides=settings)
+        defaults = {
+            **LOCAL_SETTINGS,
+            "expected_boot_seconds": LOCAL_SETTINGS["expected_boot_seconds"] + boot_seconds,
+            "boot_grace_seconds": LOCAL_SETTINGS["boot_grace_seconds"] + boot_seconds,
+        }
+        self.settings = Settings.from_environment(os.environ, defaults=defaults, overrides=settings)
         self.log_directory = log_directory
         self.web_url = ""
         self.endpoint_url = ""
@@ -78,6 +96,7 @@ class LocalStack:
         self._boot_seconds = boot_seconds
         self._with_controller = controller
         self._faults = faults
+        self._never_boots = never_boots
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> LocalStack:
@@ -96,14 +115,15 @@ class LocalStack:
     ) -> None:
         self.stop()
 
-    def start_controller(self) -> subprocess.Popen[str]:
-        """Starts a controller; returns its process."""
-        return self._spawn("controller", [sys.executable, "-m", "controller"])
+    def start_controller(self, name: str = "controller") -> subprocess.Popen[str]:
+        """Starts a controller, one more under another name; returns its process."""
+        return self._spawn(name, [sys.executable, "-m", "controller"])
 
     def stop(self) -> None:
         """Stops everything, those first that would order or accept new work."""
-        for names in (("controller", "web-tier"), ("local-cloud",)):
-            processes = [self._processes.pop(name) for name in names if name in self._processes]
+        for others in (True, False):
+            names = [name for name in self._processes if (name != "local-cloud") == others]
+            processes = [self._processes.pop(name) for name in names]
             stop_all(processes, self.settings.shutdown_grace_seconds + 5)
 
     def failed_process(self) -> str | None:
@@ -123,11 +143,13 @@ class LocalStack:
             str(port),
             "--boot-seconds",
             str(self._boot_seconds),
+            "--never-boot",
+            str(self._never_boots),
             "--log-directory",
             str(self.log_directory),
         ]
         if self._faults is not None:
-            arguments += ["--faults", str(self._faults)]
+            arguments += ["--faults", json.dumps(self._faults)]
         process = self._spawn("local-cloud", [sys.executable, "-m", "local_cloud", *arguments], stdout=subprocess.PIPE)
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -77,6 +77,7 @@ class Supervisor:
         boot_seconds: simulated time from launch to the worker's start.
         grace_seconds: time from SIGTERM to SIGKILL.
         clock: seconds since the epoch, the clock of launch times.
+        never_boots: the first so many instances never start a worker, as one with a broken disk would not.
     """
 
     def __init__(
@@ -86,12 +87,15 @@ class Supervisor:
         boot_seconds: float,
         grace_seconds: float,
         clock: Callable[[], float] = time.time,
+        never_boots: int = 0,
     ) -> None:
         self._machines = machines
         self._start = start
         self._boot_seconds = boot_seconds
         self._grace_seconds = grace_seconds
         self._clock = clock
+        self._never_boots = never_boots
+        self._dead: set[str] = set()
         self._workers: dict[str, Process] = {}
         self._leaving: dict[str, tuple[Process, float]] = {}
 
@@ -111,7 +115,9 @@ class Supervisor:
             process.terminate()
             self._leaving[instance_id] = (process, now + self._grace_seconds)
         for instance in instances.values():
-            if instance.instance_id not in self._workers and now >= instance.launched_at + self._boot_seconds:
+            if instance.instance_id in self._workers or self._is_dead(instance):
+                continue
+            if now >= instance.launched_at + self._boot_seconds:
                 log.info("%s (%s) has booted: starting its worker", instance.instance_id, instance.name)
                 self._workers[instance.instance_id] = self._start(instance)
 
@@ -121,6 +127,13 @@ class Supervisor:
         self._workers.clear()
         self._leaving.clear()
         return processes
+
+    def _is_dead(self, instance: EmulatedInstance) -> bool:
+        """Whether this is one of those that never boot."""
+        if instance.instance_id not in self._dead and len(self._dead) < self._never_boots:
+            log.info("%s (%s) will never boot", instance.instance_id, instance.name)
+            self._dead.add(instance.instance_id)
+        return instance.instance_id in self._dead
 
     def _report_exits(self, instances: dict[str, EmulatedInstance]) -> None:
         """A worker that ended by itself takes its instance along: the launch template says *terminate*."""

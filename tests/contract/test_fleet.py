@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 
 from aws.clients import Clients
 from aws.fleet import Fleet
 from core.settings import Settings
+from local_cloud.instances import CAPACITY_HEADER
+
+_tokens = itertools.count(1)
 
 
 @pytest.fixture
 def fleet(clients: Clients, settings: Settings) -> Fleet:
-    return Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name)
+    return Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, ["t3.small", "t3a.small"])
+
+
+@pytest.fixture
+def capacity(clients: Clients) -> Iterator[list[int]]:
+    """How many instances EC2 has capacity for, in order of the requests; none named: enough."""
+    left: list[int] = []
+    events = clients["ec2"].meta.events
+
+    def limit(params: dict[str, Any], **_: Any) -> None:
+        if left:
+            params["headers"][CAPACITY_HEADER] = str(left.pop(0))
+
+    events.register("before-call.ec2.CreateFleet", limit, unique_id="capacity")
+    yield left
+    events.unregister("before-call.ec2.CreateFleet", unique_id="capacity")
+
+
+def launch(fleet: Fleet, count: int) -> list[str]:
+    launched = fleet.launch(count, f"token-{next(_tokens)}")
+    assert launched.problem is None
+    return list(launched.instance_ids)
 
 
 def test_a_fleet_begins_empty(fleet: Fleet) -> None:
@@ -19,34 +48,79 @@ def test_a_fleet_begins_empty(fleet: Fleet) -> None:
     fleet.terminate([])
 
 
-def test_a_launch_brings_as_many_as_asked_for_named_and_alive(fleet: Fleet) -> None:
-    launched = fleet.launch(15, fleet.describe())
+def test_a_launch_brings_as_many_as_asked_for_and_alive(fleet: Fleet) -> None:
+    launched = launch(fleet, 15)
     found = fleet.describe()
     assert len(launched) == 15
     assert {instance.instance_id for instance in found} == set(launched)
-    assert {instance.name for instance in found} == {f"app-tier-{number}" for number in range(1, 16)}
     assert {instance.state for instance in found} <= {"pending", "running"}
 
 
-def test_free_names_are_used_again(fleet: Fleet) -> None:
-    fleet.launch(3, [])
+def test_a_launch_sent_again_launches_nothing_more_and_answers_the_same(fleet: Fleet) -> None:
+    first = fleet.launch(3, "the-same")
+    with ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(lambda _: fleet.launch(3, "the-same"), range(4)))
+    assert again == [first] * 4
+    assert len(fleet.describe()) == 3
+    assert launch(fleet, 3) != list(first.instance_ids)
+
+
+def test_instances_get_the_lowest_free_names(fleet: Fleet) -> None:
+    fleet.name(launch(fleet, 3), [])
     second = next(instance for instance in fleet.describe() if instance.name == "app-tier-2")
     fleet.terminate([second.instance_id])
-    fleet.launch(2, fleet.describe())
+    new = launch(fleet, 2)
+    fleet.name([*new, "i-0123456789abcdef0"], [instance.name for instance in fleet.describe()])
     assert sorted(instance.name for instance in fleet.describe()) == [f"app-tier-{number}" for number in range(1, 5)]
 
 
+def test_what_ec2_has_no_capacity_for_is_told(fleet: Fleet, capacity: list[int]) -> None:
+    capacity += [2, 0]
+    some, none = fleet.launch(5, "some"), fleet.launch(5, "none")
+    assert (len(some.instance_ids), len(none.instance_ids)) == (2, 0)
+    for launched in (some, none):
+        assert launched.problem is not None and launched.problem.retryable
+        assert launched.problem.code == "InsufficientInstanceCapacity"
+    assert len(fleet.describe()) == 2
+
+
+def test_what_spot_has_no_capacity_for_is_launched_on_demand(
+    clients: Clients, settings: Settings, capacity: list[int]
+) -> None:
+    fleet = Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, ["t3.small"], spot=True)
+    capacity += [2, 3]
+    launched = fleet.launch(5, "spot")
+    assert len(launched.instance_ids) == 5 and launched.problem is None
+    assert fleet.launch(5, "spot") == launched
+    assert {instance.instance_id for instance in fleet.describe()} == set(launched.instance_ids)
+    fleet.terminate(launched.instance_ids)
+    assert fleet.describe() == []
+
+
+def test_a_wrong_launch_template_is_nothing_that_passes(clients: Clients) -> None:
+    launched = Fleet(clients["ec2"], "no-such-template", "x").launch(1, "wrong")
+    assert launched.instance_ids == ()
+    assert launched.problem is not None and not launched.problem.retryable
+    assert "no-such-template" in launched.problem.sentence or "template" in launched.problem.sentence
+
+
 def test_terminated_instances_are_gone_and_may_be_terminated_again(fleet: Fleet) -> None:
-    first, second = fleet.launch(2, [])
+    first, second = launch(fleet, 2)
     fleet.terminate([first])
     fleet.terminate([first])
     assert [instance.instance_id for instance in fleet.describe()] == [second]
 
 
+def test_what_has_ended_is_told_from_what_ec2_does_not_know(fleet: Fleet) -> None:
+    first, second = launch(fleet, 2)
+    fleet.terminate([first])
+    assert fleet.ended([first, second, "i-0123456789abcdef0"]) == {first}
+
+
 def test_instances_of_others_are_not_ours(clients: Clients, settings: Settings, fleet: Fleet) -> None:
-    (ours,) = fleet.launch(1, [])
+    (ours,) = launch(fleet, 1)
     other = Fleet(clients["ec2"], settings.launch_template_name, "another-fleet")
-    (theirs,) = other.launch(1, [])
+    (theirs,) = launch(other, 1)
     clients["ec2"].run_instances(
         LaunchTemplate={"LaunchTemplateName": settings.launch_template_name}, MinCount=1, MaxCount=1
     )
@@ -54,20 +128,28 @@ def test_instances_of_others_are_not_ours(clients: Clients, settings: Settings, 
     assert [instance.instance_id for instance in other.describe()] == [theirs]
 
 
-def test_instances_are_what_the_launch_template_says(clients: Clients, fleet: Fleet) -> None:
-    launched = fleet.launch(1, [])
+def test_instances_are_of_a_type_asked_for_and_want_imdsv2(clients: Clients, fleet: Fleet) -> None:
+    launched = launch(fleet, 1)
     (reservation,) = clients["ec2"].describe_instances(InstanceIds=launched)["Reservations"]
     (instance,) = reservation["Instances"]
-    assert instance["InstanceType"] == "t3.small"
+    assert instance["InstanceType"] in ("t3.small", "t3a.small")
+    assert instance["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_instances_are_launched_in_a_subnet_asked_for(clients: Clients, settings: Settings) -> None:
+    subnets = [subnet["SubnetId"] for subnet in clients["ec2"].describe_subnets()["Subnets"][:2]]
+    launched = launch(Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, (), subnets), 1)
+    (reservation,) = clients["ec2"].describe_instances(InstanceIds=launched)["Reservations"]
+    assert reservation["Instances"][0]["SubnetId"] in subnets
 
 
 def test_instances_that_ended_long_ago_are_forgotten(clients: Clients, fleet: Fleet) -> None:
     launched: list[str] = []
     for _ in range(2):
-        generation = fleet.launch(30, [])
+        generation = launch(fleet, 30)
         fleet.terminate(generation)
         launched += generation
-    (alive,) = fleet.launch(1, [])
+    (alive,) = launch(fleet, 1)
     assert [instance.instance_id for instance in fleet.describe()] == [alive]
     known = {
         entry["InstanceId"]: entry["State"]["Name"]

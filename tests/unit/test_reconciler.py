@@ -1,120 +1,471 @@
-"""The control loop acts on decisions and survives a cloud that fails."""
+"""The control loop over fakes: it follows decisions, survives a cloud that fails, and its own death at any line."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import itertools
+import json
+import threading
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
-from aws.fleet import Instance
+from aws.launches import LaunchProblem
+from aws.lease import KEY as LEASE_KEY
+from aws.lease import Lease
+from controller.actor import Actor
+from controller.backoff import FATAL_DELAY_SECONDS
+from controller.limits import CurrentLimits
+from controller.observer import Observer
 from controller.policy import Limits
-from controller.reconciler import Reconciler, choose_victims
+from controller.reconciler import Reconciler, explain
+from controller.reporter import Reporter
+from controller.reports import Reports
+from controller.roster import Roster
 from core.errors import CloudError
-from tests.fakes import FakeClock, FakeJobQueue, Recorder
+from core.fleet_status import KEY as STATUS_KEY
+from core.fleet_status import FleetStatus
+from core.heartbeat import Heartbeat, key_of
+from core.settings import Settings
+from tests.fakes import FakeClock, FakeFleet, FakeJobQueue, FakeStateStore, Recorder
 
-LIMITS = Limits(0, 15, target_latency_seconds=10, mean_service_seconds=1, scale_in_stabilization_seconds=60)
-START = datetime(2026, 1, 1, tzinfo=UTC)
+MAX_SIZE = 5
+LEASE_SECONDS = 6.0
+BOOT_GRACE_SECONDS, TIMEOUT_SECONDS, HEARTBEAT_SECONDS = 60.0, 20.0, 2.0
+STABILIZATION_SECONDS = 10.0
+LIMITS = Limits(
+    0,
+    MAX_SIZE,
+    target_latency_seconds=10,
+    mean_service_seconds=1,
+    scale_in_stabilization_seconds=STABILIZATION_SECONDS,
+)
+SETTINGS = Settings(status_interval_seconds=5, metrics_interval_seconds=60, instance_usd_per_hour=3.6)
 
 
-class FakeFleet(Recorder):
-    """An `aws.fleet.Fleet` in memory."""
+class FakeSink(Recorder):
+    def put(self, metrics: dict[str, object]) -> None:
+        self._record("put", metrics)
+
+
+class Cloud:
+    """Queue, fleet and state bucket, and workers that report."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.instances: list[Instance] = []
+        self.clock = FakeClock()
+        self.queue = FakeJobQueue(self.clock)
+        self.fleet = FakeFleet(self.clock)
+        self.store = FakeStateStore(self.clock)
+        self.sink = FakeSink()
+        self.names = itertools.count(1)
+        self.answered_by_each = 0
+        self.mute: set[str] = set()
 
-    def describe(self) -> list[Instance]:
-        self._record("describe")
-        return list(self.instances)
+    def controller(self) -> Controller:
+        return Controller(self)
 
-    def launch(self, count: int, existing: list[Instance]) -> list[str]:
-        self._record("launch", count)
-        first = len(self.instances)
-        new = [Instance(f"i-{n}", f"app-tier-{n}", "pending", START) for n in range(first, first + count)]
-        self.instances += new
-        return [instance.instance_id for instance in new]
+    def work_arrives(self, count: int) -> None:
+        for number in range(count):
+            self.queue.put_body(str(number))
 
-    def terminate(self, instance_ids: list[str]) -> None:
-        self._record("terminate", list(instance_ids))
-        self.instances = [i for i in self.instances if i.instance_id not in instance_ids]
+    def work_is_done(self) -> None:
+        while received := self.queue.receive(10, 0):
+            self.queue.delete([delivery.receipt_handle for delivery in received])
+
+    def workers_report(self) -> None:
+        for instance_id in self.fleet.instances:
+            if instance_id not in self.mute:
+                beat = Heartbeat(self.clock(), 1.0, in_hand=0, answered=self.answered_by_each)
+                self.store.put(key_of(instance_id), beat.encode())
+
+    def status(self) -> FleetStatus:
+        return FleetStatus.decode(self.store.objects[STATUS_KEY].body)
+
+
+class Controller:
+    """One controller, wired as `controller.__main__` does."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        clock = cloud.clock
+        self.lease = Lease(cloud.store, f"controller-{next(cloud.names)}", LEASE_SECONDS, clock)
+        roster = Roster(BOOT_GRACE_SECONDS, TIMEOUT_SECONDS, HEARTBEAT_SECONDS)
+        reports = Reports(cloud.store, HEARTBEAT_SECONDS, TIMEOUT_SECONDS, clock)
+        self.reconciler = Reconciler(
+            self.lease,
+            Observer(cloud.queue, cloud.fleet, reports, roster, clock),
+            CurrentLimits(LIMITS, roster, lambda: 0, measure_service=False),
+            Actor(cloud.fleet, self.lease, roster, MAX_SIZE, clock, clock),
+            Reporter(cloud.store, cloud.sink, SETTINGS, self.lease.holder, clock, clock),
+            clock,
+        )
+
+    def run(self, seconds: int, *, reporting: bool = True) -> None:
+        """A pass each second."""
+        for _ in range(seconds):
+            self.cloud.clock.advance(1)
+            if reporting:
+                self.cloud.workers_report()
+            self.reconciler.reconcile()
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def cloud() -> Cloud:
+    return Cloud()
 
 
-@pytest.fixture
-def queue(clock: FakeClock) -> FakeJobQueue:
-    return FakeJobQueue(clock)
+def test_from_zero_to_the_backlog_and_back_to_zero(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    cloud.work_arrives(35)
+    controller.run(1)
+    assert len(cloud.fleet.instances) == 4
+    controller.run(5)
+    assert cloud.fleet.count("launch") == 1, "what boots is not ordered again"
+    assert {i.name for i in cloud.fleet.instances.values()} == {f"app-tier-{n}" for n in range(1, 5)}
+    cloud.work_is_done()
+    controller.run(int(STABILIZATION_SECONDS) - 2)
+    assert len(cloud.fleet.instances) == 4
+    controller.run(5)
+    assert cloud.fleet.instances == {}
 
 
-@pytest.fixture
-def fleet() -> FakeFleet:
-    return FakeFleet()
+@pytest.mark.parametrize(("part", "method"), [("queue", "backlog"), ("fleet", "describe"), ("store", "list")])
+def test_what_cannot_be_observed_is_met_with_hold(cloud: Cloud, part: str, method: str) -> None:
+    controller = cloud.controller()
+    cloud.work_arrives(1)
+    controller.run(1)
+    cloud.work_is_done()
+    getattr(cloud, part).fail_next(method)
+    decision = controller.reconciler.reconcile()
+    assert decision is not None
+    assert decision.change == 0 and decision.desired_capacity == 1 and "could not be observed" in decision.reason
+    assert len(cloud.fleet.instances) == 1
 
 
-@pytest.fixture
-def reconciler(queue: FakeJobQueue, fleet: FakeFleet, clock: FakeClock) -> Reconciler:
-    return Reconciler(queue, fleet, LIMITS, clock)  # type: ignore[arg-type]
+def test_what_ec2_does_not_describe_yet_is_not_ordered_again(cloud: Cloud) -> None:
+    cloud.fleet.lag_seconds = 10
+    controller = cloud.controller()
+    cloud.work_arrives(100)
+    controller.run(10, reporting=False)
+    assert len(cloud.fleet.instances) == MAX_SIZE
+    controller.run(10)
+    assert cloud.fleet.highest == MAX_SIZE and cloud.fleet.count("launch") == 1
 
 
-def test_from_zero_to_the_backlog_and_back_to_zero(
-    reconciler: Reconciler, queue: FakeJobQueue, fleet: FakeFleet, clock: FakeClock
+def test_a_lack_of_capacity_is_met_with_patience_and_told(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    cloud.fleet.capacity = 1
+    cloud.work_arrives(100)
+    controller.run(30)
+    assert len(cloud.fleet.instances) == 1
+    assert 3 <= cloud.fleet.count("launch") <= 8, "neither given up nor hammered"
+    assert "no capacity" in cloud.status().decisions[-1].reason
+    cloud.fleet.capacity = 100
+    controller.run(31)
+    assert len(cloud.fleet.instances) == MAX_SIZE == cloud.fleet.highest
+
+
+def test_what_somebody_has_to_put_right_is_told_and_tried_rarely(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for number in range(35):
-        queue.put_body(str(number))
-    reconciler.reconcile()
-    assert len(fleet.instances) == 4
-    reconciler.reconcile()
-    assert fleet.count("launch") == 1, "what boots is not ordered again"
-    while received := queue.receive(10, 0):
-        queue.delete([delivery.receipt_handle for delivery in received])
-    clock.advance(30)
-    reconciler.reconcile()
-    assert len(fleet.instances) == 4
-    clock.advance(31)
-    reconciler.reconcile()
-    assert fleet.instances == []
+    controller = cloud.controller()
+    cloud.fleet.capacity = 0
+    cloud.fleet.problem = LaunchProblem("UnauthorizedOperation", "not allowed to launch", retryable=False)
+    cloud.work_arrives(100)
+    controller.run(60)
+    assert cloud.fleet.count("launch") == 1
+    assert [record.levelname for record in caplog.records if "not allowed" in record.getMessage()] == ["ERROR"]
+    assert "not allowed to launch" in cloud.status().decisions[-1].reason
+    cloud.fleet.capacity = 100
+    controller.run(int(FATAL_DELAY_SECONDS))
+    assert len(cloud.fleet.instances) == MAX_SIZE
 
 
-@pytest.mark.parametrize("method", ["backlog", "describe"])
-def test_what_cannot_be_observed_is_met_with_hold(
-    reconciler: Reconciler, queue: FakeJobQueue, fleet: FakeFleet, method: str
-) -> None:
-    queue.put_body("x")
-    reconciler.reconcile()
-    (queue if method == "backlog" else fleet).fail_next(method)
-    decision = reconciler.reconcile()
-    assert decision.change == 0 and "could not be observed" in decision.reason
-    assert len(fleet.instances) == 1
+@pytest.mark.parametrize("moment", ["launch", "launched"])
+def test_a_launch_without_an_answer_is_asked_for_again_and_not_doubled(cloud: Cloud, moment: str) -> None:
+    controller = cloud.controller()
+    cloud.work_arrives(35)
+    cloud.fleet.fail_next(moment)
+    controller.run(1)
+    controller.run(3)
+    assert len(cloud.fleet.instances) == 4 == cloud.fleet.highest
 
 
-def test_a_launch_that_fails_is_tried_again(reconciler: Reconciler, queue: FakeJobQueue, fleet: FakeFleet) -> None:
-    queue.put_body("x")
-    fleet.fail_next("launch", error=CloudError("InsufficientInstanceCapacity"))
-    reconciler.reconcile()
-    assert fleet.instances == []
-    reconciler.reconcile()
-    assert len(fleet.instances) == 1
+@pytest.mark.parametrize("lag_seconds", [0, 10])
+def test_what_died_before_anybody_saw_it_is_ordered_again_at_once(cloud: Cloud, lag_seconds: float) -> None:
+    cloud.fleet.lag_seconds = lag_seconds
+    controller = cloud.controller()
+    cloud.work_arrives(35)
+    controller.run(1)
+    cloud.fleet.instances.clear()
+    controller.run(2)
+    assert len(cloud.fleet.instances) == 4
 
 
-def test_booting_instances_go_first_then_the_youngest() -> None:
-    def instance(name: str, state: str, age_minutes: int) -> Instance:
-        return Instance(name, name, state, START - timedelta(minutes=age_minutes))
+def test_an_announced_launch_whose_instances_are_dead_by_now_holds_up_nobody(cloud: Cloud) -> None:
+    first = cloud.controller()
+    cloud.work_arrives(35)
+    first.run(1)
+    cloud.fleet.instances.clear()
+    second = cloud.controller()
+    second.run(int(LEASE_SECONDS) + 3)
+    assert second.lease.held() and len(cloud.fleet.instances) == 4
 
-    fleet = [instance("old", "running", 9), instance("young", "running", 1), instance("boots", "pending", 5)]
-    assert [i.name for i in choose_victims(fleet, 2)] == ["boots", "young"]
+
+def test_an_instance_that_never_boots_is_replaced(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    cloud.work_arrives(100)
+    controller.run(1, reporting=False)
+    dead = next(iter(cloud.fleet.instances))
+    cloud.mute.add(dead)
+    controller.run(int(BOOT_GRACE_SECONDS) + 3)
+    assert dead not in cloud.fleet.instances
+    assert len(cloud.fleet.instances) == MAX_SIZE == cloud.fleet.highest
 
 
-def test_each_change_of_mind_is_one_readable_line(
-    reconciler: Reconciler, queue: FakeJobQueue, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    queue.put_body("x")
-    for _ in range(5):
-        reconciler.reconcile()
+def test_an_instance_that_stops_reporting_is_replaced(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    cloud.work_arrives(100)
+    controller.run(5)
+    silent = next(iter(cloud.fleet.instances))
+    cloud.mute.add(silent)
+    controller.run(int(TIMEOUT_SECONDS) + 6)
+    assert silent not in cloud.fleet.instances
+    assert len(cloud.fleet.instances) == MAX_SIZE == cloud.fleet.highest
+
+
+def test_orphans_of_a_dead_controller_are_adopted_and_named(cloud: Cloud) -> None:
+    cloud.fleet.add("app-tier-2")
+    cloud.fleet.add("")
+    cloud.work_arrives(35)
+    cloud.controller().run(2)
+    assert sorted(i.name for i in cloud.fleet.instances.values()) == [f"app-tier-{n}" for n in range(1, 5)]
+    assert cloud.fleet.highest == 4
+
+
+def test_a_new_controller_does_not_empty_a_fleet_that_was_busy_a_moment_ago(cloud: Cloud) -> None:
+    for _ in range(3):
+        cloud.fleet.add()
+    controller = cloud.controller()
+    controller.run(int(STABILIZATION_SECONDS) - 1)
+    assert len(cloud.fleet.instances) == 3
+    controller.run(3)
+    assert cloud.fleet.instances == {}
+
+
+def test_a_second_controller_waits_and_takes_over_in_time(cloud: Cloud) -> None:
+    first, second = cloud.controller(), cloud.controller()
+    first.run(1)
+    second.run(5)
+    first.run(1)
+    cloud.work_arrives(100)
+    second.run(1)
+    assert cloud.fleet.count("describe") == 2, "who waits looks at nothing"
+    second.run(int(LEASE_SECONDS) + 2)
+    assert len(cloud.fleet.instances) == MAX_SIZE
+    assert first.reconciler.reconcile() is None
+
+
+def test_without_the_lease_nothing_is_launched_even_if_it_was_lost_a_moment_ago(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    controller.run(1)
+    cloud.work_arrives(100)
+    cloud.store.put(LEASE_KEY, b"another's")
+    controller.run(1)
+    assert cloud.fleet.instances == {}
+
+
+def test_a_stopped_controller_hands_over_at_once(cloud: Cloud) -> None:
+
+    stop = threading.Event()
+    stop.set()
+    first, second = cloud.controller(), cloud.controller()
+    first.run(1)
+    first.reconciler.run(1, stop)
+    second.run(1)
+    assert second.lease.held()
+
+
+def test_the_status_tells_what_is_and_the_next_controller_goes_on_with_it(cloud: Cloud) -> None:
+    first = cloud.controller()
+    cloud.work_arrives(35)
+    first.run(10)
+    cloud.answered_by_each = 3
+    first.run(10)
+    status = cloud.status()
+    assert (status.controller_id, status.max_size, len(status.instances)) == (first.lease.holder, MAX_SIZE, 4)
+    assert {instance.state for instance in status.instances} == {"running"}
+    assert status.latest is not None and (status.latest.desired, status.latest.running) == (4, 4)
+    assert status.decisions[0].change == 4 and "backlog 35" in status.decisions[0].reason
+    assert status.instance_seconds == pytest.approx(4 * 19, abs=4 * 5)
+    assert status.cost_per_1000_images_usd == pytest.approx(status.instance_seconds * 0.001 / status.answered * 1000)
+
+    second = cloud.controller()
+    second.run(10)
+    cloud.answered_by_each = 5
+    second.run(10)
+    later = cloud.status()
+    assert later.controller_id == second.lease.holder
+    assert later.since == status.since and later.decisions[0] == status.decisions[0]
+    assert later.instance_seconds > status.instance_seconds
+    assert (status.answered, later.answered) == (12, 20)
+    assert later.history[0] == status.history[0]
+
+
+def test_a_history_that_cannot_be_read_at_once_is_not_written_over(cloud: Cloud) -> None:
+    first = cloud.controller()
+    cloud.work_arrives(35)
+    first.run(5)
+    before = cloud.status()
+    cloud.clock.advance(LEASE_SECONDS)
+    second = cloud.controller()
+    second.run(1)
+    cloud.store.fail_next("get", times=2, where=lambda key: key == STATUS_KEY)
+    second.run(int(LEASE_SECONDS) + 4)
+    assert cloud.status().controller_id == second.lease.holder
+    assert cloud.status().since == before.since and cloud.status().decisions[0] == before.decisions[0]
+
+
+def test_metrics_come_with_each_change_and_else_every_minute(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    controller.run(59)
+    assert cloud.sink.count("put") == 1
+    cloud.work_arrives(35)
+    controller.run(1)
+    assert cloud.sink.count("put") == 2
+    controller.run(61)
+    assert cloud.sink.count("put") == 3
+    names = set(cloud.sink.calls[-1][1])
+    assert {"Backlog", "JobsInFlight", "DesiredInstances", "RunningInstances", "InstanceSeconds"} <= names
+
+
+@pytest.mark.parametrize(("part", "method"), [("store", "put"), ("sink", "put")])
+def test_what_cannot_be_told_stops_nothing(cloud: Cloud, part: str, method: str) -> None:
+    controller = cloud.controller()
+    getattr(cloud, part).fail_next(method, times=99)
+    cloud.work_arrives(35)
+    controller.run(3, reporting=False)
+    assert len(cloud.fleet.instances) == 4
+
+
+def test_each_change_of_mind_is_one_readable_line(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "controller.reconciler")
+    cloud.work_arrives(1)
+    cloud.controller().run(5)
     assert [record.getMessage() for record in caplog.records] == [
+        "leading, generation 1 of the lease",
         "desired 1, have 0 (+1): backlog 1 (1 waiting + 0 in flight) at 10 for each instance needs 1",
         "desired 1, have 1 (no change): backlog 1 (1 waiting + 0 in flight) at 10 for each instance needs 1",
     ]
+
+
+def test_a_dry_run_explains_and_touches_nothing(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            cloud.clock.advance(1)
+            if cloud.clock() > start + 3:
+                self.set()
+            return self.is_set()
+
+    start = cloud.clock()
+    caplog.set_level("INFO", "controller.reconciler")
+    cloud.fleet.add()
+    cloud.workers_report()
+    cloud.work_arrives(35)
+    objects = dict(cloud.store.objects)
+    roster = Roster(BOOT_GRACE_SECONDS, TIMEOUT_SECONDS, HEARTBEAT_SECONDS)
+    reports = Reports(cloud.store, HEARTBEAT_SECONDS, TIMEOUT_SECONDS, cloud.clock, keep=True)
+    eyes = Observer(cloud.queue, cloud.fleet, reports, roster, cloud.clock)
+    limits = CurrentLimits(LIMITS, roster, lambda: 0, measure_service=False)
+    explain(eyes, limits, 1.0, Stop())
+    assert any("desired 4, have 1 (+3)" in record.getMessage() for record in caplog.records)
+    assert cloud.store.objects == objects
+    assert {name for name, _ in cloud.fleet.calls} == {"describe"}
+
+
+class _Crash(BaseException):
+    """The process dies here."""
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(
+    deaths=st.lists(st.tuples(st.integers(1, 40), st.booleans(), st.integers(0, 8)), min_size=1, max_size=4),
+    arrivals=st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    lag=st.booleans(),
+)
+def test_it_may_die_at_any_line_and_converges(
+    deaths: list[tuple[int, bool, int]], arrivals: list[int], lag: bool
+) -> None:
+    """Each life ends before or after the effect of some request; the next begins, and there are never too many."""
+    cloud = Cloud()
+    cloud.fleet.lag_seconds = 10 if lag else 0
+    for (countdown, after_effect, pause), arriving in itertools.zip_longest(
+        deaths, arrivals[: len(deaths)], fillvalue=0
+    ):
+        cloud.work_arrives(arriving)
+        _live_until_death(cloud, countdown, after_effect)
+        cloud.clock.advance(pause)
+    cloud.work_arrives(1000)
+    survivor = cloud.controller()
+    survivor.run(int(2 * LEASE_SECONDS) + 4)
+    survivor.run(40)
+    assert cloud.fleet.highest <= MAX_SIZE
+    assert len(cloud.fleet.instances) == MAX_SIZE
+    cloud.work_is_done()
+    survivor.run(40)
+    assert cloud.fleet.instances == {}
+    assert json.loads(cloud.store.objects[LEASE_KEY].body)["note"] == ""
+
+
+def _live_until_death(cloud: Cloud, countdown: int, after_effect: bool) -> None:
+    """Runs a controller until its request number `countdown`, at most for a minute."""
+    left = countdown
+
+    def deadly(part: object, method: str) -> Callable[[], None]:
+        plain = getattr(part, method)
+
+        def call(*arguments: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0 and not after_effect:
+                raise _Crash
+            answer = plain(*arguments)
+            if left == 0:
+                raise _Crash
+            return answer
+
+        setattr(part, method, call)
+        return lambda: setattr(part, method, plain)
+
+    requests = [
+        (cloud.queue, ("backlog",)),
+        (cloud.fleet, ("describe", "launch", "name", "terminate")),
+        (cloud.store, ("get", "create", "replace", "delete", "list")),
+    ]
+    restore = [deadly(part, method) for part, methods in requests for method in methods]
+    try:
+        cloud.controller().run(60)
+    except _Crash:
+        pass
+    finally:
+        for undo in restore:
+            undo()
+
+
+def test_an_unexpected_failure_of_each_request_is_survived(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    for part, methods in (
+        (cloud.queue, ("backlog",)),
+        (cloud.fleet, ("describe", "launch", "name", "terminate")),
+        (cloud.store, ("get", "replace", "list", "delete")),
+    ):
+        for method in methods:
+            part.fail_next(method, times=3, error=CloudError(f"{method} does not answer"))
+    cloud.work_arrives(100)
+    controller.run(60)
+    assert len(cloud.fleet.instances) == MAX_SIZE == cloud.fleet.highest
+    cloud.work_is_done()
+    controller.run(60)
+    assert cloud.fleet.instances == {}

@@ -18,7 +18,15 @@ from app_tier.quarantine import QuarantineError
 from app_tier.statistics import Report
 from app_tier.worker import Pixels, Worker, WorkerOptions
 from core.errors import BrokenImageError, CloudError
-from core.jobs import ClassificationJob, Prediction, image_key, new_batch_id, new_job_id
+from core.jobs import (
+    ClassificationJob,
+    ClassificationResult,
+    Failure,
+    Prediction,
+    image_key,
+    new_batch_id,
+    new_job_id,
+)
 from tests.fakes import FakeImageStore, FakeJobQueue, FakeResultStore
 
 BATCH = new_batch_id(datetime(2026, 1, 1, tzinfo=UTC))
@@ -69,6 +77,7 @@ class Bench:
     def __init__(self, **options: Any) -> None:
         self.queue = FakeJobQueue(clock=time.monotonic)
         self.images = FakeImageStore()
+        self.images.create_batch(BATCH, {})
         self.results = FakeResultStore()
         self.labeller = Labeller()
         self.stop = threading.Event()
@@ -146,6 +155,38 @@ def test_an_image_that_is_gone_is_answered_with_a_failure() -> None:
     assert bench.line(key) == "beagle.jpg, error: the uploaded image is no longer stored"
 
 
+def test_an_image_that_is_gone_never_takes_the_place_of_an_answer() -> None:
+    """A cancelled batch has its answers already, and its jobs are still in the queue."""
+    bench = Bench()
+    keys = bench.upload("beagle", "church")
+    for key in keys:
+        bench.results.put(ClassificationResult(key, "x.jpg", failure=Failure("cancelled", "cancelled")))
+        del bench.images.objects[key]
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert [bench.line(key) for key in keys] == ["x.jpg, error: cancelled"] * 2
+
+
+def test_a_deleted_batch_gets_no_answers() -> None:
+    bench = Bench()
+    bench.upload("beagle")
+    bench.images.objects.clear()
+    bench.images.batches.clear()
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert not bench.results.objects
+
+
+def test_a_missing_image_waits_while_nobody_knows_whether_its_batch_was_deleted() -> None:
+    bench = Bench()
+    bench.upload("beagle")
+    bench.images.objects.clear()
+    bench.images.fail_next("read_batch", math.inf)
+    with bench.running():
+        until(lambda: bench.queue.count("extend") > 0)
+    assert not bench.results.objects
+
+
 def hidden_seconds(bench: Bench) -> float:
     return min(message.visible_at_seconds for message in bench.queue._messages) - time.monotonic()
 
@@ -199,7 +240,7 @@ def test_result_is_stored_before_its_job_is_deleted() -> None:
     bench = Bench()
     order: list[str] = []
     put, delete = bench.results.put, bench.queue.delete
-    bench.results.put = lambda result: (put(result), order.append("put"))[0]  # type: ignore[method-assign,func-returns-value]
+    bench.results.put = lambda result, **_: (put(result), order.append("put"))[0]  # type: ignore[method-assign,func-returns-value]
     bench.queue.delete = lambda handles: (order.append("delete"), delete(handles))[1]  # type: ignore[method-assign,func-returns-value]
     bench.upload("beagle")
     with bench.running():

@@ -1,0 +1,102 @@
+"""Tells the controller that this worker lives, and how it fares."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from app_tier.statistics import Vitals
+from core.errors import CloudError
+from core.heartbeat import Heartbeat
+
+log = logging.getLogger(__name__)
+
+# How often in the time between two beats it is asked whether one is due at once.
+_LOOKS_PER_BEAT = 3
+# How long a beat that is under way may hold up a worker's end.
+_LAST_BEAT_PATIENCE_SECONDS = 2.0
+
+
+class HeartbeatReporter:
+    """Puts a worker's heartbeat; one that cannot be put is lost, which never stops the work.
+
+    Args:
+        put: stores a heartbeat's body; may raise `CloudError`.
+        vitals: the worker's counts.
+        busy: whether it holds jobs.
+        model: the bundle's full name.
+        clock: monotonic seconds.
+        wall_clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        put: Callable[[bytes], object],
+        vitals: Callable[[], Vitals],
+        busy: Callable[[], bool],
+        model: str,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._put = put
+        self._vitals = vitals
+        self._busy = busy
+        self._model = model
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._started_at = wall_clock()
+        self._before = Vitals(0, 0, 0, 0.0, None)
+        self._beat_at = clock()
+
+    def beat(self, *, leaving: bool = False) -> None:
+        """Puts one heartbeat."""
+        now, vitals = self._clock(), self._vitals()
+        answered = vitals.answered - self._before.answered
+        busy_seconds = vitals.busy_seconds - self._before.busy_seconds
+        heartbeat = Heartbeat(
+            at=round(self._wall_clock(), 3),
+            started_at=round(self._started_at, 3),
+            model=self._model,
+            in_hand=vitals.in_hand,
+            answered=vitals.answered,
+            failed=vitals.failed,
+            images_per_second=round(answered / max(now - self._beat_at, 1e-3), 3),
+            mean_service_seconds=round(busy_seconds / answered, 6) if answered else None,
+            oldest_job_age_seconds=vitals.oldest_job_age_seconds,
+            leaving=leaving,
+        )
+        self._before, self._beat_at = vitals, now
+        try:
+            self._put(heartbeat.encode())
+        except CloudError as error:
+            log.warning("%s", error)
+
+    def is_due(self, interval_seconds: float) -> bool:
+        """Whether there is something to tell: the time is over, or the worker turned idle or busy."""
+        return self._clock() - self._beat_at >= interval_seconds * 0.99 or self._busy() != bool(self._before.in_hand)
+
+    @contextmanager
+    def beating(self, interval_seconds: float) -> Iterator[None]:
+        """While the block runs, beats at once and then every `interval_seconds`; a last time when it ends.
+
+        Sooner where the worker has become idle or busy: scale-in waits for nothing else.
+        """
+        stop = threading.Event()
+
+        def run() -> None:
+            self.beat()
+            while not stop.wait(interval_seconds / _LOOKS_PER_BEAT):
+                if self.is_due(interval_seconds):
+                    self.beat()
+
+        thread = threading.Thread(target=run, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(_LAST_BEAT_PATIENCE_SECONDS)
+            self.beat(leaving=True)

@@ -1,0 +1,170 @@
+"""Launching through EC2 Fleet: one ``CreateFleet`` request of type *instant* chooses among types and subnets.
+
+It answers at once, with what it could launch and with an error for each pool that it could not launch in.  Those are
+told apart here: what passes by itself (no capacity, a limit, throttling), and what somebody has to put right.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from aws.clients import cloud_errors
+
+log = logging.getLogger(__name__)
+
+# "Error codes for the Amazon EC2 API" in the EC2 developer guide: those that pass without anybody's doing.
+_RETRYABLE = frozenset(
+    (
+        "InsufficientCapacity",
+        "InsufficientFreeAddressesInSubnet",
+        "InsufficientHostCapacity",
+        "InsufficientInstanceCapacity",
+        "InsufficientReservedInstanceCapacity",
+        "MaxSpotInstanceCountExceeded",
+        "RequestThrottled",
+        "ResourceCountExceeded",
+        "SpotMaxPriceTooLow",
+        "Throttling",
+        "ThrottlingException",
+        "UnfulfillableCapacity",
+    )
+)
+# After these nobody knows what has happened.
+_UNKNOWN_OUTCOME = frozenset(
+    ("InternalError", "InternalFailure", "ServerInternal", "ServiceUnavailable", "Unavailable")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What is launched, whatever its number; see `aws.fleet.Fleet`."""
+
+    launch_template_name: str
+    instance_types: tuple[str, ...]
+    subnet_ids: tuple[str, ...]
+    tags: Mapping[str, str]
+    spot: bool = False
+
+    def parameters(self, count: int, client_token: str, *, spot: bool) -> dict[str, Any]:
+        """The arguments of ``CreateFleet``."""
+        pools = itertools.product(
+            [{"InstanceType": name} for name in self.instance_types] or [{}],
+            [{"SubnetId": name} for name in self.subnet_ids] or [{}],
+        )
+        overrides = [{**instance_type, **subnet} for instance_type, subnet in pools]
+        return {
+            "Type": "instant",
+            "ClientToken": client_token,
+            "LaunchTemplateConfigs": [
+                {
+                    "LaunchTemplateSpecification": {
+                        "LaunchTemplateName": self.launch_template_name,
+                        "Version": "$Default",
+                    },
+                    "Overrides": [override for override in overrides if override],
+                }
+            ],
+            "TargetCapacitySpecification": {
+                "TotalTargetCapacity": count,
+                "DefaultTargetCapacityType": "spot" if spot else "on-demand",
+            },
+            "SpotOptions": {"AllocationStrategy": "price-capacity-optimized"},
+            "OnDemandOptions": {"AllocationStrategy": "lowest-price"},
+            "TagSpecifications": [
+                {
+                    "ResourceType": "instance",
+                    "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
+                }
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchProblem:
+    """Why fewer instances were launched than asked for; not `retryable`: somebody has to put it right."""
+
+    code: str
+    sentence: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What came of a launch; there is a `problem` exactly where instances are missing."""
+
+    instance_ids: tuple[str, ...]
+    problem: LaunchProblem | None = None
+
+
+class Launcher:
+    """Launches instances as `request` says."""
+
+    def __init__(self, client: Any, request: LaunchRequest) -> None:
+        self._client = client
+        self._request = request
+
+    def launch(self, count: int, client_token: str) -> Launch:
+        """Launches up to `count` instances; what spot has no capacity for is launched on demand.
+
+        Asked again with the same arguments it launches nothing more and answers the same.
+
+        Raises:
+            CloudError: no answer, or one that leaves open what was launched.
+        """
+        if not self._request.spot:
+            return self._create_fleet(count, client_token, spot=False)
+        spot = self._create_fleet(count, f"{client_token}-spot", spot=True)
+        missing = count - len(spot.instance_ids)
+        if not missing:
+            return spot
+        if spot.problem is not None:
+            log.warning("asking for %d on demand: %s", missing, spot.problem.sentence)
+        rest = self._create_fleet(missing, f"{client_token}-rest", spot=False)
+        return Launch((*spot.instance_ids, *rest.instance_ids), rest.problem)
+
+    def _create_fleet(self, count: int, client_token: str, *, spot: bool) -> Launch:
+        parameters = self._request.parameters(count, client_token, spot=spot)
+        with cloud_errors("launching instances"):
+            try:
+                response = self._client.create_fleet(**parameters)
+            except ClientError as error:
+                if (problem := _refusal(error)) is None:
+                    raise
+                return Launch((), problem)
+        launched = tuple(
+            instance_id for entry in response.get("Instances", []) for instance_id in entry.get("InstanceIds", [])
+        )
+        return Launch(launched, _shortfall(response.get("Errors", [])) if len(launched) < count else None)
+
+
+def is_retryable(code: str) -> bool:
+    """Whether an error of EC2's passes by itself."""
+    return code in _RETRYABLE or code.endswith("LimitExceeded")
+
+
+def _refusal(error: ClientError) -> LaunchProblem | None:
+    """The problem that EC2's refusal of a whole request tells of; None where the outcome is open."""
+    told = error.response.get("Error", {})
+    code = told.get("Code", "")
+    if code in _UNKNOWN_OUTCOME:
+        return None
+    return _problem(code, told.get("Message", ""))
+
+
+def _shortfall(errors: list[dict[str, Any]]) -> LaunchProblem:
+    """The problem behind missing instances: one that passes by itself where there is such a one."""
+    problems = [_problem(entry.get("ErrorCode", ""), entry.get("ErrorMessage", "")) for entry in errors]
+    problems.sort(key=lambda problem: not problem.retryable)
+    return problems[0] if problems else _problem("InsufficientInstanceCapacity", "fewer were launched than asked for")
+
+
+def _problem(code: str, message: str) -> LaunchProblem:
+    retryable = is_retryable(code)
+    advice = "trying again soon" if retryable else "this has to be put right"
+    return LaunchProblem(code, f"EC2 does not launch instances: {code}: {message.rstrip('.')}; {advice}", retryable)

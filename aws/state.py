@@ -1,0 +1,90 @@
+"""The state bucket on S3: small objects that controllers and workers share, with conditional writes.
+
+Keys: ``controller/lease.json`` (`aws.lease`), ``controller/status.json`` (`core.fleet_status`) and
+``workers/<instance id>.json`` (`core.heartbeat`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aws.buckets import StoredObject, list_objects
+from aws.clients import cloud_errors
+from core.errors import AlreadyExistsError, ConflictError, NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class StateObject:
+    """An object's body, and the ETag that names this version of it."""
+
+    body: bytes
+    etag: str
+
+
+class StateStore:
+    """Gets, puts, lists and deletes small objects.
+
+    Every method raises `CloudError` where S3 fails after botocore's retries.
+    """
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def get(self, key: str) -> StateObject | None:
+        """The object, or None where there is none."""
+        try:
+            with cloud_errors(f"reading {key}"):
+                response = self._client.get_object(Bucket=self.bucket, Key=key)
+                return StateObject(response["Body"].read(), response["ETag"])
+        except NotFoundError as error:
+            # Without its bucket there is no state at all, which must not look like a fresh start.
+            if "NoSuchBucket" in str(error):
+                raise
+            return None
+
+    def put(self, key: str, body: bytes) -> str:
+        """Stores an object whatever there was; returns its ETag."""
+        return self._put(key, body)
+
+    def create(self, key: str, body: bytes) -> str:
+        """Stores an object where there is none; returns its ETag.
+
+        Raises:
+            ConflictError: there is one, or another request came first.  After a retry within botocore that may be
+                this very write.
+        """
+        return self._put(key, body, IfNoneMatch="*")
+
+    def replace(self, key: str, body: bytes, etag: str) -> str:
+        """Stores an object in place of the version `etag`; returns its new ETag.
+
+        Raises:
+            ConflictError: there is another version by now, or none; or as for `create`.
+        """
+        return self._put(key, body, IfMatch=etag)
+
+    def delete(self, key: str) -> None:
+        """Deletes an object; one that is gone already is no error."""
+        with contextlib.suppress(NotFoundError), cloud_errors(f"deleting {key}"):
+            self._client.delete_object(Bucket=self.bucket, Key=key)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """The objects whose keys begin with `prefix`, a thousand a request."""
+        return list_objects(self._client, self.bucket, prefix)
+
+    def _put(self, key: str, body: bytes, **condition: str) -> str:
+        try:
+            with cloud_errors(f"writing {key}"):
+                response = self._client.put_object(
+                    Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", **condition
+                )
+        except (AlreadyExistsError, NotFoundError) as error:
+            if condition and "NoSuchBucket" not in str(error):
+                raise ConflictError(str(error)) from error
+            raise
+        etag: str = response["ETag"]
+        return etag

@@ -1,0 +1,153 @@
+"""Webhooks: what is signed, whom one may call, and the note that a batch's completion is to be told.
+
+The signature is that of Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 over
+``<id>.<timestamp>.<body>`` with the secret's bytes, in base64 after ``v1,``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import hmac
+import ipaddress
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from core.errors import DecodeError, ElasticError
+
+VERSION = 1
+# In the state bucket: one object for each batch whose completion is still to be told.
+PENDING_PREFIX = "webhooks/"
+SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix is no secret
+MAX_URL_CHARACTERS = 2000
+MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
+# NAT64's well-known prefix (RFC 6052): the last four bytes are an IPv4 address.
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class WebhookError(ElasticError):
+    """The webhook's address or secret cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingWebhook:
+    """A note to tell somebody of a batch's completion.
+
+    `attempts` have been made; the next may begin at `not_before`, in seconds since the epoch.
+    """
+
+    batch_id: str
+    url: str
+    secret: str
+    created_at: float
+    attempts: int = 0
+    not_before: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Where the note lies in the state bucket."""
+        return f"{PENDING_PREFIX}{self.batch_id}.json"
+
+    def encode(self) -> bytes:
+        """The object's body."""
+        return json.dumps({"v": VERSION, **dataclasses.asdict(self)}).encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> PendingWebhook:
+        """Reads what `encode` wrote.
+
+        Raises:
+            DecodeError: it is something else, or of another version.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(body)
+            if fields.pop("v") != VERSION:
+                raise ValueError("an unknown version")
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DecodeError(f"not a pending webhook: {error}") from error
+
+
+def new_secret() -> str:
+    """A fresh secret of 24 random bytes, as Standard Webhooks write it."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(MIN_SECRET_BYTES)).decode()
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The bytes that a secret stands for.
+
+    Raises:
+        WebhookError: it is not ``whsec_`` and 24 to 64 bytes in base64.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if not secret.startswith(SECRET_PREFIX) or not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
+        raise WebhookError(
+            f"the secret must be {SECRET_PREFIX} and {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes in base64"
+        )
+    return key
+
+
+def signed_headers(secret: str, message_id: str, timestamp_seconds: int, body: bytes) -> dict[str, str]:
+    """The headers that prove to the receiver who sent `body`, and when."""
+    signed = f"{message_id}.{timestamp_seconds}.".encode() + body
+    digest = hmac.new(secret_bytes(secret), signed, hashlib.sha256).digest()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp_seconds),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def check_url(url: str, *, allow_private: bool) -> SplitResult:
+    """The parts of an address that may be called, as far as the text tells; see `is_public` for the rest.
+
+    Args:
+        allow_private: also plain HTTP, and addresses inside the own network.
+
+    Raises:
+        WebhookError: it is not an absolute https address without credentials.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        parts.hostname.encode("idna") if parts.hostname else None
+    except ValueError as error:  # UnicodeError, which idna raises, is one
+        raise WebhookError("the webhook's address is malformed") from error
+    if len(url) > MAX_URL_CHARACTERS or not url.isprintable() or " " in url or "\\" in url:
+        raise WebhookError("the webhook's address is too long or has characters that no address has")
+    if parts.scheme not in (("https", "http") if allow_private else ("https",)):
+        raise WebhookError("the webhook's address must begin with https://")
+    if not parts.hostname or parts.username is not None or parts.password is not None or port == 0:
+        raise WebhookError("the webhook's address must name a host, without user or password")
+    literal = _literal(parts.hostname)
+    if literal is not None and not allow_private and not is_public(literal):
+        raise WebhookError("the webhook's address lies inside a private network")
+    return parts
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address is one of the public internet, also where it wraps an IPv4 address."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return is_public(ipaddress.IPv4Address(address.packed[-4:]))
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

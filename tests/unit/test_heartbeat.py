@@ -1,0 +1,90 @@
+"""A worker's heartbeat tells how it fares, and never stops the work."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from app_tier.heartbeat import HeartbeatReporter
+from app_tier.statistics import Vitals
+from core.errors import CloudError
+from core.heartbeat import Heartbeat
+from tests.fakes import FakeClock
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.clock, self.wall = FakeClock(0.0), FakeClock(5000.0)
+        self.vitals = Vitals(0, 0, 0, 0.0, None)
+        self.beats: list[Heartbeat] = []
+        self.failing = False
+        self.reporter = HeartbeatReporter(
+            self.put, lambda: self.vitals, lambda: self.vitals.in_hand > 0, "m@1", self.clock, self.wall
+        )
+
+    def put(self, body: bytes) -> None:
+        if self.failing:
+            raise CloudError("S3 is away")
+        self.beats.append(Heartbeat.decode(body))
+
+
+def test_rates_are_over_the_time_since_the_last_beat() -> None:
+    bench = Bench()
+    bench.reporter.beat()
+    bench.clock.advance(10)
+    bench.wall.advance(10)
+    bench.vitals = Vitals(3, 50, 2, 5.0, 1.25)
+    bench.reporter.beat()
+    bench.clock.advance(10)
+    bench.vitals = Vitals(0, 60, 2, 6.0, None)
+    bench.reporter.beat(leaving=True)
+    first, second, last = bench.beats
+    assert (first.answered, first.mean_service_seconds, first.started_at) == (0, None, 5000.0)
+    assert second == Heartbeat(5010.0, 5000.0, "m@1", 3, 50, 2, 5.0, 0.1, 1.25)
+    assert (last.images_per_second, last.mean_service_seconds, last.leaving) == (1.0, 0.1, True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "in_hand_before", "in_hand", "due"),
+    [(5, 0, 0, False), (5, 0, 3, True), (5, 3, 0, True), (5, 3, 1, False), (15, 0, 0, True)],
+)
+def test_a_beat_is_due_in_time_or_when_the_worker_turns_idle_or_busy(
+    seconds: float, in_hand_before: int, in_hand: int, due: bool
+) -> None:
+    bench = Bench()
+    bench.vitals = Vitals(in_hand_before, 0, 0, 0.0, None)
+    bench.reporter.beat()
+    bench.clock.advance(seconds)
+    bench.vitals = Vitals(in_hand, 0, 0, 0.0, None)
+    assert bench.reporter.is_due(15) is due
+
+
+def test_a_beat_that_cannot_be_put_is_lost_and_the_next_tells_the_sum() -> None:
+    bench = Bench()
+    bench.failing = True
+    bench.vitals = Vitals(0, 5, 0, 1.0, None)
+    bench.reporter.beat()
+    bench.failing = False
+    bench.clock.advance(1)
+    bench.reporter.beat()
+    assert bench.beats[-1].answered == 5
+
+
+def test_it_beats_from_the_start_to_the_end() -> None:
+    beats: list[Heartbeat] = []
+    three = threading.Event()
+
+    def put(body: bytes) -> None:
+        beats.append(Heartbeat.decode(body))
+        if len(beats) == 3:
+            three.set()
+
+    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: False, "m@1")
+    with reporter.beating(0.03):
+        assert three.wait(10)
+    ended_with = len(beats)
+    time.sleep(0.1)
+    assert len(beats) == ended_with
+    assert [beat.leaving for beat in beats] == [False] * (ended_with - 1) + [True]
