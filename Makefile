@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: help demo run chaos test lint setup clean
+.PHONY: help demo run chaos test test-image lint setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.installed-run ## The whole job, unattended: photos in, labels out, fleet 0 → N → 0
 	@$(BIN)/elastic demo
@@ -21,6 +21,9 @@ chaos: $(VENV)/.installed-run ## Proof that nothing is lost: break everything wh
 
 test: $(VENV)/.installed-all ## The whole test suite
 	$(BIN)/python -m pytest
+
+test-image: $(VENV)/.installed-run ## The image's provisioning, run for real in a Debian root file system; needs root
+	@$(BIN)/python -m tests.image
 
 lint: $(VENV)/.installed-all ## Style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from core.errors import ElasticError
+from core.profiles import PROFILES
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class _Commands(click.Group):
 class _Benchmarks(_Commands):
     """One command for each of these modules of `benchmarks`, loaded when it is asked for."""
 
-    modules = ("scale", "worker")
+    modules = ("scale", "web", "worker")
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.modules)
@@ -56,6 +57,20 @@ class _Benchmarks(_Commands):
             return None
         command: click.Command = importlib.import_module(f"benchmarks.{name}").command
         return command
+
+
+class _Later(_Commands):
+    """The commands of the group `name` in ``commands.<name>``, loaded when one is asked for."""
+
+    def _group(self) -> click.Group:
+        group: click.Group = getattr(importlib.import_module(f"commands.{self.name}"), str(self.name))
+        return group
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return self._group().list_commands(context)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return self._group().get_command(context, name)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,6 +83,11 @@ def main() -> None:
     """
 
 
+# For commands that are loaded when one is asked for: they read their options themselves, `--help` included.
+_LATER: dict[str, Any] = {
+    "context_settings": {"ignore_unknown_options": True, "allow_interspersed_args": False},
+    "add_help_option": False,
+}
 _boot_seconds = click.option(
     "--boot-seconds",
     type=click.FloatRange(min=0),
@@ -78,9 +98,24 @@ _boot_seconds = click.option(
 _max_size = click.option("--max-size", type=click.IntRange(min=1), help="Most instances at a time.  [default: 15]")
 
 
+def _name_profile(_context: click.Context, _parameter: click.Parameter, profile: str | None) -> None:
+    if profile is not None:
+        os.environ["EIC_PROFILE"] = profile
+
+
+_profile = click.option(
+    "--profile",
+    type=click.Choice(tuple(PROFILES)),
+    expose_value=False,
+    callback=_name_profile,
+    help="How eagerly to scale, as EIC_PROFILE says it.  [default: balanced, made for one machine]",
+)
+
+
 @main.command()
 @_boot_seconds
 @_max_size
+@_profile
 @click.option("--port", type=int, default=8080, show_default=True, help="The page's port; a free one if it is taken.")
 @click.option("--cloud-port", type=int, default=4566, show_default=True, help="The emulated cloud's port; likewise.")
 @click.option("--controller/--no-controller", default=True, help="Without: start `elastic controller` yourself.")
@@ -109,6 +144,7 @@ def up(boot_seconds: float, max_size: int | None, port: int, cloud_port: int, co
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
 @_boot_seconds
 @_max_size
+@_profile
 def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, max_size: int | None) -> None:
     """The whole job, unattended: start everything, classify photos, show the answers, stop everything.
 
@@ -134,7 +170,9 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
             soft_wrap=True,
         )
     # So few photos would wake one instance; a tighter target lets even them show how the fleet grows.
-    settings = {} if images else {"target_latency_seconds": 0.2}
+    settings: dict[str, Any] = {} if images else {"target_latency_seconds": 0.2}
+    # It asks only itself.
+    settings["authentication"] = "off"
     with _local_stack(max_size, settings, boot_seconds=boot_seconds) as stack:
         console.print(f"Running at {stack.web_url}; logs in {_short(stack.log_directory)}", highlight=False)
         report = classify_folder(stack, _clients(stack), photos, console)
@@ -155,7 +193,8 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
 @main.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--url", help="The web tier's address.  [default: the local stack's]")
-def classify(paths: tuple[Path, ...], url: str | None) -> None:
+@click.option("--token", envvar="ELASTIC_TOKEN", default="", help="An access token; better in ELASTIC_TOKEN.")
+def classify(paths: tuple[Path, ...], url: str | None, token: str) -> None:
     """Classify files and folders through a running web tier; print `image, label` lines."""
     from commands.client import ApiClient
     from commands.demo import NO_ANSWER_TIMEOUT_SECONDS
@@ -167,7 +206,7 @@ def classify(paths: tuple[Path, ...], url: str | None) -> None:
     if address is None:
         raise ElasticError("no local stack is running; start one with `elastic up` or give --url")
     photos, _ = collect(paths)
-    api = ApiClient(address)
+    api = ApiClient(address, token)
     batch_id = api.create_batch()
     problems = api.upload(batch_id, photos, lambda count: None)
     for result in api.follow(batch_id, len(photos) - len(problems), NO_ANSWER_TIMEOUT_SECONDS):
@@ -192,12 +231,32 @@ def watch(everything: bool) -> None:
 
 
 @main.command()
-def controller() -> None:
+@click.option("--dry-run", is_flag=True, help="Decide and explain, but launch and terminate nothing.")
+def controller(dry_run: bool) -> None:
     """Scale the fleet by the backlog, until Ctrl-C (the same as `python -m controller`)."""
     _join()
     from controller.__main__ import main as run
 
-    sys.exit(run())
+    sys.exit(run(["--dry-run"] if dry_run else []))
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Show it once and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status object as JSON, once.")
+def fleet(once: bool, as_json: bool) -> None:
+    """Show the fleet live, as the controller tells it: numbers, history, instances, reasons; until Ctrl-C."""
+    from aws.clients import Clients
+    from aws.state import StateStore
+    from commands import fleet as command
+
+    settings = _join()
+    store = StateStore(Clients()["s3"], settings.state_bucket)
+    if as_json:
+        click.echo(command.read_status(store).encode())
+    elif once or not console.is_terminal:
+        console.print(command.render(command.read_status(store), time.time()), highlight=False)
+    else:
+        command.follow(store, console, _stop_on_signals())
 
 
 @main.command()
@@ -252,9 +311,99 @@ def chaos(
     sys.exit(1 if report.problems else 0)
 
 
+@main.command()
+@click.option(
+    "--trace",
+    "traces",
+    metavar="NAME|FILE.csv",
+    multiple=True,
+    help="A built-in trace (burst, by-hand, curve, crowd, drip, on-off, internet), or a CSV file with a header and the "
+    "columns seconds and, if wanted, images; may be given again.  [default: all built-in ones]",
+)
+@click.option("--profile", help="balanced, fast or thrifty.  [default: EIC_PROFILE, else balanced]")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Decides about all chance.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures there.")
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw them there: .png or .svg.")
+def simulate(
+    traces: tuple[str, ...], profile: str | None, seed: int, json_path: Path | None, picture: Path | None
+) -> None:
+    """Replay arrivals through the real scaling policy, and compare its cost and waits with others'.
+
+    The others: min(visible messages, maximum), AWS's target tracking on the backlog per instance, KEDA's SQS scaler
+    at its defaults, and a clairvoyant that pays the least for the wait that ours reached.  Takes the EIC_… settings
+    of the policy, so that other values can be tried.  docs/reference/simulation.md says what is assumed.
+    """
+    from commands import simulate as command
+
+    environment = {**os.environ, **({} if profile is None else {"EIC_PROFILE": profile})}
+    chosen = command.find_traces(traces)
+    comparisons = command.run(chosen, Settings.from_environment(environment), seed, Console(stderr=True))
+    console.print(command.tables(comparisons))
+    console.print(command.summary(comparisons), highlight=False, soft_wrap=True)
+    if json_path is not None:
+        command.write_json(comparisons, json_path)
+    if picture is not None:
+        command.write_picture(comparisons, picture)
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("docs/images"),
+    show_default=True,
+    help="Folder for the pictures.",
+)
+def screenshots(out: Path) -> None:
+    """Make the documentation's pictures of the pages: a local stack, real photos, Chromium."""
+    from commands.screenshots import take
+
+    _stop_on_signals(raising=True)
+    # Workers that take a while to boot, so that warming up can be seen; few, so that they take a while to finish.
+    with _local_stack(3, {"target_latency_seconds": 10.0}, boot_seconds=30.0) as stack:
+        take(stack.web_url, out, lambda path: console.print(f"{path}, {path.stat().st_size // 1000} KB"))
+
+
 @main.group(cls=_Benchmarks)
 def bench() -> None:
     """Measure speed, start and memory on this machine."""
+
+
+@main.group(cls=_Later)
+def image() -> None:
+    """The app tier's machine image on AWS: build, list, prune."""
+
+
+@main.group(cls=_Later)
+def token() -> None:
+    """Access tokens for the web tier: create, list, revoke."""
+
+
+@main.command(**_LATER)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def deploy(arguments: tuple[str, ...]) -> None:
+    """Create or update the stack on AWS."""
+    _run_later("deploy", arguments)
+
+
+@main.command(**_LATER)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def status(arguments: tuple[str, ...]) -> None:
+    """Show the stack on AWS: its state, addresses, alarms and fleet."""
+    _run_later("status", arguments)
+
+
+@main.command(**_LATER)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def destroy(arguments: tuple[str, ...]) -> None:
+    """Remove the stack from AWS, and everything that costs."""
+    _run_later("destroy", arguments)
+
+
+def _run_later(name: str, arguments: tuple[str, ...]) -> None:
+    """Runs a command of `commands.deploy`, loaded now, which takes its options itself."""
+    command: click.Command = getattr(importlib.import_module("commands.deploy"), name)
+    command.main(args=list(arguments), prog_name=f"elastic {name}", standalone_mode=False)
 
 
 @main.group()

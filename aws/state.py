@@ -1,7 +1,8 @@
 """The state bucket on S3: small objects that controllers and workers share, with conditional writes.
 
-Keys: ``controller/lease.json`` (`aws.lease`), ``controller/status.json`` (`core.fleet_status`) and
-``workers/<instance id>.json`` (`core.heartbeat`).
+Keys: ``controller/lease.json`` (`aws.lease`), ``controller/status.json`` (`core.fleet_status`),
+``workers/<instance id>.json`` (`core.heartbeat`), ``tokens/<id>.json`` and ``usage/<id>.json`` (`aws.tokens`) and
+``web/session-key`` and ``web/signed-out/…`` (`web_tier.sessions`).
 """
 
 from __future__ import annotations

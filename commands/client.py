@@ -27,15 +27,30 @@ class ApiError(ElasticError):
     """The web tier did not answer as expected."""
 
 
+class _Bearer(requests.auth.AuthBase):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
 class ApiClient:
     """Uploads images to a web tier and follows their results.
 
     Every method raises `ApiError` where the web tier refuses or cannot be reached.
+
+    Args:
+        token: an access token, for a web tier that wants one.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, token: str = "") -> None:
         self._api = f"{base_url.rstrip('/')}/api/v1"
         self._session = requests.Session()
+        # Otherwise requests would look for credentials in a .netrc file.
+        self._session.auth = _Bearer(token)
         # Repeating is safe: a request that names its offset stores the same images under the same keys.
         retry = Retry(total=4, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None)
         for scheme in ("http://", "https://"):

@@ -81,14 +81,17 @@ def from_packages() -> list[Path]:
     return found
 
 
-def make_crops(count: int, seed: int, folder: Path) -> list[Path]:
-    """Writes `count` different small JPEG files into `folder`: random pieces of the photos of `from_packages`.
+def make_crops(count: int, seed: int, folder: Path, photos: Sequence[Path] | None = None) -> list[Path]:
+    """Writes `count` different small JPEG files into `folder`: random pieces of `photos`.
+
+    Args:
+        photos: by default those of `from_packages`.
 
     Raises:
         NoPhotosError: as `from_packages` raises it.
     """
     dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
-    originals = [Image.open(path).convert("RGB") for path in from_packages()]
+    originals = [Image.open(path).convert("RGB") for path in photos or from_packages()]
     paths = []
     for number in range(count):
         original = dice.choice(originals)

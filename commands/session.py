@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.settings import SECRETS
 from local_cloud.processes import ROOT
 from local_cloud.stack import LocalStack
 
@@ -43,4 +44,6 @@ def join_local_stack(path: Path = STATE_FILE) -> str | None:
 
 
 def _ours(environment: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(("EIC_", "AWS_"))}
+    ours = {name: value for name, value in environment.items() if name.startswith(("EIC_", "AWS_"))}
+    # It goes to a file.
+    return {name: value for name, value in ours.items() if name not in SECRETS}

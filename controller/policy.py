@@ -109,11 +109,7 @@ class ScalingDecision:
 
 
 def decide(
-    observation: Observation | None,
-    limits: Limits,
-    history: History,
-    now: float,
-    previous_desired: int = 0,
+    observation: Observation | None, limits: Limits, history: History, now: float, previous_desired: int = 0
 ) -> ScalingDecision:
     """Decides how many instances there should be.
 
@@ -152,10 +148,7 @@ def decide(
 
 
 def _load(history: History, limits: Limits) -> float:
-    """What keeps arriving, in instances; 0 where less than one image comes in the time of a boot.
-
-    For so few, keeping an instance for the next one costs more than booting again.
-    """
+    """What keeps arriving, in instances.  Less than an image in the time of a boot is none: booting again is cheaper."""
     rate = past.sustained_arrivals(history)
     return rate * limits.mean_service_seconds if rate * limits.expected_boot_seconds >= 1 else 0.0
 
@@ -217,9 +210,7 @@ def _why(observation: Observation, limits: Limits, load: float, size: int) -> st
         f"backlog {observation.backlog} ({observation.visible} waiting + {observation.in_flight} in flight)"
         f" at {limits.acceptable_backlog_per_instance:.0f} for each instance"
     )
-    if load >= 0.05:
-        why += f" and arrivals that occupy {load:.1f}"
-    why += f" {'need' if load >= 0.05 else 'needs'} {size}"
+    why += f" and arrivals that occupy {load:.1f} need {size}" if load >= 0.05 else f" needs {size}"
     if size in (limits.min_size, limits.max_size) and size > 0:
         why += f", the {'maximum' if size == limits.max_size else 'minimum'}"
     return why

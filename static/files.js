@@ -1,20 +1,21 @@
 // Which files a person means: a folder's images without the odds and ends beside them.
 
 const IMAGE_ENDING = /\.(jpe?g|jpe|jfif|png|gif|webp|avif|bmp|dib|tiff?|mpo|ico|ppm|pgm|pbm|pnm|jp2|j2k|jpx)$/i;
+const collator = new Intl.Collator(undefined, { numeric: true });
 
 // Of a folder's files, those that look like images and are not hidden.  -> {files, others}
 export function keepImages(files) {
   const kept = files.filter((file) => !file.name.startsWith(".") && IMAGE_ENDING.test(file.name));
-  kept.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
+  kept.sort((a, b) => collator.compare(a.name, b.name));
   return { files: kept, others: files.length - kept.length };
 }
 
-// What was dropped: files as they are, of folders the images.  -> {files, others}
+// What was dropped: files as they are, of folders the images.  -> {files, others, name}: a single folder's name
 export async function filesFromDrop(transfer) {
   // The transfer is readable only until the first await.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const plain = [...transfer.files];
-  if (!entries.some((entry) => entry.isDirectory)) return { files: plain, others: 0 };
+  if (!entries.some((entry) => entry.isDirectory)) return { files: plain, others: 0, name: "" };
   const direct = [];
   const inFolders = [];
   for (const entry of entries) {
@@ -22,7 +23,8 @@ export async function filesFromDrop(transfer) {
     else direct.push(await fileOf(entry));
   }
   const kept = keepImages(inFolders);
-  return { files: [...direct, ...kept.files], others: kept.others };
+  const name = entries.length === 1 ? entries[0].name : "";
+  return { files: [...direct, ...kept.files], others: kept.others, name };
 }
 
 async function readFolder(folder, found) {

@@ -1,41 +1,46 @@
-// Asks for new results about once a second until the batch is complete.
+// Asks for new results about once a second: what is left where events do not come through, or the tab is hidden.
+
+import { getJson } from "./api.js";
 
 const INTERVAL_MS = 1000;
 const HIDDEN_INTERVAL_MS = 10_000;
 const LONGEST_PAUSE_MS = 15_000;
 
 export class Poller {
-  #cursor = "";
-  #wake = null;
+  #wake = () => {};
   #running = false;
+  #stopped = true;
+  cursor = "";
 
   // on: page(page), trouble(), finished(page) -> stop?, missing(page) -> has a result been missed?
   constructor(url, on) {
     this.url = url;
     this.on = on;
-    document.addEventListener("visibilitychange", () => document.hidden || this.#wake?.());
   }
 
-  // Asks now instead of after the pause; starts again where polling has ended.
-  poke() {
-    if (this.#running) this.#wake?.();
-    else this.run();
+  stop() {
+    this.#stopped = true;
+    this.#wake();
   }
 
+  // Starts; asks now instead of after the pause where it already runs.
   async run() {
+    this.#stopped = false;
+    this.#wake();
     if (this.#running) return;
     this.#running = true;
     let pause = INTERVAL_MS;
-    for (;;) {
+    while (!this.#stopped) {
       const asked = performance.now();
-      const page = await this.#fetch();
+      const page = await getJson(`${this.url}?cursor=${encodeURIComponent(this.cursor)}`);
+      if (this.#stopped) break;
       if (page) {
         // The larger a batch, the dearer its listing: asking takes a quarter of the time at most.
         pause = Math.max(INTERVAL_MS, 3 * (performance.now() - asked));
-        this.#cursor = page.cursor;
+        this.cursor = page.cursor;
         this.on.page(page);
         if (page.more) continue;
-        if (this.on.missing(page)) this.#cursor = "";
+        if (this.on.missing(page)) this.cursor = "";
         else if (this.on.finished(page)) break;
       } else {
         pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
@@ -44,16 +49,6 @@ export class Poller {
       await this.#sleep(document.hidden ? Math.max(pause, HIDDEN_INTERVAL_MS) : pause);
     }
     this.#running = false;
-  }
-
-  // The next page of results, null where the server cannot be reached or does not know.
-  async #fetch() {
-    try {
-      const response = await fetch(`${this.url}?cursor=${encodeURIComponent(this.#cursor)}`);
-      return response.ok ? await response.json() : null;
-    } catch {
-      return null;
-    }
   }
 
   #sleep(milliseconds) {

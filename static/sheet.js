@@ -1,150 +1,188 @@
-// The contact sheet: one frame for each file, in the order of their positions.
+// The contact sheet.  Only the frames near the screen exist; room above and below stands for the others, so that ten
+// thousand files cost what a hundred do.
 
-import { positionOf } from "./uploader.js";
+import { Frame } from "./frame.js";
 
-const FRAMES_PER_TURN = 100;
-const ANSWERED = new Set(["classified", "unsure", "failed"]);
-const SENTENCES = { waiting: "waiting", uploading: "uploading…", queued: "queued" };
+const OVERSCAN_ROWS = 2;
+// How often filters and sorting follow answers that come in.
+const REORDER_MS = 500;
+const LAST_RESORT_ROW_PX = 300;
+// To show a file from the disk, the browser's processes confer: so long at a time, so that scrolling stays smooth.
+const LOADING_MS = 8;
 
 export class Sheet {
-  #byKey = new Map();
-  // Frames of files chosen in this tab, by position: their key is known only after their upload.
-  #local = new Map();
-  // Keys (of frames that the server has told of) in the order of the list.
+  #frames = new Map();
+  #planned = false;
+  #orderedAt = -Infinity;
   #order = [];
-  #counts = {};
+  #loading = 0;
+  #rowPx = LAST_RESORT_ROW_PX;
+  #columns = 1;
+  // The place, in the order, of the frame that the Tab key reaches.
+  #active = 0;
 
-  constructor(list, template) {
+  // on: open(file), shown(count)
+  constructor(list, template, model, on) {
     this.list = list;
     this.template = template.content.firstElementChild;
-    for (const frame of list.children) {
-      this.#byKey.set(frame.dataset.key, frame);
-      this.#order.push(frame.dataset.key);
-      this.#count(frame.dataset.state, 1);
-    }
-    this.#hideBroken();
+    this.model = model;
+    this.on = on;
+    addEventListener("scroll", () => this.plan(), { passive: true });
+    new ResizeObserver(() => this.#measure()).observe(list);
+    list.addEventListener("click", (event) => this.#clicked(event));
+    list.addEventListener("keydown", (event) => this.#pressed(event));
+    list.addEventListener("focusin", (event) => this.#focused(event));
   }
 
-  // A picture that the browser cannot show leaves its frame empty.
-  #hideBroken() {
-    const hide = (image) => { image.hidden = true; };
-    this.list.addEventListener("error", (event) => hide(event.target), true);
-    for (const image of this.list.querySelectorAll("img")) {
-      if (image.complete && image.src && !image.naturalWidth) hide(image);
-    }
+  // Draws before the next picture of the screen, however often it is asked.
+  plan() {
+    if (this.#planned) return;
+    this.#planned = true;
+    const draw = () => {
+      if (!this.#planned) return;
+      this.#planned = false;
+      this.#draw();
+    };
+    requestAnimationFrame(draw);
   }
 
-  get tally() {
-    const { unsure = 0, failed = 0, classified = 0, queued = 0 } = this.#counts;
-    const answered = classified + unsure + failed;
-    return { unsure, failed, answered, uploaded: answered + queued };
+  // Filter, sorting or search have changed.
+  reorder() {
+    this.#orderedAt = -Infinity;
+    this.#active = 0;
+    const top = this.list.getBoundingClientRect().top;
+    if (top < 0) scrollBy(0, top - 120);
+    this.plan();
   }
 
-  // Makes the frames of files that are about to be uploaded; lets the page breathe in between.
-  async addFiles(files) {
-    for (let start = 0; start < files.length; start += FRAMES_PER_TURN) {
-      const fragment = document.createDocumentFragment();
-      files.slice(start, start + FRAMES_PER_TURN).forEach((file, index) => {
-        const frame = this.#make(start + index, file.name);
-        frame.querySelector("img").src = URL.createObjectURL(file);
-        this.#local.set(start + index, frame);
-        fragment.append(frame);
-      });
-      this.list.append(fragment);
-      await new Promise((resolve) => setTimeout(resolve));
-    }
+  // The file at a place of the order, and where a file stands.
+  at(place) {
+    return this.#order[place];
   }
 
-  // Sets the state of a chunk's frames that have no answer yet.
-  mark(chunk, state, sentence = SENTENCES[state]) {
-    for (let index = 0; index < chunk.files.length; index += 1) {
-      const frame = this.#local.get(chunk.offset + index);
-      if (!ANSWERED.has(frame.dataset.state)) {
-        this.#setState(frame, state);
-        part(frame, "label").textContent = sentence;
+  placeOf(file) {
+    return this.#order.indexOf(file);
+  }
+
+  // Brings a frame onto the screen and moves the focus to it.
+  focus(place) {
+    this.#active = Math.max(0, Math.min(place, this.#order.length - 1));
+    const row = Math.floor(this.#active / this.#columns);
+    const top = this.list.getBoundingClientRect().top + row * this.#rowPx;
+    const margin = 140;
+    if (top < margin) scrollBy({ top: top - margin, behavior: "instant" });
+    else if (top + this.#rowPx > innerHeight) scrollBy({ top: top + this.#rowPx - innerHeight + 8, behavior: "instant" });
+    this.#draw();
+    this.#frames.get(this.#order[this.#active])?.button.focus({ preventScroll: true });
+  }
+
+  #draw() {
+    this.#takeOrder();
+    const total = this.#order.length;
+    const { first, end } = this.#window(total);
+    const wanted = this.#order.slice(first, end);
+    const keep = new Set(wanted);
+    for (const [file, frame] of this.#frames) {
+      if (!keep.has(file)) {
+        frame.drop();
+        this.#frames.delete(file);
       }
     }
+    wanted.forEach((file, index) => this.#place(file, index, first + index, total));
+    const rows = Math.ceil(total / this.#columns);
+    this.list.style.paddingTop = `${(first / this.#columns) * this.#rowPx}px`;
+    this.list.style.paddingBottom = `${Math.max(0, rows - Math.ceil(end / this.#columns)) * this.#rowPx}px`;
+    if (this.#rowPx === LAST_RESORT_ROW_PX && wanted.length) this.#measure();
+    this.#loading ||= setTimeout(() => this.#loadPictures());
   }
 
-  // A file is stored: remembers its key.
-  stored({ key, position }) {
-    this.#byKey.set(key, this.#local.get(position));
-    this.mark({ offset: position, files: [key] }, "queued");
-  }
-
-  // Shows an answer.  The same result may come twice.
-  show(result) {
-    const frame = this.#byKey.get(result.key) ?? this.#adopt(result.key) ?? this.#insert(result);
-    this.#setState(frame, result.error ? "failed" : result.unsure ? "unsure" : "classified");
-    part(frame, "name").textContent = result.name;
-    part(frame, "name").title = result.name;
-    part(frame, "label").textContent = result.error ? result.error.sentence : result.label;
-    part(frame, "doubt").hidden = !result.unsure;
-    if (!result.error) {
-      frame.querySelector("meter").value = result.score;
-      part(frame, "percent").textContent = percent(result.score);
-    }
-    if (result.unsure) {
-      const second = result.top_k[1];
-      part(frame, "doubt").textContent = second ? `unsure; or ${second.label}, ${percent(second.score)}` : "unsure";
+  #loadPictures() {
+    this.#loading = 0;
+    const until = performance.now() + LOADING_MS;
+    for (const frame of this.#frames.values()) {
+      if (frame.pending && performance.now() > until) {
+        this.#loading = setTimeout(() => this.#loadPictures());
+        return;
+      }
+      if (frame.pending) frame.load();
     }
   }
 
-  // The frame of a file of this tab whose result is here before its upload's answer.
-  #adopt(key) {
-    const frame = this.#local.get(positionOf(key));
-    if (frame) this.#byKey.set(key, frame);
-    return frame;
+  #place(file, index, place, total) {
+    let frame = this.#frames.get(file);
+    if (!frame) this.#frames.set(file, (frame = new Frame(this.template, file)));
+    frame.element.dataset.place = place;
+    frame.show(place + 1, total);
+    frame.button.tabIndex = place === this.#active || (index === 0 && !this.#inWindow()) ? 0 : -1;
+    if (this.list.children[index] !== frame.element) this.list.insertBefore(frame.element, this.list.children[index] ?? null);
   }
 
-  #insert(result) {
-    const frame = this.#make(result.position, result.name);
-    const image = frame.querySelector("img");
-    if (result.image_url) image.src = result.image_url;
-    else image.remove();
-    frame.dataset.key = result.key;
-    this.#byKey.set(result.key, frame);
-    const index = placeIn(this.#order, result.key);
-    this.list.insertBefore(frame, this.#byKey.get(this.#order[index]) ?? null);
-    this.#order.splice(index, 0, result.key);
-    return frame;
+  #inWindow() {
+    const { first, end } = this.#window(this.#order.length);
+    return this.#active >= first && this.#active < end;
   }
 
-  #make(position, name) {
-    const frame = this.template.cloneNode(true);
-    part(frame, "number").textContent = position + 1;
-    part(frame, "name").textContent = name;
-    part(frame, "name").title = name;
-    this.#count("waiting", 1);
-    return frame;
+  // Places [first, end) of the order that are on the screen or near it.
+  #window(total) {
+    const top = this.#top;
+    const rows = Math.ceil(total / this.#columns);
+    const firstRow = Math.floor(Math.max(0, -top) / this.#rowPx) - OVERSCAN_ROWS;
+    const lastRow = Math.ceil((innerHeight - top) / this.#rowPx) + OVERSCAN_ROWS;
+    const first = Math.max(0, Math.min(firstRow, rows - 1)) * this.#columns;
+    return { first, end: Math.max(first, Math.min(total, Math.max(1, lastRow) * this.#columns)) };
   }
 
-  #setState(frame, state) {
-    this.#count(frame.dataset.state, -1);
-    this.#count(state, 1);
-    frame.dataset.state = state;
+  // While answers come in, what is filtered or sorted by them changes only so often.
+  #takeOrder() {
+    const wait = this.#orderedAt + REORDER_MS - performance.now();
+    if (this.model.selective && wait > 0) {
+      setTimeout(() => this.plan(), wait);
+    } else {
+      this.#orderedAt = performance.now();
+      this.#order = this.model.visible;
+    }
+    this.on.shown(this.#order.length);
+    this.#top = this.list.getBoundingClientRect().top;
   }
 
-  #count(state, change) {
-    this.#counts[state] = (this.#counts[state] ?? 0) + change;
+  #top = 0;
+
+  #measure() {
+    const style = getComputedStyle(this.list);
+    const columns = style.gridTemplateColumns.split(" ").length;
+    const frame = this.list.firstElementChild;
+    const rowPx = frame ? frame.offsetHeight + Number.parseFloat(style.rowGap) : this.#rowPx;
+    if (columns === this.#columns && rowPx === this.#rowPx) return;
+    this.#columns = columns;
+    this.#rowPx = rowPx;
+    this.plan();
   }
-}
 
-function part(frame, name) {
-  return frame.querySelector(`.${name}`);
-}
-
-function percent(score) {
-  return `${Math.round(score * 100)} %`;
-}
-
-function placeIn(sorted, key) {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle] < key) low = middle + 1;
-    else high = middle;
+  #placeOfEvent(event) {
+    const item = event.target.closest?.("li");
+    return item && event.target.closest("button") ? Number(item.dataset.place) : -1;
   }
-  return low;
+
+  #clicked(event) {
+    const place = this.#placeOfEvent(event);
+    if (place >= 0) this.on.open(this.#order[place]);
+  }
+
+  #focused(event) {
+    const place = this.#placeOfEvent(event);
+    if (place < 0 || place === this.#active) return;
+    this.#active = place;
+    this.plan();
+  }
+
+  #pressed(event) {
+    const place = this.#placeOfEvent(event);
+    const last = this.#order.length - 1;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.#columns, ArrowDown: this.#columns };
+    const targets = { Home: 0, End: last };
+    const target = targets[event.key] ?? place + (steps[event.key] ?? Number.NaN);
+    if (place < 0 || Number.isNaN(target) || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    if (target >= 0 && target <= last) this.focus(target);
+  }
 }

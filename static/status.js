@@ -5,60 +5,102 @@ const numbers = new Intl.NumberFormat("en");
 const element = (id) => document.getElementById(id);
 
 export class Status {
-  uploading = false;
   trouble = false;
+  deleted = false;
+  // What the server told last: counts, and the fleet.
   page = null;
-  #expected = 0;
-  #lost = 0;
-  #tally = null;
+  #fleet = {};
+  #bootingSince = 0;
+  #upload = null;
   #announced = "";
-  #announcedAt = 0;
+  #announcedAt = -Infinity;
   #title = document.title;
 
-  // How many files this tab is going to upload.
-  expect(count) {
-    this.#expected = count;
+  constructor(model) {
+    this.model = model;
+  }
+
+  // What this tab uploads, if it does.
+  set upload(upload) {
+    this.#upload = upload;
     this.#title = document.title;
   }
 
-  lost(count) {
-    this.#lost = count;
+  set fleet(hint) {
+    if (hint.booting && !this.#fleet.booting) this.#bootingSince = performance.now();
+    this.#fleet = hint;
   }
 
-  number(value) {
-    return numbers.format(value);
-  }
-
-  show(tally) {
+  show() {
+    const { busy: uploading = false, lost = 0, count: expected = 0, transfer } = this.#upload ?? {};
+    const tally = this.model.tally;
     const accepted = this.page?.accepted ?? 0;
-    const total = Math.max(this.#expected, accepted, 1);
-    const uploaded = this.#expected ? Math.max(tally.uploaded, Math.min(accepted, this.#expected)) : accepted;
-    const answered = Math.max(tally.answered, 0);
-    setBar("uploaded-bar", uploaded, total);
-    setBar("answered-bar", answered, total);
-    setText("uploaded-count", this.#expected ? `${numbers.format(uploaded)} of ${numbers.format(this.#expected)}` : numbers.format(uploaded));
-    setText("answered-count", numbers.format(answered));
-    for (const kind of ["unsure", "failed"]) {
-      setText(`${kind}-count`, numbers.format(tally[kind]));
-      element(`${kind}-tally`).hidden = !tally[kind];
-    }
-    element("lost").hidden = !this.#lost;
-    setText("lost-text", `${numbers.format(this.#lost)} ${this.#lost === 1 ? "file was" : "files were"} not uploaded.`);
+    const total = Math.max(expected, accepted, 1);
+    const uploaded = expected ? Math.max(tally.uploaded, Math.min(accepted, expected)) : accepted;
+    const done = !uploading && Boolean(this.page?.complete) && tally.answered >= accepted;
+    const byBytes = uploading && !transfer.open;
+    setBar("uploaded-bar", byBytes ? (total * transfer.sentBytes) / Math.max(1, transfer.totalBytes) : uploaded, total);
+    setBar("answered-bar", tally.answered, total);
+    setText("uploaded-count", expected > uploaded ? `${show(uploaded)} of ${show(expected)}` : show(uploaded));
+    setText("answered-count", show(tally.answered));
+    this.#showFilters(tally, total);
+    element("lost").hidden = uploading || !lost;
+    setText("lost-text", `${show(lost)} ${lost === 1 ? "file was" : "files were"} not uploaded.`);
+    element("cancel").hidden = done || this.#cancelled || this.deleted;
+    setText("transfer", uploading ? pace(transfer) : "");
 
-    const done = !this.uploading && Boolean(this.page?.complete) && answered >= accepted;
-    setText("csv-note", done ? "" : ", so far");
-    const state = this.#state(accepted, answered, done);
-    setText("state", state);
-    document.title = done || !answered ? this.#title : `${Math.floor((100 * answered) / total)} % · ${this.#title}`;
-    this.#announce(done ? state : `${state} ${numbers.format(answered)} of ${numbers.format(total)} answered.`, done);
+    const { word, line } = this.#state({ accepted, tally, uploading, done });
+    element("batch").dataset.state = word;
+    setText("state", line);
+    for (const note of document.querySelectorAll(".so-far")) note.hidden = done;
+    document.title = done || !tally.answered ? this.#title : `${Math.floor((100 * tally.answered) / total)} % · ${this.#title}`;
+    this.#announce(done ? line : `${line} ${show(tally.answered)} of ${show(total)} answered.`, done);
   }
 
-  #state(accepted, answered, done) {
-    if (this.trouble) return "Connection lost, trying again…";
-    if (done) return accepted === 1 ? "The image is answered" : `All ${numbers.format(accepted)} answered`;
-    if (this.uploading) return "Uploading…";
-    if (!accepted) return this.page && !this.#expected ? "No images yet" : "Uploading…";
-    return answered ? "Classifying…" : "Waiting for the first worker…";
+  get #cancelled() {
+    return this.page?.state === "cancelled" || this.model.cancelled;
+  }
+
+  #state({ accepted, tally, uploading, done }) {
+    if (this.deleted) return { word: "deleted", line: "This batch has been deleted" };
+    if (this.#upload?.offline) return { word: "trouble", line: "No connection; the upload goes on as soon as it is back" };
+    if (this.trouble) return { word: "trouble", line: "Connection lost, trying again…" };
+    if (this.#cancelled) return { word: "cancelled", line: this.#cancelledLine(tally) };
+    if (done) return { word: "done", line: doneLine(accepted, tally.failed) };
+    const waiting = this.#waiting();
+    if (!tally.classified && !tally.unsure && accepted && waiting) return waiting;
+    if (uploading) return { word: "uploading", line: tally.answered ? "Uploading and classifying…" : "Uploading…" };
+    if (!accepted) return { word: "queued", line: this.page && !this.#upload ? "No images yet" : "Uploading…" };
+    if (tally.answered) return { word: "classifying", line: "Classifying…" };
+    return { word: "queued", line: "Queued, waiting for a worker…" };
+  }
+
+  #waiting() {
+    const { booting, running, expected_boot_seconds: boot } = this.#fleet;
+    if (!booting || running) return null;
+    const left = Math.ceil(boot - (performance.now() - this.#bootingSince) / 1000);
+    const rounded = left > 20 ? Math.ceil(left / 5) * 5 : left;
+    const wait = left > 0 ? `about ${rounded} s` : "a moment longer";
+    return { word: "warming", line: `Warming up: starting workers, ${wait}` };
+  }
+
+  #cancelledLine(tally) {
+    return `Cancelled; ${show(tally.classified + tally.unsure)} classified`;
+  }
+
+  #showFilters(tally, total) {
+    const failed = tally.failed + tally.lost;
+    // The server may have files that this tab learns of only with their answers.
+    const all = Math.max(tally.all, this.page?.accepted ?? 0);
+    const counts = { "": all, classified: tally.classified, unsure: tally.unsure, failed };
+    const open = all - tally.answered - tally.lost;
+    for (const [filter, count] of Object.entries({ ...counts, open })) {
+      const chip = element(`filter-${filter || "all"}`);
+      setText(`${chip.id}-count`, show(count));
+      // What is chosen stays, also where nothing is left of it.
+      chip.closest("label").hidden = !count && filter !== "" && !chip.checked;
+    }
+    element("tools").hidden = total < 2 && tally.all < 2;
   }
 
   // To screen readers, not more often than they can say it.
@@ -70,12 +112,40 @@ export class Status {
   }
 }
 
+function pace(transfer) {
+  const now = performance.now();
+  const speed = transfer.speed(now);
+  const left = transfer.remainingSeconds(now);
+  const sent = bytes(transfer.sentBytes) + (transfer.open ? "" : ` of ${bytes(transfer.totalBytes)}`);
+  return speed ? `${sent}, ${bytes(speed)}/s${left === null ? "" : `, ${duration(left)} left`}` : sent;
+}
+
+function doneLine(accepted, failed) {
+  if (failed === accepted) return accepted === 1 ? "The image could not be classified" : `None of ${show(accepted)} could be classified`;
+  if (failed) return `All ${show(accepted)} answered, ${show(failed)} failed`;
+  return accepted === 1 ? "The image is answered" : `All ${show(accepted)} answered`;
+}
+
+export function show(value) {
+  return numbers.format(value);
+}
+
+export function bytes(count) {
+  if (count < 1024 * 1024) return `${Math.round(count / 1024)} KB`;
+  return `${(count / 1024 / 1024).toFixed(count < 100 * 1024 * 1024 ? 1 : 0)} MB`;
+}
+
+function duration(seconds) {
+  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+  return `${Math.ceil(seconds / 60)} min`;
+}
+
 function setBar(id, value, max) {
   element(id).max = max;
   element(id).value = value;
 }
 
-// Writes only what changed: a page that is polled should not be laid out again for nothing.
+// Writes only what changed: the page should not be laid out again for nothing.
 function setText(id, text) {
   if (element(id).textContent !== text) element(id).textContent = text;
 }

@@ -1,17 +1,26 @@
 // Uploads files in chunks, a few at a time.  A chunk names the position of its first file, so that sending
 // it again after a network error stores the same images under the same keys.
 
+import { reachable, sendForm } from "./api.js";
+
 const CHUNK_FILES = 20;
 const CHUNK_BYTES = 4 * 1024 * 1024;
 const PARALLEL = 3;
 const ATTEMPTS = 5;
 const FIRST_PAUSE_MS = 500;
+const OFFLINE_PAUSE_MS = 3000;
+// Asking a file for its size may go to the disk: of ten thousand files so long at a time, so that the page stays alive.
+const WEIGHING_MS = 12;
 
 export class Uploader {
   #queue = [];
-  #running = 0;
+  #running = new Set();
+  #abort = new AbortController();
+  #weighing = false;
+  offline = false;
 
-  // on: started(chunk), waiting(chunk), stored({key, position}), failed(chunk, sentence, again), changed()
+  // on: weighed({bytes, large, more}), waiting(chunk), started(chunk), progress(chunk, bytes), stored({key, position}), settled(chunk),
+  // failed(chunk, sentence, again), changed()
   constructor(url, maxImageBytes, on) {
     this.url = url;
     this.maxImageBytes = maxImageBytes;
@@ -19,11 +28,46 @@ export class Uploader {
   }
 
   get busy() {
-    return this.#running > 0 || this.#queue.length > 0;
+    return this.#weighing || this.#running.size > 0 || this.#queue.length > 0;
   }
 
-  addFiles(files) {
-    this.add(split(files, this.maxImageBytes));
+  get cancelled() {
+    return this.#abort.signal.aborted;
+  }
+
+  // Uploads files from position 0 on; the first are on their way before the last are looked at.
+  async addFiles(files) {
+    this.#weighing = true;
+    let chunk = { offset: 0, files: [], sizes: [], bytes: 0 };
+    let large = 0;
+    let until = performance.now() + WEIGHING_MS;
+    for (const [position, file] of files.entries()) {
+      // Of a file above the limit, one byte more than the limit is enough to be told so.
+      const bytes = Math.min(file.size, this.maxImageBytes + 1);
+      if (bytes > this.maxImageBytes) large += 1;
+      if (chunk.files.length === CHUNK_FILES || (chunk.files.length && chunk.bytes + bytes > CHUNK_BYTES)) {
+        this.#addWeighed(chunk, large, true);
+        chunk = { offset: position, files: [], sizes: [], bytes: 0 };
+      }
+      chunk.files.push(file);
+      chunk.sizes.push(bytes);
+      chunk.bytes += bytes;
+      if (performance.now() < until) continue;
+      await pause(0);
+      until = performance.now() + WEIGHING_MS;
+      if (this.cancelled) {
+        chunk.files.push(...files.slice(position + 1));
+        break;
+      }
+    }
+    this.#weighing = false;
+    this.#addWeighed(chunk, large, false);
+  }
+
+  #addWeighed(chunk, large, more) {
+    this.on.weighed({ bytes: chunk.bytes, large, more });
+    if (this.cancelled) this.on.failed(chunk, "cancelled before its upload", false);
+    else this.add([chunk]);
   }
 
   add(chunks) {
@@ -31,72 +75,101 @@ export class Uploader {
       this.on.waiting(chunk);
       this.#queue.push(chunk);
     }
-    while (this.#running < PARALLEL && this.#queue.length) this.#work();
+    while (this.#running.size < PARALLEL && this.#queue.length) this.#work(Symbol("worker"));
     this.on.changed();
   }
 
-  async #work() {
-    this.#running += 1;
+  // Ends at once; what is not stored never will be.
+  cancel() {
+    this.#abort.abort();
+    for (const chunk of this.#queue.splice(0)) this.on.failed(chunk, "cancelled before its upload", false);
+    this.on.changed();
+  }
+
+  async #work(worker) {
+    this.#running.add(worker);
     while (this.#queue.length) {
       await this.#send(this.#queue.shift());
       this.on.changed();
     }
-    this.#running -= 1;
+    this.#running.delete(worker);
     this.on.changed();
   }
 
   async #send(chunk) {
-    this.on.started(chunk);
     const attempts = chunk.alone ? 2 : ATTEMPTS;
-    for (let attempt = 1; ; attempt += 1) {
-      const outcome = await this.#post(chunk);
-      if (outcome.report) {
-        this.#settle(chunk, outcome.report);
+    for (let attempt = 1; attempt <= attempts; ) {
+      this.on.started(chunk);
+      const { status, body, reason } = await this.#post(chunk);
+      if (this.cancelled && status !== 200) {
+        this.on.failed(chunk, "cancelled before its upload", false);
         return;
       }
-      if (outcome.final) {
-        this.on.failed(chunk, outcome.sentence, true);
+      if (status === 200) {
+        this.#settle(chunk, body);
         return;
       }
-      if (attempt === attempts) break;
-      // Full jitter, so that three parallel chunks do not come back in step.
-      await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2)));
+      if (status >= 400 && status < 500 && status !== 429) {
+        this.on.failed(chunk, body.detail ?? reason, true);
+        return;
+      }
+      if (status === 0 && !(await reachable())) {
+        // No attempt is lost while there is no network.
+        await this.#waitForNetwork(chunk);
+        continue;
+      }
+      // Full jitter, so that parallel chunks do not come back in step.
+      await pause(FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2));
+      attempt += 1;
     }
+    this.#giveUp(chunk);
+  }
+
+  #post(chunk) {
+    const form = new FormData();
+    chunk.files.forEach((file, index) => {
+      const size = chunk.sizes[index];
+      form.append("images", size > this.maxImageBytes ? file.slice(0, size) : file, file.name);
+    });
+    const progress = (bytes) => this.on.progress(chunk, bytes);
+    return sendForm(`${this.url}?offset=${chunk.offset}`, form, { progress, signal: this.#abort.signal });
+  }
+
+  async #waitForNetwork(chunk) {
+    this.offline = true;
+    this.on.waiting(chunk);
+    this.on.changed();
+    do {
+      const online = new Promise((resolve) => addEventListener("online", resolve, { once: true }));
+      await Promise.race([online, pause(OFFLINE_PAUSE_MS)]);
+    } while (!this.cancelled && !(await reachable()));
+    this.offline = false;
+    this.on.changed();
+  }
+
+  #giveUp(chunk) {
     if (chunk.files.length === 1) {
       this.on.failed(chunk, "not uploaded", true);
       return;
     }
     // One file that cannot be read (moved, or on a lost disk) fails its whole request: the others go alone.
-    const singles = chunk.files.map((file, index) => ({ offset: chunk.offset + index, files: [file], alone: true }));
+    this.on.progress(chunk, 0);
+    const singles = chunk.files.map((_file, index) => this.#single(chunk, index));
     for (const single of singles) this.on.waiting(single);
     this.#queue.push(...singles);
   }
 
-  async #post(chunk) {
-    const form = new FormData();
-    for (const file of chunk.files) {
-      // Of a file above the limit, one byte more than the limit is enough to be told so.
-      const body = file.size > this.maxImageBytes ? file.slice(0, this.maxImageBytes + 1) : file;
-      form.append("images", body, file.name);
-    }
-    try {
-      const response = await fetch(`${this.url}?offset=${chunk.offset}`, { method: "POST", body: form });
-      if (response.ok) return { report: await response.json() };
-      const problem = await response.json().catch(() => ({}));
-      return { final: response.status < 500 && response.status !== 429, sentence: problem.detail ?? response.statusText };
-    } catch {
-      return { final: false };
+  #settle(chunk, report) {
+    this.on.settled(chunk);
+    for (const { key } of [...report.accepted, ...report.rejected]) this.on.stored({ key, position: positionOf(key) });
+    for (const { position, code, error } of report.not_stored) {
+      this.on.failed(this.#single(chunk, position - chunk.offset), error, code !== "batch_full");
     }
   }
 
-  #settle(chunk, report) {
-    for (const { key } of [...report.accepted, ...report.rejected]) {
-      this.on.stored({ key, position: positionOf(key) });
-    }
-    for (const { position, code, error } of report.not_stored) {
-      const single = { offset: position, files: [chunk.files[position - chunk.offset]] };
-      this.on.failed(single, error, code !== "batch_full");
-    }
+  #single(chunk, index) {
+    const bytes = chunk.sizes[index];
+    return { offset: chunk.offset + index, files: [chunk.files[index]], sizes: [bytes], bytes, alone: true };
   }
 }
 
@@ -105,19 +178,6 @@ export function positionOf(key) {
   return Number.parseInt(key.slice(key.indexOf("/") + 1), 10);
 }
 
-function split(files, maxImageBytes) {
-  const chunks = [];
-  let bytes = 0;
-  files.forEach((file, position) => {
-    const size = Math.min(file.size, maxImageBytes + 1);
-    const last = chunks.at(-1);
-    if (last && last.files.length < CHUNK_FILES && bytes + size <= CHUNK_BYTES) {
-      last.files.push(file);
-      bytes += size;
-    } else {
-      chunks.push({ offset: position, files: [file] });
-      bytes = size;
-    }
-  });
-  return chunks;
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

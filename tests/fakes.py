@@ -9,15 +9,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import IO, Any
+from urllib.parse import quote
 
-from aws.buckets import StoredImage, StoredObject
+from aws.batch_index import index_key
+from aws.buckets import PresignedPost, StoredImage, StoredObject
+from aws.fleet import Instance, free_names
+from aws.launches import Launch, LaunchProblem
 from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, ReceivedJob
-from core.errors import AlreadyExistsError, CloudError, DecodeError, NotFoundError
+from aws.state import StateObject
+from core.errors import AlreadyExistsError, CloudError, ConflictError, DecodeError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult
 
 
@@ -128,6 +135,29 @@ class FakeImageStore(Recorder):
         self._record("name", key)
         return self._stored(key).metadata["name"]
 
+    def presign(self, key: str, name: str, size_bytes: int, expires_seconds: int) -> PresignedPost:
+        self._record("presign", key)
+        return PresignedPost(f"http://s3.test/{self.bucket}", {"key": key, "x-amz-meta-name": quote(name)})
+
+    def head(self, key: str) -> tuple[str, int]:
+        self._record("head", key)
+        stored = self._stored(key)
+        return stored.metadata["name"], len(stored.body)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._record("delete", keys)
+        for key in keys:
+            self.objects.pop(key, None)
+
+    def delete_batch(self, batch_id: str) -> None:
+        self._record("delete_batch", batch_id)
+        with self._lock:
+            self.objects = {key: kept for key, kept in self.objects.items() if not key.startswith(f"{batch_id}/")}
+            self.batches.pop(batch_id, None)
+
+    def check(self) -> None:
+        self._record("check")
+
     def batches_since(self, since: datetime) -> Iterator[str]:
         self._record("batches_since", since)
         yield from sorted(batch_id for batch_id in self.batches if batch_id >= f"{since:%Y%m%d-%H%M%S}")
@@ -151,10 +181,13 @@ class FakeResultStore(Recorder):
         self.objects: dict[str, _Object] = {}
         self._clock = clock or FakeClock()
 
-    def put(self, result: ClassificationResult) -> None:
+    def put(self, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         self._record("put", result.key)
         body, metadata = result.encode()
-        self.objects[result.key] = _Object(body, metadata, self._clock())
+        with self._lock:
+            if only_if_new and result.key in self.objects:
+                raise AlreadyExistsError(f"storing the result failed: {result.key} exists")
+            self.objects[result.key] = _Object(body, metadata, self._clock())
 
     def put_garbage(self, key: str, body: bytes = b"\xff\xfe not a result") -> None:
         """Stores an object that is no result, as a person with access to the bucket could."""
@@ -176,9 +209,25 @@ class FakeResultStore(Recorder):
         except UnicodeDecodeError as error:
             raise DecodeError(f"{key} is not a result: not text") from error
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         self._record("list", prefix)
-        return _list(self.objects, prefix)
+        return (stored for stored in _list(self.objects, prefix) if stored.key > start_after)
+
+    def mark_cancelled(self, batch_id: str) -> None:
+        self._record("mark_cancelled", batch_id)
+        self.objects[f"{batch_id}/cancelled"] = _Object(b"", {}, self._clock())
+
+    def is_cancelled(self, batch_id: str) -> bool:
+        self._record("is_cancelled", batch_id)
+        return f"{batch_id}/cancelled" in self.objects
+
+    def delete_batch(self, batch_id: str) -> None:
+        self._record("delete_batch", batch_id)
+        with self._lock:
+            self.objects = {key: kept for key, kept in self.objects.items() if not key.startswith(f"{batch_id}/")}
+
+    def check(self) -> None:
+        self._record("check")
 
     def _stored(self, key: str) -> _Object:
         if key not in self.objects:
@@ -188,6 +237,172 @@ class FakeResultStore(Recorder):
 
 def _list(objects: dict[str, _Object], prefix: str) -> Iterator[StoredObject]:
     yield from [objects[key].listed_as(key) for key in sorted(objects) if key.startswith(prefix)]
+
+
+class FakeBatchIndex(Recorder):
+    """An `aws.batch_index.BatchIndex` in memory; `owners` and `notes` are open to tests."""
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        super().__init__()
+        self.owners: set[tuple[str, str]] = set()
+        self.notes: dict[str, datetime] = {}
+        self._clock = clock or FakeClock()
+
+    def add(self, owner: str, batch_id: str) -> None:
+        self._record("add", owner)
+        self.owners.add((owner, batch_id))
+
+    def remove(self, owner: str, batch_id: str) -> None:
+        self._record("remove", owner)
+        self.owners.discard((owner, batch_id))
+
+    def page(self, owner: str, limit: int, after: str = "") -> list[str]:
+        self._record("page", owner)
+        keys = sorted((index_key(owner, batch_id), batch_id) for whose, batch_id in self.owners if whose == owner)
+        start = index_key(owner, after) if after else ""
+        return [batch_id for key, batch_id in keys if key > start][:limit]
+
+    def mark_deleted(self, batch_id: str) -> None:
+        self._record("mark_deleted", batch_id)
+        self.notes[batch_id] = datetime.fromtimestamp(int(self._clock()), UTC)
+
+    def deleted(self) -> Iterator[tuple[str, datetime]]:
+        self._record("deleted")
+        yield from sorted(self.notes.items())
+
+    def forget_deleted(self, batch_id: str) -> None:
+        self._record("forget_deleted", batch_id)
+        self.notes.pop(batch_id, None)
+
+
+class FakeStateStore(Recorder):
+    """An `aws.state.StateStore` in memory; `objects` is open to tests.
+
+    `around`, where a test sets it, is called with each conditional write's method and effect instead of the effect.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None, bucket: str = "test-state") -> None:
+        super().__init__()
+        self.bucket = bucket
+        self.objects: dict[str, _Object] = {}
+        self.around: Callable[[str, Callable[[], str]], str] = lambda _method, effect: effect()
+        self._clock = clock or FakeClock()
+        self._after_effect: dict[str, Exception] = {}
+
+    def fail_after_effect(self, method: str) -> None:
+        """The next call of `method` takes effect, and its answer gets lost."""
+        self._after_effect[method] = CloudError(f"{method} failed after its effect, as planned by the test")
+
+    def answer_with_conflict_after_effect(self, method: str) -> None:
+        """The next call of `method` takes effect, and a retry of it meets that effect."""
+        self._after_effect[method] = ConflictError()
+
+    def get(self, key: str) -> StateObject | None:
+        self._record("get", key)
+        stored = self.objects.get(key)
+        return None if stored is None else StateObject(stored.body, stored.listed_as(key).etag)
+
+    def put(self, key: str, body: bytes) -> str:
+        self._record("put", key)
+        return self._put(key, body)
+
+    def create(self, key: str, body: bytes) -> str:
+        self._record("create", key)
+
+        def effect() -> str:
+            if key in self.objects:
+                raise ConflictError()
+            return self._put(key, body)
+
+        return self._write("create", effect)
+
+    def replace(self, key: str, body: bytes, etag: str) -> str:
+        self._record("replace", key)
+
+        def effect() -> str:
+            if key not in self.objects or self.objects[key].listed_as(key).etag != etag:
+                raise ConflictError()
+            return self._put(key, body)
+
+        return self._write("replace", effect)
+
+    def delete(self, key: str) -> None:
+        self._record("delete", key)
+        self.objects.pop(key, None)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        self._record("list", prefix)
+        return _list(self.objects, prefix)
+
+    def _write(self, method: str, effect: Callable[[], str]) -> str:
+        etag = self.around(method, effect)
+        if method in self._after_effect:
+            raise self._after_effect.pop(method)
+        return etag
+
+    def _put(self, key: str, body: bytes) -> str:
+        self.objects[key] = _Object(body, {}, self._clock())
+        return self.objects[key].listed_as(key).etag
+
+
+class FakeFleet(Recorder):
+    """An `aws.fleet.Fleet` in memory; `instances` is open to tests.
+
+    `capacity` is how many more instances can be launched, `problem` why no others can.  EC2
+    describes what it has launched `lag_seconds` later.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        super().__init__()
+        self.instances: dict[str, Instance] = {}
+        self.capacity = math.inf
+        self.problem = LaunchProblem("InsufficientInstanceCapacity", "EC2 has no capacity", retryable=True)
+        self.lag_seconds = 0.0
+        self.highest = 0
+        self._clock = clock or FakeClock()
+        self._answers: dict[str, Launch] = {}
+        self._numbers = itertools.count(1)
+
+    def add(self, name: str = "", launched_at: float | None = None) -> str:
+        """One more instance, launched by somebody; returns its id."""
+        instance_id = f"i-{next(self._numbers):04d}"
+        at = datetime.fromtimestamp(self._clock() if launched_at is None else launched_at, UTC)
+        self.instances[instance_id] = Instance(instance_id, name, "running", at)
+        self.highest = max(self.highest, len(self.instances))
+        return instance_id
+
+    def describe(self) -> list[Instance]:
+        self._record("describe")
+        described_from = self._clock() - self.lag_seconds
+        return [one for one in self.instances.values() if one.launched_at.timestamp() <= described_from]
+
+    def ended(self, instance_ids: Sequence[str]) -> set[str]:
+        self._record("ended", list(instance_ids))
+        return set(instance_ids) - set(self.instances)
+
+    def launch(self, count: int, client_token: str) -> Launch:
+        self._record("launch", count)
+        if client_token not in self._answers:
+            possible = int(min(count, self.capacity))
+            self.capacity -= possible
+            launched = tuple(self.add() for _ in range(possible))
+            self._answers[client_token] = Launch(launched, None if possible == count else self.problem)
+        answer = self._answers[client_token]
+        self._record("launched", count)
+        return answer
+
+    def name(self, instance_ids: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
+        self._record("name", list(instance_ids))
+        given = dict(zip(instance_ids, free_names(taken, len(instance_ids)), strict=True))
+        for instance_id, name in given.items():
+            if instance_id in self.instances:
+                self.instances[instance_id] = replace(self.instances[instance_id], name=name)
+        return given
+
+    def terminate(self, instance_ids: Sequence[str]) -> None:
+        self._record("terminate", list(instance_ids))
+        for instance_id in instance_ids:
+            self.instances.pop(instance_id, None)
 
 
 @dataclass
@@ -255,7 +470,9 @@ class FakeJobQueue(Recorder):
                 message.receive_count += 1
                 message.visible_at_seconds = now + self._visibility_timeout_seconds
                 message.receipt_handle = f"{message.number}#{message.receive_count}"
-            return [ReceivedJob(_decode(m.body), m.receipt_handle, m.receive_count) for m in chosen]
+        if not chosen and wait_seconds == 0:
+            time.sleep(0.001)  # a loop that asks again at once would starve the threads it waits for
+        return [ReceivedJob(_decode(m.body), m.receipt_handle, m.receive_count) for m in chosen]
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         self._record("delete", list(receipt_handles))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from werkzeug.test import TestResponse
 
 from core.jobs import ClassificationResult, Failure, Prediction
 from core.settings import Settings
-from tests.fakes import FakeClock, FakeImageStore, FakeJobQueue, FakeResultStore
+from core.tokens import SCOPES, new_token
+from tests.fakes import FakeBatchIndex, FakeClock, FakeImageStore, FakeJobQueue, FakeResultStore, FakeStateStore
 from web_tier import create_app
+from web_tier.services import EXTENSION, Services
 
 File = tuple[str, bytes]
 
@@ -36,8 +39,18 @@ class WebBench:
         self.results = FakeResultStore(self.clock)
         self.queue = FakeJobQueue(self.clock)
         self.settings = Settings(**settings)
-        app = create_app(self.settings, self.images, self.results, self.queue)  # type: ignore[arg-type]
-        self.client = app.test_client()
+        self.index = FakeBatchIndex(self.clock)
+        self.state = FakeStateStore(self.clock)
+        stores: Any = (self.images, self.results, self.queue, self.index, self.state)
+        self.app = create_app(self.settings, *stores)
+        self.client = self.app.test_client()
+        self.services: Services = self.app.extensions[EXTENSION]
+
+    def token(self, owner: str, *scopes: str, **options: Any) -> dict[str, str]:
+        """The headers of a new token's holder; with all scopes where none is named."""
+        text, record = new_token(owner, scopes or SCOPES, time.time(), **options)
+        self.state.put(record.key, record.encode())
+        return {"Authorization": f"Bearer {text}"}
 
     def create_batch(self) -> str:
         response = self.client.post("/api/v1/batches")

@@ -9,7 +9,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from aws.buckets import ImageStore, ResultStore, StoredObject
+from aws.batch_index import BatchIndex
+from aws.buckets import ImageStore, ResultStore, StoredObject, is_cancelled_mark
 from core.errors import DecodeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, is_batch_id, is_key, new_batch_id
 
@@ -30,6 +31,8 @@ class Batch:
     created_at: str
     uploads: Sequence[StoredObject]
     results: Sequence[StoredObject]
+    name: str = ""
+    cancelled: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -47,43 +50,92 @@ class Batch:
         return len(self.results)
 
     @property
+    def classified(self) -> int:
+        """How many answers the app tier gave: all but those for files that were refused at once."""
+        return len({entry.key for entry in self.uploads} & {entry.key for entry in self.results})
+
+    @property
+    def unanswered(self) -> list[StoredObject]:
+        """The images without a result."""
+        answered = {entry.key for entry in self.results}
+        return [entry for entry in self.uploads if entry.key not in answered]
+
+    @property
     def complete(self) -> bool:
         """Whether there are files and all have a result."""
         return self.answered == self.accepted > 0
 
 
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Some batches, as pairs of id and record, and where the next page begins; empty where there is none."""
+
+    batches: Sequence[tuple[str, dict[str, Any]]]
+    after: str
+
+
 class BatchService:
     """Creates and reads batches and their results; safe to share between threads.
 
-    Two small caches save requests to S3, and both hold only what never changes: a batch's record, and a
-    result under its key *and* entity tag.
+    Two small caches save requests to S3, and both hold what never changes while it exists: a batch's record, and
+    a result under its key *and* entity tag.
 
     Args:
         executor: fetches results, several at a time.
     """
 
-    def __init__(self, images: ImageStore, results: ResultStore, executor: Executor) -> None:
+    def __init__(self, images: ImageStore, results: ResultStore, index: BatchIndex, executor: Executor) -> None:
         self._images = images
         self._results = results
+        self._index = index
         self._executor = executor
         self._record = lru_cache(_CACHED_RECORDS)(images.read_batch)
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
 
-    def create(self, now: datetime) -> str:
-        """Creates an empty batch; returns its id."""
+    def create(self, now: datetime, owner: str, name: str = "", *, listed: bool = True) -> str:
+        """Creates an empty batch; returns its id.
+
+        Args:
+            listed: whether it appears among its owner's batches.
+        """
         batch_id = new_batch_id(now)
-        self._images.create_batch(batch_id, {"created_at": now.isoformat(timespec="seconds")})
+        record = {"created_at": now.isoformat(timespec="seconds"), "owner": owner}
+        self._images.create_batch(batch_id, {**record, "name": name} if name else record)
+        if listed:
+            self._index.add(owner, batch_id)
         return batch_id
 
-    def record(self, batch_id: str) -> dict[str, Any]:
-        """A batch's record, ``{"created_at": …}``.
+    def record(self, batch_id: str, *, fresh: bool = False) -> dict[str, Any]:
+        """A batch's record, ``{"created_at": …, "owner": …}`` and perhaps a ``name``.
+
+        Args:
+            fresh: ask S3 although the record is known: it may have been deleted.
 
         Raises:
             NotFoundError: there is no such batch, or the id is malformed.
         """
         if not is_batch_id(batch_id):
             raise NotFoundError("there is no such batch")
-        return self._record(batch_id)
+        return self._images.read_batch(batch_id) if fresh else self._record(batch_id)
+
+    def page(self, owner: str, limit: int, after: str = "") -> BatchPage:
+        """Up to `limit` of an owner's batches, newest first: at most 1 + `limit` requests.
+
+        One that is just being deleted is left out.
+
+        Args:
+            after: where the last page ended.
+        """
+        batch_ids = self._index.page(owner, limit, after)
+        records = self._executor.map(self._record_or_none, batch_ids)
+        found = [(batch_id, record) for batch_id, record in zip(batch_ids, records, strict=True) if record is not None]
+        return BatchPage(found, batch_ids[-1] if len(batch_ids) == limit else "")
+
+    def _record_or_none(self, batch_id: str) -> dict[str, Any] | None:
+        try:
+            return self._record(batch_id)
+        except NotFoundError:
+            return None
 
     def read(self, batch_id: str) -> Batch:
         """A batch as it is now.
@@ -91,10 +143,20 @@ class BatchService:
         Raises:
             NotFoundError: there is no such batch.
         """
-        created_at = self.record(batch_id).get("created_at", "")
+        record = self.record(batch_id)
         uploads = self._executor.submit(lambda: [entry for entry in self._images.list(batch_id) if is_key(entry.key)])
-        results = [entry for entry in self._results.list(f"{batch_id}/") if is_key(entry.key)]
-        return Batch(batch_id, created_at, uploads.result(), results)
+        found = list(self._results.list(f"{batch_id}/"))
+        results = [entry for entry in found if is_key(entry.key)]
+        if not uploads.result() and not results:
+            record = self.record(batch_id, fresh=True)
+        return Batch(
+            batch_id,
+            record.get("created_at", ""),
+            uploads.result(),
+            results,
+            record.get("name", ""),
+            any(is_cancelled_mark(entry.key) for entry in found),
+        )
 
     def fetch(self, entries: Sequence[StoredObject]) -> Iterator[ClassificationResult]:
         """Yields the results in the order of `entries`, a bounded number at a time in memory.

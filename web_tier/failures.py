@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 from flask import Flask, Response, make_response, render_template, request
+from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from core.errors import CloudError, NotFoundError
+from web_tier.answers import TooManyWaitingError
 from web_tier.feed import CursorError
+from web_tier.hub import TooManyViewersError
 from web_tier.multipart import UploadFormatError
 
 API_PREFIX = "/api/"
+# Where programs ask, too, although outside the API.
+_PROGRAM_PATHS = ("/healthz", "/readyz", "/metrics")
 _RETRY_AFTER_SECONDS = 5
+_MAX_ERRORS = 20
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +32,54 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(CloudError, _cloud_error)
     app.register_error_handler(UploadFormatError, lambda error: failure(400, "Bad Request", str(error)))
     app.register_error_handler(CursorError, lambda error: failure(400, "Bad Request", str(error)))
+    app.register_error_handler(TimeoutError, _timeout)
+    app.register_error_handler(ValidationError, validation_failure)
+    for error in (TooManyWaitingError, TooManyViewersError):
+        app.register_error_handler(error, lambda error: try_again(str(error)))
 
 
-def failure(status: int, title: str, detail: str) -> Response:
-    """The answer for a request that failed (RFC 9457 for programs)."""
-    if request.path.startswith(API_PREFIX):
-        body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
-        return Response(body, status, mimetype="application/problem+json")
+def failure(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
+    """The answer for a request that failed (RFC 9457 for programs).
+
+    Args:
+        errors: what is wrong with which part of the request.
+    """
+    if request.path.startswith((API_PREFIX, *_PROGRAM_PATHS)):
+        fields: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        if errors is not None:
+            fields["errors"] = errors
+        return Response(json.dumps(fields), status, mimetype="application/problem+json")
     return make_response(render_template("failure.html", title=title, detail=detail), status)
+
+
+def try_again(detail: str) -> Response:
+    """The answer for a request that may succeed a little later."""
+    response = failure(503, "Service Unavailable", detail)
+    response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+    return response
+
+
+def validation_failure(error: ValidationError) -> Response:
+    """The answer for a request that does not have the form that the OpenAPI document describes."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return failure(400, "Bad Request", "the body is not JSON")
+    errors = [
+        {"field": ".".join(str(part) for part in entry["loc"]) or "body", "message": entry["msg"]}
+        for entry in found[:_MAX_ERRORS]
+    ]
+    first = errors[0]
+    return failure(422, "Unprocessable Content", f"{first['field']}: {first['message']}", errors)
 
 
 def _not_found(_error: NotFoundError) -> Response:
     return failure(404, "Not Found", "there is no such batch or image")
+
+
+def _timeout(_error: TimeoutError) -> Response:
+    response = failure(408, "Request Timeout", "the request did not arrive in time")
+    response.headers["Connection"] = "close"
+    return response
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -47,13 +90,11 @@ def _http_error(error: HTTPException) -> Response:
         return error.get_response()  # type: ignore[return-value]
     response = failure(error.code or 500, error.name, error.description or error.name)
     for name, value in error.get_headers():
-        if name.lower() in ("allow", "retry-after"):
+        if name.lower() in ("allow", "retry-after", "www-authenticate"):
             response.headers[name] = value
     return response
 
 
 def _cloud_error(error: CloudError) -> Response:
     log.warning("%s %s: %s", request.method, request.path, error)
-    response = failure(503, "Service Unavailable", "the storage does not answer at the moment; please try again soon")
-    response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-    return response
+    return try_again("the storage does not answer at the moment; please try again soon")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Protocol
 
@@ -35,12 +36,13 @@ class UploadedFile:
     """One file of a form.
 
     `body` is positioned at its start; whoever takes the file closes it.  It holds the first bytes only where
-    `size_bytes`, the length of what was sent, is above the reader's limit.
+    `size_bytes`, the length of what was sent, is above the reader's limit.  `field` is the form field's name.
     """
 
     filename: str
     size_bytes: int
     body: IO[bytes]
+    field: str = ""
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -75,7 +77,7 @@ def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_par
                 decoder.receive_data(_read_chunk(stream) or None)
             elif isinstance(event, File | Field):
                 filename = _filename(event)
-                current = None if filename is None else _Incoming(filename, max_file_bytes)
+                current = None if filename is None else _Incoming(filename, max_file_bytes, event.name or "")
             elif isinstance(event, Data) and current is not None:
                 current.write(event.data)
                 if not event.more_data:
@@ -91,6 +93,18 @@ def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_par
     finally:
         if current is not None:
             current.body.close()
+
+
+def read_file(stream: ByteStream, filename: str, max_file_bytes: int) -> UploadedFile:
+    """A body that is one file and nothing else; read to its end, but not kept beyond `max_file_bytes`."""
+    incoming = _Incoming(filename, max_file_bytes)
+    try:
+        while chunk := stream.read(_CHUNK_BYTES):
+            incoming.write(chunk)
+    except BaseException:
+        incoming.body.close()
+        raise
+    return incoming.finish() or UploadedFile(filename, 0, BytesIO())
 
 
 def _read_chunk(stream: ByteStream) -> bytes:
@@ -111,9 +125,10 @@ def _filename(part: File | Field) -> str | None:
 class _Incoming:
     """The file that is being read."""
 
-    def __init__(self, filename: str, max_file_bytes: int) -> None:
+    def __init__(self, filename: str, max_file_bytes: int, field: str = "") -> None:
         self.body: IO[bytes] = SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - closed by who takes it
         self._filename = filename
+        self._field = field
         self._max_file_bytes = max_file_bytes
         self._size_bytes = 0
 
@@ -127,4 +142,4 @@ class _Incoming:
             self.body.close()
             return None
         self.body.seek(0)
-        return UploadedFile(self._filename, self._size_bytes, self.body)
+        return UploadedFile(self._filename, self._size_bytes, self.body, self._field)

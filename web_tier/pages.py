@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import io
+import logging
 from datetime import UTC, datetime
 from itertools import chain
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from core.errors import NotFoundError
-from core.jobs import is_key, position_of
+from core.errors import CloudError
+from core.jobs import position_of
+from web_tier import access, audit
 from web_tier.batches import Batch, shown_name
 from web_tier.checks import browser_type, format_bytes
 from web_tier.forms import uploaded_files
+from web_tier.intake import take_in
 from web_tier.results import image_url, result_fields
 from web_tier.services import services
+from web_tier.states import state_of
 
-# Few enough to fetch and send at once; the script loads the others by itself.
-FRAMES_PER_PAGE = 100
+# Few enough to fetch and send at once, and a multiple of most widths; the script loads the others by itself.
+FRAMES_PER_PAGE = 40
+RECENT_BATCHES = 8
 _IMAGE_HEADERS = {
     # An uploaded file is a stranger's: should a browser take it for a document after all, it can do nothing.
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cache-Control": "private, max-age=31536000, immutable",
 }
+
+log = logging.getLogger(__name__)
 
 blueprint = Blueprint("pages", __name__)
 
@@ -41,9 +48,9 @@ def create_batch() -> ResponseReturnValue:
     first = next(files, None)
     if first is None:
         return _upload_page(problem="Choose at least one image."), 400
-    found = services()
-    batch_id = found.batches.create(datetime.now(UTC))
-    report = found.uploads.accept(batch_id, chain([first], files), offset=0)
+    batch_id = services().batches.create(datetime.now(UTC), access.owner())
+    audit.record("batch_created", batch_id=batch_id)
+    report = take_in(batch_id, chain([first], files), offset=0)
     url = url_for("pages.batch", batch_id=batch_id)
     if not report.not_stored:
         return redirect(url, 303)
@@ -55,31 +62,26 @@ def create_batch() -> ResponseReturnValue:
 @blueprint.get("/batches/<batch_id>")
 def batch(batch_id: str) -> ResponseReturnValue:
     """A batch with the results there are, a page at a time."""
-    current = services().batches.read(batch_id)
+    current = access.batch(batch_id)
     keys = current.keys
     pages = max(1, -(-len(keys) // FRAMES_PER_PAGE))
     page = min(max(1, request.args.get("page", 1, type=int)), pages)
     shown = keys[(page - 1) * FRAMES_PER_PAGE : page * FRAMES_PER_PAGE]
-    return render_template("batch.html", batch=current, frames=_frames(current, shown), page=page, pages=pages)
+    state = state_of(current, services().fleet.known_status())
+    frames = _frames(current, shown)
+    return render_template("batch.html", batch=current, state=state, frames=frames, page=page, pages=pages)
 
 
 @blueprint.get("/batches/<batch_id>/images/<path:rest>")
 def image(batch_id: str, rest: str) -> ResponseReturnValue:
     """An uploaded image as it came, or a placeholder where browsers do not show its format."""
     key = f"{batch_id}/{rest}"
-    if not is_key(key):
-        raise NotFoundError
+    access.check_key(key)
     body = services().images.get(key).body
     media_type = browser_type(io.BytesIO(body))
     if media_type is None:
         return redirect(url_for("static", filename="no-preview.svg"))
     return Response(body, mimetype=media_type, headers=_IMAGE_HEADERS)
-
-
-@blueprint.get("/healthz")
-def health() -> ResponseReturnValue:
-    """Whether this process answers; says nothing about the cloud behind it."""
-    return {"status": "ok"}
 
 
 def _frames(current: Batch, keys: list[str]) -> list[dict[str, object]]:
@@ -105,4 +107,29 @@ def _upload_page(problem: str = "") -> str:
     settings = services().settings
     max_image_size = format_bytes(settings.max_image_bytes)
     # The batch is none yet; the script fills its part of the page.
-    return render_template("upload.html", batch=None, settings=settings, max_image_size=max_image_size, problem=problem)
+    return render_template(
+        "upload.html",
+        batch=None,
+        settings=settings,
+        max_image_size=max_image_size,
+        problem=problem,
+        recent=_recent_batches(),
+    )
+
+
+def _recent_batches() -> list[dict[str, str]]:
+    try:
+        page = services().batches.page(access.owner(), RECENT_BATCHES)
+    except CloudError as error:
+        # Nobody should be kept from uploading by it.
+        log.warning("%s", error)
+        return []
+    return [
+        {
+            "name": record.get("name", ""),
+            "created_at": record.get("created_at", ""),
+            "url": url_for("pages.batch", batch_id=batch_id),
+            "api_url": url_for("api_batches.batch", batch_id=batch_id),
+        }
+        for batch_id, record in page.batches
+    ]

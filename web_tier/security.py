@@ -1,10 +1,20 @@
-"""Headers that confine what a page may do, and the refusal of requests that another site's page sends."""
+"""Headers that confine what a page may do, and the refusal of requests that another site's page sends.
+
+Refused are also requests under a name that is not ours (DNS rebinding: another site's name that suddenly leads to this
+machine) and, without authentication, those from other machines, should a server listen there in spite of
+`web_tier.binding`.
+"""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
+
+from core.settings import Settings, split_list
+from web_tier.binding import is_local
+from web_tier.services import services
+from web_tier.sessions import is_loopback_host
 
 # No inline script or style, nothing from elsewhere; thumbnails of files still on the person's disk are blobs.
 _CONTENT_SECURITY_POLICY = "; ".join(
@@ -29,13 +39,53 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
+# A load balancer asks under the machine's address.
+_PROBES = ("operations.health", "operations.ready")
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
 def init_app(app: Flask) -> None:
     """Protects every view of `app`."""
+    app.before_request(_limit_silence)
+    app.before_request(_refuse_strangers)
     app.before_request(_refuse_cross_site)
     app.after_request(_add_headers)
+
+
+def _limit_silence() -> None:
+    """Bounds how long a client may hold a thread by saying nothing; Gunicorn sets it back for each request."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(services().settings.client_silence_seconds)
+
+
+def is_own_name(host: str, settings: Settings) -> bool:
+    """Whether the web tier goes by the name in a Host header's value."""
+    if is_loopback_host(host):
+        return True
+    names = split_list(settings.trusted_hosts.lower())
+    if not names:
+        return settings.authentication != "off"
+    try:
+        return urlsplit(f"//{host}").hostname in names
+    except ValueError:
+        return False
+
+
+def _refuse_strangers() -> None:
+    settings = services().settings
+    if request.endpoint in _PROBES:
+        return
+    if settings.authentication == "off" and not _is_this_machine(request.remote_addr or ""):
+        abort(403, "this server has no authentication and answers only its own machine")
+    if not is_own_name(request.host, settings):
+        abort(400, "this server does not go by that name; EIC_TRUSTED_HOSTS says by which ones it does")
+
+
+def _is_this_machine(address: str) -> bool:
+    # Over a UNIX socket there is no address.
+    return not address or is_local((address,))
 
 
 def _refuse_cross_site() -> None:
@@ -59,4 +109,7 @@ def _refuse_cross_site() -> None:
 def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    if request.is_secure:
+        # Browsers must not believe it, and do not, when it comes by plain HTTP.
+        response.headers["Strict-Transport-Security"] = _TRANSPORT_SECURITY
     return response

@@ -85,7 +85,7 @@ class UploadService:
         self._settings = settings
         self._images = images
         self._results = results
-        self._queue = queue
+        self.queue = queue
         self._executor = executor
 
     def accept(self, batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
@@ -101,10 +101,10 @@ class UploadService:
         Raises:
             CloudError: `offset` is None and the batch cannot be listed.
         """
-        first = self._next_position(batch_id) if offset is None else offset
+        first = self.next_position(batch_id) if offset is None else offset
         positions = _Positions(first, self._settings.max_batch_images)
-        outbox = _Outbox(self._queue)
-        pending: deque[Future[_Stored | Rejected | NotStored]] = deque()
+        outbox = Outbox(self.queue)
+        pending: deque[Future[Stored | Rejected | NotStored]] = deque()
         try:
             for file in files:
                 if len(pending) >= _WINDOW:
@@ -117,14 +117,15 @@ class UploadService:
             outbox.flush()
         return outbox.report
 
-    def _next_position(self, batch_id: str) -> int:
+    def next_position(self, batch_id: str) -> int:
+        """The position after everything that a batch has."""
         keys = {entry.key for entry in self._images.list(batch_id)}
         keys.update(entry.key for entry in self._results.list(f"{batch_id}/"))
         return max((position_of(key) + 1 for key in keys if is_key(key)), default=0)
 
     def _store(
         self, batch_id: str, position: int, file: UploadedFile, positions: _Positions, only_if_new: bool
-    ) -> _Stored | Rejected | NotStored:
+    ) -> Stored | Rejected | NotStored:
         name = clean_name(file.filename)
         with file.body:
             failure = self._check(file)
@@ -135,7 +136,7 @@ class UploadService:
                         self._results.put(ClassificationResult(key, name, failure=failure, worker_id=WORKER_ID))
                         return Rejected(name, key, failure)
                     self._images.put(key, file.body, name, only_if_new=only_if_new)
-                    return _Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
+                    return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
                 except AlreadyExistsError:
                     # Another request without an offset was faster with the same name.
                     position = positions.take()
@@ -155,7 +156,7 @@ class UploadService:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class Stored:
     """A stored image whose job waits to be sent."""
 
     job: ClassificationJob
@@ -175,7 +176,7 @@ class _Positions:
             return self._next - 1
 
 
-class _Outbox:
+class Outbox:
     """Gathers outcomes into a report, and the jobs of stored images into full queue requests."""
 
     def __init__(self, queue: JobQueue) -> None:
@@ -183,7 +184,8 @@ class _Outbox:
         self._queue = queue
         self._jobs: list[ClassificationJob] = []
 
-    def add(self, outcome: _Stored | Rejected | NotStored) -> None:
+    def add(self, outcome: Stored | Rejected | NotStored) -> None:
+        """Takes one file's outcome; sends jobs when ten have come together."""
         if isinstance(outcome, Rejected):
             self.report.rejected.append(outcome)
         elif isinstance(outcome, NotStored):
@@ -194,6 +196,7 @@ class _Outbox:
                 self.flush()
 
     def flush(self) -> None:
+        """Sends the jobs that are left."""
         jobs, self._jobs = self._jobs, []
         if not jobs:
             return

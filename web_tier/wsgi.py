@@ -7,16 +7,19 @@ import os
 
 from flask import Flask
 
+from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.queue import JobQueue
+from aws.state import StateStore
 from core.settings import Settings
-from web_tier import FETCH_THREADS, STORE_THREADS, create_app
+from web_tier import FETCH_THREADS, STORE_THREADS, audit, create_app
 from web_tier.gunicorn_config import threads
 
 
 def _create() -> Flask:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    audit.to_stream()
     # It tells at INFO where it found each credential and endpoint.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     settings = Settings.from_environment(os.environ)
@@ -26,6 +29,8 @@ def _create() -> Flask:
         ImageStore(clients["s3"], settings.input_bucket),
         ResultStore(clients["s3"], settings.output_bucket),
         JobQueue(clients["sqs"], settings.queue_name),
+        BatchIndex(clients["s3"], settings.input_bucket),
+        StateStore(clients["s3"], settings.state_bucket),
     )
 
 

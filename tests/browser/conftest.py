@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,15 +10,14 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from commands.screenshots import CHROMIUM_NAMES, find_chromium
 from local_cloud.stack import LocalStack
-
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium as installed on this machine; skips where there is none."""
-    path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    path = find_chromium()
     if path is None:
         pytest.skip(f"no Chromium on this machine (looked for {', '.join(CHROMIUM_NAMES)})")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -1,9 +1,10 @@
-"""What a person does with the page: upload, watch, reload, download."""
+"""What a person does with the page: upload, watch, look closer, find, reload, download, cancel, try again."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,24 @@ pytestmark = pytest.mark.browser
 
 PATIENCE_MS = 60_000
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
+UPLOADS = "**/images?offset=*"
 Photos = list[tuple[Path, str]]
 
 
-def payload(name: str, body: bytes) -> dict[str, Any]:
+def payload(name: str, body: bytes = JPEG) -> dict[str, Any]:
     return {"name": name, "mimeType": "image/jpeg", "buffer": body}
 
 
+def small_files(count: int) -> list[dict[str, Any]]:
+    return [payload(f"{number}.jpg") for number in range(count)]
+
+
+def wait_for_state(page: Page, state: str) -> None:
+    expect(page.locator("#batch")).to_have_attribute("data-state", state, timeout=PATIENCE_MS)
+
+
 def wait_for_all(page: Page) -> None:
-    expect(page.locator("#state")).to_have_text(
-        re.compile("All .* answered|The image is answered"), timeout=PATIENCE_MS
-    )
+    wait_for_state(page, "done")
 
 
 def answers(page: Page) -> dict[str, str]:
@@ -37,11 +45,15 @@ def answers(page: Page) -> dict[str, str]:
     return {frame.locator(".name").inner_text(): frame.locator(".label").inner_text() for frame in frames.all()}
 
 
+def shown_numbers(page: Page) -> list[int]:
+    return [int(text) for text in page.locator("#sheet .number").all_inner_texts()]
+
+
 def test_photos_get_their_labels_without_reload(open_tab: OpenTab, photos: Photos) -> None:
     page = open_tab().page
     page.goto("/")
     page.evaluate("window.stillTheSamePage = true")
-    chosen = photos[::12]
+    chosen = photos[::18]
     page.set_input_files("#files", [path for path, _label in chosen])
     page.wait_for_url(re.compile(r"/batches/\d{8}-\d{6}-[0-9a-f]{12}$"))
     wait_for_all(page)
@@ -53,11 +65,16 @@ def test_photos_get_their_labels_without_reload(open_tab: OpenTab, photos: Photo
 
     page.reload()
     wait_for_all(page)
+    expect(page.locator("#answered-count")).to_have_text(str(len(chosen)))
     assert answers(page) == found
     with page.expect_download() as download:
         page.click("#csv")
     rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_bytes().decode(), newline="")))
     assert rows == [["image", "label"], *([path.name, found[path.name]] for path, _label in chosen)]
+    with page.expect_download() as download:
+        page.click("#json")
+    entries = json.loads(Path(download.value.path()).read_text())
+    assert {entry["name"]: entry["label"] for entry in entries} == found
 
 
 def test_one_bad_file_is_named_and_the_others_go_on(open_tab: OpenTab, photos: Photos, tmp_path: Path) -> None:
@@ -70,13 +87,67 @@ def test_one_bad_file_is_named_and_the_others_go_on(open_tab: OpenTab, photos: P
     text.write_text("not an image")
     page.set_input_files("#files", [good[0], cut_off, good[1], text, good[2]])
     wait_for_all(page)
-    expect(page.locator("#failed-count")).to_have_text("2")
+    expect(page.locator("#filter-failed-count")).to_have_text("2")
     found = answers(page)
     assert found["notes.jpg"] == "the file is not an image of a known format"
     assert "damaged" in found["cut off.jpg"]
     assert all("image" not in found[path.name] for path in good)
-    page.select_option("#filter", "failed")
-    expect(page.locator("#sheet .frame:visible")).to_have_count(2)
+    page.check("#filter-failed")
+    expect(page.locator("#sheet .frame")).to_have_count(2)
+    expect(page.locator("#shown")).to_have_text("2 of 5 shown")
+
+
+def test_what_is_looked_for_is_found(open_tab: OpenTab, photos: Photos) -> None:
+    page = open_tab().page
+    page.goto("/")
+    chosen = photos[::20]
+    page.set_input_files("#files", [path for path, _label in chosen])
+    wait_for_all(page)
+    names = [path.name for path, _label in chosen]
+    page.fill("#search", names[1][:-4].upper())
+    expect(page.locator("#sheet .name")).to_have_text([name for name in names if names[1][:-4] in name])
+    page.fill("#search", "no such thing")
+    expect(page.locator("#shown")).to_have_text("Nothing matches.")
+    page.fill("#search", "")
+    expect(page.locator("#sheet .frame")).to_have_count(len(chosen))
+    page.select_option("#sort", "doubtful")
+    expect(page.locator("#sheet .number").first).not_to_have_text("0")
+    page.wait_for_function(
+        """() => {
+          const scores = [...document.querySelectorAll("#sheet meter")].map((meter) => meter.value);
+          return scores.length > 3 && scores.every((score, index) => !index || scores[index - 1] <= score);
+        }"""
+    )
+    page.select_option("#sort", "label")
+    labels = page.locator("#sheet .label")
+    page.wait_for_function("() => document.querySelector('#sheet .number').textContent")
+    expect(labels.first).to_have_text(min(labels.all_inner_texts(), key=str.lower))
+
+
+def test_a_closer_look_shows_the_five_likeliest_labels(open_tab: OpenTab, photos: Photos) -> None:
+    page = open_tab().page
+    page.goto("/")
+    page.set_input_files("#files", [path for path, _label in photos[:3]])
+    wait_for_all(page)
+    page.locator("#sheet button").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    viewer = page.locator("#viewer")
+    expect(viewer).to_be_visible()
+    expect(page.locator("#viewer-number")).to_have_text("2")
+    expect(page.locator("#viewer-top li")).to_have_count(5)
+    best = page.locator("#viewer-top li").first.locator(".top-label").inner_text()
+    expect(page.locator("#viewer-label")).to_have_text(best)
+    expect(page.locator("#viewer-model")).to_have_text(re.compile(r"^\S+@\S+$"))
+    page.wait_for_function("() => document.getElementById('viewer-image').naturalWidth > 100")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#viewer-number")).to_have_text("3")
+    expect(page.locator("#viewer-next")).to_be_disabled()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#viewer-number")).to_have_text("3")
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    assert page.evaluate("document.activeElement.querySelector('.number').textContent") == "3"
 
 
 def test_the_form_works_without_javascript(open_tab: OpenTab, photos: Photos) -> None:
@@ -87,19 +158,28 @@ def test_the_form_works_without_javascript(open_tab: OpenTab, photos: Photos) ->
     page.click("#submit")
     page.wait_for_url(re.compile("/batches/2"))
     # The page reloads itself until all is answered.
-    wait_for_all(page)
+    expect(page.locator("#state")).to_have_text("All 2 answered", timeout=PATIENCE_MS)
     assert set(answers(page)) == {path.name for path, _label in photos[:2]}
+    page.locator("summary").first.click()
+    expect(page.locator("details").first).to_have_text(re.compile(r"Top 5.*, \d+ %; .*"))
     with page.expect_download() as download:
         page.click("#csv")
     assert Path(download.value.path()).read_text().startswith("image,label")
+    page.goto("/")
+    expect(page.locator("#recent a").first).to_have_attribute("href", re.compile("/batches/2"))
 
 
 def test_hostile_names_are_inert(open_tab: OpenTab) -> None:
     page = open_tab().page
     page.goto("/")
-    page.set_input_files("#files", [payload(HOSTILE, JPEG), payload("=1+1.jpg", b"")])
+    page.set_input_files("#files", [payload(HOSTILE), payload("=1+1.jpg", b"")])
     wait_for_all(page)
     assert HOSTILE in answers(page)
+    page.locator("#sheet button").first.click()
+    expect(page.locator("#viewer-name")).to_have_text(HOSTILE)
+    page.keyboard.press("Escape")
+    page.fill("#search", "<img")
+    expect(page.locator("#sheet .frame")).to_have_count(1)
     page.reload()
     wait_for_all(page)
     assert HOSTILE in answers(page)
@@ -111,23 +191,30 @@ def test_hostile_names_are_inert(open_tab: OpenTab) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_does_not_scroll_sideways(open_tab: OpenTab, scheme: str) -> None:
     page = open_tab(390, 844, color_scheme=scheme).page
-    page.goto("/")
     fits = "document.documentElement.scrollWidth <= innerWidth"
+    page.goto("/fleet")
     assert page.evaluate(fits)
-    page.set_input_files("#files", [payload(f"{'long-name' * 12}-{number}.jpg", JPEG) for number in range(3)])
+    page.goto("/")
+    assert page.evaluate(fits)
+    page.set_input_files("#files", [payload(f"{'long-name' * 12}-{number}.jpg") for number in range(3)])
     wait_for_all(page)
     assert page.evaluate(fits)
+    page.locator("#sheet button").first.click()
+    box = page.locator("#viewer").bounding_box()
+    assert box is not None
+    assert (box["width"], box["height"]) == (390, 844)
+    page.go_back()
 
 
 def test_a_failed_upload_can_be_tried_again(open_tab: OpenTab) -> None:
     tab = open_tab()
     page = tab.page
     page.goto("/")
-    page.route("**/images?offset=*", lambda route: route.fulfill(status=403, json={"detail": "not now"}))
-    page.set_input_files("#files", [payload(f"{number}.jpg", JPEG) for number in range(3)])
+    page.route(UPLOADS, lambda route: route.fulfill(status=403, json={"detail": "not now"}))
+    page.set_input_files("#files", small_files(3))
     expect(page.locator("#lost-text")).to_have_text("3 files were not uploaded.")
     assert set(answers(page).values()) == {"not now"}
-    page.unroute("**/images?offset=*")
+    page.unroute(UPLOADS)
     page.click("#retry")
     wait_for_all(page)
     expect(page.locator("#lost")).to_be_hidden()
@@ -135,7 +222,7 @@ def test_a_failed_upload_can_be_tried_again(open_tab: OpenTab) -> None:
     tab.errors.clear()  # the browser's own lines about the 403
 
 
-def test_a_lost_connection_is_bridged(open_tab: OpenTab) -> None:
+def test_a_lost_answer_is_bridged(open_tab: OpenTab) -> None:
     tab = open_tab()
     page = tab.page
     page.goto("/")
@@ -150,24 +237,133 @@ def test_a_lost_connection_is_bridged(open_tab: OpenTab) -> None:
         else:
             route.continue_()
 
-    page.route("**/images?offset=*", flaky)
-    page.set_input_files("#files", [payload(f"{number}.jpg", JPEG) for number in range(5)])
+    page.route(UPLOADS, flaky)
+    page.set_input_files("#files", small_files(5))
     wait_for_all(page)
     assert len(seen) == 2
     expect(page.locator("#answered-count")).to_have_text("5")
     page.reload()
+    wait_for_all(page)
     expect(page.locator("#sheet .frame")).to_have_count(5)
     tab.errors.clear()  # the browser's own line about the lost connection
+
+
+def test_an_upload_outlives_a_lost_network(open_tab: OpenTab) -> None:
+    tab = open_tab()
+    page = tab.page
+    page.goto("/")
+    seen = []
+
+    def note(route: Route) -> None:
+        seen.append(route.request.url)
+        if len(seen) == 3:
+            page.context.set_offline(True)
+        route.continue_()
+
+    page.route(UPLOADS, note)
+    page.set_input_files("#files", small_files(200))
+    expect(page.locator("#state")).to_have_text(re.compile("^No connection"), timeout=PATIENCE_MS)
+    # Longer than all attempts of a chunk would take together, did they count.
+    page.wait_for_timeout(12_000)
+    expect(page.locator("#lost")).to_be_hidden()
+    page.context.set_offline(False)
+    wait_for_all(page)
+    expect(page.locator("#answered-count")).to_have_text("200")
+    tab.errors.clear()  # the browser's own lines about the network
+
+
+def test_a_file_that_has_gone_does_not_take_others_with_it(open_tab: OpenTab, tmp_path: Path) -> None:
+    tab = open_tab()
+    page = tab.page
+    page.goto("/")
+    paths = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for path in paths:
+        path.write_bytes(JPEG)
+    held: list[Route] = []
+    page.route("**/api/v1/batches", lambda route: held.append(route))
+    page.set_input_files("#files", paths)
+    page.wait_for_function("() => document.getElementById('form').started")
+    paths[1].unlink()
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(page.locator("#lost-text")).to_have_text("1 file was not uploaded.", timeout=PATIENCE_MS)
+    wait_for_state(page, "done")
+    expect(page.locator("#answered-count")).to_have_text("2")
+    tab.errors.clear()  # the browser's own lines about the file
+
+
+def test_a_batch_can_be_cancelled(open_tab: OpenTab) -> None:
+    tab = open_tab()
+    page = tab.page
+    page.goto("/")
+    sent: list[Route] = []
+    # The first chunks are let through, the others never get an answer.
+    page.route(UPLOADS, lambda route: sent.append(route) if len(sent) > 1 else (sent.append(route), route.continue_()))
+    page.set_input_files("#files", small_files(120))
+    expect(page.locator("#uploaded-count")).to_have_text("40 of 120", timeout=PATIENCE_MS)
+    page.click("#cancel")
+    page.click("#cancel-yes")
+    wait_for_state(page, "cancelled")
+    expect(page.locator("#cancel")).to_be_hidden()
+    expect(page.locator("#filter-open-count")).to_have_text("0", timeout=PATIENCE_MS)
+    page.check("#filter-failed")
+    expect(page.locator("#sheet .label").last).to_have_text("cancelled before its upload")
+    page.reload()
+    wait_for_state(page, "cancelled")
+    tab.errors.clear()
+
+
+def test_progress_is_told_in_bytes(open_tab: OpenTab) -> None:
+    page = open_tab().page
+    page.goto("/")
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 700_000}
+    session.send("Network.emulateNetworkConditions", slow)
+    # The bytes after the image belong to no picture, which the check does not mind.
+    page.set_input_files("#files", [payload(f"{number}.jpg", JPEG + bytes(1_500_000)) for number in range(4)])
+    pattern = re.compile(r"^[\d.]+ [KM]B of 5.7 MB, [\d.]+ [KM]B/s, \d+ s left$")
+    expect(page.locator("#transfer")).to_have_text(pattern, timeout=PATIENCE_MS)
+    part = page.evaluate("document.getElementById('uploaded-bar').position")
+    assert 0 < part < 1
+    sent = page.evaluate("document.querySelector('#sheet .sent').value")
+    assert 0 < sent <= 1
+    wait_for_all(page)
+    expect(page.locator("#transfer")).to_be_empty()
+
+
+def test_where_events_do_not_come_through_the_page_asks(open_tab: OpenTab) -> None:
+    tab = open_tab()
+    page = tab.page
+    page.route("**/events?*", lambda route: route.abort())
+    page.goto("/")
+    page.set_input_files("#files", small_files(3))
+    wait_for_all(page)
+    expect(page.locator("#answered-count")).to_have_text("3")
+    tab.errors.clear()  # the browser's own lines about the events
+
+
+def test_results_come_as_events(open_tab: OpenTab) -> None:
+    page = open_tab().page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/")
+    page.set_input_files("#files", small_files(30))
+    wait_for_all(page)
+    assert any("/events?" in url for url in asked)
+    assert not any("/results?" in url for url in asked)
 
 
 def test_everything_is_reachable_by_keyboard(open_tab: OpenTab) -> None:
     page = open_tab().page
     page.goto("/")
     reached = []
-    for _ in range(4):
+    for _ in range(8):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
-    assert reached[:3] == ["wordmark", "files", "folder"]
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+    assert reached[:5] == ["Skip to content", "Elastic Image Classifier", "New batch", "Fleet", "API"]
+    assert reached[5:7] == ["files", "folder"]
     with page.expect_file_chooser():
         page.focus("#files")
         page.keyboard.press("Enter")

@@ -36,7 +36,7 @@ def clients() -> Iterator[Clients]:
             environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
             environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
             clients = Clients(max_connections=32)
-            for service in ("s3", "sqs", "ec2", "cloudwatch"):
+            for service in ("s3", "sqs", "ec2", "iam", "ssm", "cloudwatch"):
                 clients[service]
         yield clients
     finally:
@@ -54,6 +54,7 @@ def settings(clients: Clients) -> Settings:
         Settings(),
         input_bucket=f"input-{number}",
         output_bucket=f"output-{number}",
+        state_bucket=f"state-{number}",
         queue_name=f"jobs-{number}",
         dead_letter_queue_name=f"jobs-{number}-dead",
         launch_template_name=f"app-tier-{number}",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 
-from aws.buckets import ImageStore, ResultStore
+from aws.batch_index import BatchIndex
+from aws.buckets import ImageStore, ResultStore, is_cancelled_mark
 from aws.clients import Clients
 from core.errors import AlreadyExistsError, DecodeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, Prediction, image_key, new_batch_id
 from core.settings import Settings
+from tests.fakes import FakeBatchIndex
 
 BATCH_ID = new_batch_id(datetime(2026, 3, 1, tzinfo=UTC))
 ODD_NAMES = [
@@ -151,3 +156,128 @@ def test_a_listing_by_folder_has_its_folders(clients: Clients, results: ResultSt
     assert [(entry["Key"], "ID" in entry["Owner"]) for entry in page["Contents"]] == [("c", True)]
     old_page = clients["s3"].list_objects(Bucket=results.bucket)
     assert [entry["Key"] for entry in old_page["Contents"]] == ["a/1", "a/2", "b/1", "c"]
+
+
+# --- permissions, deletion, lists of batches -----------------------------------------------------
+
+
+def test_a_permission_stores_an_image_with_its_name(images: ImageStore) -> None:
+    name = "Zoë's 猫, 100%.jpeg"
+    key = image_key(BATCH_ID, 1, name)
+    post = images.presign(key, name, 7, 60)
+    answer = requests.post(post.url, data=post.fields, files={"file": ("x", b"1234567")}, timeout=10)
+    assert answer.status_code == 204
+    assert images.head(key) == (name, 7)
+    assert images.get(key).body == b"1234567"
+
+
+def test_a_permission_is_for_one_key_one_size_and_a_short_time(images: ImageStore) -> None:
+    """moto's S3 does not check a policy, S3 does: what it says is checked here."""
+    key = image_key(BATCH_ID, 1, "a.jpg")
+    fields = images.presign(key, "a.jpg", 7, 60).fields
+    policy = json.loads(base64.b64decode(fields["policy"]))
+    conditions = policy["conditions"]
+    assert ["content-length-range", 7, 7] in conditions
+    assert {"key": key} in conditions and {"bucket": images.bucket} in conditions
+    assert {"x-amz-meta-name": "a.jpg"} in conditions and {"Content-Type": "application/octet-stream"} in conditions
+    left = datetime.fromisoformat(policy["expiration"]) - datetime.now(UTC)
+    assert timedelta(seconds=50) < left <= timedelta(seconds=61)
+    assert fields["x-amz-algorithm"] == "AWS4-HMAC-SHA256"
+
+
+def test_an_image_that_is_not_there_has_no_head(images: ImageStore) -> None:
+    with pytest.raises(NotFoundError):
+        images.head(image_key(BATCH_ID, 9, "a.jpg"))
+
+
+def test_deleting_a_batch_takes_all_of_it_and_nothing_else(images: ImageStore, results: ResultStore) -> None:
+    other = new_batch_id(datetime(2026, 3, 2, tzinfo=UTC))
+    for batch_id in (BATCH_ID, other):
+        images.create_batch(batch_id, {})
+        for position in range(3):
+            key = image_key(batch_id, position, "a.jpg")
+            images.put(key, b"x", "a.jpg")
+            results.put(result(key))
+    results.mark_cancelled(BATCH_ID)
+    for _twice in range(2):
+        images.delete_batch(BATCH_ID)
+        results.delete_batch(BATCH_ID)
+    assert not [*images.list(BATCH_ID), *results.list(f"{BATCH_ID}/")]
+    assert len([*images.list(other), *results.list(f"{other}/")]) == 6
+    with pytest.raises(NotFoundError):
+        images.read_batch(BATCH_ID)
+    assert images.read_batch(other) == {}
+
+
+def test_more_than_a_thousand_images_are_deleted(images: ImageStore) -> None:
+    keys = [image_key(BATCH_ID, position, "a.jpg") for position in range(1005)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: images.put(key, b"x", "a.jpg"), keys))
+    images.delete(keys)
+    assert not list(images.list(BATCH_ID))
+
+
+def test_a_result_that_must_be_new_never_takes_anothers_place(results: ResultStore) -> None:
+    key = image_key(BATCH_ID, 0, "a.jpg")
+    results.put(result(key, "first.jpg"), only_if_new=True)
+    with pytest.raises(AlreadyExistsError):
+        results.put(result(key, "second.jpg"), only_if_new=True)
+    assert results.get(key).name == "first.jpg"
+    results.put(result(key, "third.jpg"))
+    assert results.get(key).name == "third.jpg"
+
+
+def test_results_are_listed_after_a_key(results: ResultStore) -> None:
+    keys = [image_key(BATCH_ID, position, "a.jpg") for position in range(4)]
+    for key in keys:
+        results.put(result(key))
+    assert [entry.key for entry in results.list(f"{BATCH_ID}/", start_after=keys[1])] == keys[2:]
+
+
+def test_a_cancelled_batch_is_marked_where_its_results_are_listed(results: ResultStore) -> None:
+    assert not results.is_cancelled(BATCH_ID)
+    results.mark_cancelled(BATCH_ID)
+    assert results.is_cancelled(BATCH_ID)
+    assert [is_cancelled_mark(entry.key) for entry in results.list(f"{BATCH_ID}/")] == [True]
+    assert not is_cancelled_mark(image_key(BATCH_ID, 0, "cancelled"))
+
+
+def test_the_buckets_can_be_looked_for(clients: Clients, images: ImageStore, results: ResultStore) -> None:
+    images.check()
+    results.check()
+    with pytest.raises(NotFoundError):
+        ImageStore(clients["s3"], "no-such-bucket").check()
+
+
+@pytest.fixture(params=["embedded S3", "fake"])
+def index(request: pytest.FixtureRequest) -> BatchIndex | FakeBatchIndex:
+    if request.param == "fake":
+        return FakeBatchIndex()
+    settings: Settings = request.getfixturevalue("settings")
+    return BatchIndex(request.getfixturevalue("clients")["s3"], settings.input_bucket)
+
+
+def test_an_owners_batches_come_newest_first_page_by_page(index: BatchIndex | FakeBatchIndex) -> None:
+    times = [datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC) + timedelta(seconds=step) for step in (0, 1, 2, 90, 10**7)]
+    batch_ids = [new_batch_id(time) for time in times]
+    for batch_id in batch_ids:
+        index.add("somebody", batch_id)
+    index.add("somebody-else", new_batch_id(times[0]))
+    newest_first = batch_ids[::-1]
+    assert index.page("somebody", 2) == newest_first[:2]
+    assert index.page("somebody", 2, newest_first[1]) == newest_first[2:4]
+    assert index.page("somebody", 9, newest_first[3]) == newest_first[4:]
+    for _twice in range(2):
+        index.remove("somebody", newest_first[0])
+    assert index.page("somebody", 9) == newest_first[1:]
+    assert index.page("some", 9) == []
+
+
+def test_deleted_batches_are_noted_until_they_are_forgotten(index: BatchIndex | FakeBatchIndex) -> None:
+    for _twice in range(2):
+        index.mark_deleted(BATCH_ID)
+    [(batch_id, noted_at)] = index.deleted()
+    assert batch_id == BATCH_ID and noted_at.tzinfo is not None
+    for _twice in range(2):
+        index.forget_deleted(BATCH_ID)
+    assert list(index.deleted()) == []

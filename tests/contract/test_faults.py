@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 BATCH = "20260101-120000-0123456789ab"
 KEY = f"{BATCH}/00000-dog.jpg"
 JOB = ClassificationJob("job", BATCH, "elastic-input", KEY, "dog.jpg")
-KINDS = ("throttle", "error", "delay", "cut_before", "cut_after", "redeliver", "persistence")
+KINDS = ("throttle", "error", "delay", "cut_before", "cut_after", "redeliver", "persistence", "capacity")
 NO_FAULTS = dict.fromkeys(KINDS, 0)
 ATTEMPTS = 2
 
@@ -164,6 +164,22 @@ def test_a_delayed_request_is_answered(cloud: Cloud) -> None:
     cloud.set(delay=1, max_delay_seconds=0.01)
     assert cloud.queue.backlog().total == 0
     assert cloud.counts() == {"delay": 1}
+
+
+def test_launching_is_throttled_and_lacks_capacity_and_a_retry_of_the_launch_changes_neither(cloud: Cloud) -> None:
+    cloud.set(throttle=1)
+    throttled = cloud.fleet.launch(5, "throttled")
+    assert throttled.problem is not None and throttled.problem.code == "RequestLimitExceeded"
+    assert throttled.problem.retryable
+
+    cloud.set(seed=1, capacity=1)
+    launches = [cloud.fleet.launch(5, f"token-{number}") for number in range(10)]
+    assert cloud.counts() == {"capacity": 10}
+    assert {launch.problem and launch.problem.code for launch in launches} == {"InsufficientInstanceCapacity"}
+    assert {0} < {len(launch.instance_ids) for launch in launches}, "none at times, at times some"
+    cloud.set(enabled=False)
+    assert [cloud.fleet.launch(5, f"token-{number}") for number in range(10)] == launches
+    assert len(cloud.fleet.describe()) == sum(len(launch.instance_ids) for launch in launches)
 
 
 def test_a_message_is_delivered_twice_and_deleted_once(cloud: Cloud) -> None:

@@ -47,6 +47,14 @@ def test_ec2_is_only_throttled_and_delayed_and_the_rest_left_alone() -> None:
     assert set(outcomes(Call("monitoring", "PutMetricData", "us-east-1"), spec)) == {None}
 
 
+def test_launches_lack_capacity_as_often_as_asked_and_nothing_else_does() -> None:
+    spec = FaultSpec(throttle=0.1, error=0, delay=0, cut_before=0, cut_after=0, capacity=0.4)
+    found = outcomes(Call("ec2", "CreateFleet", "us-east-1"), spec)
+    shares = {fault: count / len(found) for fault, count in Counter(found).items()}
+    assert shares == pytest.approx({Fault.THROTTLE: 0.1, Fault.CAPACITY: 0.4, None: 0.5}, abs=0.02)
+    assert Fault.CAPACITY not in outcomes(DESCRIBE, spec)
+
+
 def test_another_service_uses_up_one_number_as_well() -> None:
     """Or the metrics of a worker would shift what happens to everybody else."""
     one, other = random.Random(1), random.Random(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError
+from core.profiles import PROFILES
 from core.settings import Settings, render_markdown
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
@@ -37,11 +38,27 @@ def test_the_environment_wins_over_defaults_and_overrides_over_both() -> None:
         ({"EIC_MAX_SIZE": "0"}, "EIC_MAX_SIZE must be at least 1"),
         ({"EIC_MIN_SIZE": "5", "EIC_MAX_SIZE": "4"}, "must not exceed"),
         ({"EIC_MAXSIZE": "4"}, "EIC_MAXSIZE is not a setting"),
+        ({"EIC_PROFILE": "frugal"}, "EIC_PROFILE must be one of balanced, fast, thrifty, not 'frugal'"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_sentence(environment: dict[str, str], sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         Settings.from_environment(environment)
+
+
+def test_a_named_profile_comes_between_defaults_and_single_variables() -> None:
+    local = {"target_latency_seconds": 4.0, "boot_payback": 0.0, "receive_wait_seconds": 2}
+    assert Settings.from_environment({}, local).boot_payback == 0.0
+    named = Settings.from_environment({"EIC_PROFILE": "thrifty", "EIC_BOOT_PAYBACK": "7"}, local, {"max_size": 3})
+    assert (named.profile, named.purchase_option) == ("thrifty", "spot")
+    assert named.target_latency_seconds == PROFILES["thrifty"]["target_latency_seconds"]
+    assert (named.boot_payback, named.receive_wait_seconds, named.max_size) == (7.0, 2, 3)
+    assert Settings.from_environment(named.to_environment()) == named
+
+
+def test_the_profiles_differ_in_the_same_settings_and_the_first_is_the_defaults() -> None:
+    assert {tuple(values) for values in PROFILES.values()} == {tuple(PROFILES["balanced"])}
+    assert Settings.from_environment({"EIC_PROFILE": "balanced"}) == Settings()
 
 
 def test_settings_travel_to_child_processes() -> None:

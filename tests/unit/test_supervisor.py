@@ -46,11 +46,11 @@ class FakeMachines(Recorder):
 
 
 class Bench:
-    def __init__(self, boot_seconds: float = 0.0) -> None:
+    def __init__(self, boot_seconds: float = 0.0, never_boots: int = 0) -> None:
         self.clock = FakeClock(1000.0)
         self.machines = FakeMachines()
         self.started: list[tuple[str, FakeProcess]] = []
-        self.supervisor = Supervisor(self.machines, self.start, boot_seconds, GRACE_SECONDS, self.clock)
+        self.supervisor = Supervisor(self.machines, self.start, boot_seconds, GRACE_SECONDS, self.clock, never_boots)
 
     def start(self, instance: EmulatedInstance) -> FakeProcess:
         process = FakeProcess()
@@ -79,6 +79,15 @@ def test_a_worker_starts_when_its_instance_has_booted() -> None:
     bench.clock.advance(0.1)
     bench.supervisor.reconcile()
     assert len(bench.started) == 1
+
+
+def test_the_first_so_many_instances_never_boot_if_so_asked() -> None:
+    bench = Bench(never_boots=2)
+    for number in range(4):
+        bench.launch(f"i-{number}")
+    bench.machines.terminate(["i-0"])
+    bench.launch("i-4")
+    assert [instance_id for instance_id, _ in bench.started] == ["i-2", "i-3", "i-4"]
 
 
 @pytest.mark.parametrize("stops_in_time", [True, False])

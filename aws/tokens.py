@@ -1,0 +1,115 @@
+"""Access tokens and what they have used, kept in the state bucket."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+
+from aws.state import StateStore
+from core.errors import CloudError, ConflictError, DecodeError
+from core.tokens import PREFIX, AccessToken, is_token_id, key_of
+
+USAGE_PREFIX = "usage/"
+_ATTEMPTS = 12
+_MOST_PAUSE_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class TokenStore:
+    """Adds, finds, lists and revokes access tokens.
+
+    Every method raises `CloudError` where S3 fails.
+    """
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def add(self, token: AccessToken) -> None:
+        """Keeps a token's record."""
+        self._state.put(token.key, token.encode())
+
+    def find(self, token_id: str) -> AccessToken | None:
+        """A token by its id; None where there is none, it was revoked or its record cannot be read."""
+        found = self._state.get(key_of(token_id)) if is_token_id(token_id) else None
+        if found is None:
+            return None
+        try:
+            return AccessToken.decode(found.body)
+        except DecodeError as error:
+            log.warning("%s: %s", key_of(token_id), error)
+            return None
+
+    def all(self) -> Iterator[AccessToken]:
+        """Every token whose record can be read, in the order of their ids."""
+        for stored in self._state.list(PREFIX):
+            token = self.find(stored.key.removeprefix(PREFIX).removesuffix(".json"))
+            if token is not None:
+                yield token
+
+    def revoke(self, token_id: str) -> bool:
+        """Deletes a token's record and its usage; False where there was none."""
+        if not is_token_id(token_id) or self._state.get(key_of(token_id)) is None:
+            return False
+        self._state.delete(key_of(token_id))
+        self._state.delete(_usage_key(token_id))
+        return True
+
+
+class UsageStore:
+    """Counts the images that each token has sent today, in one object per token, by conditional writes.
+
+    Args:
+        pause: waits so many seconds before another attempt.
+    """
+
+    def __init__(self, state: StateStore, pause: Callable[[float], None] = time.sleep) -> None:
+        self._state = state
+        self._pause = pause
+
+    def take(self, token_id: str, day: str, wanted: int, limit: int) -> int:
+        """Reserves up to `wanted` images of a day's `limit`; returns how many, 0 where the limit is reached.
+
+        A negative number gives images back.
+
+        Args:
+            day: such as ``2026-11-21``; another day's count is forgotten.
+
+        Raises:
+            CloudError: S3 failed, or too many others counted at the same time.
+        """
+        for _attempt in range(_ATTEMPTS):
+            try:
+                return self._take(token_id, day, wanted, limit)
+            except ConflictError:
+                self._pause(random.uniform(0, _MOST_PAUSE_SECONDS))  # noqa: S311 - no secret
+        raise CloudError("counting images: too many requests of one token at the same time")
+
+    def _take(self, token_id: str, day: str, wanted: int, limit: int) -> int:
+        key = _usage_key(token_id)
+        found = self._state.get(key)
+        used = _images_of(found.body, day) if found else 0
+        granted = max(wanted, -used) if wanted < 0 else max(0, min(wanted, limit - used))
+        if granted:
+            body = json.dumps({"v": 1, "day": day, "images": used + granted}).encode()
+            if found is None:
+                self._state.create(key, body)
+            else:
+                self._state.replace(key, body, found.etag)
+        return granted
+
+
+def _images_of(body: bytes, day: str) -> int:
+    try:
+        fields = json.loads(body)
+        return int(fields["images"]) if fields["day"] == day else 0
+    except (ValueError, TypeError, KeyError):
+        log.warning("a count of images cannot be read and begins anew")
+        return 0
+
+
+def _usage_key(token_id: str) -> str:
+    return f"{USAGE_PREFIX}{token_id}.json"

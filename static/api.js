@@ -1,0 +1,62 @@
+// Requests to our own server.
+
+// What shows the server that one of its own pages asks; none where nobody has to sign in.
+function proof() {
+  const token = document.querySelector('meta[name="csrf-token"]')?.content;
+  return token ? { "X-CSRF-Token": token } : {};
+}
+
+// The answer as JSON, null where there is none: the server cannot be reached, or refuses.
+export async function getJson(url) {
+  try {
+    const response = await fetch(url);
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+// Sends JSON, or nothing; the answer as JSON.  Throws an error whose message is a sentence.
+export async function post(url, fields = null) {
+  const options = { method: "POST", headers: proof() };
+  if (fields) {
+    options.body = JSON.stringify(fields);
+    options.headers["Content-Type"] = "application/json";
+  }
+  const response = await fetch(url, options);
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(body.detail ?? response.statusText);
+  return body;
+}
+
+// Sends a form and tells how much of it is on its way, which fetch cannot.  Resolves to {status, body}; status 0 means
+// that no answer came.
+export function sendForm(url, form, { progress, signal }) {
+  return new Promise((resolve) => {
+    const request = new XMLHttpRequest();
+    const finish = () => {
+      let body = {};
+      try {
+        body = JSON.parse(request.responseText);
+      } catch {
+        // Not from us: a proxy's page.
+      }
+      resolve({ status: request.status, body, reason: request.statusText });
+    };
+    request.upload.addEventListener("progress", (event) => progress(event.loaded));
+    request.addEventListener("loadend", finish);
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    request.open("POST", url);
+    for (const [name, value] of Object.entries(proof())) request.setRequestHeader(name, value);
+    request.send(form);
+  });
+}
+
+// Whether the server can be reached at all.
+export async function reachable() {
+  try {
+    return (await fetch("/healthz", { signal: AbortSignal.timeout(5000) })).ok;
+  } catch {
+    return false;
+  }
+}

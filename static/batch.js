@@ -1,0 +1,164 @@
+// A batch on the page: its files, their upload from this tab, and the answers as they come.
+
+import { post } from "./api.js";
+import { Feed } from "./feed.js";
+import { Model } from "./model.js";
+import { Sheet } from "./sheet.js";
+import { Status, show } from "./status.js";
+import { Viewer } from "./viewer.js";
+
+const SHOW_EVERY_MS = 100;
+// An upload that was under way at the moment of the cancellation may have been stored after it.
+const CANCEL_AGAIN_MS = 3000;
+const element = (id) => document.getElementById(id);
+
+export class Batch {
+  #upload = null;
+  #planned = 0;
+  #cancelAgain = 0;
+
+  // urls: {results, events, fleet, cancel}
+  constructor(urls) {
+    this.urls = urls;
+    this.model = new Model();
+    this.status = new Status(this.model);
+    this.sheet = new Sheet(element("sheet"), element("frame"), this.model, {
+      open: (file) => this.viewer.open(file),
+      shown: (count) => this.#shown(count),
+    });
+    this.viewer = new Viewer(this.sheet);
+    this.feed = new Feed(urls, {
+      results: (results) => this.#results(results),
+      state: (page) => this.#state(page),
+      fleet: (hint) => this.#fleet(hint),
+      trouble: () => this.#trouble(true),
+      finished: () => !this.#upload?.busy,
+      missing: (answered) => this.model.tally.answered < answered,
+      deleted: () => this.#deleted(),
+    });
+    element("retry").addEventListener("click", () => this.#upload.retry());
+    element("cancel").addEventListener("click", () => element("cancel-dialog").showModal());
+    element("cancel-yes").addEventListener("click", () => this.#cancel());
+    this.#prepareTools();
+    document.documentElement.batch = this;
+  }
+
+  // Takes over the frames that the server has rendered.
+  adopt() {
+    for (const item of element("sheet").children) this.model.addKnown(fieldsOf(item));
+    element("sheet").replaceChildren();
+    element("pager")?.remove();
+    this.#show();
+    this.feed.run();
+  }
+
+  // Follows the batch from before its first file; `start` makes the upload, of which it is told the callbacks.
+  upload(start) {
+    this.#upload = start(this.model, { changed: () => this.#plan(), ended: () => this.feed.run() });
+    this.status.upload = this.#upload;
+    this.#show();
+    this.feed.run();
+  }
+
+  #results(results) {
+    for (const result of results) this.model.answer(result);
+    this.#trouble(false);
+  }
+
+  #state(page) {
+    this.status.page = page;
+    this.#trouble(false);
+    if (page.state === "cancelled" && !page.complete && page.accepted && !this.#cancelAgain) {
+      this.#cancelAgain = setTimeout(() => this.#postCancel(), CANCEL_AGAIN_MS);
+    }
+  }
+
+  #fleet(hint) {
+    this.status.fleet = hint;
+    this.#plan();
+  }
+
+  #trouble(is) {
+    this.status.trouble = is;
+    this.#plan();
+  }
+
+  #deleted() {
+    this.status.deleted = true;
+    this.#plan();
+  }
+
+  async #cancel() {
+    element("cancel-dialog").close();
+    this.#upload?.cancel();
+    await this.#postCancel();
+    this.feed.run();
+  }
+
+  async #postCancel() {
+    this.#cancelAgain = 0;
+    try {
+      await post(this.urls.cancel);
+    } catch {
+      showNotice("notice", "The batch could not be cancelled. Is the connection up? Please try again.");
+    }
+  }
+
+  // However much happens, the page changes only so often.
+  #plan() {
+    this.#planned ||= setTimeout(() => this.#show(), SHOW_EVERY_MS);
+  }
+
+  #show() {
+    clearTimeout(this.#planned);
+    this.#planned = 0;
+    this.status.show();
+    this.sheet.plan();
+    this.viewer.refresh();
+    // Remaining time and speed go on without any event.
+    if (this.#upload?.busy || element("batch").dataset.state === "warming") this.#planned = setTimeout(() => this.#show(), 1000);
+  }
+
+  #prepareTools() {
+    const look = (change) => {
+      this.model.setView(change);
+      this.sheet.reorder();
+    };
+    element("filters").addEventListener("change", (event) => look({ filter: event.target.value }));
+    element("sort").addEventListener("change", (event) => look({ sort: event.target.value }));
+    element("search").addEventListener("input", (event) => look({ search: event.target.value }));
+    // A browser that comes back to the page brings these back as they were left.
+    element("sort").value = "position";
+    element("search").value = "";
+    element("filter-all").checked = true;
+  }
+
+  #shown(count) {
+    const all = this.model.tally.all;
+    element("shown").hidden = count === all;
+    const text = count ? `${show(count)} of ${show(all)} shown` : "Nothing matches.";
+    if (element("shown").textContent !== text) element("shown").textContent = text;
+  }
+}
+
+export function showNotice(id, text) {
+  element(id).textContent = text;
+  element(id).hidden = false;
+}
+
+// What a frame that the server has rendered tells of its file.
+function fieldsOf(item) {
+  const part = (name) => item.querySelector(`.${name}`)?.textContent ?? "";
+  const state = item.dataset.state;
+  const answered = state === "classified" || state === "unsure";
+  return {
+    key: item.dataset.key,
+    position: Number(part("number")) - 1,
+    name: part("name"),
+    state,
+    label: answered ? part("label") : "",
+    sentence: state === "failed" ? part("label") : "",
+    score: answered ? item.querySelector("meter").value : null,
+    imageUrl: item.querySelector("img")?.getAttribute("src") ?? null,
+  };
+}

@@ -1,0 +1,204 @@
+// The fleet's page, live: numbers, charts, decisions and instances, as the controller tells them.
+
+import { Timeline, spanOf } from "./chart.js";
+import { localTimes, time } from "./times.js";
+
+const INTERVAL_MS = 2000;
+const HIDDEN_INTERVAL_MS = 20_000;
+const ANNOUNCE_EVERY_MS = 15_000;
+// As in web_tier/fleet_pages.py.
+const STALE_SECONDS = 30;
+const DECISIONS_SHOWN = 12;
+const MAX_ROWS = 30;
+
+const element = (id) => document.getElementById(id);
+const numbers = new Intl.NumberFormat("en");
+const show = (value) => numbers.format(value);
+const fixed = (value, digits = 1) => value.toFixed(digits);
+let announcedAt = 0;
+
+const layer = (name, options = {}) => ({ name, of: (sample) => sample[name], ...options });
+const timeline = new Timeline(
+  element("panels"),
+  element("cursor"),
+  [
+    { svg: element("panel-instances"), height: 130, layers: [layer("running", { stepped: true }), layer("booting", { stepped: true }), layer("desired", { stepped: true, line: true })] },
+    { svg: element("panel-backlog"), height: 130, layers: [layer("in_flight"), layer("visible")] },
+    { svg: element("panel-speed"), height: 80, layers: [layer("images_per_second")] },
+  ],
+  { read, label: (seconds, fine) => time(fine ? "clock" : "minute", seconds) },
+);
+
+let wake = () => {};
+
+localTimes();
+document.addEventListener("visibilitychange", () => wake());
+follow();
+
+async function follow() {
+  for (;;) {
+    await refresh();
+    await new Promise((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, document.hidden ? HIDDEN_INTERVAL_MS : INTERVAL_MS);
+    });
+  }
+}
+
+async function refresh() {
+  try {
+    const response = await fetch(element("fleet").dataset.fleetUrl);
+    if (response.ok) draw(await response.json());
+    else if (response.status !== 404) throw new Error(response.statusText);
+    element("unreachable").hidden = true;
+  } catch {
+    element("unreachable").hidden = false;
+  }
+}
+
+function draw(status) {
+  const latest = status.history.at(-1);
+  element("no-controller").hidden = true;
+  element("told").hidden = false;
+  const age = Math.max(0, Date.now() / 1000 - status.at);
+  element("stale").hidden = age <= STALE_SECONDS;
+  text(element("stale-age"), duration(age));
+  text(element("headline"), headline(latest));
+  for (const [name, value] of Object.entries(fields(status, latest))) {
+    text(document.querySelector(`[data-field="${name}"]`), value);
+  }
+  element("history").hidden = !latest;
+  if (latest) {
+    text(element("span"), spanOf(status.history).words);
+    timeline.update(status.history);
+  }
+  drawDecisions(status.decisions.slice(-DECISIONS_SHOWN).reverse());
+  drawInstances(status.instances);
+  drawSamples(status.history);
+  announce(headline(latest));
+}
+
+function fields(status, latest) {
+  const cost = status.cost_per_1000_images_usd;
+  const oldest = status.oldest_job_age_seconds;
+  return {
+    ...(latest && {
+      visible: show(latest.visible),
+      in_flight: show(latest.in_flight),
+      desired: latest.desired,
+      booting: latest.booting,
+      running: latest.running,
+      images_per_second: fixed(latest.images_per_second),
+    }),
+    cost: cost === null ? "–" : `$${fixed(cost, 4)}`,
+    oldest: oldest === null ? "–" : `${fixed(oldest, 0)} s`,
+    target: `${fixed(status.target_latency_seconds, 0)} s`,
+    service: `${fixed(status.mean_service_seconds * 1000, 0)} ms, ${status.mean_service_measured ? "measured" : "assumed"}`,
+    boot: `${fixed(status.expected_boot_seconds, 0)} s`,
+    answered: show(status.answered),
+    profile: status.profile,
+  };
+}
+
+// As in web_tier/fleet_pages.py.
+function headline(latest) {
+  if (!latest) return "No controller has reported yet";
+  const { running, booting } = latest;
+  if (!running && !booting) return latest.visible + latest.in_flight ? "Work, but no workers yet" : "No workers, no work";
+  const parts = [];
+  if (running) parts.push(`${running} ${running === 1 ? "worker" : "workers"} running`);
+  if (booting) parts.push(`${booting} booting`);
+  return parts.join(", ");
+}
+
+// The legends show the moment under the cursor, or now; the sentence is for those who do not see them.
+function read(sample, isNow) {
+  const at = isNow ? "now" : time("clock", sample.at);
+  text(element("moment"), at);
+  for (const name of ["running", "booting", "desired", "in_flight", "visible"]) {
+    text(document.querySelector(`[data-reading="${name}"]`), show(sample[name]));
+  }
+  text(document.querySelector('[data-reading="images_per_second"]'), fixed(sample.images_per_second));
+  return `${at}: ${sample.running} running, ${sample.booting} booting, ${sample.desired} desired; ${show(sample.visible)} waiting, ${show(sample.in_flight)} in flight; ${fixed(sample.images_per_second)} images per second`;
+}
+
+function drawDecisions(decisions) {
+  element("no-decisions").hidden = decisions.length > 0;
+  const lines = decisions.map(({ at, change, reason }) => {
+    const item = make("li", "");
+    item.dataset.change = change > 0 ? "more" : change < 0 ? "less" : "same";
+    const sign = change > 0 ? `+${change}` : change < 0 ? String(change) : "±0";
+    item.append(moment(at), " ", make("b", sign, "change"), " ", make("span", reason, "reason"));
+    return item;
+  });
+  replace(element("decisions"), lines);
+}
+
+function drawInstances(instances) {
+  element("instances").hidden = !instances.length;
+  element("no-instances").hidden = instances.length > 0;
+  const rows = instances.map((instance) => {
+    const age = duration(Math.max(0, Date.now() / 1000 - instance.launched_at));
+    const cells = [make("span", instance.state, `state-${instance.state}`), age, show(instance.in_hand), show(instance.answered), fixed(instance.images_per_second)];
+    const row = tableRow(instance.name, cells);
+    row.firstChild.title = instance.instance_id;
+    return row;
+  });
+  replace(element("instances").tBodies[0], rows);
+}
+
+function drawSamples(history) {
+  const minutes = new Map(history.map((sample) => [Math.floor(sample.at / 60), sample]));
+  const rows = [...minutes.values()].reverse().slice(0, MAX_ROWS).map((sample) => {
+    const counts = [sample.visible, sample.in_flight, sample.desired, sample.booting, sample.running].map(show);
+    return tableRow(moment(sample.at), [...counts, fixed(sample.images_per_second)]);
+  });
+  replace(element("samples").tBodies[0], rows);
+}
+
+function tableRow(head, cells) {
+  const row = make("tr", "");
+  const first = make("th", "");
+  first.scope = "row";
+  first.append(head);
+  row.append(first, ...cells.map((cell) => {
+    const data = make("td", "");
+    data.append(cell);
+    return data;
+  }));
+  return row;
+}
+
+function moment(seconds) {
+  const place = make("time", time("clock", seconds));
+  place.dateTime = new Date(seconds * 1000).toISOString();
+  return place;
+}
+
+function make(tag, content, className = "") {
+  const made = document.createElement(tag);
+  made.textContent = content;
+  if (className) made.className = className;
+  return made;
+}
+
+// Only what changed is written, so that a selection or a screen reader's place is not lost every two seconds.
+function text(place, value) {
+  if (place.textContent !== String(value)) place.textContent = value;
+}
+
+function replace(place, lines) {
+  const same = place.children.length === lines.length && lines.every((line, index) => place.children[index].textContent === line.textContent);
+  if (!same) place.replaceChildren(...lines);
+}
+
+function duration(seconds) {
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${fixed(seconds / 3600)} h`;
+}
+
+function announce(sentence) {
+  if (performance.now() - announcedAt < ANNOUNCE_EVERY_MS) return;
+  announcedAt = performance.now();
+  text(element("announcer"), sentence);
+}

@@ -1,0 +1,158 @@
+// What is known of each file of a batch, and which files are shown in which order.  Nothing in here touches the page,
+// so that counting, filtering and sorting cost the same however many files are on the screen.
+
+export const ANSWERED = new Set(["classified", "unsure", "failed"]);
+const collator = new Intl.Collator("en", { numeric: true });
+const byPosition = (a, b) => a.position - b.position || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
+// Files without an answer come last, whatever is sorted by.
+const ORDERS = {
+  position: byPosition,
+  name: (a, b) => collator.compare(a.name, b.name) || byPosition(a, b),
+  label: (a, b) => !a.label - !b.label || collator.compare(a.label, b.label) || byPosition(a, b),
+  sure: (a, b) => (b.score ?? -1) - (a.score ?? -1) || byPosition(a, b),
+  doubtful: (a, b) => (a.score ?? 2) - (b.score ?? 2) || byPosition(a, b),
+};
+
+export class Model {
+  #byKey = new Map();
+  // Files chosen in this tab, by position: their key is known only after their upload.
+  #local = new Map();
+  #all = [];
+  #counts = {};
+  #view = { filter: "", sort: "position", search: "" };
+  #visible = [];
+  #ordered = true;
+  #stale = false;
+  cancelled = false;
+
+  get tally() {
+    const { unsure = 0, failed = 0, classified = 0, queued = 0, lost = 0 } = this.#counts;
+    const answered = classified + unsure + failed;
+    return { classified, unsure, failed, lost, answered, uploaded: answered + queued, all: this.#all.length };
+  }
+
+  // The files to show, in their order.
+  get visible() {
+    if (!this.#stale) return this.#visible;
+    if (!this.#ordered) this.#all.sort(byPosition);
+    this.#ordered = true;
+    const { filter, sort, search } = this.#view;
+    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+    let found = this.#all;
+    if (filter) found = found.filter((file) => matches(file, filter));
+    if (words.length) found = found.filter((file) => words.every((word) => textOf(file).includes(word)));
+    this.#visible = sort === "position" ? found.slice() : [...found].sort(ORDERS[sort]);
+    this.#stale = false;
+    return this.#visible;
+  }
+
+  // Whether a change of a file may change what is shown, or where.
+  get selective() {
+    const { filter, sort, search } = this.#view;
+    return Boolean(filter || search || sort !== "position");
+  }
+
+  setView(change) {
+    Object.assign(this.#view, change);
+    this.#stale = true;
+  }
+
+  // Files that are about to be uploaded, from position 0.
+  addFiles(files) {
+    files.forEach((file, position) => {
+      this.#local.set(position, this.#add({ position, name: file.name, file, state: "waiting" }));
+    });
+  }
+
+  // A file that the server has told of.
+  addKnown(fields) {
+    this.#byKey.set(fields.key, this.#add(fields));
+  }
+
+  // Files that have no answer yet are now in `state`; `sentence` says why.
+  mark(offset, count, state, sentence = "") {
+    for (let position = offset; position < offset + count; position += 1) {
+      const file = this.#local.get(position);
+      if (!ANSWERED.has(file.state)) this.#change(file, { state, sentence, sent: 0 });
+    }
+  }
+
+  // How much of a chunk's files has been sent: they follow each other in the request's body.
+  sent(offset, sizes, bytes) {
+    let left = bytes;
+    sizes.forEach((size, index) => {
+      const file = this.#local.get(offset + index);
+      file.sent = size ? Math.min(1, Math.max(0, left / size)) : 1;
+      file.version += 1;
+      left -= size;
+    });
+  }
+
+  stored(key, position) {
+    const file = this.#local.get(position);
+    file.key = key;
+    this.#byKey.set(key, file);
+    this.mark(position, 1, "queued");
+  }
+
+  // Takes in an answer.  The same may come twice.
+  answer(result) {
+    if (result.error?.code === "cancelled") this.cancelled = true;
+    const fields = {
+      key: result.key,
+      name: result.name,
+      state: result.error ? "failed" : result.unsure ? "unsure" : "classified",
+      label: result.label ?? "",
+      score: result.score,
+      top: result.top_k,
+      sentence: result.error?.sentence ?? "",
+      model: result.model,
+      imageUrl: result.image_url,
+    };
+    const known = this.#byKey.get(result.key) ?? this.#adopt(result);
+    if (known) this.#change(known, fields);
+    else this.addKnown({ ...fields, position: result.position });
+  }
+
+  // The file of this tab whose answer is here before that of its upload.
+  #adopt({ key, position }) {
+    const file = this.#local.get(position);
+    if (!file || file.key) return null;
+    this.#byKey.set(key, file);
+    return file;
+  }
+
+  #add(fields) {
+    const file = { key: "", label: "", score: null, top: [], sentence: "", model: "", imageUrl: null, file: null };
+    Object.assign(file, { sent: 0, version: 0, text: "" }, fields);
+    const last = this.#all.at(-1);
+    if (last && byPosition(last, file) > 0) this.#ordered = false;
+    this.#all.push(file);
+    this.#count(file.state, 1);
+    this.#stale = true;
+    return file;
+  }
+
+  #change(file, fields) {
+    this.#count(file.state, -1);
+    Object.assign(file, fields);
+    this.#count(file.state, 1);
+    file.version += 1;
+    file.text = "";
+    if (this.selective) this.#stale = true;
+  }
+
+  #count(state, change) {
+    this.#counts[state] = (this.#counts[state] ?? 0) + change;
+  }
+}
+
+function matches(file, filter) {
+  if (filter === "failed") return file.state === "failed" || file.state === "lost";
+  if (filter === "open") return !ANSWERED.has(file.state) && file.state !== "lost";
+  return file.state === filter;
+}
+
+function textOf(file) {
+  return (file.text ||= `${file.name}\n${file.label}`.toLowerCase());
+}

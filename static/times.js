@@ -1,0 +1,20 @@
+// Moments as people around here read them; the server writes UTC.
+
+const formats = {
+  day: new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
+  clock: new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
+  minute: new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
+};
+
+// kind: "day", "clock" or "minute"; seconds since the epoch.
+export function time(kind, seconds) {
+  return formats[kind].format(seconds * 1000);
+}
+
+// Rewrites the page's <time data-kind="…">.
+export function localTimes(root = document) {
+  for (const element of root.querySelectorAll("time[data-kind]")) {
+    const moment = Date.parse(element.dateTime);
+    if (moment) element.textContent = time(element.dataset.kind, moment / 1000);
+  }
+}

@@ -1,0 +1,124 @@
+"""A stack on the emulator: deployed by the command, used by the real tiers, updated, and removed without a trace."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aws.buckets import ResultStore
+from aws.fleet import Fleet
+from aws.stacks import Stack
+from commands.client import ApiClient
+from commands.deploy import deploy, destroy, status
+from commands.photos import from_packages, make_crops
+from commands.token import token
+from infra import deployment, following, teardown, template
+from infra.outputs import settings_of
+from tests.stack.emulated import emulated
+from tests.stack.world import Account, Tiers
+
+NAME = "photos"
+ANSWER_SECONDS = 60.0
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    monkeypatch.setattr(template, "text", emulated)
+    for module in (deployment, teardown):
+        monkeypatch.setattr(module, "Patience", functools.partial(following.Patience, poll_seconds=0.05))
+    made = Account(monkeypatch)
+    yield made
+    made.close()
+
+
+def run(command: object, *arguments: str) -> Result:
+    result = CliRunner().invoke(command, [*arguments], catch_exceptions=False)  # type: ignore[arg-type]
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def classify(api: ApiClient, photos: list[Path]) -> str:
+    """Uploads photos and waits for all answers; returns the batch's id."""
+    batch_id = api.create_batch()
+    assert api.upload(batch_id, photos, lambda count: None) == []
+    answers = list(api.follow(batch_id, len(photos), ANSWER_SECONDS))
+    assert [answer["error"] for answer in answers] == [None] * len(photos)
+    return batch_id
+
+
+def test_a_stack_serves_is_updated_and_leaves_nothing(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = account.left()
+    photos = make_crops(12, 7, tmp_path, from_packages())
+
+    created = run(deploy, "--stack-name", NAME, "--yes", *account.parameters(MaxWorkers="2"))
+    assert "InputBucket" in created.output
+    assert "https://photos.example.org" in created.output
+    exported = run(status, "--stack-name", NAME, "--env").output
+    state = Stack(account.clients["cloudformation"], NAME).state()
+    assert state is not None
+    settings = settings_of(state.outputs)
+    assert exported.splitlines() == [f"export {name}={value}" for name, value in settings.items()]
+    program = account.clients["s3"].list_objects_v2(Bucket=settings["EIC_STATE_BUCKET"], Prefix="program/")
+    assert [entry["Key"] for entry in program["Contents"]] == [f"program/{state.parameters['ProgramSha256']}.tar.gz"]
+
+    tiers = Tiers(account, NAME, tmp_path / "logs")
+    try:
+        tiers.start()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            secret = run(token, "create", "--owner", "somebody").stdout.split()[0]
+        api = ApiClient(tiers.url, secret)
+        first = classify(api, photos[:8])
+        fleet = Fleet(account.clients["ec2"], f"{NAME}-worker", NAME)
+        wait_until(lambda: fleet.describe() == [], "the fleet is back at 0")
+        assert "none rings" in run(status, "--stack-name", NAME).output
+
+        # Settings of workers: a new version of the launch template, which the next worker is launched from.
+        changed = run(
+            deploy,
+            "--stack-name",
+            NAME,
+            "--yes",
+            "--parameter",
+            "WorkerSettings=EIC_TOP_K=2",
+            "--parameter",
+            "ImageDays=3",
+        )
+        assert "UPDATE_COMPLETE" in changed.output
+        after = Stack(account.clients["cloudformation"], NAME).state()
+        assert after is not None
+        assert {name: after.outputs[name] for name in state.outputs if name != "LaunchTemplateVersion"} == {
+            name: value for name, value in state.outputs.items() if name != "LaunchTemplateVersion"
+        }
+        second = classify(api, photos[8:])
+        results = ResultStore(account.clients["s3"], settings["EIC_OUTPUT_BUCKET"])
+        kept = {batch: [results.get(stored.key) for stored in results.list(f"{batch}/")] for batch in (first, second)}
+        assert [len(result.predictions) for result in kept[first]] == [5] * 8
+        assert [len(result.predictions) for result in kept[second]] == [2] * 4
+
+        # Roles: every kind of request was made, and none was refused.
+        assert not account.guard.refused
+        assert {request.key for request in account.guard.asked} == {"web", "controller", "worker"}
+        tiers.stop_controller()
+        destroyed = CliRunner().invoke(destroy, ["--stack-name", NAME], input=f"{NAME}\n", catch_exceptions=False)
+        assert destroyed.exit_code == 0, destroyed.output
+    finally:
+        tiers.stop()
+    assert account.left() == before
+
+
+def wait_until(done: object, sentence: str, timeout_seconds: float = 40.0) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not done():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"not in time: {sentence}"
+        time.sleep(0.2)

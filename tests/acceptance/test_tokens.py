@@ -1,0 +1,192 @@
+"""Authentication with real processes: two owners, the command line, revocation, and what may be listened on."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from commands.client import ApiClient, ApiError
+from local_cloud.processes import ROOT
+from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
+
+pytestmark = pytest.mark.acceptance
+
+ELASTIC = [sys.executable, "-m", "cli"]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    settings = {"authentication": "tokens", "max_size": 1, "scale_in_stabilization_seconds": 2}
+    with running_bench(settings, tmp_path_factory.mktemp("log")) as bench:
+        yield bench
+
+
+def elastic(bench: Bench, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**bench.stack.environment, "ELASTIC_TOKEN": token, "COLUMNS": "200"}
+    return subprocess.run(
+        [*ELASTIC, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+
+
+def create_token(bench: Bench, owner: str, *arguments: str) -> str:
+    made = elastic(bench, "token", "create", "--owner", owner, *arguments)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
+
+
+def headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_two_owners_work_side_by_side_and_see_nothing_of_each_other(
+    bench: Bench, make_images: Callable[..., list[Path]]
+) -> None:
+    ada, bob = create_token(bench, "ada"), create_token(bench, "bob")
+    paths = make_images(5)
+    api, url = ApiClient(bench.stack.web_url, ada), bench.stack.web_url
+    batch_id = api.create_batch()
+    assert api.upload(batch_id, paths, lambda count: None) == []
+    assert len(list(api.follow(batch_id, len(paths), PATIENCE_SECONDS))) == len(paths)
+    file = next(iter(bench.images.list(batch_id))).key.partition("/")[2]
+    # All operations that the running server itself describes, and the pages.
+    document = requests.get(f"{url}/api/v1/openapi.json", headers=headers(bob), timeout=30).json()
+    operations = [
+        (method, path.format(batch_id=batch_id, file=file))
+        for path, item in document["paths"].items()
+        for method in item
+        if "{batch_id}" in path
+    ]
+    operations += [("get", f"/batches/{batch_id}"), ("get", f"/batches/{batch_id}/images/{file}")]
+    assert len(operations) >= 13
+    for method, path in operations:
+        assert requests.request(method, f"{url}{path}", timeout=30).status_code in (401, 200), path
+        answer = requests.request(method, f"{url}{path}", headers=headers(bob), timeout=30)
+        assert answer.status_code == 404, (method, path, answer.text)
+        if method == "get":
+            assert requests.get(f"{url}{path}", headers=headers(ada), timeout=30).ok, path
+    with pytest.raises(ApiError, match="401"):
+        ApiClient(url).create_batch()
+    log = (bench.stack.log_directory / "web-tier.log").read_text()
+    entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert {("batch_created", "ada"), ("upload", "ada"), ("token_used", "bob")} <= {
+        (entry["event"], entry["owner"]) for entry in entries
+    }
+    assert ada.split("_", 2)[2] not in log and bob.split("_", 2)[2] not in log
+
+
+def test_the_command_line_classifies_with_a_token(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
+    [path] = make_images(1)
+    arguments = ("classify", "--url", bench.stack.web_url, str(path))
+    told = elastic(bench, *arguments, token=create_token(bench, "ada"))
+    assert told.returncode == 0 and told.stdout.startswith(f"{path.name}, ")
+    refused = elastic(bench, *arguments)
+    assert refused.returncode == 1 and "401" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_revoked_token_is_refused_by_every_process_within_seconds(bench: Bench) -> None:
+    token = create_token(bench, "carol", "--name", "to be revoked")
+    url = f"{bench.stack.web_url}/api/v1/limits"
+    # Enough connections to meet both processes, which now know the token.
+    assert {requests.get(url, headers=headers(token), timeout=30).status_code for _number in range(20)} == {200}
+    token_id = token.split("_")[1]
+    listed = elastic(bench, "token", "list").stdout
+    assert token_id in listed and "carol" in listed and token.split("_", 2)[2] not in listed
+    assert elastic(bench, "token", "revoke", token_id).returncode == 0
+    time.sleep(6)
+    assert {requests.get(url, headers=headers(token), timeout=30).status_code for _number in range(20)} == {401}
+    assert elastic(bench, "token", "revoke", token_id).returncode == 1
+
+
+def test_a_session_begun_in_one_process_is_good_in_the_other(bench: Bench) -> None:
+    token = create_token(bench, "ada")
+    url = bench.stack.web_url
+    session = requests.Session()
+    page = session.get(f"{url}/sign-in", timeout=30).text
+    proof = page.partition('name="csrf_token" value="')[2].partition('"')[0]
+    signed = session.post(f"{url}/sign-in", data={"csrf_token": proof, "token": token, "next": "/fleet"}, timeout=30)
+    assert signed.status_code == 200 and signed.url == f"{url}/fleet"
+    answers = [requests.get(f"{url}/", cookies=session.cookies, allow_redirects=False, timeout=30) for _n in range(20)]
+    assert {answer.status_code for answer in answers} == {200}
+
+
+# --- what may be listened on ---------------------------------------------------------------------
+
+
+def serve(bind: list[str], authentication: str, environment: dict[str, str], **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "web_tier", *(argument for one in bind for argument in ("--bind", one))],
+        cwd=ROOT,
+        env={**environment, "EIC_AUTHENTICATION": authentication},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("how", ["address", "second address", "any IPv6", "socket handed over"])
+def test_other_machines_are_not_served_without_authentication(how: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EIC_")}
+    with socket.socket() as handed:
+        handed.bind(("0.0.0.0", 0))
+        handed.listen()
+        bind = {
+            "address": ["0.0.0.0:0"],
+            "second address": ["127.0.0.1:0", "0.0.0.0:0"],
+            "any IPv6": ["[::]:0"],
+            "socket handed over": [f"fd://{handed.fileno()}"],
+        }[how]
+        process = serve(bind, "off", environment, pass_fds=(handed.fileno(),))
+        output, _nothing = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "will not listen on" in output and "EIC_AUTHENTICATION=tokens" in output
+    assert "Traceback" not in output and len(output.strip().splitlines()) == 1
+
+
+def test_a_client_that_falls_silent_is_given_up(bench: Bench) -> None:
+    environment = {**bench.stack.environment, "EIC_CLIENT_SILENCE_SECONDS": "1"}
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        process = serve([f"fd://{listener.fileno()}"], "tokens", environment, pass_fds=(listener.fileno(),))
+        address = listener.getsockname()
+    try:
+        token = create_token(bench, "ada")
+        begun = f"POST /api/v1/classify HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
+            client.sendall(f"{begun}Content-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\nabc".encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def test_with_authentication_it_listens_where_it_is_told(bench: Bench) -> None:
+    with socket.socket() as free:
+        free.bind(("0.0.0.0", 0))
+        port = free.getsockname()[1]
+    process = serve([f"0.0.0.0:{port}"], "tokens", bench.stack.environment)
+    try:
+        url = f"http://127.0.0.1:{port}/api/v1/limits"
+
+        def answers() -> bool:
+            try:
+                return requests.get(url, timeout=5).status_code == 401
+            except requests.RequestException:
+                return False
+
+        wait_until(answers, "it never listened")
+        assert requests.get(url, headers=headers(create_token(bench, "ada")), timeout=30).ok
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)

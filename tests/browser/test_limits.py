@@ -1,0 +1,189 @@
+"""What the pages may weigh and how long they may keep the browser busy; and that everybody can use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, Response, Route, expect
+
+from tests.browser.conftest import OpenTab
+from tests.browser.test_page import UPLOADS, payload, small_files, wait_for_all, wait_for_state
+
+pytestmark = pytest.mark.browser
+
+MAX_PAGE_BYTES = 100_000
+MANY = 1500
+# Far above what the page takes on a free machine, and below what anybody would call stuck.
+LONGEST_TASK_MS = 250
+# The longest task's milliseconds, in `window.longest`; what the browser does before it tells of the chosen files, which
+# is to look at each of them, is not the page's.
+MEASURE_LONG_TASKS = """
+window.longest = 0;
+let chosen = 0;
+addEventListener("change", () => { chosen = performance.now(); }, true);
+new PerformanceObserver((list) => {
+  for (const { startTime, duration } of list.getEntries()) {
+    window.longest = Math.max(window.longest, startTime + duration - Math.max(startTime, chosen));
+  }
+}).observe({ type: "longtask", buffered: true });
+"""
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds that would keep somebody from using the page."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{entry['id']}: {entry['help']}: {entry['nodes'][0]['html'][:200]}"
+        for entry in found
+        if entry["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab_page(open_tab: OpenTab, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page that axe-core may be put into."""
+    tab = open_tab(color_scheme=request.param, reduced_motion="reduce", bypass_csp=True)
+    yield tab.page
+    tab.errors.clear()  # the browser's own lines about refused requests
+
+
+def test_the_upload_and_fleet_pages_are_accessible(tab_page: Page) -> None:
+    tab_page.goto("/")
+    assert serious(tab_page) == []
+    tab_page.goto("/fleet")
+    assert serious(tab_page) == []
+    tab_page.goto("/no-such-page")
+    assert serious(tab_page) == []
+
+
+def test_a_batch_is_accessible_in_every_state(tab_page: Page) -> None:
+    page = tab_page
+    held: list[Route] = []
+    page.route(UPLOADS, lambda route: held.append(route))
+    page.goto("/")
+    page.set_input_files("#files", [*small_files(30), payload("text.jpg", b"no image")])
+    wait_for_state(page, "uploading")
+    expect(page.locator('.frame[data-state="uploading"]').first).to_be_visible()
+    assert serious(page) == []
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    held[0].fulfill(status=403, json={"detail": "not now"})
+    held[1].continue_()
+    page.unroute(UPLOADS)
+    expect(page.locator("#lost")).to_be_visible()
+    assert serious(page) == []
+    page.click("#retry")
+    wait_for_all(page)
+    assert serious(page) == []
+    page.locator("#sheet button").first.click()
+    assert serious(page) == []
+    page.keyboard.press("Escape")
+    page.locator("#filter-failed").check()
+    expect(page.locator("#sheet .frame")).to_have_count(1)
+    assert serious(page) == []
+
+
+def test_pages_are_light(open_tab: OpenTab, make_images: Callable[..., list[Path]]) -> None:
+    page = open_tab().page
+    page.goto("/")
+    page.set_input_files("#files", make_images(120))
+    wait_for_all(page)
+    weights = {}
+    for name, path in (("start", "/"), ("fleet", "/fleet"), ("batch", urlsplit(page.url).path)):
+        responses: list[Response] = []
+        # Nothing is in this one's cache.
+        fresh = open_tab()
+        fresh.page.on("response", lambda found, seen=responses: seen.append(found))
+        fresh.page.goto(path, wait_until="load")
+        parts = [found for found in responses if found.request.resource_type in ("document", "script", "stylesheet")]
+        weights[name] = sum(len(found.body()) for found in parts)
+        assert len(parts) >= 5
+        fresh.errors.clear()  # before the controller's first report, there is no fleet to tell of
+    print(weights)
+    assert max(weights.values()) < MAX_PAGE_BYTES, weights
+
+
+def test_the_page_stays_responsive_with_many_files(open_tab: OpenTab, make_images: Callable[..., list[Path]]) -> None:
+    page = open_tab().page
+    page.add_init_script(MEASURE_LONG_TASKS)
+    page.goto("/")
+    files = make_images(MANY)
+    page.set_input_files("#files", files)
+    wait_for_state(page, "classifying")
+    # Scrolling through everything while answers come in.
+    for part in range(1, 11):
+        page.evaluate(f"scrollTo(0, document.documentElement.scrollHeight * {part / 10})")
+        page.wait_for_timeout(150)
+    expect(page.locator('#sheet [aria-posinset="1500"]')).to_have_count(1)
+    assert page.locator("#sheet .frame").count() < 150
+    expect(page.locator("#answered-count")).to_have_text(f"{MANY:,}", timeout=180_000)
+    wait_for_all(page)
+    page.evaluate("scrollTo(0, 0)")
+    page.select_option("#sort", "doubtful")
+    page.fill("#search", "7")
+    expected = sum("7" in path.name for path in files)
+    expect(page.locator("#shown")).to_have_text(f"{expected:,} of {MANY:,} shown")
+    longest = page.evaluate("window.longest")
+    assert longest < LONGEST_TASK_MS, f"the longest task took {longest:.0f} ms"
+
+
+def test_a_frame_off_the_screen_gives_its_picture_back(open_tab: OpenTab) -> None:
+    page = open_tab().page
+    page.add_init_script(
+        """
+        window.blobs = new Set();
+        const { createObjectURL, revokeObjectURL } = URL;
+        URL.createObjectURL = (file) => { const url = createObjectURL(file); window.blobs.add(url); return url; };
+        URL.revokeObjectURL = (url) => { window.blobs.delete(url); revokeObjectURL(url); };
+        """
+    )
+    page.goto("/")
+    page.set_input_files("#files", small_files(400))
+    wait_for_all(page)
+    for top in (2000, 6000, 12000, 100_000, 0):
+        page.evaluate(f"scrollTo(0, {top})")
+        page.wait_for_timeout(100)
+    assert page.evaluate("window.blobs.size") == page.locator("#sheet .frame").count() < 100
+
+
+def test_the_model_counts_and_orders(open_tab: OpenTab) -> None:
+    page = open_tab().page
+    page.goto("/")
+    found = page.evaluate(
+        """async () => {
+          const { Model } = await import("/static/model.js");
+          const model = new Model();
+          model.addFiles([{ name: "b10.jpg" }, { name: "b9.jpg" }, { name: "a.jpg" }]);
+          const answer = (position, name, fields) => model.answer({
+            key: `x/${position}-${name}`, position, name, label: null, score: null, unsure: false,
+            top_k: [], error: null, model: "m@1", image_url: null, ...fields });
+          answer(1, "b9.jpg", { label: "zebra", score: 0.9 });
+          answer(1, "b9.jpg", { label: "zebra", score: 0.9 });
+          answer(2, "a.jpg", { label: "Apple", score: 0.4, unsure: true });
+          answer(7, "late.jpg", { error: { code: "broken", sentence: "broken" } });
+          answer(5, "early.jpg", { label: "mango", score: 0.95 });
+          const names = (view) => { model.setView(view); return model.visible.map((file) => file.name); };
+          return {
+            tally: model.tally,
+            plain: names({}),
+            byName: names({ sort: "name" }),
+            byLabel: names({ sort: "label" }),
+            doubtful: names({ sort: "doubtful" }),
+            open: names({ sort: "position", filter: "open" }),
+            search: names({ filter: "", search: "JPG zeb" }),
+          };
+        }"""
+    )
+    assert found["tally"] == {
+        "classified": 2, "unsure": 1, "failed": 1, "lost": 0, "answered": 4, "uploaded": 4, "all": 5,
+    }  # fmt: skip
+    assert found["plain"] == ["b10.jpg", "b9.jpg", "a.jpg", "early.jpg", "late.jpg"]
+    assert found["byName"] == ["a.jpg", "b9.jpg", "b10.jpg", "early.jpg", "late.jpg"]
+    assert found["byLabel"] == ["a.jpg", "early.jpg", "b9.jpg", "b10.jpg", "late.jpg"]
+    assert found["doubtful"] == ["a.jpg", "b9.jpg", "early.jpg", "b10.jpg", "late.jpg"]
+    assert found["open"] == ["b10.jpg"]
+    assert found["search"] == ["b9.jpg"]

@@ -1,0 +1,59 @@
+"""The fleet's page: what the controller tells, rendered once here and kept alive by static/fleet.js."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from flask import Blueprint, render_template
+from flask.typing import ResponseReturnValue
+
+from core.fleet_status import FleetStatus, Sample
+from web_tier.services import services
+
+# A status so old was written by a controller that no longer runs.
+STALE_SECONDS = 30.0
+DECISIONS_SHOWN = 12
+MAX_ROWS = 30
+
+blueprint = Blueprint("fleet_pages", __name__)
+
+
+@blueprint.get("/fleet")
+def fleet() -> ResponseReturnValue:
+    """Numbers, history, decisions and instances; one clear sentence where no controller has reported."""
+    status = services().fleet.status()
+    now = time.time()
+    return render_template(
+        "fleet.html",
+        status=status,
+        headline=headline(status),
+        stale_seconds=0 if status is None or now - status.at <= STALE_SECONDS else round(now - status.at),
+        rows=minutes(status.history) if status else [],
+        decisions=list(reversed(status.decisions))[:DECISIONS_SHOWN] if status else [],
+        iso=lambda seconds: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds"),
+        clock=lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S} UTC",
+        now=now,
+    )
+
+
+def headline(status: FleetStatus | None) -> str:
+    """The fleet in one line; static/fleet.js words it the same way."""
+    latest = status.latest if status is not None else None
+    if latest is None:
+        return "No controller has reported yet"
+    if not latest.running and not latest.booting:
+        return "No workers, no work" if not latest.visible + latest.in_flight else "Work, but no workers yet"
+    parts = []
+    if latest.running:
+        parts.append(f"{latest.running} {'worker' if latest.running == 1 else 'workers'} running")
+    if latest.booting:
+        parts.append(f"{latest.booting} booting")
+    return ", ".join(parts)
+
+
+def minutes(history: Sequence[Sample]) -> list[Sample]:
+    """The last sample of each minute, newest first: the history as a table that can be read."""
+    last = {int(sample.at // 60): sample for sample in history}
+    return sorted(last.values(), key=lambda sample: sample.at, reverse=True)[:MAX_ROWS]

@@ -1,0 +1,243 @@
+"""What the API takes and answers, as pydantic models: the OpenAPI document is generated from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+BatchId = Annotated[str, Field(description="a batch's id")]
+# Control characters would only make trouble for whoever shows the text.
+ShortText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class Strict(BaseModel):
+    """A request's part: what it does not know is an error, so that a slip of the pen is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+class BatchPath(BaseModel):
+    batch_id: BatchId
+
+
+class ResultPath(BatchPath):
+    file: str = Field(description="the part of the image's key after the slash")
+
+
+class ListQuery(BaseModel):
+    limit: int = Field(20, ge=1, le=100, description="most batches in one answer")
+    cursor: str = Field("", max_length=60, description="`next_cursor` of the last answer")
+
+
+class ImagesQuery(BaseModel):
+    offset: int | None = Field(
+        None, ge=0, le=99_999, description="position of the first file; without it, after what the batch has"
+    )
+
+
+class ResultsQuery(BaseModel):
+    cursor: str = Field("", max_length=1000, description="`cursor` of the last answer")
+
+
+class ClassifyQuery(BaseModel):
+    wait_seconds: float | None = Field(None, ge=0, description="longest wait; at most `classify_wait_seconds`")
+    name: str = Field("image", max_length=1000, description="the file's name, where the body is the image itself")
+
+
+class Webhook(Strict):
+    url: str = Field(max_length=2000, description="https address that is told of the batch's completion")
+    secret: str | None = Field(None, max_length=200, description="`whsec_…`; generated where it is not given")
+
+
+class NewBatch(Strict):
+    name: ShortText = Field("", description="what people call it")
+    webhook: Webhook | None = None
+
+
+class Base64Image(Strict):
+    name: str = Field("image", max_length=1000, description="the file's name")
+    data: str = Field(description="the file in base64", json_schema_extra={"contentEncoding": "base64"})
+
+
+class Base64Images(Strict):
+    images: list[Base64Image] = Field(min_length=1, max_length=1000)
+
+
+class PlannedUpload(Strict):
+    name: str = Field(max_length=1000, description="the file's name")
+    size_bytes: int = Field(ge=1, description="its exact size")
+
+
+class PlannedUploads(Strict):
+    files: list[PlannedUpload] = Field(min_length=1, max_length=1000)
+
+
+class CompletedUploads(Strict):
+    keys: list[str] = Field(min_length=1, max_length=1000, description="keys of uploads that are done")
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+class FieldError(BaseModel):
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | None = None
+
+
+class Created(BaseModel):
+    batch_id: str
+    url: str
+    images_url: str
+    results_url: str
+    events_url: str
+    webhook_secret: str | None = None
+
+
+class Counts(BaseModel):
+    accepted: int
+    answered: int
+    complete: bool
+
+
+class BatchAnswer(Counts):
+    batch_id: str
+    name: str
+    created_at: str
+    state: Literal["queued", "warming", "classifying", "done", "cancelled"]
+
+
+class ListedBatch(BaseModel):
+    batch_id: str
+    name: str
+    created_at: str
+    url: str
+
+
+class BatchList(BaseModel):
+    batches: list[ListedBatch]
+    next_cursor: str | None
+
+
+class AcceptedFile(BaseModel):
+    name: str
+    key: str
+
+
+class RejectedFile(AcceptedFile):
+    code: str
+    error: str
+
+
+class NotStoredFile(BaseModel):
+    name: str
+    position: int
+    code: str
+    error: str
+
+
+class UploadAnswer(BaseModel):
+    accepted: list[AcceptedFile]
+    rejected: list[RejectedFile]
+    not_stored: list[NotStoredFile]
+
+
+class PresignedUpload(BaseModel):
+    name: str
+    key: str
+    url: str
+    fields: dict[str, str]
+
+
+class PresignedUploads(BaseModel):
+    uploads: list[PresignedUpload]
+    expires_seconds: int
+
+
+class Label(BaseModel):
+    label: str
+    score: float
+
+
+class ResultError(BaseModel):
+    code: str
+    sentence: str
+
+
+class Result(BaseModel):
+    key: str
+    position: int
+    name: str
+    status: Literal["classified", "failed"]
+    label: str | None
+    score: float | None
+    unsure: bool
+    top_k: list[Label]
+    error: ResultError | None
+    model: str
+    image_url: str | None
+
+
+class ResultPage(Counts):
+    results: list[Result]
+    cursor: str
+    more: bool
+
+
+class Waiting(BaseModel):
+    key: str
+    name: str
+    status: Literal["queued"]
+    result_url: str
+
+
+class Cancelled(Counts):
+    batch_id: str
+    cancelled: int
+
+
+class Limits(BaseModel):
+    max_image_bytes: int
+    max_image_pixels: int
+    max_batch_images: int
+    formats: list[str]
+    unsure_below: float
+
+
+class ModelAnswer(BaseModel):
+    model: str
+    workers: int
+    default: bool
+    top1: float | None = None
+    labels: list[str] | None = None
+
+
+class Models(BaseModel):
+    models: list[ModelAnswer]
+
+
+class Fleet(BaseModel):
+    """The fleet as its controller told last; see core/fleet_status.py for every field."""
+
+    model_config = ConfigDict(extra="allow")
+
+    at: float
+    controller_id: str
+    min_size: int
+    max_size: int
+    instances: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+    decisions: list[dict[str, Any]]
