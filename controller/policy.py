@@ -143,12 +143,12 @@ def decide(
         return _scale_in(observation, limits, window, _why(observation, limits, load, size), history)
     why = _why(observation, limits, load, _clamped(needed, limits))
     if wanted < min(needed, limits.max_size):
-        why += f"; only {wanted} would work long enough to be worth their boot"
+        why += f"; only {wanted} would work long enough to pay for booting"
     return _decision(capacity, wanted, why, limits, history)
 
 
 def _load(history: History, limits: Limits) -> float:
-    """What keeps arriving, in instances.  Less than an image in the time of a boot is none: booting again is cheaper."""
+    """What keeps arriving, in instances.  Less than an image in a boot's time is none: booting again is cheaper."""
     rate = past.sustained_arrivals(history)
     return rate * limits.mean_service_seconds if rate * limits.expected_boot_seconds >= 1 else 0.0
 

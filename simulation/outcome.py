@@ -1,0 +1,27 @@
+"""What came of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run.
+
+    `waits` are seconds from arrival to answer [images], `drain_seconds` is from the last arrival to the last answer.
+    `timeline` is (seconds, backlog, instances) at each of the scaler's looks.
+    """
+
+    waits: NDArray[np.float32]
+    instance_seconds: float
+    drain_seconds: float
+    busy_killed: int
+    busy_drained: int
+    thrash: int
+    launches: int
+    peak: int
+    timeline: list[tuple[float, int, int]] = field(default_factory=list)

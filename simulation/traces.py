@@ -1,0 +1,132 @@
+"""Arrival traces: when images are uploaded.  Built-in ones are drawn from a seed; any other comes from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ElasticError
+
+DAY_SECONDS = 86_400.0
+MAX_CSV_IMAGES = 20_000_000
+
+Times = NDArray[np.float64]
+
+
+class TraceError(ElasticError):
+    """The trace cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """When images arrive.
+
+    Attributes:
+        draw: arrival times in seconds from the start, ascending, float64 [images].
+        max_size: most instances, None: as the profile says.
+        runs: how often a comparison repeats it with other draws: short traces vary more.
+        bounded_by_work: too large for the exact search of the optimum, see `simulation.optimum`.
+    """
+
+    name: str
+    title: str
+    draw: Callable[[np.random.Generator], Times]
+    max_size: int | None = None
+    runs: int = 1
+    bounded_by_work: bool = False
+
+
+def _burst(rng: np.random.Generator) -> Times:
+    return np.zeros(100)
+
+
+def _by_hand(rng: np.random.Generator) -> Times:
+    # A person looks at an answer for some seconds, sometimes longer, before choosing the next photo.
+    gaps = rng.lognormal(math.log(10.0), 0.6, 24)
+    return np.concatenate(([0.0], np.cumsum(gaps)))
+
+
+def _curve(images: int) -> Callable[[np.random.Generator], Times]:
+    """A day whose rate is a sine: busiest at 16:00, a tenth of the mean at 4:00; 1.9 times the mean at most."""
+
+    def draw(rng: np.random.Generator) -> Times:
+        minutes = np.arange(1440)
+        rate = 1 + 0.9 * np.sin((minutes / 60 - 10) / 24 * 2 * math.pi)
+        counts = rng.poisson(images * rate / rate.sum())
+        times: Times = np.repeat(minutes * 60.0, counts) + rng.random(int(counts.sum())) * 60
+        times.sort()
+        return times
+
+    return draw
+
+
+def _crowd(rng: np.random.Generator) -> Times:
+    times: Times = np.sort(rng.random(10_000) * 60)
+    return times
+
+
+def _drip(rng: np.random.Generator) -> Times:
+    times: Times = np.cumsum(rng.exponential(60.0, 120))
+    return times
+
+
+def _on_off(rng: np.random.Generator) -> Times:
+    times: Times = np.sort(np.concatenate([rng.random(18_000) * 300 + 600 * part for part in range(6)]))
+    return times
+
+
+TRACES = {
+    trace.name: trace
+    for trace in (
+        Trace("burst", "one burst of 100", _burst, runs=40),
+        Trace("by-hand", "25 uploads by hand", _by_hand, runs=40),
+        Trace("curve", "a day of 2 million, as a curve", _curve(2_000_000)),
+        Trace("crowd", "a flash crowd: 10,000 within a minute", _crowd, runs=5),
+        Trace("drip", "one image a minute for 2 hours", _drip, runs=5),
+        Trace("on-off", "5 minutes on, 5 off, six times", _on_off, runs=2),
+        Trace("internet", "a day of 10 million, up to 2,000 instances", _curve(10_000_000), 2000, bounded_by_work=True),
+    )
+}
+
+
+def read_csv(path: Path) -> Trace:
+    """A trace from a CSV file with a header: ``seconds`` and, optionally, ``images`` that arrive then (1 if left out).
+
+    Raises:
+        TraceError: it cannot be read, or has another form; names the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            times, counts = _rows(csv.DictReader(file), path.name)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TraceError(f"{path} cannot be read as a CSV file: {error}") from error
+    if sum(counts) == 0:
+        raise TraceError(f"{path.name} has no images")
+    if sum(counts) > MAX_CSV_IMAGES:
+        raise TraceError(f"{path.name} has more than {MAX_CSV_IMAGES:,} images")
+    arrivals = np.sort(np.repeat(np.array(times), counts))
+    arrivals -= arrivals[0]
+    large = len(arrivals) > 3_000_000
+    return Trace(path.stem, f"{len(arrivals):,} images of {path.name}", lambda rng: arrivals, bounded_by_work=large)
+
+
+def _rows(reader: csv.DictReader[str], name: str) -> tuple[list[float], list[int]]:
+    if "seconds" not in (reader.fieldnames or ()):
+        raise TraceError(f"{name} needs a header line with a column 'seconds' and, if wanted, a column 'images'")
+    times, counts = [], []
+    for row in reader:
+        try:
+            seconds, images = float(row["seconds"]), int(row.get("images") or 1)
+        except (TypeError, ValueError):
+            raise TraceError(f"{name}, line {reader.line_num}: 'seconds' and 'images' must be numbers") from None
+        if not 0 <= seconds <= 366 * DAY_SECONDS or images < 0:
+            raise TraceError(f"{name}, line {reader.line_num}: out of range (0 to 366 days, no negative images)")
+        times.append(seconds)
+        counts.append(images)
+    return times, counts

@@ -1,0 +1,245 @@
+"""The simulated cloud: queue counts that lag, instances that boot, fail to launch and are interrupted.
+
+A simpy process each for the scaler, the counts' refreshes, each launch and each interruption; `simulation.assumptions`
+has the figures.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+
+from simulation import assumptions as given
+from simulation.outcome import Outcome
+from simulation.pool import Floats, Pool
+from simulation.scalers import Scaler, View
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """One instance; times in seconds, None before they come."""
+
+    launched_at: float
+    boot_seconds: float
+    ready_at: float | None = None
+    ended: bool = False
+    counted: float = 0.0  # of the answers of each instance, see World._answered_each
+    busy_before: float = 0.0
+    busy: bool = False
+    reported_at: float = -math.inf
+    looked_at: float = -math.inf
+
+
+class World:
+    """One run of one scaler against one trace.
+
+    Args:
+        arrivals: seconds [images]; service_seconds: likewise.
+        seed: draws of boots, errors and lag; the same for every scaler that is compared.
+        timeline: whether to record it.
+        min_size: instances that the scaler keeps in any case: the run ends when no more are left.
+    """
+
+    def __init__(
+        self,
+        scaler: Scaler,
+        arrivals: Floats,
+        service_seconds: Floats,
+        seed: int,
+        weather: given.Weather = given.USUAL,
+        *,
+        timeline: bool = False,
+        min_size: int = 0,
+    ) -> None:
+        self._scaler = scaler
+        self._pool = Pool(arrivals, service_seconds)
+        self._last_arrival = float(arrivals[-1])
+        self._min_size = min_size
+        self._weather = weather
+        # A stream for each kind of chance: the n-th launch boots alike whoever ordered it.
+        self._boots, self._counts_rng, self._faults, self._looks = (
+            np.random.default_rng([seed, kind]) for kind in range(4)
+        )
+        self._environment = simpy.Environment()
+        # In the order of their launch, or of their first report; dictionaries, as many leave from the middle.
+        self._booting: dict[Instance, None] = {}
+        self._running: dict[Instance, None] = {}
+        self._counts = (0, 0)
+        self._told = 0.0
+        # What an instance that had been there all the time would have answered, and how long it would have worked.
+        self._answered_each = self._busy_each = 0.0
+        self._measured_boots: deque[float] = deque(maxlen=given.BOOTS_REMEMBERED)
+        self._terminated_at = -math.inf
+        self._timeline: list[tuple[float, int, int]] | None = [] if timeline else None
+        self._result = Outcome(self._pool.waits, 0.0, 0.0, 0, 0, 0, 0, 0)
+
+    def run(self) -> Outcome:
+        """Runs until every image is answered and the fleet is empty.
+
+        Raises:
+            RuntimeError: six hours after the last arrival this is still not so.
+        """
+        if self._weather.lag:
+            self._environment.process(self._refresh_counts())
+        control = self._environment.process(self._control())
+        self._environment.run(control)
+        result = self._result
+        result.timeline = self._timeline or []
+        answered_at = np.asarray(self._pool.waits, np.float64) + self._pool.arrivals
+        result.drain_seconds = float(answered_at.max()) - self._last_arrival
+        return result
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def _control(self) -> Generator[simpy.Event, None, None]:
+        while True:
+            now = self._environment.now
+            self._advance()
+            change = self._scaler.change(self._view(now), now)
+            if change > 0:
+                self._launch(change)
+            elif change < 0:
+                self._terminate(-change)
+            size = len(self._booting) + len(self._running)
+            self._result.peak = max(self._result.peak, size)
+            if self._timeline is not None:
+                self._timeline.append((now, self._pool.backlog() + self._pool.lost, size))
+            if size <= self._min_size and self._pool.answered == self._pool.total:
+                for instance in [*self._booting, *self._running]:
+                    self._end(instance, 0.0)
+                return
+            if now > self._last_arrival + given.GIVE_UP_SECONDS:
+                raise RuntimeError(f"{self._scaler.name} does not come to an end")
+            yield self._environment.timeout(self._scaler.interval_seconds)
+
+    def _refresh_counts(self) -> Generator[simpy.Event, None, None]:
+        while True:
+            frozen = self._counts_rng.random() < given.COUNT_FREEZE_SHARE
+            mean = given.COUNT_REFRESH_SECONDS
+            wait = (
+                self._counts_rng.random() * given.COUNT_FREEZE_SECONDS if frozen else self._counts_rng.exponential(mean)
+            )
+            yield self._environment.timeout(wait)
+            self._advance()
+            self._counts = self._true_counts()
+
+    def _boot(self, launched: list[Instance]) -> Generator[simpy.Event, None, None]:
+        """Lets instances launched together report, in the order in which they do."""
+        start = self._environment.now
+        for instance in sorted(launched, key=lambda instance: instance.boot_seconds):
+            if instance.ended:
+                continue
+            yield self._environment.timeout(start + instance.boot_seconds - self._environment.now)
+            if not instance.ended:
+                self._advance()
+                del self._booting[instance]
+                self._running[instance] = None
+                instance.ready_at = self._environment.now
+                instance.counted, instance.busy_before = self._answered_each, self._busy_each
+                self._measured_boots.append(instance.boot_seconds)
+                if self._weather.errors:
+                    self._environment.process(self._interrupt(instance))
+
+    def _interrupt(self, instance: Instance) -> Generator[simpy.Event, None, None]:
+        yield self._environment.timeout(self._faults.exponential(given.INTERRUPTION_MEAN_SECONDS))
+        if not instance.ended:
+            self._advance()
+            self._end(instance, given.DRAIN_SECONDS)
+
+    def _reappear(self, images: list[int]) -> Generator[simpy.Event, None, None]:
+        yield self._environment.timeout(given.VISIBILITY_TIMEOUT_SECONDS)
+        self._advance()
+        self._pool.give_back(images)
+
+    # --- the fleet -------------------------------------------------------------------------------
+
+    def _launch(self, count: int) -> None:
+        now = self._environment.now
+        if self._weather.errors and self._faults.random() < given.CAPACITY_ERROR_SHARE:
+            return
+        if now - self._terminated_at < given.THRASH_SECONDS:
+            self._result.thrash += 1
+        drawn = given.lognormal(self._boots, given.BOOT_MEAN_SECONDS, given.BOOT_DEVIATION, count)
+        boots = drawn.tolist() if self._weather.random else [given.BOOT_MEAN_SECONDS] * count
+        launched = [Instance(now, boot) for boot in boots]
+        self._booting |= dict.fromkeys(launched)
+        self._result.launches += count
+        self._environment.process(self._boot(launched))
+
+    def _terminate(self, count: int) -> None:
+        self._terminated_at = self._environment.now
+        for instance in list(itertools.islice(reversed(self._booting), count)):
+            self._end(instance, 0.0)
+            count -= 1
+        if count == 0:
+            return
+        at_work = min(self._pool.backlog(), len(self._running))
+        idle = len(self._running) - at_work
+        # Ours takes idle ones first, as their workers say; who does not ask takes any.
+        drains = self._scaler.drains
+        busy = max(0, count - idle) if drains else int(self._faults.hypergeometric(at_work, idle, count))
+        victims = sorted(self._running, key=lambda i: (i.busy, -i.launched_at))[:count]
+        for position, instance in enumerate(victims):
+            self._end(instance, given.DRAIN_SECONDS if drains and position < busy else 0.0)
+        if drains:
+            self._result.busy_drained += busy
+        elif busy:
+            self._result.busy_killed += busy
+            self._environment.process(self._reappear(self._pool.lose(busy * self._scaler.jobs_in_hand)))
+
+    def _end(self, instance: Instance, drain_seconds: float) -> None:
+        del (self._booting if instance.ready_at is None else self._running)[instance]
+        instance.ended = True
+        self._result.instance_seconds += self._environment.now + drain_seconds - instance.launched_at
+
+    # --- what is seen ----------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        answered, busy_seconds = self._pool.answered, self._pool.busy_seconds
+        self._pool.advance(self._environment.now, len(self._running))
+        if self._running:
+            self._answered_each += (self._pool.answered - answered) / len(self._running)
+            self._busy_each += (self._pool.busy_seconds - busy_seconds) / len(self._running)
+
+    def _true_counts(self) -> tuple[int, int]:
+        backlog = self._pool.backlog()
+        in_hand = min(backlog, self._scaler.jobs_in_hand * len(self._running))
+        return backlog - in_hand, in_hand + self._pool.lost
+
+    def _view(self, now: float) -> View:
+        if self._scaler.listens:
+            self._hear_reports(now)
+        visible, in_flight = self._counts if self._weather.lag else self._true_counts()
+        return View(
+            visible,
+            in_flight,
+            len(self._booting),
+            len(self._running),
+            sum(instance.busy for instance in self._running) if self._scaler.listens else 0,
+            round(self._told),
+            statistics.median(self._measured_boots) if self._measured_boots and self._scaler.listens else None,
+            tuple(now - instance.launched_at for instance in self._booting) if self._scaler.listens else (),
+        )
+
+    def _hear_reports(self, now: float) -> None:
+        backlog, running = self._pool.backlog(), len(self._running)
+        for instance in self._running:
+            if now - instance.looked_at < given.LOOK_SECONDS:
+                continue
+            # What it did since its last look says how likely it is to hold a job at this moment.
+            worked, since = (
+                self._busy_each - instance.busy_before,
+                now - max(instance.looked_at, instance.ready_at or now),
+            )
+            busy = backlog >= running or self._looks.random() * since < worked
+            instance.looked_at, instance.busy_before = now, self._busy_each
+            if busy != instance.busy or now - instance.reported_at >= given.HEARTBEAT_SECONDS:
+                self._told += self._answered_each - instance.counted
+                instance.busy, instance.counted, instance.reported_at = busy, self._answered_each, now
