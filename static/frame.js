@@ -2,11 +2,15 @@
 
 export const SENTENCES = { waiting: "waiting", uploading: "uploading…", queued: "queued" };
 const OPEN = new Set(Object.keys(SENTENCES));
+// As wide as a frame becomes, on a screen with two dots for each pixel.
+const PICTURE_PX = 360;
 
 export class Frame {
   #shown = -1;
-  #picture = "";
-  #blobUrl = "";
+  // Where the picture has been looked for, and whether it was found.
+  #tried = { local: false, stored: false };
+  #found = false;
+  #dropped = false;
 
   constructor(template, file) {
     this.file = file;
@@ -15,7 +19,8 @@ export class Frame {
     this.#part("number").textContent = file.position + 1;
     // What the browser cannot show leaves its frame empty.
     this.image = this.element.querySelector("img");
-    this.image.addEventListener("error", () => this.#fallBack());
+    this.image.hidden = true;
+    this.image.addEventListener("error", () => { this.image.hidden = true; });
   }
 
   // Shows what has changed since the last time; `place` is where the file stands among `total`.
@@ -37,39 +42,54 @@ export class Frame {
     this.element.querySelector("meter").value = scored ? file.score : 0;
     this.#text("percent", scored ? percent(file.score) : "");
     this.#text("doubt", file.state === "unsure" ? doubt(file.top) : "");
-    this.image.hidden = !this.#picture;
   }
 
   // Off the screen: the picture's memory is given back.
   drop() {
+    this.#dropped = true;
     this.element.remove();
     this.image.removeAttribute("src");
-    if (this.#blobUrl) URL.revokeObjectURL(this.#blobUrl);
+    const canvas = this.element.querySelector("canvas");
+    if (canvas) canvas.width = canvas.height = 0;
   }
 
   // Whether there is a picture to load.
   get pending() {
-    return !this.#picture && Boolean(this.file.file || this.file.imageUrl);
+    const { file } = this;
+    if (this.#found || this.#dropped) return false;
+    return Boolean((file.file && !this.#tried.local) || (file.imageUrl && !this.#tried.stored));
   }
 
-  load() {
-    if (this.file.file) {
-      this.#picture = "local";
-      this.image.src = this.#blobUrl = URL.createObjectURL(this.file.file);
+  // Loads it: from the disk or, where that fails (moved, or a kind that only the server can show), from the server.
+  async load() {
+    if (this.file.file && !this.#tried.local) {
+      this.#tried.local = true;
+      this.#found = await this.#draw();
     } else {
-      this.#picture = "stored";
+      this.#tried.stored = true;
+      this.#found = true;
       this.image.src = this.file.imageUrl;
+      this.image.hidden = false;
     }
-    this.image.hidden = false;
   }
 
-  // A file that has been moved, or of a kind that only the server can show.
-  #fallBack() {
-    if (this.#picture === "local" && this.file.imageUrl) {
-      this.#picture = "stored";
-      this.image.src = this.file.imageUrl;
-    } else {
-      this.image.hidden = true;
+  // Decoded beside the main thread, and no larger than is shown.  (An image with an object URL would do, too, but for each
+  // of these the browser's processes confer while the page stands still.)
+  async #draw() {
+    try {
+      const bitmap = await createImageBitmap(this.file.file, { resizeWidth: PICTURE_PX, resizeQuality: "medium" });
+      if (this.#dropped) {
+        bitmap.close();
+        return true;
+      }
+      const canvas = document.createElement("canvas");
+      canvas.width = bitmap.width;
+      canvas.height = bitmap.height;
+      canvas.getContext("bitmaprenderer").transferFromImageBitmap(bitmap);
+      this.image.before(canvas);
+      return true;
+    } catch {
+      return false;
     }
   }
 

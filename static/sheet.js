@@ -7,8 +7,8 @@ const OVERSCAN_ROWS = 2;
 // How often filters and sorting follow answers that come in.
 const REORDER_MS = 500;
 const LAST_RESORT_ROW_PX = 300;
-// To show a file from the disk, the browser's processes confer: so long at a time, so that scrolling stays smooth.
-const LOADING_MS = 8;
+// Pictures that are decoded at a time.
+const MAX_LOADING = 4;
 
 export class Sheet {
   #frames = new Map();
@@ -93,19 +93,21 @@ export class Sheet {
     this.list.style.paddingTop = `${(first / this.#columns) * this.#rowPx}px`;
     this.list.style.paddingBottom = `${Math.max(0, rows - Math.ceil(end / this.#columns)) * this.#rowPx}px`;
     if (this.#rowPx === LAST_RESORT_ROW_PX && wanted.length) this.#measure();
-    this.#loading ||= setTimeout(() => this.#loadPictures());
+    this.#loadPictures();
   }
 
   #loadPictures() {
-    this.#loading = 0;
-    const until = performance.now() + LOADING_MS;
     for (const frame of this.#frames.values()) {
-      if (frame.pending && performance.now() > until) {
-        this.#loading = setTimeout(() => this.#loadPictures());
-        return;
-      }
-      if (frame.pending) frame.load();
+      if (this.#loading >= MAX_LOADING) return;
+      if (frame.pending) this.#load(frame);
     }
+  }
+
+  async #load(frame) {
+    this.#loading += 1;
+    await frame.load();
+    this.#loading -= 1;
+    this.#loadPictures();
   }
 
   #place(file, index, place, total) {

@@ -22,7 +22,7 @@ from web_tier.services import services
 from web_tier.states import state_of
 
 # Few enough to fetch and send at once, and a multiple of most widths; the script loads the others by itself.
-FRAMES_PER_PAGE = 40
+FRAMES_PER_PAGE = 36
 RECENT_BATCHES = 8
 _IMAGE_HEADERS = {
     # An uploaded file is a stranger's: should a browser take it for a document after all, it can do nothing.
