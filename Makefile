@@ -2,9 +2,12 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# The policy scan needs versions of its own of much that the program needs, too.
+CHECKOV := var/checkov
+CHECKOV_VERSION := 3.3.30
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: help demo run chaos test test-image lint setup clean
+.PHONY: help demo run chaos test test-image test-stack lint setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -24,6 +27,12 @@ test: $(VENV)/.installed-all ## The whole test suite
 
 test-image: $(VENV)/.installed-run ## The image's provisioning, run for real in a Debian root file system; needs root
 	@$(BIN)/python -m tests.image
+
+test-stack: $(VENV)/.installed-all $(CHECKOV)/.installed ## The stack for AWS: lint, scan, create, run, update and delete it on the emulator
+	$(BIN)/cfn-lint infra/stack.yaml
+	$(CHECKOV)/bin/checkov --config-file infra/checkov.yaml --file infra/stack.yaml
+	$(BIN)/python -m pytest tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
+	    tests/acceptance/test_stack.py
 
 lint: $(VENV)/.installed-all ## Style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -50,3 +59,9 @@ $(VENV)/.installed-all: requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing everything, TensorFlow included, into $(VENV): some minutes, once."
 	@$(PIP) -q --requirement requirements.txt --constraint requirements.txt --editable '.[demo]'
 	@touch $@ $(VENV)/.installed-run
+
+$(CHECKOV)/.installed: Makefile | $(BIN)/python
+	@echo "Installing the policy scan into $(CHECKOV): about a minute, once."
+	@$(PYTHON) -m venv --clear $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install -q --disable-pip-version-check checkov==$(CHECKOV_VERSION)
+	@touch $@

@@ -134,8 +134,9 @@ def test_the_workers_template_follows_an_update(account: Account) -> None:
     run(deploy, "--yes", "--parameter", "WorkerSettings=EIC_TOP_K=2")
     # The default version, which is what the controller launches from, is the new one.
     assert "EIC_TOP_K=2" in account.user_data("photos-worker")
-    # And again: there is nothing to do, which is no error.
-    assert "action" not in run(deploy, "--yes")
+    # Another one keeps what is not named.
+    run(deploy, "--yes", "--parameter", "MaxWorkers=3")
+    assert "EIC_TOP_K=2" in account.user_data("photos-worker")
 
 
 def test_versions_and_unfinished_uploads_do_not_keep_a_bucket(account: Account) -> None:

@@ -1,0 +1,1 @@
+"""The CloudFormation stack of the deployment on AWS, and what deploys and removes it."""

@@ -1,0 +1,34 @@
+"""What a stack's outputs mean to the program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.errors import ElasticError
+from core.settings import PREFIX
+
+# A setting's variable for each output that is one.
+SETTINGS = {
+    "InputBucket": f"{PREFIX}INPUT_BUCKET",
+    "OutputBucket": f"{PREFIX}OUTPUT_BUCKET",
+    "StateBucket": f"{PREFIX}STATE_BUCKET",
+    "QueueName": f"{PREFIX}QUEUE_NAME",
+    "DeadLetterQueueName": f"{PREFIX}DEAD_LETTER_QUEUE_NAME",
+    "LaunchTemplateName": f"{PREFIX}LAUNCH_TEMPLATE_NAME",
+    "FleetName": f"{PREFIX}FLEET_NAME",
+}
+
+
+class OutputError(ElasticError):
+    """The stack is not one of ours, or it is not complete."""
+
+
+def settings_of(outputs: Mapping[str, str]) -> dict[str, str]:
+    """The variables with which the other commands work on a stack.
+
+    Raises:
+        OutputError: the stack does not have these outputs.
+    """
+    if missing := SETTINGS.keys() - outputs.keys():
+        raise OutputError(f"the stack has no output {', '.join(sorted(missing))}; is it one of ours, and complete?")
+    return {variable: outputs[name] for name, variable in SETTINGS.items()}

@@ -1,0 +1,78 @@
+"""moto's CloudFormation, mended where a stack could not be created by change set, updated or deleted at all.
+
+docs/reference/stack-on-the-emulator.md lists what is mended here and what is simply missing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.autoscaling.models import FakeAutoScalingGroup
+from moto.cloudformation import models, parsing
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.elastic_ip_addresses import ElasticAddress
+from moto.ec2.models.internet_gateways import InternetGateway
+from moto.ec2.models.nat_gateways import NatGateway
+from moto.ec2.models.route_tables import RouteTable
+from moto.ec2.models.vpcs import VPCEndPoint
+from moto.elbv2.models import FakeTargetGroup, elbv2_backends
+
+_moto_load_parameters = parsing.ResourceMap.load_parameters
+_moto_update_resource = parsing.parse_and_update_resource
+
+
+def _apply(self: models.ChangeSet) -> None:
+    """A stack that a change set creates has the outputs of that template; in moto it has those of none."""
+    self.stack.resource_map.update(self.template_dict, self.parameters)
+    self.stack.output_map = parsing.OutputMap(self.stack.resource_map, self.template_dict, self.stack.stack_id)
+
+
+def _load_parameters(self: parsing.ResourceMap) -> None:
+    """A list that keeps its value from the last update is a list already, which moto would split again."""
+    self.input_parameters = {
+        name: ",".join(value) if isinstance(value, list) else value for name, value in self.input_parameters.items()
+    }
+    _moto_load_parameters(self)
+
+
+def _update_resource(logical_id: str, resource_json: Any, resources: Any, account_id: str, region_name: str) -> Any:
+    """What moto cannot update stays as it is, and what a condition leaves out is left out.
+
+    moto forgets the former, so that it is never deleted, and fails for the latter.  It looks for Auto Scaling groups
+    under new names, and so updates none.
+    """
+    resource = resources[logical_id]
+    if resource is None or isinstance(resource, FakeAutoScalingGroup):
+        return resource
+    updated = _moto_update_resource(logical_id, resource_json, resources, account_id, region_name)
+    return resource if updated is None else updated
+
+
+def _delete(resource: Any, account_id: str, region_name: str) -> None:
+    """Deletes what moto's CloudFormation creates and, having no way to delete it, leaves behind."""
+    ec2 = ec2_backends[account_id][region_name]
+    if isinstance(resource, RouteTable):
+        resource.associations.clear()
+        ec2.delete_route_table(resource.id)
+    elif isinstance(resource, InternetGateway):
+        if resource.vpc is not None:
+            ec2.detach_internet_gateway(resource.id, resource.vpc.id)
+        ec2.delete_internet_gateway(resource.id)
+    elif isinstance(resource, VPCEndPoint):
+        resource.route_table_ids = []  # they may be gone already
+        ec2.delete_vpc_endpoints([resource.id])
+    elif isinstance(resource, NatGateway):
+        ec2.delete_nat_gateway(resource.id)
+    elif isinstance(resource, ElasticAddress):
+        ec2.release_address(allocation_id=resource.allocation_id)
+    else:
+        elbv2_backends[account_id][region_name].delete_target_group(resource.arn)
+
+
+def install() -> None:
+    """Mends moto in this process."""
+    models.ChangeSet.apply = _apply
+    parsing.ResourceMap.load_parameters = _load_parameters
+    parsing.parse_and_update_resource = _update_resource
+    for kind in (RouteTable, InternetGateway, VPCEndPoint, NatGateway, ElasticAddress, FakeTargetGroup):
+        kind.delete = _delete

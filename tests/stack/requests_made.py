@@ -1,0 +1,79 @@
+"""``python -m tests.stack.requests_made``: how many requests of AWS a stack makes, idle and for each image.
+
+The tiers run on the emulator with the pace that they have on AWS.  docs/reference/costs.md multiplies with prices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from commands.client import ApiClient
+from commands.deploy import deploy
+from commands.photos import from_packages, make_crops
+from commands.token import token
+from infra import template
+from infra.outputs import settings_of
+from tests.stack.emulated import emulated
+from tests.stack.world import Account, Tiers
+
+_NAME = "photos"
+Counts = Counter[tuple[str, str]]
+
+
+def main() -> None:
+    """Prints a table for an idle stack and one for images."""
+    parser = argparse.ArgumentParser(prog="python -m tests.stack.requests_made", description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--idle-seconds", type=float, default=120.0)
+    options = parser.parse_args()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(template, "text", emulated)
+        account = Account(patch)
+        CliRunner().invoke(deploy, ["--stack-name", _NAME, "--yes", *account.parameters(MaxWorkers="1")])
+        tiers = Tiers(account, _NAME, Path(folder) / "logs", pace={})
+        try:
+            tiers.start()
+            _measure(account, tiers, options.images, options.idle_seconds, Path(folder))
+        finally:
+            tiers.stop()
+            account.close()
+
+
+def _measure(account: Account, tiers: Tiers, images: int, idle_seconds: float, folder: Path) -> None:
+    counts = account.guard.counts
+    time.sleep(10)  # the start has requests of its own
+    before = counts.copy()
+    time.sleep(idle_seconds)
+    _print("idle, an hour", counts - before, 3600 / idle_seconds)
+    (stack,) = account.clients["cloudformation"].describe_stacks(StackName=_NAME)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings_of(outputs).items():
+            patch.setenv(name, value)
+        secret = CliRunner().invoke(token, ["create", "--owner", "somebody"]).stdout.split()[0]
+    api, photos = ApiClient(tiers.url, secret), make_crops(images, 1, folder, from_packages())
+    before = counts.copy()
+    started = time.monotonic()
+    batch_id = api.create_batch()
+    assert api.upload(batch_id, photos, lambda count: None) == []
+    answers = list(api.follow(batch_id, images, 600))
+    seconds = time.monotonic() - started
+    assert len(answers) == images
+    _print(f"{images} images in {seconds:.0f} s, for 1,000 images", counts - before, 1000 / images)
+
+
+def _print(title: str, counts: Counts, factor: float) -> None:
+    print(f"\n{title}")
+    for (key, action), count in sorted(counts.items()):
+        print(f"  {key:11} {action:28} {count * factor:9.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""An emulated AWS account with a stack in it, and the real tiers running on that stack's resources."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import requests
+
+from ami.variables import instance_variables, read_variables
+from aws.clients import Clients
+from aws.fleet import OWNER_TAG
+from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata
+from local_cloud.__main__ import LOCAL_CREDENTIALS
+from local_cloud.emulator import create_server
+from local_cloud.metadata_service import MetadataService
+from local_cloud.processes import ROOT, spawn, stop_all
+from local_cloud.stack import LOCAL_SETTINGS
+from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Supervisor, start_worker
+from tests.stack import gaps
+from tests.stack.guard import Guard, role_statements
+
+SUPERVISE_SECONDS = 0.25
+ROLES = {"web": "WebRole", "controller": "ControllerRole", "worker": "WorkerRole"}
+# How fast things go here, not where they are: the latter comes from the stack and from nothing else.
+PACE = {
+    f"EIC_{name.upper()}": str(value) for name, value in LOCAL_SETTINGS.items() if name not in ("model_bundle",)
+} | {"EIC_JANITOR_INTERVAL_SECONDS": "2"}
+
+
+class FleetMachines(EmulatedMachines):
+    """The instances of one fleet: web tier and controller have instances of their own, which need no worker."""
+
+    def __init__(self, client: Any, fleet_name: str) -> None:
+        super().__init__(client)
+        self._fleet_name = fleet_name
+
+    def running(self) -> list[EmulatedInstance]:
+        filters = [{"Name": f"tag:{OWNER_TAG}", "Values": [self._fleet_name]}]
+        ours = {
+            entry["InstanceId"]
+            for reservation in self._client.describe_instances(Filters=filters)["Reservations"]
+            for entry in reservation["Instances"]
+        }
+        return [instance for instance in super().running() if instance.instance_id in ours]
+
+
+class Account:
+    """An emulated account: what exists before any stack.  The environment points to it while it is open."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        gaps.install()
+        warnings.filterwarnings("ignore", message="Tried to parse|Unable to delete|Exception", category=UserWarning)
+        self._server = create_server(0)
+        self.guard = Guard(self._server.app)
+        self._server.app = self.guard
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.endpoint_url = f"http://127.0.0.1:{self._server.port}"
+        # moto keeps its state in the process: an earlier account's is to be gone.
+        requests.post(f"{self.endpoint_url}/moto-api/reset", timeout=30).raise_for_status()
+        for name in [name for name in os.environ if name.startswith(("EIC_", "AWS_"))]:
+            patch.delenv(name)
+        for name, value in {**LOCAL_CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint_url}.items():
+            patch.setenv(name, value)
+        self.clients = Clients(max_attempts=2)
+        self.image_id: str = self.clients["ec2"].register_image(Name="image", RootDeviceName="/dev/xvda")["ImageId"]
+        self.certificate_arn: str = self.clients["acm"].request_certificate(DomainName="photos.example.org")[
+            "CertificateArn"
+        ]
+
+    def close(self) -> None:
+        """Ends the emulator."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def parameters(self, **others: str) -> list[str]:
+        """The options of `elastic deploy` that a stack needs."""
+        values = {
+            "DomainName": "photos.example.org",
+            "CertificateArn": self.certificate_arn,
+            "ClientCidr": "198.51.100.0/24",
+            "WorkerImageId": self.image_id,
+            "BaseImageId": self.image_id,
+            "AlarmEmail": "somebody@example.org",
+            **others,
+        }
+        return [text for key, value in values.items() for text in ("--parameter", f"{key}={value}")]
+
+    def user_data(self, template_name: str) -> str:
+        """The user data of a launch template's default version."""
+        (version,) = self.clients["ec2"].describe_launch_template_versions(
+            LaunchTemplateName=template_name, Versions=["$Default"]
+        )["LaunchTemplateVersions"]
+        return base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode()
+
+    def left(self) -> dict[str, list[str]]:
+        """Everything that a stack could leave behind and that costs or is in the way of the next one."""
+        ec2, elbv2, iam = (self.clients[service] for service in ("ec2", "elbv2", "iam"))
+        found = {
+            "buckets": [entry["Name"] for entry in self.clients["s3"].list_buckets()["Buckets"]],
+            "queues": self.clients["sqs"].list_queues().get("QueueUrls", []),
+            "instances": [
+                entry["InstanceId"]
+                for reservation in ec2.describe_instances()["Reservations"]
+                for entry in reservation["Instances"]
+                if entry["State"]["Name"] != "terminated"
+            ],
+            "templates": [entry["LaunchTemplateName"] for entry in ec2.describe_launch_templates()["LaunchTemplates"]],
+            "groups": [
+                entry["AutoScalingGroupName"]
+                for entry in self.clients["autoscaling"].describe_auto_scaling_groups()["AutoScalingGroups"]
+            ],
+            "networks": [entry["VpcId"] for entry in ec2.describe_vpcs()["Vpcs"] if not entry["IsDefault"]],
+            "gateways": [
+                entry["NatGatewayId"]
+                for entry in ec2.describe_nat_gateways()["NatGateways"]
+                if entry["State"] != "deleted"
+            ],
+            "addresses": [entry["AllocationId"] for entry in ec2.describe_addresses()["Addresses"]],
+            "endpoints": [
+                entry["VpcEndpointId"]
+                for entry in ec2.describe_vpc_endpoints()["VpcEndpoints"]
+                if entry["State"] != "deleted"
+            ],
+            "balancers": [entry["LoadBalancerName"] for entry in elbv2.describe_load_balancers()["LoadBalancers"]],
+            "targets": [entry["TargetGroupName"] for entry in elbv2.describe_target_groups()["TargetGroups"]],
+            "roles": [entry["RoleName"] for entry in iam.list_roles()["Roles"]],
+            "profiles": [entry["InstanceProfileName"] for entry in iam.list_instance_profiles()["InstanceProfiles"]],
+            "logs": [entry["logGroupName"] for entry in self.clients["logs"].describe_log_groups()["logGroups"]],
+            "topics": [entry["TopicArn"] for entry in self.clients["sns"].list_topics()["Topics"]],
+            "dashboards": [
+                entry["DashboardName"] for entry in self.clients["cloudwatch"].list_dashboards()["DashboardEntries"]
+            ],
+        }
+        return {kind: names for kind, names in found.items() if names}
+
+
+class Tiers:
+    """Web tier, controller and workers as processes; each has what its instance's user data says, and a key that may
+    do what its role allows.
+
+    Args:
+        pace: settings that make things go faster than on AWS.
+    """
+
+    def __init__(
+        self, account: Account, stack_name: str, logs: Path, pace: Mapping[str, str] = MappingProxyType(PACE)
+    ) -> None:
+        self._pace = pace
+        self._account, self._name, self._logs = account, stack_name, logs
+        self._metadata = MetadataService()
+        self._processes: list[subprocess.Popen[str]] = []
+        self._stop = threading.Event()
+        self._supervisor = Supervisor(
+            FleetMachines(account.clients["ec2"], stack_name), self._start_worker, 0.0, grace_seconds=10.0
+        )
+        self._watch = threading.Thread(target=self._supervise, daemon=True)
+        self.url = ""
+
+    def start(self) -> None:
+        """Starts everything; returns when the web tier answers."""
+        iam = self._account.clients["iam"]
+        for role in iam.list_roles()["Roles"]:
+            for key, logical_id in ROLES.items():
+                if role["RoleName"].startswith(f"{self._name}-{logical_id}-"):
+                    self._account.guard.policies[key] = list(role_statements(iam, role["RoleName"]))
+        assert self._account.guard.policies.keys() == ROLES.keys()
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(128)
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            gunicorn = ["-m", "gunicorn", "--config", "python:web_tier.gunicorn_config"]
+            bind = ["--bind", f"fd://{listener.fileno()}", "web_tier.wsgi:app"]
+            self._spawn("web", [sys.executable, *gunicorn, *bind], pass_fds=(listener.fileno(),))
+        self._spawn("controller", [sys.executable, "-m", "controller"])
+        self._watch.start()
+        deadline = time.monotonic() + 60
+        while True:
+            running = time.monotonic() < deadline and all(process.poll() is None for process in self._processes)
+            assert running, f"web tier or controller do not start; see {self._logs}"
+            try:
+                if requests.get(f"{self.url}/healthz", timeout=2).ok:
+                    return
+            except requests.RequestException:
+                time.sleep(0.1)
+
+    def stop_controller(self) -> None:
+        """Ends web tier and controller, as the end of their instances does."""
+        stop_all(self._processes, 15)
+        self._processes.clear()
+
+    def stop(self) -> None:
+        """Ends everything that runs."""
+        self.stop_controller()
+        self._stop.set()
+        if self._watch.is_alive():
+            self._watch.join()
+        stop_all(self._supervisor.shut_down(), 15)
+        self._metadata.close()
+
+    def _environment(self, key: str, variables: dict[str, str]) -> dict[str, str]:
+        # As on EC2, credentials are the instance's own; the pace comes first, so that the stack's settings win.
+        return {**os.environ, **self._pace, **variables, "AWS_ACCESS_KEY_ID": key}
+
+    def _spawn(self, tier: str, command: list[str], **options: Any) -> None:
+        variables = read_variables(settings_file(self._account.user_data(f"{self._name}-{tier}")))
+        environment = self._environment(tier, variables)
+        self._processes.append(spawn(command, environment, self._logs / f"{tier}.log", ROOT, **options))
+
+    def _start_worker(self, instance: EmulatedInstance) -> subprocess.Popen[str]:
+        endpoint = {ENDPOINT_VARIABLE: self._metadata.endpoint(instance.instance_id)}
+        self._metadata.set_user_data(instance.instance_id, self._account.user_data(f"{self._name}-worker"))
+        variables = instance_variables(InstanceMetadata(endpoint), endpoint)
+        environment = self._environment("worker", {**variables, **endpoint})
+        return start_worker(instance, [sys.executable, "-m", "app_tier"], environment, self._logs, ROOT)
+
+    def _supervise(self) -> None:
+        while not self._stop.wait(SUPERVISE_SECONDS):
+            self._supervisor.reconcile()
+
+
+def settings_file(user_data: str) -> str:
+    """What the user data of the web tier or the controller writes into ``/etc/elastic/settings.env``."""
+    return user_data.partition("settings.env <<'END'\n")[2].partition("\nEND\n")[0]

@@ -1,0 +1,345 @@
+"""Deploying and removing a stack, decided by fakes; the template's own promises."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aws.fleet import Instance
+from aws.stacks import Change, ChangeSet, Event, Resource, StackError, StackState
+from commands.deploy import alarms_of, drift_of, table_of
+from core.settings import Settings
+from infra.deployment import Hands, Wishes, check_parameters, deploy
+from infra.following import Patience
+from infra.outputs import SETTINGS, OutputError, settings_of
+from infra.program import key_of, make_archive, program_files, sha256_of
+from infra.teardown import BUCKET, GROUP, destroy
+from infra.template import MAX_BYTES, PATH, text
+from tests.stack.emulated import differences, original
+
+ROOT = Path(__file__).resolve().parents[2]
+DONE = StackState(
+    "id-1", "CREATE_COMPLETE", outputs={name: f"the-{name}" for name in SETTINGS} | {"LaunchTemplateVersion": "3"}
+)
+PARAMETERS = {"DomainName": True, "ProgramSha256": True, "ImageDays": False}
+CHANGES = ChangeSet("cs-1", "CREATE_COMPLETE", "", (Change("Add", "InputBucket", "AWS::S3::Bucket"),))
+
+
+@dataclass
+class FakeStack:
+    """A stack whose states come one after the other; the last one stays."""
+
+    states: list[StackState | None]
+    change_set: ChangeSet = CHANGES
+    name: str = "photos"
+    calls: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    given: dict[str, str] = field(default_factory=dict)
+    waiting: list[Event] = field(default_factory=list)
+
+    def state(self) -> StackState | None:
+        return self.states[0]
+
+    def look(self, name_or_id: str) -> StackState | None:
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def validate(self, template: str) -> dict[str, bool]:
+        return PARAMETERS
+
+    def propose(self, template: str, parameters: Mapping[str, str], kept: list[str], tag: str) -> str:
+        self.kept, self.given = kept, dict(parameters)
+        return self.change_set.change_set_id
+
+    def proposal(self, change_set_id: str) -> ChangeSet:
+        return self.change_set
+
+    def discard(self, change_set_id: str) -> None:
+        self.calls.append("discard")
+
+    def execute(self, change_set_id: str) -> None:
+        self.calls.append("execute")
+        self._begin()
+
+    def delete(self) -> None:
+        self.calls.append("delete")
+        self._begin()
+
+    def events(self, stack_id: str, seen: set[str]) -> list[Event]:
+        waiting, self.waiting = self.waiting, []
+        return waiting
+
+    def _begin(self) -> None:
+        self.waiting = [Event("e-1", self.name, "AWS::CloudFormation::Stack", "…_IN_PROGRESS", "")]
+
+    def resources(self) -> list[Resource]:
+        return [Resource("InputBucket", BUCKET, "bucket-1"), Resource("WebInstances", GROUP, "group-1")]
+
+
+@dataclass
+class Notes:
+    """What `deploy` had done."""
+
+    yes: bool = True
+    uploads: list[tuple[str, str]] = field(default_factory=list)
+    versions: list[tuple[str, int]] = field(default_factory=list)
+    shown: list[ChangeSet] = field(default_factory=list)
+
+    def hands(self) -> Hands:
+        def confirm(change_set: ChangeSet) -> bool:
+            self.shown.append(change_set)
+            return self.yes
+
+        return Hands(
+            confirm,
+            lambda event: None,
+            lambda bucket, key, body: self.uploads.append((bucket, key)),
+            lambda name, version: self.versions.append((name, version)),
+        )
+
+
+def patience(seconds: float = 100.0) -> Patience:
+    ticks = itertools.count()
+    return Patience(lambda: float(next(ticks)), lambda wait: None, 1.0, seconds)
+
+
+WISHES = Wishes("template", {"DomainName": "photos.example.org"}, b"archive", "elastic:stack")
+KEY = key_of(sha256_of(b"archive"))
+
+
+def test_a_new_stack_is_made_and_then_gets_its_program() -> None:
+    stack, notes = FakeStack([None, replace(DONE, status="CREATE_IN_PROGRESS"), DONE]), Notes()
+    assert deploy(stack, WISHES, notes.hands(), patience()) == DONE
+    assert stack.calls == ["execute"]
+    assert stack.given == {"DomainName": "photos.example.org", "ProgramSha256": sha256_of(b"archive")}
+    assert notes.uploads == [("the-StateBucket", KEY)]
+    assert notes.versions == [("the-LaunchTemplateName", 3)]
+
+
+def test_an_update_stores_the_program_before_instances_ask_for_it_and_keeps_parameters() -> None:
+    before = replace(DONE, parameters={"DomainName": "old.example.org", "ImageDays": "7", "Forgotten": "1"})
+    stack, notes = FakeStack([before]), Notes()
+    stored_first: list[list[str]] = []
+    hands = notes.hands()
+    hands = replace(hands, confirm=lambda change_set: not stored_first.append([key for _, key in notes.uploads]))
+    deploy(stack, WISHES, hands, patience())
+    assert stored_first == [[KEY]]
+    assert stack.kept == ["ImageDays"]
+
+
+@pytest.mark.parametrize(
+    ("change_set", "yes", "result"),
+    [
+        (CHANGES, False, None),
+        (ChangeSet("cs-2", "FAILED", "The submitted information didn't contain changes."), True, DONE),
+    ],
+    ids=["refused", "nothing to change"],
+)
+def test_nothing_is_executed_without_need_or_consent(
+    change_set: ChangeSet, yes: bool, result: StackState | None
+) -> None:
+    stack, notes = FakeStack([DONE], change_set), Notes(yes)
+    assert deploy(stack, WISHES, notes.hands(), patience()) == result
+    assert stack.calls == ["discard"]
+    assert bool(notes.shown) is not change_set.empty
+
+
+@pytest.mark.parametrize(
+    ("states", "change_set", "sentence"),
+    [
+        ([replace(DONE, status="UPDATE_IN_PROGRESS")], CHANGES, "is being changed"),
+        ([replace(DONE, status="ROLLBACK_COMPLETE")], CHANGES, "elastic destroy"),
+        ([DONE, replace(DONE, status="UPDATE_ROLLBACK_COMPLETE")], CHANGES, "UPDATE_ROLLBACK_COMPLETE"),
+        ([None, replace(DONE, status="ROLLBACK_COMPLETE", reason="no")], CHANGES, "ROLLBACK_COMPLETE: no"),
+        ([DONE], ChangeSet("cs-3", "FAILED", "Parameter X is wrong"), "Parameter X is wrong"),
+    ],
+)
+def test_failures_are_told(states: list[StackState | None], change_set: ChangeSet, sentence: str) -> None:
+    notes = Notes()
+    with pytest.raises(StackError, match=sentence):
+        deploy(FakeStack(states, change_set), WISHES, notes.hands(), patience())
+    assert notes.versions == []
+
+
+def test_the_old_state_right_after_a_request_is_not_taken_for_the_end() -> None:
+    class Slow(FakeStack):
+        looks = 0
+
+        def events(self, stack_id: str, seen: set[str]) -> list[Event]:
+            self.looks += 1
+            return super().events(stack_id, seen) if self.looks > 3 else []
+
+    after = replace(DONE, status="UPDATE_COMPLETE")
+    stack = Slow([DONE, DONE, DONE, DONE, replace(DONE, status="UPDATE_IN_PROGRESS"), after])
+    assert deploy(stack, WISHES, Notes().hands(), patience()) == after
+
+
+def test_waiting_ends() -> None:
+    stack = FakeStack([DONE, replace(DONE, status="UPDATE_IN_PROGRESS")])
+    with pytest.raises(StackError, match="longer than 5 s"):
+        deploy(stack, WISHES, Notes().hands(), patience(5.0))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"), [({"Domain": "x"}, "no parameter Domain"), ({}, "needed: DomainName, ProgramSha256")]
+)
+def test_parameters_are_checked_before_anything_is_asked_of_aws(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(StackError, match=sentence):
+        check_parameters(PARAMETERS, given, {})
+
+
+@dataclass
+class FakeEstate:
+    log: list[str]
+    left: list[list[str]]
+
+    def stop_groups(self, names: Iterable[str]) -> None:
+        self.log.append(f"stop {' '.join(names)}")
+
+    def instances(self) -> list[str]:
+        return []
+
+    def empty_bucket(self, bucket: str) -> int:
+        self.log.append(f"empty {bucket}")
+        return 3
+
+    def tagged(self) -> list[str]:
+        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+
+
+@dataclass
+class FakeFleet:
+    log: list[str]
+    rounds: list[list[str]]
+
+    def describe(self) -> list[Instance]:
+        ids = self.rounds.pop(0) if len(self.rounds) > 1 else self.rounds[0]
+        return [Instance(instance_id, "", "running", datetime.now(UTC)) for instance_id in ids]
+
+    def terminate(self, instance_ids: list[str]) -> None:
+        self.log.append(f"terminate {' '.join(instance_ids)}")
+
+
+def tear_down(left: list[list[str]], after: StackState | None = None) -> tuple[list[str], list[str]]:
+    log: list[str] = []
+    stack = FakeStack([DONE, replace(DONE, status="DELETE_IN_PROGRESS"), after], calls=log)
+    # A worker that the dying controller still launched is found in the second round.
+    fleet = FakeFleet(log, [["i-1"], ["i-1"], ["i-2"], []])
+    return destroy(stack, FakeEstate(log, left), fleet, lambda told: None, lambda event: None, patience()), log
+
+
+def test_the_controller_stops_before_workers_end_and_buckets_are_emptied_last() -> None:
+    left, log = tear_down([["arn"], []])
+    assert log == ["stop group-1", "terminate i-1", "terminate i-2", "empty bucket-1", "delete"]
+    assert left == []
+
+
+def test_what_is_left_is_told() -> None:
+    assert tear_down([["arn:left"]])[0] == ["arn:left"]
+
+
+def test_a_stack_that_cannot_be_deleted_is_told() -> None:
+    with pytest.raises(StackError, match="DELETE_FAILED"):
+        tear_down([[]], replace(DONE, status="DELETE_FAILED"))
+
+
+def test_outputs_name_the_settings_that_they_are() -> None:
+    fields = {f"EIC_{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert set(SETTINGS.values()) <= fields
+    assert settings_of(DONE.outputs)["EIC_QUEUE_NAME"] == "the-QueueName"
+    with pytest.raises(OutputError, match="QueueName"):
+        settings_of({"InputBucket": "x"})
+    assert SETTINGS.keys() <= original()["Outputs"].keys()
+
+
+def test_changes_that_lose_something_come_first() -> None:
+    changes = (
+        Change("Add", "A", "t"),
+        Change("Modify", "B", "t", "True"),
+        Change("Remove", "C", "t"),
+        Change("Modify", "D", "t", "False"),
+    )
+    table = table_of(ChangeSet("cs", "CREATE_COMPLETE", "", changes))
+    assert list(table.columns[1].cells) == ["C", "B", "A", "D"]
+
+
+def test_alarms_and_drift_in_words() -> None:
+    assert alarms_of([]) == "Alarms: 0, none rings."
+    assert "by hand" in drift_of(replace(DONE, drift="DRIFTED"), "photos")
+
+
+def test_the_archive_is_the_same_each_time_and_holds_what_instances_start(tmp_path: Path) -> None:
+    archive = make_archive(program_files(ROOT))
+    assert archive == make_archive(program_files(ROOT))
+    with tarfile.open(fileobj=BytesIO(archive)) as found:
+        names = set(found.getnames())
+    assert {"infra/machine/install.sh", "infra/requirements.txt", "web_tier/wsgi.py", "templates/base.html"} <= names
+    assert not any(name.endswith((".pyc", ".tflite")) or "__pycache__" in name for name in names)
+
+
+def test_instances_install_the_versions_of_the_one_list() -> None:
+    def pins(path: str) -> dict[str, str]:
+        return dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", (ROOT / path).read_text("utf-8"), re.MULTILINE))
+
+    ours = pins("infra/requirements.txt")
+    assert ours
+    assert ours.items() <= pins("requirements.txt").items()
+    hashes = (ROOT / "infra/requirements.txt").read_text("utf-8").count("--hash=sha256:")
+    assert hashes >= len(ours)
+
+
+def test_the_template_fits_into_a_request_and_has_no_yaml_aliases() -> None:
+    assert len(text().encode()) <= MAX_BYTES
+    # CloudFormation refuses aliases and merges.
+    assert not [event for event in yaml.parse(text()) if isinstance(event, yaml.AliasEvent)]
+
+
+def test_user_data_names_only_settings() -> None:
+    known = {f"EIC_{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert set(re.findall(r"\bEIC_[A-Z0-9_]+", text())) <= known
+
+
+def test_each_bucket_is_private_encrypted_expiring_and_for_tls_only() -> None:
+    resources = original()["Resources"]
+    buckets = {name: entry["Properties"] for name, entry in resources.items() if entry["Type"] == "AWS::S3::Bucket"}
+    assert len(buckets) == 3
+    for name, properties in buckets.items():
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+        assert properties["BucketEncryption"]
+        rules = properties["LifecycleConfiguration"]["Rules"]
+        assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+        (statement,) = resources[f"{name}Policy"]["Properties"]["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+@pytest.mark.parametrize("name", ["WorkerTemplate", "WebTemplate", "ControllerTemplate"])
+def test_instances_have_imdsv2_and_encrypted_disks(name: str) -> None:
+    data = original()["Resources"][name]["Properties"]["LaunchTemplateData"]
+    assert data["MetadataOptions"] == {
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 1,
+        "HttpEndpoint": "enabled",
+    }
+    assert data["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
+
+
+def test_the_emulator_gets_the_template_but_for_what_the_documentation_says() -> None:
+    changed = differences()
+    assert changed["image_parameter"] == {"BaseImageId"}
+    assert changed["balancer_name"] == {"WebAlarm", "Dashboard"}
+    assert changed.keys() == {"image_parameter", "balancer_name"}
+
+
+def test_each_exception_of_the_scan_has_a_reason() -> None:
+    lines = (PATH.parent / "checkov.yaml").read_text("utf-8").splitlines()
+    skips = [index for index, line in enumerate(lines) if line.lstrip().startswith("- CKV")]
+    assert skips
+    assert all(lines[index - 1].lstrip().startswith("#") for index in skips)
