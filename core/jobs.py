@@ -15,6 +15,7 @@ import io
 import json
 import re
 import secrets
+import sys
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -233,12 +234,15 @@ class ClassificationResult:
             return cls(
                 key=key,
                 name=name,
-                predictions=tuple(Prediction(str(label), float(score)) for label, score in detail["predictions"]),
+                # Thousands of results that are held together share the few labels, models and workers there are.
+                predictions=tuple(
+                    Prediction(sys.intern(str(label)), float(score)) for label, score in detail["predictions"]
+                ),
                 failure=Failure(**failure) if failure else None,
                 job_id=detail["job_id"],
-                model=detail["model"],
-                worker_id=detail["worker_id"],
-                stage_milliseconds=detail["stage_ms"],
+                model=sys.intern(detail["model"]),
+                worker_id=sys.intern(detail["worker_id"]),
+                stage_milliseconds={sys.intern(stage): mean for stage, mean in detail["stage_ms"].items()},
             )
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise DecodeError(f"{key} is not a result: {type(error).__name__}") from error

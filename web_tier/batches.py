@@ -14,7 +14,7 @@ from aws.buckets import ImageStore, ResultStore, StoredObject, is_cancelled_mark
 from core.errors import DecodeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, is_batch_id, is_key, new_batch_id
 
-_CACHED_RESULTS = 10_000
+_CACHED_RESULTS = 5_000
 _CACHED_RECORDS = 1000
 # Results of one request that are asked of S3 before the first is waited for.
 _FETCH_AHEAD = 200
