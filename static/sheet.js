@@ -49,7 +49,7 @@ export class Sheet {
   // Filter, sorting or search have changed.
   reorder() {
     this.#orderedAt = -Infinity;
-    this.#active = 0;
+    this.#active = -1;
     const top = this.list.getBoundingClientRect().top;
     if (top < 0) scrollBy(0, top - 120);
     this.plan();
@@ -64,9 +64,12 @@ export class Sheet {
     return this.#order.indexOf(file);
   }
 
-  // Brings a frame onto the screen and moves the focus to it.
-  focus(place) {
-    this.#active = Math.max(0, Math.min(place, this.#order.length - 1));
+  // Brings a frame onto the screen and moves the focus to it: that of `file` or, where it is no longer among those
+  // shown, the one that has taken its `place`.
+  focus(file, place) {
+    this.#takeOrder();
+    const found = this.placeOf(file);
+    this.#active = Math.max(0, Math.min(found < 0 ? place : found, this.#order.length - 1));
     const row = Math.floor(this.#active / this.#columns);
     const top = this.list.getBoundingClientRect().top + row * this.#rowPx;
     const margin = 140;
@@ -77,6 +80,7 @@ export class Sheet {
   }
 
   #draw() {
+    const focused = this.list.contains(document.activeElement);
     this.#takeOrder();
     const total = this.#order.length;
     const { first, end } = this.#window(total);
@@ -88,7 +92,10 @@ export class Sheet {
         this.#frames.delete(file);
       }
     }
-    wanted.forEach((file, index) => this.#place(file, index, first + index, total));
+    const reached = this.#active >= first && this.#active < end ? this.#active : first;
+    wanted.forEach((file, index) => this.#place(file, index, first + index, total, reached));
+    // Moving or removing an element takes the focus from it.
+    if (focused && !this.list.contains(document.activeElement)) this.#reachable?.focus({ preventScroll: true });
     const rows = Math.ceil(total / this.#columns);
     this.list.style.paddingTop = `${(first / this.#columns) * this.#rowPx}px`;
     this.list.style.paddingBottom = `${Math.max(0, rows - Math.ceil(end / this.#columns)) * this.#rowPx}px`;
@@ -110,18 +117,18 @@ export class Sheet {
     this.#loadPictures();
   }
 
-  #place(file, index, place, total) {
+  // The button that the Tab key reaches.
+  get #reachable() {
+    return this.list.querySelector('[tabindex="0"]');
+  }
+
+  #place(file, index, place, total, reached) {
     let frame = this.#frames.get(file);
     if (!frame) this.#frames.set(file, (frame = new Frame(this.template, file)));
     frame.element.dataset.place = place;
     frame.show(place + 1, total);
-    frame.button.tabIndex = place === this.#active || (index === 0 && !this.#inWindow()) ? 0 : -1;
+    frame.button.tabIndex = place === reached ? 0 : -1;
     if (this.list.children[index] !== frame.element) this.list.insertBefore(frame.element, this.list.children[index] ?? null);
-  }
-
-  #inWindow() {
-    const { first, end } = this.#window(this.#order.length);
-    return this.#active >= first && this.#active < end;
   }
 
   // Places [first, end) of the order that are on the screen or near it.
@@ -141,13 +148,21 @@ export class Sheet {
       setTimeout(() => this.plan(), wait);
     } else {
       this.#orderedAt = performance.now();
-      this.#order = this.model.visible;
+      this.#follow(this.model.visible);
     }
     this.on.shown(this.#order.length);
     this.#top = this.list.getBoundingClientRect().top;
   }
 
   #top = 0;
+
+  // The active frame remains that of its file, wherever the new order puts it; if nowhere, its place stays active.
+  #follow(order) {
+    if (order === this.#order) return;
+    const place = order.indexOf(this.#order[this.#active]);
+    this.#active = Math.max(0, place < 0 ? Math.min(this.#active, order.length - 1) : place);
+    this.#order = order;
+  }
 
   #measure() {
     const style = getComputedStyle(this.list);
@@ -185,6 +200,6 @@ export class Sheet {
     const target = targets[event.key] ?? place + (steps[event.key] ?? Number.NaN);
     if (place < 0 || Number.isNaN(target) || event.altKey || event.metaKey) return;
     event.preventDefault();
-    if (target >= 0 && target <= last) this.focus(target);
+    if (target >= 0 && target <= last) this.focus(this.at(target), target);
   }
 }

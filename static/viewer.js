@@ -7,6 +7,8 @@ const element = (id) => document.getElementById(id);
 export class Viewer {
   #file = null;
   #shown = -1;
+  // Where the file stood when it was described last.
+  #place = 0;
   #blobUrl = "";
 
   constructor(sheet) {
@@ -17,11 +19,12 @@ export class Viewer {
     this.image.addEventListener("error", () => this.#fallBack());
     element("viewer-previous").addEventListener("click", () => this.#step(-1));
     element("viewer-next").addEventListener("click", () => this.#step(1));
-    element("viewer-close").addEventListener("click", () => this.dialog.close());
+    element("viewer-close").addEventListener("click", () => this.#close());
     this.dialog.addEventListener("keydown", (event) => this.#pressed(event));
-    this.dialog.addEventListener("close", () => this.#closed());
+    // A phone's gesture closes it, too, of which one hears later; by then another file may be shown.
+    this.dialog.addEventListener("close", () => !this.dialog.open && this.#file && this.#closed());
     // Outside of the dialog's content lies its backdrop.
-    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
+    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.#close());
   }
 
   open(file) {
@@ -47,6 +50,7 @@ export class Viewer {
     const file = this.#file;
     this.#shown = file.version;
     const place = this.sheet.placeOf(file);
+    if (place >= 0) this.#place = place;
     this.dialog.dataset.state = file.state;
     element("viewer-number").textContent = file.position + 1;
     element("viewer-name").textContent = file.name;
@@ -57,8 +61,8 @@ export class Viewer {
     element("viewer-by").hidden = !file.model || !file.label;
     element("viewer-original").hidden = !file.imageUrl;
     if (file.imageUrl) element("viewer-original").href = file.imageUrl;
-    element("viewer-previous").disabled = place <= 0;
-    element("viewer-next").disabled = !this.sheet.at(place + 1);
+    element("viewer-previous").disabled = !this.#neighbour(-1);
+    element("viewer-next").disabled = !this.#neighbour(1);
   }
 
   #line({ label, score }) {
@@ -70,25 +74,43 @@ export class Viewer {
     return row;
   }
 
+  // Where the file is no longer among those shown, its place has been taken by what came after it.
+  #neighbour(change) {
+    const place = this.sheet.placeOf(this.#file);
+    return this.sheet.at(place < 0 ? this.#place + Math.min(0, change) : place + change);
+  }
+
   #step(change) {
-    const next = this.sheet.at(this.sheet.placeOf(this.#file) + change);
+    const next = this.#neighbour(change);
     if (next) this.#show(next);
     // A button that has just been disabled would take the focus with it.
     if (document.activeElement?.disabled !== false) element("viewer-close").focus();
   }
 
   #pressed(event) {
+    if (event.key === "Escape") {
+      // Left to the browser, the focus would first go to the frame that was opened, and from there on only later.
+      event.preventDefault();
+      this.#close();
+      return;
+    }
     const change = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
     if (!change || event.altKey) return;
     event.preventDefault();
     this.#step(change);
   }
 
+  #close() {
+    this.dialog.close();
+    this.#closed();
+  }
+
   // The focus goes to the frame of the file that was looked at last.
   #closed() {
-    const place = this.sheet.placeOf(this.#file);
     this.#release();
-    if (place >= 0) this.sheet.focus(place);
+    const file = this.#file;
+    this.#file = null;
+    this.sheet.focus(file, this.#place);
   }
 
   #release() {

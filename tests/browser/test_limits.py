@@ -117,9 +117,14 @@ def test_the_page_stays_responsive_with_many_files(open_tab: OpenTab, make_image
     # Scrolling through everything while answers come in.
     for part in range(1, 11):
         page.evaluate(f"scrollTo(0, document.documentElement.scrollHeight * {part / 10})")
-        page.wait_for_timeout(150)
+        page.wait_for_function(
+            """() => [...document.querySelectorAll("#sheet .frame")].some((frame) => {
+              const box = frame.getBoundingClientRect();
+              return box.bottom > 0 && box.top < innerHeight;
+            })"""
+        )
+        assert page.locator("#sheet .frame").count() < 150
     expect(page.locator('#sheet [aria-posinset="1500"]')).to_have_count(1)
-    assert page.locator("#sheet .frame").count() < 150
     expect(page.locator("#answered-count")).to_have_text(f"{MANY:,}", timeout=180_000)
     wait_for_all(page)
     page.evaluate("scrollTo(0, 0)")
@@ -148,9 +153,24 @@ def test_only_pictures_near_the_screen_take_memory(open_tab: OpenTab) -> None:
     wait_for_all(page)
     for top in (2000, 6000, 12000, 100_000, 0):
         page.evaluate(f"scrollTo(0, {top})")
-        page.wait_for_timeout(400)
-    frames = page.locator("#sheet .frame").count()
-    made, held = page.evaluate("[canvases.size, [...canvases].filter((canvas) => canvas.width).length]")
+        # The frames of the new place are drawn, and all have their pictures.
+        page.wait_for_function(
+            """(top) => {
+              const last = document.documentElement.scrollHeight - innerHeight;
+              const frames = [...document.querySelectorAll("#sheet .frame")];
+              const onScreen = frames.some((frame) => {
+                const box = frame.getBoundingClientRect();
+                return box.bottom > 0 && box.top < innerHeight;
+              });
+              return Math.abs(scrollY - Math.min(top, last)) < 2 && onScreen &&
+                frames.every((frame) => frame.querySelector("canvas")?.width);
+            }""",
+            arg=top,
+        )
+    frames, made, held = page.evaluate(
+        """[document.querySelectorAll("#sheet .frame").length, canvases.size,
+          [...canvases].filter((canvas) => canvas.width).length]"""
+    )
     assert made > frames
     assert held <= frames < 100
 

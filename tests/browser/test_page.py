@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import OpenTab
 from tests.web import JPEG
@@ -35,18 +35,34 @@ def wait_for_state(page: Page, state: str) -> None:
     expect(page.locator("#batch")).to_have_attribute("data-state", state, timeout=PATIENCE_MS)
 
 
+def wait_for_drawn(page: Page) -> None:
+    """Until the sheet shows answers: the page draws it a moment after the state line."""
+    page.wait_for_function(
+        """() => {
+          const frames = [...document.querySelectorAll("#sheet .frame")];
+          return frames.length && !frames.some((frame) => /waiting|uploading|queued/.test(frame.dataset.state));
+        }"""
+    )
+
+
 def wait_for_all(page: Page) -> None:
     wait_for_state(page, "done")
+    wait_for_drawn(page)
 
 
 def answers(page: Page) -> dict[str, str]:
     """The label or sentence under each name on the sheet."""
-    frames = page.locator("#sheet .frame")
-    return {frame.locator(".name").inner_text(): frame.locator(".label").inner_text() for frame in frames.all()}
+    wait_for_drawn(page)
+    found: dict[str, str] = page.locator("#sheet .frame").evaluate_all(
+        """(frames) => Object.fromEntries(
+          frames.map((frame) => [".name", ".label"].map((part) => frame.querySelector(part).textContent.trim())))"""
+    )
+    return found
 
 
-def shown_numbers(page: Page) -> list[int]:
-    return [int(text) for text in page.locator("#sheet .number").all_inner_texts()]
+def focused_number(page: Page) -> Locator:
+    """The number of the frame that has the focus."""
+    return page.locator("#sheet .frame button:focus .number")
 
 
 def test_photos_get_their_labels_without_reload(open_tab: OpenTab, photos: Photos) -> None:
@@ -118,10 +134,10 @@ def test_what_is_looked_for_is_found(open_tab: OpenTab, photos: Photos) -> None:
           return scores.length > 3 && scores.every((score, index) => !index || scores[index - 1] <= score);
         }"""
     )
-    page.select_option("#sort", "label")
     labels = page.locator("#sheet .label")
-    page.wait_for_function("() => document.querySelector('#sheet .number').textContent")
-    expect(labels.first).to_have_text(min(labels.all_inner_texts(), key=str.lower))
+    first = min(labels.all_inner_texts(), key=str.lower)
+    page.select_option("#sort", "label")
+    expect(labels.first).to_have_text(first)
 
 
 def test_a_closer_look_shows_the_five_likeliest_labels(open_tab: OpenTab, photos: Photos) -> None:
@@ -145,9 +161,67 @@ def test_a_closer_look_shows_the_five_likeliest_labels(open_tab: OpenTab, photos
     expect(page.locator("#viewer-next")).to_be_disabled()
     page.keyboard.press("ArrowRight")
     expect(page.locator("#viewer-number")).to_have_text("3")
+    # Where the focus is as soon as the viewer is closed.
+    page.evaluate(
+        """() => new MutationObserver(() => {
+          window.focusedFirst = document.activeElement.querySelector(".number")?.textContent;
+        }).observe(document.getElementById("viewer"), { attributeFilter: ["open"] })"""
+    )
     page.keyboard.press("Escape")
     expect(viewer).to_be_hidden()
-    assert page.evaluate("document.activeElement.querySelector('.number').textContent") == "3"
+    expect(focused_number(page)).to_have_text("3")
+    assert page.evaluate("window.focusedFirst") == "3"
+
+
+CHANGE_SCORE = """([number, score]) => {
+  const { model, sheet } = document.documentElement.batch;
+  const file = model.visible.find((file) => file.position === number - 1);
+  model.answer({ key: file.key, name: file.name, position: file.position, label: file.label, score,
+    unsure: false, top_k: file.top, error: null, model: file.model, image_url: file.imageUrl });
+  sheet.plan();
+}"""
+
+
+def test_the_focus_stays_with_its_file_while_answers_move_it(open_tab: OpenTab) -> None:
+    page = open_tab().page
+    page.goto("/")
+    page.set_input_files("#files", small_files(5))
+    wait_for_all(page)
+    page.select_option("#sort", "sure")
+    numbers = page.locator("#sheet .number")
+    page.locator("#sheet button").last.focus()
+    expect(focused_number(page)).to_have_text("5")
+    page.evaluate(CHANGE_SCORE, [5, 0.9999])
+    expect(numbers).to_have_text(["5", "1", "2", "3", "4"])
+    expect(focused_number(page)).to_have_text("5")
+    page.keyboard.press("ArrowRight")
+    expect(focused_number(page)).to_have_text("1")
+    # What is looked at changes its place behind the viewer.
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer-number")).to_have_text("1")
+    page.evaluate(CHANGE_SCORE, [1, 0.0001])
+    expect(numbers).to_have_text(["5", "2", "3", "4", "1"])
+    page.keyboard.press("Escape")
+    expect(focused_number(page)).to_have_text("1")
+
+
+def test_what_a_filter_takes_away_leaves_the_focus_to_its_neighbour(open_tab: OpenTab) -> None:
+    page = open_tab().page
+    page.goto("/")
+    page.set_input_files("#files", small_files(3))
+    wait_for_all(page)
+    page.locator("#sheet button").nth(1).click()
+    expect(page.locator("#viewer-number")).to_have_text("2")
+    page.evaluate(
+        """() => {
+          const { model, sheet } = document.documentElement.batch;
+          model.setView({ search: "0.jpg" });
+          sheet.reorder();
+        }"""
+    )
+    expect(page.locator("#sheet .frame")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(focused_number(page)).to_have_text("1")
 
 
 def test_the_form_works_without_javascript(open_tab: OpenTab, photos: Photos) -> None:
@@ -200,10 +274,12 @@ def test_a_phone_does_not_scroll_sideways(open_tab: OpenTab, scheme: str) -> Non
     wait_for_all(page)
     assert page.evaluate(fits)
     page.locator("#sheet button").first.click()
-    box = page.locator("#viewer").bounding_box()
-    assert box is not None
-    assert (box["width"], box["height"]) == (390, 844)
-    page.go_back()
+    page.wait_for_function(
+        """() => {
+          const { width, height } = document.getElementById("viewer").getBoundingClientRect();
+          return width === innerWidth && height === innerHeight;
+        }"""
+    )
 
 
 def test_a_failed_upload_can_be_tried_again(open_tab: OpenTab) -> None:
@@ -308,6 +384,9 @@ def test_a_batch_can_be_cancelled(open_tab: OpenTab) -> None:
     expect(page.locator("#cancel")).to_be_hidden()
     expect(page.locator("#filter-open-count")).to_have_text("0", timeout=PATIENCE_MS)
     page.check("#filter-failed")
+    # How many there are depends on how many were classified before; the last one was never sent.
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator("#sheet .number").last).to_have_text("120")
     expect(page.locator("#sheet .label").last).to_have_text("cancelled before its upload")
     page.reload()
     wait_for_state(page, "cancelled")
@@ -325,10 +404,10 @@ def test_progress_is_told_in_bytes(open_tab: OpenTab) -> None:
     page.set_input_files("#files", [payload(f"{number}.jpg", JPEG + bytes(1_500_000)) for number in range(4)])
     pattern = re.compile(r"^[\d.]+ [KM]B of 5.7 MB, [\d.]+ [KM]B/s, \d+ s left$")
     expect(page.locator("#transfer")).to_have_text(pattern, timeout=PATIENCE_MS)
-    part = page.evaluate("document.getElementById('uploaded-bar').position")
-    assert 0 < part < 1
-    sent = page.evaluate("document.querySelector('#sheet .sent').value")
-    assert 0 < sent <= 1
+    page.wait_for_function(
+        "() => { const { position } = window['uploaded-bar']; return 0 < position && position < 1; }"
+    )
+    page.wait_for_function("() => document.querySelector('#sheet .sent').value > 0")
     wait_for_all(page)
     expect(page.locator("#transfer")).to_be_empty()
 
