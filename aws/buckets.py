@@ -51,8 +51,8 @@ class ImageStore:
         self.bucket = bucket
 
     def create_batch(self, batch_id: str, record: dict[str, Any]) -> None:
-        """Stores a batch's record; it makes the batch known before its first image arrives."""
-        with cloud_errors("creating the batch"):
+        """Stores a batch's record, in place of an earlier one; it makes the batch known before its first image."""
+        with cloud_errors("writing the batch's record"):
             self._client.put_object(
                 Bucket=self.bucket,
                 Key=f"{_BATCH_PREFIX}{batch_id}.json",
@@ -217,13 +217,9 @@ class ResultStore:
         return list_objects(self._client, self.bucket, prefix, start_after)
 
     def mark_cancelled(self, batch_id: str) -> None:
-        """Notes that a batch takes no more images; see `is_cancelled_mark`."""
+        """Notes among a batch's results that it was cancelled; see `is_cancelled_mark`."""
         with cloud_errors(f"cancelling the batch {batch_id}"):
             self._client.put_object(Bucket=self.bucket, Key=f"{batch_id}/{_CANCELLED_NAME}", Body=b"")
-
-    def is_cancelled(self, batch_id: str) -> bool:
-        """Whether a batch has been cancelled."""
-        return self.exists(f"{batch_id}/{_CANCELLED_NAME}")
 
     def delete_batch(self, batch_id: str) -> None:
         """Deletes all results of a batch."""

@@ -217,10 +217,6 @@ class FakeResultStore(Recorder):
         self._record("mark_cancelled", batch_id)
         self.objects[f"{batch_id}/cancelled"] = _Object(b"", {}, self._clock())
 
-    def is_cancelled(self, batch_id: str) -> bool:
-        self._record("is_cancelled", batch_id)
-        return f"{batch_id}/cancelled" in self.objects
-
     def delete_batch(self, batch_id: str) -> None:
         self._record("delete_batch", batch_id)
         with self._lock:

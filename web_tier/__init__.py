@@ -45,6 +45,7 @@ from web_tier.known_tokens import Known, KnownTokens
 from web_tier.metrics import Metrics
 from web_tier.rates import Rates
 from web_tier.readiness import Readiness
+from web_tier.sender import JobSender
 from web_tier.services import EXTENSION, Services
 from web_tier.single import SingleImages
 from web_tier.uploads import UploadService
@@ -110,7 +111,7 @@ def _services(
 ) -> Services:
     store = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     fetch = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
-    uploads = UploadService(settings, images, results, queue, store)
+    uploads = UploadService(settings, images, results, JobSender(queue), store)
     batches = BatchService(images, results, index, fetch)
     answers = AnswerWatch(results, MAX_WAITING)
     fleet = FleetReader(state)

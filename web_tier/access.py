@@ -13,7 +13,7 @@ from werkzeug.exceptions import Unauthorized
 from core.errors import NotFoundError
 from core.jobs import batch_of, is_key
 from web_tier.authentication import LOCAL_OWNER, identity
-from web_tier.batches import Batch
+from web_tier.batches import Batch, BatchCancelledError
 from web_tier.services import services
 
 
@@ -39,7 +39,10 @@ def record_of(batch_id: str, *, fresh: bool = False) -> dict[str, Any]:
     Raises:
         NotFoundError: there is no such batch, or it is somebody else's: the two look the same.
     """
-    record = services().batches.record(batch_id, fresh=fresh)
+    return _own(services().batches.record(batch_id, fresh=fresh))
+
+
+def _own(record: dict[str, Any]) -> dict[str, Any]:
     if owner_in(record) != owner():
         raise NotFoundError("there is no such batch")
     return record
@@ -67,13 +70,16 @@ def check_key(key: str) -> None:
 
 
 def open_batch(batch_id: str) -> dict[str, Any]:
-    """The record of a batch to which the requester may add images; asks S3, so that other processes' acts count.
+    """The record of a batch to which the requester may add images; see `BatchService.open_record`.
 
     Raises:
         NotFoundError: as for `record_of`.
         Conflict: it has been cancelled.
     """
-    record = record_of(batch_id, fresh=True)
-    if services().results.is_cancelled(batch_id):
-        abort(409, "the batch has been cancelled and takes no more images")
-    return record
+    try:
+        record = services().batches.open_record(batch_id)
+    except BatchCancelledError as error:
+        # Whose it is decides whether its state may be told.
+        record_of(batch_id)
+        abort(409, str(error))
+    return _own(record)

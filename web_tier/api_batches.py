@@ -99,6 +99,7 @@ def cancel_batch(path: BatchPath) -> Answer:
     Repeating it is harmless.  An image that a worker has in hand at this moment may still be classified.
     """
     cancelled = services().endings.cancel(access.batch(path.batch_id))
+    services().batches.forget_open(path.batch_id)
     audit.record("batch_cancelled", batch_id=path.batch_id, cancelled=cancelled)
     return {"batch_id": path.batch_id, "cancelled": cancelled, **counts(access.batch(path.batch_id))}
 
@@ -112,6 +113,7 @@ def delete_batch(path: BatchPath) -> Answer:
     record = access.record_of(path.batch_id, fresh=True)
     found = services()
     found.endings.delete(path.batch_id, access.owner_in(record))
+    found.batches.forget_open(path.batch_id)
     found.state.delete(PendingWebhook(path.batch_id, "", "", 0.0).key)
     audit.record("batch_deleted", batch_id=path.batch_id)
     return "", 204

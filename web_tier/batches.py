@@ -11,9 +11,15 @@ from typing import Any
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore, StoredObject, is_cancelled_mark
-from core.errors import DecodeError, NotFoundError
+from core.errors import DecodeError, ElasticError, NotFoundError
 from core.jobs import ClassificationResult, Failure, is_batch_id, is_key, new_batch_id
+from web_tier.known_tokens import Known
 
+# In the record of a batch that has been cancelled.
+CANCELLED_FIELD = "cancelled"
+# Who adds to a batch learns after so long at the latest that another process has cancelled or deleted it.  An upload
+# that was under way then is stored as well; the page therefore cancels again, later than this (static/batch.js).
+OPEN_SECONDS = 2.0
 _CACHED_RESULTS = 5_000
 _CACHED_RECORDS = 1000
 # Results of one request that are asked of S3 before the first is waited for.
@@ -74,11 +80,15 @@ class BatchPage:
     after: str
 
 
+class BatchCancelledError(ElasticError):
+    """the batch has been cancelled and takes no more images"""
+
+
 class BatchService:
     """Creates and reads batches and their results; safe to share between threads.
 
-    Two small caches save requests to S3, and both hold what never changes while it exists: a batch's record, and
-    a result under its key *and* entity tag.
+    Small caches save requests to S3.  Two hold what never changes while it exists: a batch's record, but for its
+    cancellation, and a result under its key *and* entity tag.  The third holds for seconds that a batch takes images.
 
     Args:
         executor: fetches results, several at a time.
@@ -90,6 +100,7 @@ class BatchService:
         self._index = index
         self._executor = executor
         self._record = lru_cache(_CACHED_RECORDS)(images.read_batch)
+        self._open = Known(self._read_open, OPEN_SECONDS)
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
 
     def create(self, now: datetime, owner: str, name: str = "", *, listed: bool = True) -> str:
@@ -117,6 +128,25 @@ class BatchService:
         if not is_batch_id(batch_id):
             raise NotFoundError("there is no such batch")
         return self._images.read_batch(batch_id) if fresh else self._record(batch_id)
+
+    def open_record(self, batch_id: str) -> dict[str, Any]:
+        """The record of a batch that takes images, or did at most `OPEN_SECONDS` ago.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            BatchCancelledError: it has been cancelled.
+        """
+        return self._open.get(batch_id)
+
+    def forget_open(self, batch_id: str) -> None:
+        """Has `open_record` look anew, because this process cancels or deletes the batch."""
+        self._open.forget(batch_id)
+
+    def _read_open(self, batch_id: str) -> dict[str, Any]:
+        record = self.record(batch_id, fresh=True)
+        if record.get(CANCELLED_FIELD):
+            raise BatchCancelledError
+        return record
 
     def page(self, owner: str, limit: int, after: str = "") -> BatchPage:
         """Up to `limit` of an owner's batches, newest first: at most 1 + `limit` requests.

@@ -91,7 +91,7 @@ class DirectUploads:
 
     def complete(self, batch_id: str, keys: Sequence[str]) -> UploadReport:
         """Enqueues the uploads that have arrived; repeating it is harmless."""
-        outbox = Outbox(self._uploads.queue)
+        outbox = Outbox(self._uploads.sender)
         for outcome in self._executor.map(lambda key: self._look(batch_id, key), dict.fromkeys(keys)):
             outbox.add(outcome)
         outbox.flush()

@@ -8,7 +8,7 @@ from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from core.errors import AlreadyExistsError, NotFoundError
 from core.jobs import ClassificationResult, Failure
-from web_tier.batches import Batch, shown_name
+from web_tier.batches import CANCELLED_FIELD, Batch, shown_name
 from web_tier.uploads import WORKER_ID
 
 CANCELLED = Failure("cancelled", "the batch was cancelled before the image was classified")
@@ -36,6 +36,9 @@ class Endings:
         costs it one request.  What a worker has in hand at this moment may still be classified; its answer then
         takes the place of the failure, so that there is one answer for each image in any case.
         """
+        record = self._images.read_batch(batch.batch_id)
+        # Twice: in the record, which whoever adds images reads, and among the results, which whoever follows lists.
+        self._images.create_batch(batch.batch_id, {**record, CANCELLED_FIELD: True})
         self._results.mark_cancelled(batch.batch_id)
         answered = self._executor.map(self._answer, [entry.key for entry in batch.unanswered])
         keys = [key for key in answered if key is not None]

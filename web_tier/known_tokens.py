@@ -24,21 +24,25 @@ class Known(Generic[V]):
 
     Args:
         find: reads a value.
+        seconds: how long a value is taken for true.
         clock: monotonic seconds.
     """
 
-    def __init__(self, find: Callable[[str], V], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, find: Callable[[str], V], seconds: float = CACHE_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._find = find
+        self._seconds = seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._known: OrderedDict[str, tuple[float, V]] = OrderedDict()
 
     def get(self, key: str) -> V:
-        """A value, as it was at most `CACHE_SECONDS` ago; what finding it raises is raised and not remembered."""
+        """A value, as it was at most `seconds` ago; what finding it raises is raised and not remembered."""
         with self._lock:
             known = self._known.get(key)
         asked = self._clock()
-        if known is not None and asked - known[0] < CACHE_SECONDS:
+        if known is not None and asked - known[0] < self._seconds:
             return known[1]
         value = self._find(key)
         with self._lock:
@@ -55,7 +59,7 @@ class KnownTokens(Known[AccessToken | None]):
     """Access tokens by their ids, None where there is none, and from where they were used."""
 
     def __init__(self, find: Callable[[str], AccessToken | None], clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(find, clock)
+        super().__init__(find, clock=clock)
         self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def is_news(self, token_id: str, address: str) -> bool:

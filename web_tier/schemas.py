@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +18,20 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Query(BaseModel):
+    """A request's query.  The library that validates it asks for its schema each time, only to read it."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+        """The JSON schema; with the default options, the same object each time."""
+        return super().model_json_schema(*args, **options) if args or options else _plain_schema(cls)
+
+
+@cache
+def _plain_schema(model: type[Query]) -> dict[str, Any]:
+    return super(Query, model).model_json_schema()
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 
@@ -28,22 +43,22 @@ class ResultPath(BatchPath):
     file: str = Field(description="the part of the image's key after the slash")
 
 
-class ListQuery(BaseModel):
+class ListQuery(Query):
     limit: int = Field(20, ge=1, le=100, description="most batches in one answer")
     cursor: str = Field("", max_length=60, description="`next_cursor` of the last answer")
 
 
-class ImagesQuery(BaseModel):
+class ImagesQuery(Query):
     offset: int | None = Field(
         None, ge=0, le=99_999, description="position of the first file; without it, after what the batch has"
     )
 
 
-class ResultsQuery(BaseModel):
+class ResultsQuery(Query):
     cursor: str = Field("", max_length=1000, description="`cursor` of the last answer")
 
 
-class ClassifyQuery(BaseModel):
+class ClassifyQuery(Query):
     wait_seconds: float | None = Field(None, ge=0, description="longest wait; at most `classify_wait_seconds`")
     name: str = Field("image", max_length=1000, description="the file's name, where the body is the image itself")
 

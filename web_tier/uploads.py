@@ -10,7 +10,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from aws.buckets import ImageStore, ResultStore
-from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue
+from aws.queue import MAX_MESSAGES_PER_REQUEST
 from core.errors import AlreadyExistsError, CloudError, ImageError
 from core.jobs import (
     ClassificationJob,
@@ -25,6 +25,7 @@ from core.jobs import (
 from core.settings import Settings
 from web_tier.checks import check_upload
 from web_tier.multipart import UploadedFile
+from web_tier.sender import JobSender
 
 WORKER_ID = "web-tier"
 # Files of one request that are stored at the same time: hides S3's latency, bounds memory.
@@ -76,16 +77,17 @@ class UploadService:
     """Checks files, stores them and enqueues their jobs; safe to share between threads.
 
     Args:
-        executor: stores files; at most a few of each request at a time.
+        executor: stores files; at most a few of each request at a time.  The last one, which may be the only one, the
+            request's own thread stores.
     """
 
     def __init__(
-        self, settings: Settings, images: ImageStore, results: ResultStore, queue: JobQueue, executor: Executor
+        self, settings: Settings, images: ImageStore, results: ResultStore, sender: JobSender, executor: Executor
     ) -> None:
         self._settings = settings
         self._images = images
         self._results = results
-        self.queue = queue
+        self.sender = sender
         self._executor = executor
 
     def accept(self, batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
@@ -103,17 +105,26 @@ class UploadService:
         """
         first = self.next_position(batch_id) if offset is None else offset
         positions = _Positions(first, self._settings.max_batch_images)
-        outbox = Outbox(self.queue)
+        outbox = Outbox(self.sender)
         pending: deque[Future[Stored | Rejected | NotStored]] = deque()
+        held: tuple[int, UploadedFile] | None = None
+
+        def store(position: int, file: UploadedFile) -> Stored | Rejected | NotStored:
+            return self._store(batch_id, position, file, positions, offset is None)
+
         try:
             for file in files:
-                if len(pending) >= _WINDOW:
-                    outbox.add(pending.popleft().result())
-                position = positions.take()
-                pending.append(self._executor.submit(self._store, batch_id, position, file, positions, offset is None))
+                if held is not None:
+                    if len(pending) >= _WINDOW:
+                        outbox.add(pending.popleft().result())
+                    pending.append(self._executor.submit(store, *held))
+                held = positions.take(), file
         finally:
+            last = store(*held) if held is not None else None
             while pending:
                 outbox.add(pending.popleft().result())
+            if last is not None:
+                outbox.add(last)
             outbox.flush()
         return outbox.report
 
@@ -179,9 +190,9 @@ class _Positions:
 class Outbox:
     """Gathers outcomes into a report, and the jobs of stored images into full queue requests."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, sender: JobSender) -> None:
         self.report = UploadReport()
-        self._queue = queue
+        self._sender = sender
         self._jobs: list[ClassificationJob] = []
 
     def add(self, outcome: Stored | Rejected | NotStored) -> None:
@@ -201,7 +212,7 @@ class Outbox:
         if not jobs:
             return
         try:
-            self._queue.send(jobs)
+            self._sender.send(jobs)
         except CloudError as error:
             log.warning("%d jobs of batch %s: %s", len(jobs), jobs[0].batch_id, error)
             self.report.not_stored.extend(

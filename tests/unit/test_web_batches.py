@@ -16,7 +16,9 @@ from core.fleet_status import FleetStatus, Sample
 from core.jobs import ClassificationResult, Prediction
 from core.webhooks import PendingWebhook
 from tests.web import JPEG, WebBench
-from web_tier.batches import Batch
+from web_tier import create_app
+from web_tier.batches import OPEN_SECONDS, Batch
+from web_tier.services import EXTENSION
 from web_tier.states import state_of
 
 
@@ -167,6 +169,36 @@ def cancel(bench: WebBench, batch_id: str) -> dict[str, Any]:
     response = bench.client.post(f"/api/v1/batches/{batch_id}/cancel")
     assert response.status_code == 200, response.text
     return dict(response.get_json())
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete"])
+def test_another_process_learns_of_a_batch_s_end(bench: WebBench, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    other = WebBench()
+    stores: Any = (bench.images, bench.results, bench.queue, bench.index, bench.state)
+    other.app = create_app(bench.settings, *stores)
+    other.client = other.app.test_client()
+    monkeypatch.setattr(other.app.extensions[EXTENSION].batches._open, "_clock", lambda: now[0])
+    batch_id = bench.create_batch()
+    assert other.post(batch_id, [("a.jpg", JPEG)], 0).status_code == 200
+    if end == "cancel":
+        cancel(bench, batch_id)
+    else:
+        assert bench.client.delete(f"/api/v1/batches/{batch_id}").status_code == 204
+    refused = 409 if end == "cancel" else 404
+    assert bench.post(batch_id, [("b.jpg", JPEG)], 1).status_code == refused
+    now[0] = OPEN_SECONDS
+    assert other.post(batch_id, [("b.jpg", JPEG)], 1).status_code == refused
+
+
+def test_an_image_costs_no_more_requests_than_it_needs(bench: WebBench) -> None:
+    batch_id = bench.create_batch()
+    bench.upload(batch_id, [("a.jpg", JPEG)], 0)
+    stores = (bench.images, bench.results, bench.queue, bench.index, bench.state)
+    for store in stores:
+        store.calls.clear()
+    bench.upload(batch_id, [("b.jpg", JPEG)], 1)
+    assert [name for store in stores for name, _argument in store.calls] == ["put", "send"]
 
 
 def test_cancelling_answers_what_is_open_and_keeps_what_is_answered(bench: WebBench) -> None:

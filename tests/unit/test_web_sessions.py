@@ -16,7 +16,7 @@ from core.errors import CloudError
 from core.settings import SECRETS, Settings
 from tests.fakes import FakeStateStore
 from tests.web import JPEG, WebBench, form
-from web_tier import known_tokens, sessions
+from web_tier import sessions
 from web_tier.sessions import SESSION_SECONDS, is_loopback_host, session_key
 from web_tier.sign_in import safe_next
 
@@ -112,7 +112,7 @@ def test_a_revoked_token_ends_its_sessions(bench: WebBench, monkeypatch: pytest.
     headers = bench.token("ada")
     sign_in(bench, token_text(headers))
     assert bench.client.get("/").status_code == 200
-    monkeypatch.setattr(known_tokens, "CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(bench.services.tokens, "_seconds", 0.0)
     bench.state.delete(f"tokens/{token_text(headers).split('_')[1]}.json")
     assert bench.client.get("/").status_code == 303
 
