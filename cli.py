@@ -400,9 +400,16 @@ def destroy(arguments: tuple[str, ...]) -> None:
     _run_later("destroy", arguments)
 
 
-def _run_later(name: str, arguments: tuple[str, ...]) -> None:
-    """Runs a command of `commands.deploy`, loaded now, which takes its options itself."""
-    command: click.Command = getattr(importlib.import_module("commands.deploy"), name)
+@main.command(**_LATER)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def train(arguments: tuple[str, ...]) -> None:
+    """Train a classifier on your own images."""
+    _run_later("train", arguments, "training.command")
+
+
+def _run_later(name: str, arguments: tuple[str, ...], module: str = "commands.deploy") -> None:
+    """Runs a command of `module`, loaded now, which takes its options itself."""
+    command: click.Command = getattr(importlib.import_module(module), name)
     command.main(args=list(arguments), prog_name=f"elastic {name}", standalone_mode=False)
 
 

@@ -59,8 +59,8 @@ class KerasWay:
 def _load(bundle: ModelBundle, photos: Sequence[bytes]) -> None:
     # TensorFlow tells of itself on standard error, whatever its log level; what goes wrong comes as an exception.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    from keras.applications import resnet50  # type: ignore[import-untyped]
-    from keras.utils import img_to_array, load_img  # type: ignore[import-untyped]
+    from keras.applications import resnet50
+    from keras.utils import img_to_array, load_img
 
     spec = bundle.input
     _loaded["model"] = resnet50.ResNet50(

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 import numpy as np
-from keras.applications import resnet50  # type: ignore[import-untyped]
+from keras.applications import resnet50
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table

@@ -22,6 +22,10 @@ class BundleError(ElasticError):
     """The model bundle is incomplete, altered or of an unknown form."""
 
 
+class TrainingError(ElasticError):
+    """The training cannot be done as asked."""
+
+
 class CloudError(ElasticError):
     """A cloud service refused or failed; trying again later may help."""
 

@@ -1,0 +1,147 @@
+"""The networks that `elastic train` knows.  Reading the list imports no TensorFlow; building one does."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from core.errors import TrainingError
+
+if TYPE_CHECKING:
+    import keras
+
+RESIZE = "largest centred square, bicubic"
+
+# ImageNet's mean as He et al. and Simonyan & Zisserman subtract it, BGR.
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+# The mean of CIFAR-10's training images, RGB.
+_CIFAR_MEAN = (125.3, 123.0, 113.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network and how to feed it.
+
+    Args:
+        module: builds it: ``training.architectures.<module>.build(name, side, classes, dropout, imagenet)``.
+        pretrained: whether Keras has weights learned from ImageNet for it.
+        smallest_side: of its input, pixels.
+        side, defaults: what a training takes unless told otherwise; `defaults` by the fields of `TrainingConfig`.
+    """
+
+    name: str
+    about: str
+    module: str
+    pretrained: bool
+    side: int
+    smallest_side: int
+    channels: str
+    subtract: tuple[float, float, float]
+    defaults: Mapping[str, Any]
+
+    def build(self, side: int, classes: int, dropout: float, imagenet: bool = False) -> keras.Model:
+        """A model of input float32 (n, side, side, 3) and output float32 (n, classes), probabilities.
+
+        Args:
+            imagenet: with Keras's weights learned from ImageNet, downloaded if they are not there.
+
+        Raises:
+            TrainingError: `side` is too small for its layers.
+        """
+        if side < self.smallest_side:
+            raise TrainingError(f"{self.name} needs at least {self.smallest_side} × {self.smallest_side} pixels")
+        module = importlib.import_module(f"training.architectures.{self.module}")
+        model: keras.Model = module.build(self.name, side, classes, dropout, imagenet)
+        return model
+
+    def input_fields(self, side: int) -> dict[str, Any]:
+        """How to feed a trained model, as the run's folder and bundles say it."""
+        return {
+            "height": side,
+            "width": side,
+            "channels": self.channels,
+            "dtype": "float32",
+            "subtract": list(self.subtract),
+            # A network that wants another scale holds a layer for it, so that every worker can feed it.
+            "scale": 1.0,
+            "resize": RESIZE,
+        }
+
+
+_TRANSFER = {
+    "optimizer": "adamw",
+    "learning_rate": 5e-4,
+    "initialized_learning_rate": 6e-5,
+    "weight_decay": 0.02,
+    "batch_size": 32,
+    "epochs": 12,
+    "frozen_epochs": 1,
+    "warmup_epochs": 0.5,
+    "dropout": 0.2,
+    "augment": ("crop", "flip", "rotate", "shear", "colour", "degrade"),
+}
+_CIFAR = {
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "weight_decay": 5e-3,
+    "batch_size": 128,
+    "clip_norm": 5.0,
+    "warmup_epochs": 2.0,
+    "frozen_epochs": 0,
+    "augment": ("shift", "flip"),
+}
+
+ARCHITECTURES = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            "resnet50", "ResNet-50 (He et al. 2015)", "transfer", True, 160, 32, "BGR", _CAFFE_MEAN, _TRANSFER
+        ),
+        Architecture(
+            "vgg16",
+            "VGG-16 (Simonyan & Zisserman 2014), global average pooling instead of its dense layers",
+            "transfer",
+            True,
+            160,
+            32,
+            "BGR",
+            _CAFFE_MEAN,
+            {**_TRANSFER, "learning_rate": 2e-4, "initialized_learning_rate": 2e-5},
+        ),
+        Architecture(
+            "inceptionv3",
+            "Inception v3 (Szegedy et al. 2015)",
+            "transfer",
+            True,
+            160,
+            75,
+            "RGB",
+            (127.5, 127.5, 127.5),
+            _TRANSFER,
+        ),
+        Architecture(
+            "cifar-cnn",
+            "plain network for 32 × 32 pixels: three blocks of two convolutions, one dense layer",
+            "cifar",
+            False,
+            32,
+            8,
+            "RGB",
+            _CIFAR_MEAN,
+            {**_CIFAR, "epochs": 20, "learning_rate": 0.05, "dropout": 0.3},
+        ),
+        Architecture(
+            "cifar-resnet",
+            "residual network for 32 × 32 pixels: eight convolutions, two of them blocks with a shortcut",
+            "cifar",
+            False,
+            32,
+            8,
+            "RGB",
+            _CIFAR_MEAN,
+            {**_CIFAR, "epochs": 24, "learning_rate": 0.1, "dropout": 0.1, "label_smoothing": 0.1},
+        ),
+    )
+}

@@ -1,0 +1,105 @@
+"""Random changes of training images, made of Keras's layers where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# Shares and factors in use for photographs; each image gets its own random values.
+CROP_AREA = (0.35, 1.0)
+CROP_ASPECT = (3 / 4, 4 / 3)
+SHIFT = 0.125
+ROTATION_TURNS = 12 / 360
+SHEAR = 0.1
+BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.2, 0.2, 0.2, 0.02
+ERASED_AREA = (0.05, 0.25)
+# How far an image is shrunk and at which quality it is stored as JPEG before it is enlarged again.
+DEGRADED_SIDE = (48, 224)
+DEGRADED_QUALITY = (30, 95)
+
+Augment = Callable[[Any], Any]
+
+
+def make_augment(names: Sequence[str], side: int, seed: int) -> Augment:
+    """A function of batches: float32 RGB 0…255 of shape (n, any, any, 3) → (n, side, side, 3), for tf.data's graphs.
+
+    Args:
+        names: some of `config.AUGMENTATIONS`; their order here does not matter.
+    """
+    steps: list[Augment] = [_crop(side) if "crop" in names else _resize(side)]
+    if "shift" in names:
+        steps.append(_shift(side))
+    steps += [_layer(make(seed + number)) for number, (name, make) in enumerate(_LAYERS.items()) if name in names]
+    if "degrade" in names:
+        steps.append(_degrade(side))
+    # Last, so that nothing smooths the patch's edge.
+    if "erase" in names:
+        erase = keras.layers.RandomErasing(scale=ERASED_AREA, fill_value=127.0, value_range=(0, 255), seed=seed)
+        steps.append(_layer(erase))
+
+    def augment(images: Any) -> Any:
+        for step in steps:
+            images = step(images)
+        return tf.ensure_shape(tf.clip_by_value(images, 0.0, 255.0), (None, side, side, 3))
+
+    return augment
+
+
+_LAYERS: dict[str, Callable[[int], keras.layers.Layer]] = {
+    "flip": lambda seed: keras.layers.RandomFlip("horizontal", seed=seed),
+    "rotate": lambda seed: keras.layers.RandomRotation(ROTATION_TURNS, fill_mode="reflect", seed=seed),
+    "shear": lambda seed: keras.layers.RandomShear(SHEAR, SHEAR, fill_mode="reflect", seed=seed),
+    "colour": lambda seed: keras.layers.RandomColorJitter((0, 255), BRIGHTNESS, CONTRAST, SATURATION, HUE, seed=seed),
+}
+
+
+def _layer(layer: keras.layers.Layer) -> Augment:
+    return lambda images: layer(images, training=True)
+
+
+def _resize(side: int) -> Augment:
+    return lambda images: images if images.shape[1] == side else tf.image.resize(images, (side, side), antialias=True)
+
+
+def _crop(side: int) -> Augment:
+    """Inception's crop (Szegedy et al. 2015): a random share of the area, at a random aspect, enlarged to `side`."""
+
+    def crop(images: Any) -> Any:
+        count = tf.shape(images)[0]
+        area = tf.random.uniform([count], *CROP_AREA)
+        aspect = tf.exp(tf.random.uniform([count], *(float(tf.math.log(value)) for value in CROP_ASPECT)))
+        height, width = (tf.minimum(tf.sqrt(area * ratio), 1.0) for ratio in (1 / aspect, aspect))
+        top, left = (tf.random.uniform([count]) * (1.0 - extent) for extent in (height, width))
+        boxes = tf.stack([top, left, top + height, left + width], axis=1)
+        return tf.image.crop_and_resize(images, boxes, tf.range(count), (side, side))
+
+    return crop
+
+
+def _shift(side: int) -> Augment:
+    """Moves each image by whole pixels, mirrored where it leaves the frame: for images too small to be resampled."""
+    most = round(SHIFT * side)
+
+    def shift(images: Any) -> Any:
+        padded = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]], "REFLECT")
+        count = tf.shape(images)[0]
+        top, left = (tf.random.uniform([count, 1], 0, 2 * most + 1, tf.int32) + tf.range(side) for _ in range(2))
+        return tf.gather(tf.gather(padded, top, axis=1, batch_dims=1), left, axis=2, batch_dims=1)
+
+    return shift
+
+
+def _degrade(side: int) -> Augment:
+    """Shrinks each image, stores it as JPEG and enlarges it, so that data sets cannot be told apart by their traces."""
+
+    def degrade_one(image: Any) -> Any:
+        smaller = tf.minimum(tf.random.uniform([], DEGRADED_SIDE[0], DEGRADED_SIDE[1] + 1, tf.int32), side)
+        quality = tf.random.uniform([], DEGRADED_QUALITY[0], DEGRADED_QUALITY[1] + 1, tf.int32)
+        shrunk = tf.image.resize(image, tf.stack([smaller, smaller]), method="area")
+        stored = tf.image.adjust_jpeg_quality(tf.cast(tf.clip_by_value(shrunk, 0.0, 255.0), tf.uint8), quality)
+        return tf.image.resize(tf.cast(stored, tf.float32), (side, side), method="bicubic")
+
+    return lambda images: tf.map_fn(degrade_one, images)

@@ -1,0 +1,145 @@
+"""A data set made ready: read, decoded, freed of what is unreadable or double, and split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from core.errors import TrainingError
+from training.config import TrainingConfig
+from training.datasets import load_dataset
+from training.datasets.samples import PARTS, TRAIN, ImageDataset, Sample
+from training.plots import draw_classes
+from training.prepare import Pixels, find_duplicates, prepare
+from training.progress_bar import make_bar
+from training.run_folder import CLASSES_FILE, RUN_FILE, SPLIT_FILE, write_csv
+from training.split import split
+
+# Random crops enlarge a part of an image, so they are taken from images somewhat larger than the input.
+_CROP_MARGIN = 1.125
+# Named in the run's description; of more, the number.
+_NAMED = 100
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Images of three parts.
+
+    Args:
+        samples: those kept, with `parts` (one of `PARTS` each) and `label_indices`.
+        facts: what the run's description says of the data set.
+    """
+
+    labels: tuple[str, ...]
+    synsets: tuple[str, ...] | None
+    samples: tuple[Sample, ...]
+    parts: NDArray[np.str_]
+    label_indices: NDArray[np.int_]
+    facts: dict[str, Any]
+    _train: tuple[NDArray[np.uint8], NDArray[np.intp]]
+    _others: tuple[NDArray[np.uint8], NDArray[np.intp]]
+
+    def part(self, name: str) -> NDArray[np.intp]:
+        """The images of a part, as indices into `samples`."""
+        return np.flatnonzero(self.parts == name)
+
+    def pixels(self, part: str) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+        """Decoded images, and for each of `samples` its row among them."""
+        return self._train if part == TRAIN else self._others
+
+
+def make_ready(config: TrainingConfig, cache: Path, console: Console) -> TrainingData:
+    """Reads, decodes, checks and splits the data set of `config`; what is left out is told on `console`.
+
+    Raises:
+        TrainingError: there is no usable data set.
+    """
+    dataset = load_dataset(config.source_path, config.kind, cache)
+    side = round(config.side * _CROP_MARGIN) if "crop" in config.augment else config.side
+    decoded = _decode(dataset.samples, side, cache, console, "Decoding")
+    parts = [sample.part for sample in dataset.samples]
+    duplicates = find_duplicates([sample.label for sample in dataset.samples], parts, decoded.digests)
+    kept = np.array([i for i in range(len(parts)) if i not in duplicates and i not in decoded.unreadable], np.intp)
+    samples = tuple(dataset.samples[index] for index in kept)
+    labels = np.array([sample.label for sample in samples], np.int_)
+    _require_every_class(dataset, labels)
+    assigned = split(
+        labels.tolist(),
+        [sample.part for sample in samples],
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        seed=config.seed,
+    )
+    others = (decoded.array, kept)
+    if side != config.side:
+        # What validates is decoded as the worker does it, straight to the input's size.
+        chosen = np.flatnonzero(assigned != TRAIN)
+        rows = np.zeros(len(samples), np.intp)
+        rows[chosen] = np.arange(len(chosen))
+        exact = _decode([samples[index] for index in chosen], config.side, cache, console, "Decoding for validation")
+        others = (exact.array, rows)
+    facts = _facts(config, dataset, decoded, duplicates, assigned)
+    _tell(facts, console)
+    return TrainingData(
+        dataset.labels, dataset.synsets, samples, assigned, labels, facts, (decoded.array, kept), others
+    )
+
+
+def write_data(data: TrainingData, folder: Path) -> None:
+    """Writes which image belongs to which part, and the picture of the classes' sizes."""
+    names = [data.labels[index] for index in data.label_indices]
+    synsets = ["" if data.synsets is None else data.synsets[index] for index in data.label_indices]
+    paths = ["" if sample.path is None else str(sample.path.resolve()) for sample in data.samples]
+    rows = zip((sample.name for sample in data.samples), paths, names, synsets, data.parts.tolist(), strict=True)
+    write_csv(folder / SPLIT_FILE, ("name", "path", "label", "synset", "split"), list(rows))
+    draw_classes(data.labels, data.label_indices.tolist(), data.parts.tolist(), folder / CLASSES_FILE)
+
+
+def _decode(samples: Sequence[Sample], side: int, cache: Path, console: Console, text: str) -> Pixels:
+    with make_bar(console) as bar:
+        task = bar.add_task(text, total=len(samples), text="")
+        return prepare(samples, side, cache, lambda count: bar.update(task, advance=count))
+
+
+def _require_every_class(dataset: ImageDataset, labels: NDArray[np.int_]) -> None:
+    missing = [name for index, name in enumerate(dataset.labels) if index not in set(labels.tolist())]
+    if missing:
+        raise TrainingError(f"no usable image of {', '.join(missing[:5])} is left{' …' if missing[5:] else ''}")
+
+
+def _facts(
+    config: TrainingConfig,
+    dataset: ImageDataset,
+    decoded: Pixels,
+    duplicates: dict[int, int],
+    parts: NDArray[np.str_],
+) -> dict[str, Any]:
+    names = [sample.name for sample in dataset.samples]
+    return {
+        "name": dataset.name,
+        "source": str(config.source_path.resolve()),
+        "images": len(names),
+        **{part: int(np.count_nonzero(parts == part)) for part in PARTS},
+        "unreadable_count": len(decoded.unreadable),
+        "unreadable": [{"name": names[i], "reason": r} for i, r in sorted(decoded.unreadable.items())[:_NAMED]],
+        "duplicate_count": len(duplicates),
+        "duplicates": [{"name": names[i], "of": names[other]} for i, other in sorted(duplicates.items())[:_NAMED]],
+    }
+
+
+def _tell(facts: dict[str, Any], console: Console) -> None:
+    parts = ", ".join(f"{facts[part]:,} {part}" for part in PARTS if facts[part])
+    lines = [f"{facts['name']}: {parts}"]
+    for entries, count, key in (("unreadable", "unreadable_count", "reason"), ("duplicates", "duplicate_count", "of")):
+        if facts[count]:
+            shown = "; ".join(f"{entry['name']} ({entry[key]})" for entry in facts[entries][:_SHOWN])
+            lines.append(f"Left out, {entries}: {facts[count]:,} images, such as {shown}.  {RUN_FILE} names them.")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

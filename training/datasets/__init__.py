@@ -1,0 +1,58 @@
+"""Data sets: a folder for each class, ``.lst`` manifests, Stanford Dogs' archives, CIFAR-10's archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.errors import TrainingError
+from training.datasets import cifar10
+from training.datasets.folders import read_folders
+from training.datasets.manifests import read_manifest
+from training.datasets.samples import ImageDataset
+from training.datasets.stanford_dogs import read_stanford_dogs
+
+KINDS = ("auto", "folders", "lst", "stanford-dogs", "cifar10")
+
+
+def load_dataset(source: Path, kind: str, cache: Path) -> ImageDataset:
+    """Reads the data set at `source`.
+
+    Args:
+        kind: one of `KINDS`; ``auto``: by its looks.
+        cache: where archives are unpacked.
+
+    Raises:
+        TrainingError: there is none, or it is damaged; the sentence says what is wrong.
+    """
+    if not source.exists():
+        raise TrainingError(f"{source} does not exist")
+    try:
+        match detect(source) if kind == "auto" else kind:
+            case "cifar10":
+                return cifar10.read_cifar10(source / cifar10.ARCHIVE if source.is_dir() else source)
+            case "stanford-dogs":
+                return read_stanford_dogs(source if source.is_dir() else source.parent, cache)
+            case "lst":
+                return read_manifest(source)
+            case _:
+                return read_folders(source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{source} cannot be read as a data set: {error}") from error
+
+
+def detect(source: Path) -> str:
+    """The form of the data set at `source`, one of `KINDS`."""
+    if source.is_dir():
+        if (source / cifar10.ARCHIVE).is_file():
+            return "cifar10"
+        return "stanford-dogs" if (source / "images.tar").is_file() else "folders"
+    if source.suffix == ".lst":
+        return "lst"
+    if source.name == cifar10.ARCHIVE:
+        return "cifar10"
+    if source.name == "images.tar":
+        return "stanford-dogs"
+    raise TrainingError(
+        f"{source} is no data set: give a folder with a folder for each class, a .lst manifest, "
+        f"Stanford Dogs' images.tar or {cifar10.ARCHIVE}"
+    )

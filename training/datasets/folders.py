@@ -1,0 +1,59 @@
+"""A folder for each class, with or without a level of ``train``, ``val`` and ``test`` above."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import TrainingError
+from training.datasets.samples import TEST, TRAIN, VALIDATION, ImageDataset, build_dataset
+
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif", ".jp2"))
+PART_FOLDERS = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
+# Lines of synset, tab, name, as Tiny-ImageNet and ImageNet write them.
+NAMES_FILE = "words.txt"
+
+
+def read_folders(root: Path) -> ImageDataset:
+    """Reads ``root/class/…`` or ``root/train/class/…`` (with ``val``, ``test``); the classes' folders to the bottom.
+
+    Raises:
+        TrainingError: no images; or a class is met in another part only, so that nothing would be learned of it.
+    """
+    folders = _folders(root)
+    by_part = [(PART_FOLDERS.get(folder.name.lower()), folder) for folder in folders]
+    if folders and all(part for part, _ in by_part):
+        items = [item for part, folder in by_part for item in _images(root, folder, part)]
+    else:
+        items = list(_images(root, root, None))
+    trained = {a_class for _, a_class, part, _ in items if part in (None, TRAIN)}
+    if unknown := sorted({a_class for _, a_class, _, _ in items} - trained):
+        raise TrainingError(f"{root}: no training image of {', '.join(unknown[:5])}{' …' if unknown[5:] else ''}")
+    return build_dataset(root.resolve().name, items, read_names(root / NAMES_FILE))
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """Names of synsets; the first of several synonyms.  Without such a file: none."""
+    if not path.is_file():
+        return {}
+    lines = (line.split("\t", 1) for line in path.read_text("utf-8").splitlines() if "\t" in line)
+    return {synset: names.split(",")[0].strip() for synset, names in lines}
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(root: Path, above: Path, part: str | None) -> Iterator[tuple[str, str, str | None, Path]]:
+    for folder in _folders(above):
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                yield path.relative_to(root).as_posix(), folder.name, part, path

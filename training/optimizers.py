@@ -1,0 +1,54 @@
+"""Optimizers with two learning rates: one for new layers, a smaller one for layers that have learned before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import keras
+
+from training.config import TrainingConfig
+
+_BASES = {"adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
+
+
+def make_optimizer(
+    config: TrainingConfig, model: keras.Model, initialized: Collection[str], *, epochs: int, steps_per_epoch: int
+) -> keras.optimizers.Optimizer:
+    """The optimizer of one stage: warm-up, then a cosine down to zero at its last step.
+
+    Args:
+        model: with the layers set trainable that the stage trains.
+        initialized: names of the layers that train at the smaller rate.
+        epochs, steps_per_epoch: the stage's length.
+    """
+    ratio = config.initialized_learning_rate / config.learning_rate
+    factors = [ratio if layer.name in initialized else 1.0 for layer in model.layers for _ in layer.trainable_variables]
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup_steps else config.learning_rate,
+        max(epochs * steps_per_epoch - warmup_steps, 1),
+        warmup_target=config.learning_rate if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )
+    options: dict[str, Any] = {"momentum": config.momentum, "nesterov": True} if config.optimizer == "sgd" else {}
+    optimizer = _discriminative(_BASES[config.optimizer], factors)(
+        learning_rate=schedule,
+        weight_decay=config.weight_decay or None,
+        global_clipnorm=config.clip_norm or None,
+        **options,
+    )
+    # Decay draws weights of convolutions and dense layers to zero; gains and biases have no reason to be small.
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer
+
+
+def _discriminative(base: type[keras.optimizers.Optimizer], factors: list[float]) -> type[keras.optimizers.Optimizer]:
+    """A class of optimizers that take `factors` times the learning rate for their variables, in their order."""
+
+    class Discriminative(base):  # type: ignore[misc]
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            factor = factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * factor)
+
+    return Discriminative

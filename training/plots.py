@@ -1,0 +1,65 @@
+"""A run's pictures: how it learned, and how many images each class has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from training.datasets.samples import PARTS
+
+# From the palette of Okabe and Ito, which the colour-blind can tell apart.
+_COLOURS = {"train": "#0b6bcb", "validation": "#d55e00", "test": "#7b7b7b"}
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e6ea",
+    "axes.axisbelow": True,
+}
+# Above so many classes, names would run into each other; bars stand in order of their size instead.
+_NAMED_CLASSES = 60
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], best_epoch: int, path: Path) -> None:
+    """Loss and accuracy of each epoch, of training and validation; a line marks the best epoch."""
+    epochs = [entry["epoch"] for entry in history]
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for part, key in (("train", measure), ("validation", f"val_{measure}")):
+                values = [entry[key] for entry in history]
+                axes.plot(epochs, values, color=_COLOURS[part], marker=".", label=part)
+            axes.axvline(best_epoch, color="#b9c0c8", linestyle="--", linewidth=1, label=f"best, epoch {best_epoch}")
+            axes.set(title=measure, xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend(frameon=False)
+        figure.savefig(path, dpi=110)
+
+
+def draw_classes(names: Sequence[str], labels: Sequence[int], parts: Sequence[str], path: Path) -> None:
+    """Images of each class, by part, one bar for a class, the largest class first."""
+    counts = {
+        part: np.bincount([label for label, p in zip(labels, parts, strict=True) if p == part], minlength=len(names))
+        for part in PARTS
+    }
+    order = np.argsort(-sum(counts.values()), kind="stable")
+    named = len(names) <= _NAMED_CLASSES
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=(min(14.0, max(6.0, 0.28 * len(names))), 4), layout="constrained")
+        axes = figure.subplots()
+        below = np.zeros(len(names), np.int_)
+        for part, count in counts.items():
+            if count.any():
+                axes.bar(range(len(names)), count[order], bottom=below, color=_COLOURS[part], width=0.8, label=part)
+                below = below + count[order]
+        axes.set(ylabel="images", title=f"{len(names)} classes", xlabel="" if named else "classes, largest first")
+        if named:
+            axes.set_xticks(range(len(names)), [names[index] for index in order], rotation=60, ha="right")
+        axes.grid(axis="x", visible=False)
+        axes.legend(frameon=False)
+        figure.savefig(path, dpi=110)

@@ -1,0 +1,131 @@
+"""Decodes each image once into a file of pixels that is mapped into memory, and finds what should not be trained on.
+
+Every epoch then reads pixels instead of files; the operating system keeps as much of them in memory as there is room.
+Images are decoded by the worker's own code, so that a model sees in service what it saw in training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app_tier.decode import DecodeLimits, decode_image
+from core.errors import ImageError
+from core.settings import Settings
+from training.datasets.samples import TEST, TRAIN, VALIDATION, Sample
+
+_LEADING = {TEST: 0, VALIDATION: 1, TRAIN: 2, None: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Decoded images, in the order of the samples.
+
+    Args:
+        array: uint8 RGB, shape (samples, side, side, 3); black where an image cannot be read.
+        digests: of each image's pixels; empty where it cannot be read.
+        unreadable: index of a sample, and why it cannot be read.
+    """
+
+    array: NDArray[np.uint8]
+    digests: tuple[str, ...]
+    unreadable: dict[int, str]
+
+
+def prepare(samples: Sequence[Sample], side: int, cache: Path, advance: Callable[[int], None]) -> Pixels:
+    """Decodes `samples` to squares of `side` pixels, or finds them decoded in `cache`.
+
+    Memory: one image for each core, whatever the number of samples.
+
+    Args:
+        advance: called with the number of images decoded since it was called last.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    stem = cache / f"pixels-{_key(samples, side)}"
+    array_path, facts_path = stem.with_suffix(".npy"), stem.with_suffix(".json")
+    # The facts are written last: where they are, the pixels are complete.
+    if not facts_path.exists():
+        part = stem.with_suffix(f".part{os.getpid()}")
+        facts = _decode_all(samples, side, part, advance)
+        part.replace(array_path)
+        part.write_text(json.dumps(facts), "utf-8")
+        part.replace(facts_path)
+    facts = json.loads(facts_path.read_text("utf-8"))
+    unreadable = {int(index): reason for index, reason in facts["unreadable"].items()}
+    return Pixels(np.load(array_path, mmap_mode="r"), tuple(facts["digests"]), unreadable)
+
+
+def find_duplicates(labels: Sequence[int], parts: Sequence[str | None], digests: Sequence[str]) -> dict[int, int]:
+    """Images to leave out because another one has the same pixels: index of the one, index of the other.
+
+    Of equal images a test image stays before one for validation, and that before one for training, so that no model
+    is tested on what it was trained on.  A data set's own test images all stay, so that figures can be compared with
+    others'.  Equal images with different labels are left out of training altogether: one of the labels is wrong.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(digests):
+        if digest:
+            groups[digest].append(index)
+    left_out: dict[int, int] = {}
+    for group in groups.values():
+        if len(group) == 1:
+            continue
+        first, *others = sorted(group, key=lambda index: (_LEADING[parts[index]], index))
+        left_out |= {index: first for index in others if parts[index] != TEST}
+        if len({labels[index] for index in group}) > 1 and parts[first] != TEST:
+            left_out[first] = others[0]
+    return left_out
+
+
+def _key(samples: Sequence[Sample], side: int) -> str:
+    """Changes when a file does (its size or time), or pixels do."""
+    key = hashlib.blake2b(f"1 {side}".encode(), digest_size=12)
+    for sample in samples:
+        key.update(f"\n{sample.name}\t{sample.path}".encode())
+        if sample.pixels is not None:
+            key.update(sample.pixels.tobytes())
+        elif sample.path is not None and sample.path.exists():
+            status = sample.path.stat()
+            key.update(f"\t{status.st_size}\t{status.st_mtime_ns}".encode())
+    return key.hexdigest()
+
+
+def _decode_all(samples: Sequence[Sample], side: int, path: Path, advance: Callable[[int], None]) -> dict[str, object]:
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, (len(samples), side, side, 3))
+    settings = Settings()
+    limits = DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio)
+    digests = [""] * len(samples)
+    unreadable: dict[int, str] = {}
+
+    def decode(index: int) -> None:
+        try:
+            array[index] = pixels = _decode(samples[index], side, limits)
+        except (ImageError, OSError) as error:
+            unreadable[index] = str(error)
+        else:
+            digests[index] = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(decode, range(len(samples))):
+            advance(1)
+    array.flush()
+    return {"digests": digests, "unreadable": unreadable}
+
+
+def _decode(sample: Sample, side: int, limits: DecodeLimits) -> NDArray[np.uint8]:
+    if sample.path is not None:
+        return decode_image(sample.path.read_bytes(), side, side, limits)
+    assert sample.pixels is not None  # noqa: S101 - a sample has the one or the other
+    if sample.pixels.shape[:2] == (side, side):
+        return sample.pixels
+    return np.asarray(Image.fromarray(sample.pixels).resize((side, side), Image.Resampling.BICUBIC))

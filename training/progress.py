@@ -1,0 +1,64 @@
+"""What a person sees while a network trains, and what TensorBoard is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+
+from training.progress_bar import make_bar
+from training.run_folder import TENSORBOARD_FOLDER
+
+
+class Display(keras.callbacks.Callback):  # type: ignore[misc]
+    """A bar for each epoch, and a line at its end."""
+
+    def __init__(self, console: Console, epochs: int, batch_size: int) -> None:
+        super().__init__()
+        self._console = console
+        self._epochs = epochs
+        self._batch_size = batch_size
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._bar = make_bar(self._console)
+        self._task = self._bar.add_task(f"Epoch {epoch + 1}/{self._epochs}", total=self.params["steps"], text="")
+        self._bar.start()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self._bar.disable:
+            task = self._bar.tasks[0]
+            speed = "" if task.speed is None else f", {task.speed * self._batch_size:.0f} images/s"
+            text = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}{speed}" if logs else ""
+            self._bar.update(self._task, advance=1, text=text)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        elapsed = self._bar.tasks[0].elapsed or 0.0
+        self._bar.stop()
+        values = logs or {}
+        self._console.print(
+            f"Epoch {epoch + 1:>3}/{self._epochs}: loss {values['loss']:.3f}, accuracy {values['accuracy']:.3f}; "
+            f"validation: loss {values['val_loss']:.3f}, accuracy {values['val_accuracy']:.3f}; {elapsed:.0f} s",
+            highlight=False,
+        )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._bar.stop()
+
+
+class EventFile(keras.callbacks.Callback):  # type: ignore[misc]
+    """Loss, accuracy and learning rate of each epoch as TensorBoard's scalars; no graphs, no histograms, no profile."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._writer = tf.summary.create_file_writer(str(folder / TENSORBOARD_FOLDER))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        scalars = {**(logs or {}), "learning_rate": self.model.optimizer.learning_rate}
+        with self._writer.as_default(step=epoch + 1):
+            for name, value in scalars.items():
+                part, _, measure = name.rpartition("val_")
+                tf.summary.scalar(f"{measure}/{'validation' if part or name.startswith('val_') else 'train'}", value)
+        self._writer.flush()

@@ -1,0 +1,205 @@
+"""One training from its configuration to its folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from rich.console import Console
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+from training import precision
+from training.architectures import ARCHITECTURES, Architecture
+from training.augment import Augment, make_augment
+from training.config import IMAGENET, NO_WEIGHTS, TrainingConfig
+from training.data import TrainingData
+from training.datasets.samples import TEST, TRAIN, VALIDATION
+from training.keeper import Keeper, load_progress, restore
+from training.optimizers import make_optimizer
+from training.pipeline import make_batches
+from training.plots import draw_curves
+from training.progress import Display, EventFile
+from training.run_folder import CURVES_FILE, FINISHED, FORMAT, MODEL_FILE, RUNNING, STOPPED, write_run
+from training.weights import initialize
+
+_SCORED_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Epochs `first` up to, but without, `end`, counted from 0; `frozen`: only new layers learn."""
+
+    first: int
+    end: int
+    frozen: bool
+
+
+def plan_stages(epochs: int, frozen_epochs: int) -> list[Stage]:
+    """New layers first, so that their random weights do not spoil what the others know; then all of them."""
+    stages = [Stage(0, frozen_epochs, True), Stage(frozen_epochs, epochs, False)]
+    return [stage for stage in stages if stage.first < stage.end]
+
+
+class Training:
+    """A training in `folder`, new or to be resumed.
+
+    Args:
+        config: with a `precision` other than ``auto``.
+        data: split and decoded.
+    """
+
+    def __init__(self, config: TrainingConfig, data: TrainingData, folder: Path, console: Console) -> None:
+        self._config = config
+        self._architecture: Architecture = ARCHITECTURES[config.architecture]
+        self._data = data
+        self._folder = folder
+        self._console = console
+        self._progress, self._checkpoint = load_progress(folder)
+        self._run: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Trains what is left of the configuration's epochs, scores the best model, and returns the run's description.
+
+        Raises:
+            TrainingError: weights do not fit, a checkpoint is damaged, or the loss is no longer a number.
+        """
+        keras.utils.set_random_seed(self._config.seed + self._progress.epochs_done)
+        model, twin, initialized = self._build()
+        self._run = self._describe(model)
+        self._store(RUNNING)
+        self._tell_start(initialized)
+        events = EventFile(self._folder)
+        try:
+            for stage in plan_stages(self._config.epochs, self._config.frozen_epochs if initialized else 0):
+                if self._progress.epochs_done < stage.end and not self._is_stuck():
+                    self._fit(stage, model, twin, initialized, events)
+        except BaseException:
+            self._store(STOPPED)
+            raise
+        self._run |= self._score()
+        self._store(FINISHED)
+        return self._run
+
+    def _build(self) -> tuple[keras.Model, keras.Model, set[str]]:
+        """The network in the precision wanted, the same in float32, and the names of its initialized layers."""
+        config = self._config
+        classes = len(self._data.labels)
+        precision.use("float32")
+        twin = self._architecture.build(config.side, classes, config.dropout, config.weights == IMAGENET)
+        if config.weights == IMAGENET:
+            initialized = {layer.name for layer in twin.layers if layer.weights and layer.name != "labels"}
+        else:
+            initialized = set() if config.weights == NO_WEIGHTS else initialize(twin, Path(config.weights))
+        precision.use(config.precision)
+        model = self._architecture.build(config.side, classes, config.dropout)
+        precision.use("float32")
+        model.set_weights(twin.get_weights())
+        # Where Keras names layers by counting, the twin's names differ; its order does not.
+        pairs = zip(twin.layers, model.layers, strict=True)
+        return model, twin, {ours.name for theirs, ours in pairs if theirs.name in initialized}
+
+    def _fit(
+        self, stage: Stage, model: keras.Model, twin: keras.Model, initialized: set[str], events: EventFile
+    ) -> None:
+        config, done = self._config, self._progress.epochs_done
+        for layer in model.layers:
+            layer.trainable = not (stage.frozen and layer.name in initialized)
+        steps = max(1, len(self._data.part(TRAIN)) // config.batch_size)
+        optimizer = make_optimizer(config, model, initialized, epochs=stage.end - stage.first, steps_per_epoch=steps)
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+        model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+        if self._checkpoint is not None:
+            restore(self._checkpoint, model, optimizer=done > stage.first)
+            # The next stage goes on from the weights that this one leaves.
+            self._checkpoint = None
+        seed = config.seed + done
+        model.fit(
+            self._batches(TRAIN, make_augment(config.augment, config.side, seed), seed),
+            initial_epoch=done,
+            epochs=stage.end,
+            validation_data=self._batches(VALIDATION),
+            verbose=0,
+            callbacks=[
+                keras.callbacks.TerminateOnNaN(),
+                Display(self._console, config.epochs, config.batch_size),
+                events,
+                Keeper(self._folder, self._progress, twin, config.patience, lambda: self._store(RUNNING)),
+            ],
+        )
+
+    def _is_stuck(self) -> bool:
+        return self._progress.is_stuck(self._config.patience)
+
+    def _batches(self, part: str, augment: Augment | None = None, shuffle_seed: int | None = None) -> tf.data.Dataset:
+        pixels, rows = self._data.pixels(part)
+        return make_batches(
+            pixels,
+            rows[self._data.part(part)],
+            self._data.label_indices[self._data.part(part)],
+            self._architecture,
+            len(self._data.labels),
+            self._config.batch_size if part == TRAIN else _SCORED_BATCH,
+            augment=augment,
+            shuffle_seed=shuffle_seed,
+        )
+
+    def _score(self) -> dict[str, Any]:
+        """Figures of the best model on what it was not trained on."""
+        model = keras.models.load_model(self._folder / MODEL_FILE, compile=False)
+        return {
+            part: score(self._data.label_indices[self._data.part(part)], model.predict(self._batches(part), verbose=0))
+            for part in (VALIDATION, TEST)
+            if len(self._data.part(part))
+        }
+
+    def _describe(self, model: keras.Model) -> dict[str, Any]:
+        data = self._data
+        return {
+            "format": FORMAT,
+            "architecture": self._architecture.name,
+            "labels": list(data.labels),
+            "synsets": None if data.synsets is None else list(data.synsets),
+            "input": self._architecture.input_fields(self._config.side),
+            "dataset": data.facts,
+            "seed": self._config.seed,
+            "precision": self._config.precision,
+            "hyperparameters": self._config.fields(),
+            "parameters": model.count_params(),
+            VALIDATION: None,
+            TEST: None,
+            "versions": {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
+        }
+
+    def _store(self, status: str) -> None:
+        progress = self._progress
+        self._run |= {"status": status, "best_epoch": progress.best_epoch, "history": progress.history}
+        write_run(self._folder, self._run)
+        if progress.history:
+            draw_curves(progress.history, progress.best_epoch, self._folder / CURVES_FILE)
+
+    def _tell_start(self, initialized: set[str]) -> None:
+        layers = f", {len(initialized)} layers initialized" if initialized else ""
+        done = f", {self._progress.epochs_done} epochs done" if self._progress.epochs_done else ""
+        self._console.print(
+            f"{self._architecture.name}: {self._run['parameters']:,} weights{layers}, {self._config.precision}{done}",
+            highlight=False,
+        )
+
+
+def score(labels: NDArray[np.int_], probabilities: NDArray[np.float32]) -> dict[str, Any]:
+    """Accuracy, and precision, recall and F1 as means over the classes.
+
+    Args:
+        labels: the true classes, shape (n,).
+        probabilities: shape (n, classes).
+    """
+    predicted = probabilities.argmax(axis=1)
+    precision_, recall, f1, _ = precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)
+    figures = {"accuracy": accuracy_score(labels, predicted), "precision": precision_, "recall": recall, "f1": f1}
+    return {"images": len(labels)} | {name: round(float(value), 5) for name, value in figures.items()}

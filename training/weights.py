@@ -1,0 +1,148 @@
+"""Weights to start from: Keras's for ImageNet, or a file."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import requests
+from numpy.typing import NDArray
+
+from core.errors import TrainingError
+
+Weights = Mapping[str, list[NDArray[np.float32]]]
+
+_DOWNLOADS = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_REACHED_WITHIN_SECONDS = 4.0
+# Names that Keras makes up by counting the layers of a process: the same layer has another one next time.
+_COUNTED_NAME = re.compile(r"(conv2d|batch_normalization|dense)(_\d+)?")
+# The gain of a residual block that has learned nothing yet: with 1, it would drown what the layers before it know.
+_NEW_BLOCK_GAMMA = 0.1
+_LAST_BATCH_NORM = re.compile(r"conv\d_block\d+_3_bn")
+
+
+def imagenet_reachable(url: str = _DOWNLOADS, within_seconds: float = _REACHED_WITHIN_SECONDS) -> bool:
+    """Whether the server of Keras's weights answers in time.  Also a resolver that hangs cannot hold this up."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=within_seconds)
+            answers.append(True)
+        except requests.RequestException:
+            answers.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(within_seconds)
+    return answers == [True]
+
+
+def is_downloaded(architecture: str) -> bool:
+    """Whether Keras has the weights of `architecture`, without its top, in its folder already."""
+    models = Path(keras.config.keras_home()) / "models"
+    stem = {"inceptionv3": "inception_v3"}.get(architecture, architecture)
+    return models.is_dir() and any(path.name.endswith("notop.h5") for path in models.glob(f"{stem}_weights*"))
+
+
+def can_be_had(architecture: str) -> bool:
+    """Whether Keras's weights of `architecture` are here or can be downloaded."""
+    return is_downloaded(architecture) or imagenet_reachable()
+
+
+def read_weights(file: Path) -> Weights:
+    """The weights in a file by the names of their layers, each layer's in Keras's order.
+
+    ``.h5`` as keras.applications publishes them, ``.npz`` with keys ``layer/number``, or a ``.keras`` model.
+
+    Raises:
+        TrainingError: the file is missing, of another form, or damaged.
+    """
+    if not file.is_file():
+        raise TrainingError(f"the weights {file} do not exist")
+    try:
+        match file.suffix:
+            case ".npz":
+                return _read_npz(file)
+            case ".h5" | ".hdf5":
+                return _read_h5(file)
+            case ".keras":
+                return _named(keras.models.load_model(file, compile=False).layers)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise TrainingError(f"the weights {file} cannot be read: {error}") from error
+    raise TrainingError(f"{file}: weights are .h5 (as keras.applications has them), .npz or .keras files")
+
+
+def initialize(model: keras.Model, file: Path) -> set[str]:
+    """Gives layers of `model` the weights in `file`, by name, or by order where names only count layers.
+
+    Returns:
+        The names of the layers that got their weights; the others keep their random ones, and what is new in a
+        residual network begins with a small gain.
+
+    Raises:
+        TrainingError: the file cannot be read, or fits no layer.
+    """
+    given = read_weights(file)
+    layers = [layer for layer in model.layers if layer.weights]
+    counted = sum(bool(_COUNTED_NAME.fullmatch(name)) for name in given)
+    names = _by_order(layers, given) if 2 * counted > len(given) else _by_name(layers, given)
+    if not names:
+        raise TrainingError(f"{file} fits no layer of {model.name}; is it of another architecture?")
+    for layer in layers:
+        if _LAST_BATCH_NORM.fullmatch(layer.name) and layer.name not in names:
+            layer.gamma.assign(np.full(layer.gamma.shape, _NEW_BLOCK_GAMMA, np.float32))
+    return names
+
+
+def _by_name(layers: Iterable[keras.layers.Layer], given: Weights) -> set[str]:
+    return {layer.name for layer in layers if layer.name in given and _assign(layer, given[layer.name])}
+
+
+def _by_order(layers: Iterable[keras.layers.Layer], given: Weights) -> set[str]:
+    names = set()
+    for layer, weights in zip(layers, given.values(), strict=False):
+        if not _assign(layer, weights):
+            break
+        names.add(layer.name)
+    return names
+
+
+def _assign(layer: keras.layers.Layer, weights: list[NDArray[np.float32]]) -> bool:
+    if [tuple(variable.shape) for variable in layer.weights] != [array.shape for array in weights]:
+        return False
+    layer.set_weights(weights)
+    return True
+
+
+def _named(layers: Iterable[keras.layers.Layer]) -> Weights:
+    return {layer.name: layer.get_weights() for layer in layers if layer.weights}
+
+
+def _read_npz(file: Path) -> Weights:
+    found: dict[str, dict[int, NDArray[np.float32]]] = {}
+    # Without pickles: an array of objects could run any code.
+    with np.load(file, allow_pickle=False) as arrays:
+        for key in arrays:
+            layer, _, number = key.rpartition("/")
+            found.setdefault(layer, {})[int(number)] = arrays[key]
+    return {layer: [by_number[number] for number in sorted(by_number)] for layer, by_number in found.items()}
+
+
+def _read_h5(file: Path) -> Weights:
+    with h5py.File(file, "r") as opened:
+        root = opened.get("model_weights", opened)
+        if "layer_names" not in root.attrs:
+            raise TrainingError(f"{file} does not name its layers as the files of keras.applications do")
+        names = [_text(name) for name in root.attrs["layer_names"]]
+        arrays = {name: [root[name][_text(key)][()] for key in root[name].attrs["weight_names"]] for name in names}
+    return {name: weights for name, weights in arrays.items() if weights}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else value
