@@ -92,3 +92,11 @@ class MissingImageError(ImageError):
     """the uploaded image is no longer stored"""
 
     code = "missing"
+
+
+class EvaluationError(ElasticError):
+    """There is nothing to evaluate."""
+
+
+class ExportError(ElasticError):
+    """The model cannot be exported to a bundle."""

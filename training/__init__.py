@@ -1,4 +1,5 @@
-"""Trains image classifiers: data sets, architectures, and the run folder that evaluation and export read.
+"""From labelled photos to a model bundle: data sets, architectures, training runs, and their export.
 
-The only room that imports TensorFlow, and only in modules that `elastic train` loads after its options were checked.
+The only room that imports TensorFlow, and only in modules that `elastic train` and `elastic export` load after their
+options were checked.
 """

@@ -1,0 +1,36 @@
+"""How long bundles take for one image, and how large they are: side by side, in turns, on the same pictures."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app_tier.bundle import ModelBundle
+from app_tier.classifier import Classifier
+
+WARM_UP = 3
+
+
+def measure_latency(bundles: Sequence[ModelBundle], pictures: Sequence[Sequence[NDArray[np.uint8]]]) -> list[float]:
+    """The median time for one image on one core, milliseconds, for each bundle.
+
+    The bundles take turns, so that whatever else the machine does meets all of them alike.
+
+    Args:
+        pictures: for each bundle the same pictures in its own size, uint8 RGB.
+    """
+    classifiers = [Classifier(bundle, interpreters=1, top_k=1) for bundle in bundles]
+    for classifier, images in zip(classifiers, pictures, strict=True):
+        for _ in range(WARM_UP):
+            classifier.probabilities(images[:1])
+    seconds: list[list[float]] = [[] for _ in bundles]
+    for turn in zip(*pictures, strict=True):
+        for taken, classifier, image in zip(seconds, classifiers, turn, strict=True):
+            started = time.perf_counter()
+            classifier.probabilities([image])
+            taken.append(time.perf_counter() - started)
+    return [1000 * statistics.median(taken) for taken in seconds]
