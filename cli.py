@@ -407,9 +407,25 @@ def train(arguments: tuple[str, ...]) -> None:
     _run_later("train", arguments, "training.command")
 
 
-def _run_later(name: str, arguments: tuple[str, ...], module: str = "commands.deploy") -> None:
+@main.command(**_LATER)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def evaluate(arguments: tuple[str, ...]) -> None:
+    """Measure how good model bundles are on labelled photos."""
+    _run_later("evaluate", arguments, "evaluation.command", "command")
+
+
+@main.command(**_LATER)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def export(arguments: tuple[str, ...]) -> None:
+    """Make a model bundle of a training run, quantized and checked."""
+    _run_later("export", arguments, "training.export_command", "command")
+
+
+def _run_later(
+    name: str, arguments: tuple[str, ...], module: str = "commands.deploy", attribute: str | None = None
+) -> None:
     """Runs a command of `module`, loaded now, which takes its options itself."""
-    command: click.Command = getattr(importlib.import_module(module), name)
+    command: click.Command = getattr(importlib.import_module(module), attribute or name)
     command.main(args=list(arguments), prog_name=f"elastic {name}", standalone_mode=False)
 
 

@@ -1,0 +1,109 @@
+"""The drawings of the report: SVG that takes its colours from the page, light or dark."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+# Stand-ins that no other colour equals; in the SVG they become the page's own.
+_INK, _ACCENT, _WARNING = "#010101", "#020202", "#030303"
+_ON_PAGE = {_INK: "currentColor", _ACCENT: "var(--accent)", _WARNING: "var(--warning)"}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "evaluation",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_LARGEST_MATRIX = 40
+_LARGEST_WITH_NUMBERS = 25
+
+
+def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy against confidence, and how many photos there are for each, as SVG.
+
+    Args:
+        bins: ``calibration`` of `evaluation.figures.measure`.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        left, width = [each["from"] for each in bins], [each["to"] - each["from"] for each in bins]
+        above.plot((0, 1), (0, 1), color=_INK, alpha=0.45, linestyle=(0, (4, 4)), linewidth=1)
+        above.bar(left, [each["accuracy"] for each in bins], width, align="edge", color=_ACCENT, alpha=0.55)
+        above.plot(
+            [each["confidence"] for each in bins], [each["accuracy"] for each in bins], "o", color=_ACCENT, markersize=4
+        )
+        above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share answered rightly")
+        below.bar(left, [each["images"] for each in bins], width, align="edge", color=_INK, alpha=0.3)
+        below.set(xlabel="the model's confidence", ylabel="photos")
+        return _svg(figure)
+
+
+def confusion_matrix(matrix: Mapping[str, Mapping[str, int]]) -> tuple[str, bool]:
+    """The confusion matrix as SVG, and whether it holds all classes.
+
+    Of more than 40 classes those are shown that are taken for others most often.
+
+    Args:
+        matrix: ``confusion`` of `evaluation.figures.measure`.
+    """
+    labels, complete = _shown(matrix)
+    place = {label: position for position, label in enumerate(labels)}
+    with mpl.rc_context(_STYLE):
+        side = 2.2 + 0.24 * len(labels)
+        figure = Figure(figsize=(side, side), layout="constrained")
+        axes = figure.subplots()
+        axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5), aspect="equal")
+        for true in labels:
+            row = matrix.get(true, {})
+            total = sum(row.values())
+            for answered, images in row.items():
+                if answered in place:
+                    colour = _ACCENT if answered == true else _WARNING
+                    corner = (place[answered] - 0.47, place[true] - 0.47)
+                    strength = 0.12 + 0.88 * images / total
+                    axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=colour, alpha=strength, linewidth=0))
+                    if len(labels) <= _LARGEST_WITH_NUMBERS:
+                        axes.text(place[answered], place[true], str(images), ha="center", va="center", fontsize=7)
+        axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(labels)), labels)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_alpha(0.25)
+        axes.set(xlabel="answered", ylabel="true")
+        return _svg(figure), complete
+
+
+def _shown(matrix: Mapping[str, Mapping[str, int]]) -> tuple[list[str], bool]:
+    labels = list(dict.fromkeys([*matrix, *(answered for row in matrix.values() for answered in row)]))
+    if len(labels) <= _LARGEST_MATRIX:
+        return labels, True
+    mistakes: dict[str, int] = dict.fromkeys(labels, 0)
+    for true, row in matrix.items():
+        for answered, images in row.items():
+            if answered != true:
+                mistakes[true] += images
+                mistakes[answered] += images
+    worst = set(sorted(labels, key=lambda label: -mistakes[label])[:_LARGEST_MATRIX])
+    return [label for label in labels if label in worst], False
+
+
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    for stand_in, colour in _ON_PAGE.items():
+        text = text.replace(stand_in, colour)
+    return text[text.index("<svg") :]
