@@ -73,6 +73,19 @@ class _Later(_Commands):
         return self._group().get_command(context, name)
 
 
+class _Model(_Commands):
+    """The commands on model bundles; `build` is loaded when it is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*super().list_commands(context), "build"]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name != "build":
+            return super().get_command(context, name)
+        command: click.Command = importlib.import_module("training.build").build
+        return command
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(importlib.metadata.version("elastic-image-classifier"), prog_name="elastic")
 def main() -> None:
@@ -121,12 +134,15 @@ _profile = click.option(
 @click.option("--controller/--no-controller", default=True, help="Without: start `elastic controller` yourself.")
 def up(boot_seconds: float, max_size: int | None, port: int, cloud_port: int, controller: bool) -> None:
     """Run everything on this machine for a browser, until Ctrl-C."""
+    from commands.imagenet import choose_model
     from commands.session import announced
 
+    # Before signals are handled: Ctrl-C ends a download, too.
+    settings = {"model_bundle": str(choose_model(os.environ, _say))}
     stop = _stop_on_signals()
     with (
         _local_stack(
-            max_size, boot_seconds=boot_seconds, web_port=port, cloud_port=cloud_port, controller=controller
+            max_size, settings, boot_seconds=boot_seconds, web_port=port, cloud_port=cloud_port, controller=controller
         ) as stack,
         announced(stack),
     ):
@@ -152,6 +168,7 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
     answered and the fleet is back at 0.
     """
     from commands.demo import classify_folder, write_report
+    from commands.imagenet import choose_model, label_count
     from commands.photos import collect, from_packages
 
     _stop_on_signals(raising=True)
@@ -162,17 +179,17 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
             f"{' …' if len(others) > 5 else ''}",
             highlight=False,
         )
+    bundle = choose_model(os.environ, _say)
     if not images:
-        console.print(
-            "These are photos that installed packages carry.  The bundled model knows 20 classes (10 things, 10 dog "
-            "breeds),\nso it will be unsure about most of them.  Name your own folder with --images.",
-            highlight=False,
-            soft_wrap=True,
+        _say(
+            f"These are photos that installed packages carry.  The model {bundle.name} knows "
+            f"{label_count(bundle)} labels and will be unsure of what it does not know.  Name your own folder with --images."
         )
     # So few photos would wake one instance; a tighter target lets even them show how the fleet grows.
     settings: dict[str, Any] = {} if images else {"target_latency_seconds": 0.2}
     # It asks only itself.
     settings["authentication"] = "off"
+    settings["model_bundle"] = str(bundle)
     with _local_stack(max_size, settings, boot_seconds=boot_seconds) as stack:
         console.print(f"Running at {stack.web_url}; logs in {_short(stack.log_directory)}", highlight=False)
         report = classify_folder(stack, _clients(stack), photos, console)
@@ -374,6 +391,11 @@ def image() -> None:
     """The app tier's machine image on AWS: build, list, prune."""
 
 
+@main.group(cls=_Model)
+def model() -> None:
+    """Model bundles: build."""
+
+
 @main.group(cls=_Later)
 def token() -> None:
     """Access tokens for the web tier: create, list, revoke."""
@@ -411,21 +433,19 @@ def train(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def evaluate(arguments: tuple[str, ...]) -> None:
     """Measure how good model bundles are on labelled photos."""
-    _run_later("evaluate", arguments, "evaluation.command", "command")
+    _run_later("evaluate", arguments, "evaluation.command")
 
 
 @main.command(**_LATER)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def export(arguments: tuple[str, ...]) -> None:
     """Make a model bundle of a training run, quantized and checked."""
-    _run_later("export", arguments, "training.export_command", "command")
+    _run_later("export", arguments, "training.export_command")
 
 
-def _run_later(
-    name: str, arguments: tuple[str, ...], module: str = "commands.deploy", attribute: str | None = None
-) -> None:
+def _run_later(name: str, arguments: tuple[str, ...], module: str = "commands.deploy") -> None:
     """Runs a command of `module`, loaded now, which takes its options itself."""
-    command: click.Command = getattr(importlib.import_module(module), attribute or name)
+    command: click.Command = getattr(importlib.import_module(module), name)
     command.main(args=list(arguments), prog_name=f"elastic {name}", standalone_mode=False)
 
 
@@ -533,6 +553,10 @@ def _print_addresses(stack: LocalStack) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _say(sentence: str) -> None:
+    console.print(Text(sentence), soft_wrap=True)
 
 
 def _short(path: Path) -> str:

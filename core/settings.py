@@ -69,6 +69,16 @@ class Settings:
 
     # The app tier
     model_bundle: str = _setting("models/resnet50-twenty", "folder of the model bundle")
+    imagenet_weights_url: str = _setting(
+        "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+        "resnet50_weights_tf_dim_ordering_tf_kernels.h5",
+        "where `elastic up`, `demo` and `model build imagenet` get Keras's weights; off: always the shipped model",
+    )
+    imagenet_weights_hash: str = _setting(
+        # As Keras's own source gives it, in `WEIGHTS_HASHES`.
+        "md5:2cb95161c43110f7111970584f804107",
+        "what those weights must hash to: algorithm, colon, hexadecimal digits",
+    )
     worker_id: str = _setting("", "name of this worker in results and logs; the host's name where empty")
     interpreters: int = _setting(0, "interpreters, each with one thread; 0: one for each core", 0, 64)
     io_threads: int = _setting(0, "threads that fetch, decode and store images; 0: four for each core", 0, 64)

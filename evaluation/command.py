@@ -59,7 +59,7 @@ _FILE: dict[str, Any] = {"type": click.Path(path_type=Path, dir_okay=False, writ
 @click.option("--localize", type=click.Choice(LOCALIZERS), help="Cut each photo to what this finds in it, first.")
 @click.option("--json", "json_path", **_FILE, help="Write all figures there.")
 @click.option("--report", "report_path", **_FILE, help="Write a report there, one HTML file with pictures.")
-def command(
+def evaluate(
     images: Path,
     truth: Path | None,
     folders: tuple[Path, ...],

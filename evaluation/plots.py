@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 # Stand-ins that no other colour equals; in the SVG they become the page's own.
-_INK, _ACCENT, _WARNING = "#010101", "#020202", "#030303"
-_ON_PAGE = {_INK: "currentColor", _ACCENT: "var(--accent)", _WARNING: "var(--warning)"}
+_INK, _ACCENT, _WARNING, _PAPER = "#010101", "#020202", "#030303", "#040404"
+_ON_PAGE = {_INK: "currentColor", _ACCENT: "var(--accent)", _WARNING: "var(--warning)", _PAPER: "var(--card)"}
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "evaluation",
@@ -28,6 +28,7 @@ _STYLE: Any = {
 }
 _LARGEST_MATRIX = 40
 _LARGEST_WITH_NUMBERS = 25
+_STRONG = 0.6
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
@@ -76,7 +77,9 @@ def confusion_matrix(matrix: Mapping[str, Mapping[str, int]]) -> tuple[str, bool
                     strength = 0.12 + 0.88 * images / total
                     axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=colour, alpha=strength, linewidth=0))
                     if len(labels) <= _LARGEST_WITH_NUMBERS:
-                        axes.text(place[answered], place[true], str(images), ha="center", va="center", fontsize=7)
+                        ink = _PAPER if strength > _STRONG else _INK
+                        style: Any = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
+                        axes.text(place[answered], place[true], str(images), **style)
         axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(length=0)

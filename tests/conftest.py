@@ -22,6 +22,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("EIC_", "AWS_")):
             monkeypatch.delenv(name)
+    # Nor does a model that this machine may have, or could download, change what they see.
+    monkeypatch.setenv("EIC_IMAGENET_WEIGHTS_URL", "off")
 
 
 @pytest.fixture(scope="session")

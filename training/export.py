@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +88,9 @@ def export_bundle(
         raise ExportError("there is no photo to calibrate with")
     if int(model.output_shape[-1]) != len(labels) or len(set(labels)) != len(labels):
         raise ExportError(f"the model has {model.output_shape[-1]} outputs, for {len(set(labels))} different labels")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    partial.chmod(0o755)
     try:
         on_step(f"converting to {kind}, calibrated on {len(calibration_images)} photos")
         batch = preprocessed(calibration_images, preprocessing)

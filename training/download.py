@@ -1,0 +1,72 @@
+"""Files from the web, fetched once and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from core.errors import ExportError
+
+CHUNK_BYTES = 1 << 18
+# To connect, and between two pieces of the answer.
+TIMEOUTS_SECONDS = (3.0, 30.0)
+
+
+def download(
+    url: str, expected_hash: str, file: Path, on_bytes: Callable[[int, int | None], None] = lambda done, total: None
+) -> None:
+    """Fetches `url` into `file`, unless that is there already; a wrong or broken download leaves nothing behind.
+
+    Args:
+        expected_hash: ``algorithm:digits``, as in ``sha256:9f86…``.
+        on_bytes: told how many bytes have come, and of how many, where the server says that.
+
+    Raises:
+        ExportError: the server did not give the file, or it is not the expected one.
+    """
+    check_form(expected_hash)
+    if file.exists() and hash_of(file, expected_hash) == expected_hash:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    try:
+        with requests.get(url, stream=True, timeout=TIMEOUTS_SECONDS) as answer, part.open("wb") as target:
+            answer.raise_for_status()
+            length = answer.headers.get("Content-Length")
+            total, done = int(length) if length else None, 0
+            for chunk in answer.iter_content(CHUNK_BYTES):
+                target.write(chunk)
+                done += len(chunk)
+                on_bytes(done, total)
+        actual = hash_of(part, expected_hash)
+        if actual != expected_hash:
+            raise ExportError(f"{url} is not the expected file: {actual} instead of {expected_hash}")
+        part.replace(file)
+    except requests.RequestException as error:
+        raise ExportError(f"{url} cannot be fetched: {_brief(error)}") from error
+    except OSError as error:
+        raise ExportError(f"{file} cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def hash_of(file: Path, like: str) -> str:
+    """The file's hash in the form and by the algorithm of `like`."""
+    algorithm = like.partition(":")[0]
+    with file.open("rb") as opened:
+        # MD5 is what Keras publishes for its files.
+        return f"{algorithm}:{hashlib.file_digest(opened, algorithm).hexdigest()}"
+
+
+def check_form(expected_hash: str) -> None:
+    """Raises `ExportError` where a hash does not have the form ``algorithm:digits``."""
+    algorithm, _, digits = expected_hash.partition(":")
+    if algorithm not in hashlib.algorithms_guaranteed or not digits:
+        raise ExportError(f"{expected_hash!r} is no hash of the form md5:… or sha256:…")
+
+
+def _brief(error: Exception) -> str:
+    return str(error).splitlines()[0][:160] or type(error).__name__

@@ -1,0 +1,99 @@
+"""Keras's ResNet-50 with the weights for ImageNet's 1000 classes, as a model bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras  # type: ignore[import-untyped]
+
+from app_tier.bundle import InputSpec
+from commands.imagenet import BUNDLE_NAME
+from core.errors import ExportError
+from training.export import Exported, export_bundle, read_images
+from training.kinds import Kind
+
+# Keras's `keras.applications.resnet50.preprocess_input`: BGR, less ImageNet's means, which are Caffe's.
+INPUT = InputSpec(224, 224, "BGR", (103.939, 116.779, 123.68))
+_CLASSES_FILE = Path(__file__).parent / "imagenet_classes.txt"
+# Two pairs of classes have one name between them; a label must say which is meant.
+_TOLD_APART = {
+    "n02012849": "crane (bird)",
+    "n03126707": "crane (machine)",
+    "n03710637": "maillot (tights)",
+    "n03710721": "maillot (tank suit)",
+}
+_NOTES = """\
+**Training.** None here: the weights are those of `keras.applications.ResNet50(weights="imagenet")`, trained on \
+ImageNet-1k's 1.28 million photos (He et al., "Deep Residual Learning for Image Recognition", 2015). Keras publishes \
+0.749 top-1 and 0.921 top-5 on ImageNet's validation set for them; that was not measured again here."""
+
+
+def class_names() -> list[tuple[str, str]]:
+    """ImageNet's 1000 classes in the order of Keras's outputs: synset, and Keras's name for it.
+
+    Facts; that they are Keras's own list, a test shows by the hash that Keras publishes for it.
+    """
+    lines = _CLASSES_FILE.read_text("utf-8").splitlines()
+    return [(synset, name) for synset, _, name in (line.partition(" ") for line in lines)]
+
+
+def labels() -> list[str]:
+    """The 1000 labels, no two alike, with spaces."""
+    return [_TOLD_APART.get(synset, name.replace("_", " ")) for synset, name in class_names()]
+
+
+def load_network(weights: Path) -> Any:
+    """ResNet-50 with the weights of an ``.h5`` file of the layout that Keras publishes.
+
+    Raises:
+        ExportError: the file is not there, or is another network's.
+    """
+    if not weights.is_file():
+        raise ExportError(f"the weights {weights} do not exist")
+    network = keras.applications.ResNet50(weights=None)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            network.load_weights(weights)
+    except Exception as error:  # h5py and Keras answer a wrong file with many kinds of exception
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"{weights} does not hold the weights of Keras's ResNet-50: {reason}") from error
+    return network
+
+
+def build_imagenet_bundle(
+    weights: Path,
+    calibration: Sequence[Path],
+    folder: Path,
+    *,
+    count: int,
+    kind: Kind = "int8",
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Exported:
+    """Makes the bundle of ImageNet's 1000 labels in `folder`, which must not exist yet.
+
+    Args:
+        weights: see `load_network`.
+        calibration: photos of all kinds; `count` of them, chosen by chance, are used.
+
+    Raises:
+        ExportError: see `load_network` and `export_bundle`.
+    """
+    on_step("loading the weights")
+    network = load_network(weights)
+    return export_bundle(
+        network,
+        labels(),
+        INPUT,
+        read_images(calibration, INPUT, count),
+        folder,
+        name=BUNDLE_NAME,
+        kind=kind,
+        architecture="ResNet-50 (v1, as keras.applications.ResNet50)",
+        synsets=[synset for synset, _ in class_names()],
+        notes=_NOTES,
+        on_step=on_step,
+    )
