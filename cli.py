@@ -397,6 +397,16 @@ def model() -> None:
 
 
 @main.group(cls=_Later)
+def model() -> None:
+    """Model bundles: list, add, promote, roll back."""
+
+
+@main.group(cls=_Later)
+def rollout() -> None:
+    """Rolling updates of the fleet: start, status, abort."""
+
+
+@main.group(cls=_Later)
 def token() -> None:
     """Access tokens for the web tier: create, list, revoke."""
 

@@ -127,7 +127,9 @@ def files(model_bundle: str) -> tuple[WantedFile, ...]:
         model_bundle: the bundle's folder in the program.
     """
     return (
-        WantedFile(ENVIRONMENT_FILE, _ENVIRONMENT.format(model_bundle=PROGRAM / model_bundle)),
+        WantedFile(
+            ENVIRONMENT_FILE, _ENVIRONMENT.format(model_bundle=PROGRAM / model_bundle, model_cache=STATE_DIRECTORY)
+        ),
         WantedFile(LOGROTATE_FILE, _LOGROTATE),
         WantedFile(SITE_PACKAGES / "elastic.pth", f"{PROGRAM}\n"),
         WantedFile(Path("/etc/tmpfiles.d/elastic.conf"), f"d {RUN_DIRECTORY} 0755 {USER} {USER} -\n"),
@@ -154,6 +156,7 @@ def links() -> tuple[WantedLink, ...]:
 _ENVIRONMENT = """\
 # Settings of the worker, EIC_… and AWS_… variables, a line each.  Such lines in an instance's user data come first.
 EIC_MODEL_BUNDLE={model_bundle}
+EIC_MODEL_CACHE={model_cache}
 """
 
 # The worker holds the file open, so it is copied and cut.

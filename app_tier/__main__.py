@@ -12,23 +12,33 @@ import logging
 import os
 import socket
 import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from app_tier.bundle import load_bundle
+import numpy as np
+from numpy.typing import NDArray
+
+from app_tier.bundle import ModelBundle, load_bundle
 from app_tier.classifier import Classifier
 from app_tier.decode import DecodeLimits, decode_image
-from app_tier.heartbeat import HeartbeatReporter
+from app_tier.heartbeat import HeartbeatReporter, report_failure
 from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
+from app_tier.release import Assignment, assignment, find_bundle
+from app_tier.self_test import smoke_test
 from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.metadata import InstanceMetadata, MetadataUnavailableError
 from aws.metrics import MetricSink
+from aws.models import ModelStore
 from aws.queue import JobQueue
 from aws.state import StateStore
 from core import daemon
-from core.errors import ElasticError
+from core.errors import BundleError, CloudError, ElasticError
 from core.heartbeat import key_of
 from core.settings import Settings
 
@@ -47,10 +57,25 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         instance = instance_id(metadata)
+        assigned = assignment(metadata) if instance else Assignment()
         clients = Clients(max_connections=io_threads(settings) + 4)
-        worker = build_worker(settings, settings.worker_id or instance or socket.gethostname(), clients)
+        state = StateStore(clients["s3"], settings.state_bucket)
+        put = functools.partial(state.put, key_of(instance)) if instance else None
+        try:
+            bundle, classifier = load(settings, assigned, state, stop)
+        except (BundleError, CloudError) as error:
+            log.error("%s", error)
+            if put is not None:
+                report_failure(put, assigned, str(error), settings.heartbeat_seconds, stop)
+            return 1
+        worker = build_worker(settings, settings.worker_id or instance or socket.gethostname(), clients, classifier)
         watch_for_interruption(metadata, stop)
-        with heartbeat(settings, clients, worker, instance):
+        with contextlib.ExitStack() as stack:
+            if put is not None:  # off EC2 no controller asks for it
+                reporter = HeartbeatReporter(
+                    put, worker.vitals, worker.is_busy, bundle.full_name, release=assigned.release
+                )
+                stack.enter_context(reporter.beating(settings.heartbeat_seconds))
             stopped = worker.run(stop)
     except ElasticError as error:
         log.error("%s", error)
@@ -71,27 +96,38 @@ def io_threads(settings: Settings) -> int:
     return settings.io_threads or IO_THREADS_PER_CORE * (os.cpu_count() or 1)
 
 
-def heartbeat(
-    settings: Settings, clients: Clients, worker: Worker, instance: str | None
-) -> contextlib.AbstractContextManager[None]:
-    """Reports to the controller while the worker runs; nothing off EC2, where no controller asks for it."""
-    if instance is None:
-        return contextlib.nullcontext()
-    state = StateStore(clients["s3"], settings.state_bucket)
-    put = functools.partial(state.put, key_of(instance))
-    return HeartbeatReporter(put, worker.vitals, worker.is_busy, worker.model).beating(settings.heartbeat_seconds)
-
-
-def build_worker(settings: Settings, worker_id: str, clients: Clients) -> Worker:
-    """Wires a worker from settings and a cloud.
+def load(
+    settings: Settings, assigned: Assignment, state: StateStore, stop: threading.Event
+) -> tuple[ModelBundle, Classifier]:
+    """The model that this worker is to answer with, after its smoke test.
 
     Raises:
-        BundleError: the model bundle cannot be used.
+        BundleError: it cannot be had, cannot be run or gives no sensible answer.
+        CloudError: the model store was out of reach.
     """
-    bundle = load_bundle(Path(settings.model_bundle))
-    cores = os.cpu_count() or 1
-    interpreters = settings.interpreters or cores
+    cache = Path(settings.model_cache or tempfile.gettempdir()) / "elastic-models"
+    folder = find_bundle(assigned.model, Path(settings.model_bundle), cache, ModelStore(state), stop, time.monotonic)
+    bundle = load_bundle(folder)
+    interpreters = settings.interpreters or os.cpu_count() or 1
     classifier = Classifier(bundle, interpreters, settings.top_k)
+    label = smoke_test(classifier, decoder_for(bundle, settings))
+    log.info("%s passed its smoke test (%r), %d interpreter(s)", bundle.full_name, label, interpreters)
+    return bundle, classifier
+
+
+def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], NDArray[np.uint8]]:
+    """Turns a file's bytes into the pixels that a bundle wants; picklable."""
+    return functools.partial(
+        decode_image,
+        height=bundle.input.height,
+        width=bundle.input.width,
+        limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio),
+    )
+
+
+def build_worker(settings: Settings, worker_id: str, clients: Clients, classifier: Classifier) -> Worker:
+    """Wires a worker from settings, a cloud and a model."""
+    bundle = classifier.bundle
     options = WorkerOptions(
         worker_id=worker_id,
         model=bundle.full_name,
@@ -103,18 +139,12 @@ def build_worker(settings: Settings, worker_id: str, clients: Clients) -> Worker
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         idle_shutdown_seconds=settings.idle_shutdown_seconds,
     )
-    decode = functools.partial(
-        decode_image,
-        height=bundle.input.height,
-        width=bundle.input.width,
-        limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio),
-    )
-    log.info("worker %s runs %s with %d interpreter(s)", options.worker_id, options.model, interpreters)
+    log.info("worker %s runs %s", options.worker_id, options.model)
     return Worker(
         JobQueue(clients["sqs"], settings.queue_name),
         ImageStore(clients["s3"], settings.input_bucket),
         ResultStore(clients["s3"], settings.output_bucket),
-        decode,
+        decoder_for(bundle, settings),
         classifier,
         options,
         on_report=MetricReporter(MetricSink(clients["cloudwatch"], settings.fleet_name)),

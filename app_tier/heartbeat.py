@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from app_tier.release import Assignment
 from app_tier.statistics import Vitals
 from core.errors import CloudError
 from core.heartbeat import Heartbeat
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 _LOOKS_PER_BEAT = 3
 # How long a beat that is under way may hold up a worker's end.
 _LAST_BEAT_PATIENCE_SECONDS = 2.0
+# Without a controller nobody ends a worker that cannot work: it does so itself, and cron tries once more.
+FAILURE_PATIENCE_SECONDS = 600.0
 
 
 class HeartbeatReporter:
@@ -28,6 +31,7 @@ class HeartbeatReporter:
         vitals: the worker's counts.
         busy: whether it holds jobs.
         model: the bundle's full name.
+        release: the number of the release that this instance is of.
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
     """
@@ -40,8 +44,10 @@ class HeartbeatReporter:
         model: str,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        release: int = 0,
     ) -> None:
         self._put = put
+        self._release = release
         self._vitals = vitals
         self._busy = busy
         self._model = model
@@ -67,6 +73,7 @@ class HeartbeatReporter:
             mean_service_seconds=round(busy_seconds / answered, 6) if answered else None,
             oldest_job_age_seconds=vitals.oldest_job_age_seconds,
             leaving=leaving,
+            release=self._release,
         )
         self._before, self._beat_at = vitals, now
         try:
@@ -100,3 +107,26 @@ class HeartbeatReporter:
             stop.set()
             thread.join(_LAST_BEAT_PATIENCE_SECONDS)
             self.beat(leaving=True)
+
+
+def report_failure(
+    put: Callable[[bytes], object],
+    assigned: Assignment,
+    failure: str,
+    interval_seconds: float,
+    stop: threading.Event,
+    patience_seconds: float = FAILURE_PATIENCE_SECONDS,
+) -> None:
+    """Tells, instead of working, that this instance cannot be what it is to be; until it is stopped.
+
+    A worker that ended instead would be started again every minute, and nobody would learn why.
+    """
+    started, started_at = time.monotonic(), time.time()
+    while True:
+        beat = Heartbeat(time.time(), started_at, assigned.model, release=assigned.release, failure=failure)
+        try:
+            put(beat.encode())
+        except CloudError as error:
+            log.warning("%s", error)
+        if stop.wait(interval_seconds) or time.monotonic() - started > patience_seconds:
+            return

@@ -6,18 +6,15 @@ sentence where something is missing.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
 from pathlib import Path
 
-from PIL import Image
-
-import app_tier.__main__  # noqa: F401 - all that a worker imports is to be there
+from app_tier.__main__ import decoder_for  # with it comes all that a worker imports
 from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
-from app_tier.decode import DecodeLimits, decode_image
+from app_tier.self_test import smoke_test
 from aws.clients import Clients
 from core.errors import ElasticError
 from core.settings import Settings
@@ -25,7 +22,6 @@ from core.settings import Settings
 # Clients that a worker opens; creating one reads the service's description.
 SERVICES = ("cloudwatch", "s3", "sqs")
 _REGION = "us-east-1"
-_SIZE = (640, 480)
 
 
 def main(arguments: list[str]) -> int:
@@ -51,16 +47,10 @@ def classify_one(folder: Path) -> str:
     """The label that the bundle in `folder` gives to a made image.
 
     Raises:
-        ElasticError: the bundle cannot be used or the image not be decoded.
+        ElasticError: the bundle cannot be used.
     """
-    settings = Settings()
     bundle = load_bundle(folder)
-    limits = DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio)
-    file = io.BytesIO()
-    Image.linear_gradient("L").convert("RGB").resize(_SIZE).save(file, "JPEG")
-    pixels = decode_image(file.getvalue(), height=bundle.input.height, width=bundle.input.width, limits=limits)
-    (predictions,) = Classifier(bundle, 1, 1).classify([pixels])
-    return predictions[0].label
+    return smoke_test(Classifier(bundle, 1, 1), decoder_for(bundle, Settings()))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from aws.clients import cloud_errors
 from aws.launches import Launch, Launcher, LaunchRequest
 from core.errors import NotFoundError
+from core.releases import FIRST, Release
 
 OWNER_TAG = "elastic:fleet"
 NAME_PREFIX = "app-tier-"
@@ -18,12 +19,16 @@ NAME_PREFIX = "app-tier-"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance of ours that is pending or running; `name` is empty until it has been named."""
+    """One instance of ours that is pending or running; `name` is empty until it has been named.
+
+    `release` is the number of the release that it was launched as.
+    """
 
     instance_id: str
     name: str
     state: str
     launched_at: datetime
+    release: int = 0
 
 
 class Fleet:
@@ -74,7 +79,11 @@ class Fleet:
                         tags = {tag["Key"]: tag["Value"] for tag in entry.get("Tags", [])}
                         found.append(
                             Instance(
-                                entry["InstanceId"], tags.get("Name", ""), entry["State"]["Name"], entry["LaunchTime"]
+                                entry["InstanceId"],
+                                tags.get("Name", ""),
+                                entry["State"]["Name"],
+                                entry["LaunchTime"],
+                                Release.number_of(tags),
                             )
                         )
         return sorted(found, key=lambda instance: (instance.launched_at, instance.instance_id))
@@ -94,13 +103,13 @@ class Fleet:
                 for entry in reservation["Instances"]
             }
 
-    def launch(self, count: int, client_token: str) -> Launch:
-        """Launches up to `count` instances; asked again with the same token it launches nothing more.
+    def launch(self, count: int, client_token: str, release: Release = FIRST) -> Launch:
+        """Launches up to `count` instances of a release; asked again with the same token it launches nothing more.
 
         Raises:
             CloudError: no answer, so that it is not known what was launched: ask again with the same token.
         """
-        return self._launcher.launch(count, client_token)
+        return self._launcher.launch(count, client_token, release)
 
     def name(self, instance_ids: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
         """Names instances with the lowest numbers that are free; returns the names, by id.

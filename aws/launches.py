@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from aws.clients import cloud_errors
+from core.releases import FIRST, Release
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,17 @@ class LaunchRequest:
     launch_template_name: str
     instance_types: tuple[str, ...]
     subnet_ids: tuple[str, ...]
-    tags: Mapping[str, str]
+    tags: dict[str, str]
     spot: bool = False
 
-    def parameters(self, count: int, client_token: str, *, spot: bool) -> dict[str, Any]:
+    def parameters(self, count: int, client_token: str, release: Release, *, spot: bool) -> dict[str, Any]:
         """The arguments of ``CreateFleet``."""
         pools = itertools.product(
             [{"InstanceType": name} for name in self.instance_types] or [{}],
             [{"SubnetId": name} for name in self.subnet_ids] or [{}],
         )
-        overrides = [{**instance_type, **subnet} for instance_type, subnet in pools]
+        image = {"ImageId": release.image_id} if release.image_id else {}
+        overrides = [{**instance_type, **subnet, **image} for instance_type, subnet in pools]
         return {
             "Type": "instant",
             "ClientToken": client_token,
@@ -79,7 +80,7 @@ class LaunchRequest:
             "TagSpecifications": [
                 {
                     "ResourceType": "instance",
-                    "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
+                    "Tags": [{"Key": key, "Value": value} for key, value in (self.tags | release.tags).items()],
                 }
             ],
         }
@@ -109,8 +110,8 @@ class Launcher:
         self._client = client
         self._request = request
 
-    def launch(self, count: int, client_token: str) -> Launch:
-        """Launches up to `count` instances; what spot has no capacity for is launched on demand.
+    def launch(self, count: int, client_token: str, release: Release = FIRST) -> Launch:
+        """Launches up to `count` instances of a release; what spot has no capacity for is launched on demand.
 
         Asked again with the same arguments it launches nothing more and answers the same.
 
@@ -118,18 +119,18 @@ class Launcher:
             CloudError: no answer, or one that leaves open what was launched.
         """
         if not self._request.spot:
-            return self._create_fleet(count, client_token, spot=False)
-        spot = self._create_fleet(count, f"{client_token}-spot", spot=True)
+            return self._create_fleet(count, client_token, release, spot=False)
+        spot = self._create_fleet(count, f"{client_token}-spot", release, spot=True)
         missing = count - len(spot.instance_ids)
         if not missing:
             return spot
         if spot.problem is not None:
             log.warning("asking for %d on demand: %s", missing, spot.problem.sentence)
-        rest = self._create_fleet(missing, f"{client_token}-rest", spot=False)
+        rest = self._create_fleet(missing, f"{client_token}-rest", release, spot=False)
         return Launch((*spot.instance_ids, *rest.instance_ids), rest.problem)
 
-    def _create_fleet(self, count: int, client_token: str, *, spot: bool) -> Launch:
-        parameters = self._request.parameters(count, client_token, spot=spot)
+    def _create_fleet(self, count: int, client_token: str, release: Release, *, spot: bool) -> Launch:
+        parameters = self._request.parameters(count, client_token, release, spot=spot)
         with cloud_errors("launching instances"):
             try:
                 response = self._client.create_fleet(**parameters)

@@ -12,13 +12,13 @@ lease is held at that moment, and whoever takes over finds the note and can brin
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from aws.state import StateObject
 from core.errors import CloudError, ConflictError, DecodeError
+from core.records import decode_record, encode_record
 
 KEY = "controller/lease.json"
 _VERSION = 1
@@ -50,7 +50,7 @@ class Claim:
 
     def encode(self) -> bytes:
         """The object's body."""
-        return json.dumps({"v": _VERSION, **dataclasses.asdict(self)}).encode()
+        return encode_record(dataclasses.asdict(self), _VERSION)
 
     @classmethod
     def decode(cls, body: bytes) -> Claim:
@@ -59,13 +59,7 @@ class Claim:
         Raises:
             DecodeError: it is something else, or of another version.
         """
-        try:
-            fields: dict[str, Any] = json.loads(body)
-            if fields.pop("v") != _VERSION:
-                raise ValueError("an unknown version")
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DecodeError(f"not a lease: {error}") from error
+        return decode_record(body, _VERSION, lambda fields: cls(**fields), "a lease")
 
 
 class Lease:

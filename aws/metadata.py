@@ -40,6 +40,13 @@ class InstanceMetadata:
         """The region that this instance runs in."""
         return self._get("placement/region") or ""
 
+    def tag(self, key: str) -> str | None:
+        """The value of one of this instance's tags, or None.
+
+        EC2 tells tags only where the launch template's metadata options say so (``InstanceMetadataTags``).
+        """
+        return self._get(f"tags/instance/{key}")
+
     def user_data(self) -> str | None:
         """The user data that this instance was launched with, or None."""
         return self._get("user-data", tree="")

@@ -21,7 +21,10 @@ from aws.artifacts import ArtifactStore
 from aws.builders import Builders
 from aws.clients import Clients
 from aws.images import Images, MachineImage
-from core.errors import BundleError
+from aws.releases import ReleaseStore
+from aws.state import StateStore
+from core.errors import BundleError, NotFoundError
+from core.releases import ReleaseRecord
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +95,9 @@ def build(
 def list_images(as_json: bool) -> None:
     """Show our images, newest first, and which one new instances are launched from."""
     settings, images = Settings.from_environment(os.environ), _images()
-    found, in_use = images.list(), images.in_use_by(settings.launch_template_name)
+    record = _releases(settings)
+    found = images.list()
+    in_use = record.current.image_id or images.in_use_by(settings.launch_template_name)
     if as_json:
         click.echo(json.dumps([{**_fields(entry), "in_use": entry.image_id == in_use} for entry in found]))
     elif not found:
@@ -105,10 +110,11 @@ def list_images(as_json: bool) -> None:
 @click.option("--keep", type=click.IntRange(min=0), default=3, show_default=True, help="How many of the newest stay.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(keep: int, yes: bool) -> None:
-    """Delete old images and their snapshots; never the one that the launch template names."""
+    """Delete old images and their snapshots; never one that the launch template or a rollout names."""
     settings, images = Settings.from_environment(os.environ), _images()
     in_use = images.in_use_by(settings.launch_template_name)
-    doomed = prunable(images.list(), keep, in_use)
+    needed = _releases(settings).image_ids
+    doomed = [entry for entry in prunable(images.list(), keep, in_use) if entry.image_id not in needed]
     if not doomed:
         click.echo("Nothing to delete.")
         return
@@ -151,6 +157,13 @@ def model_of(bundle: Path) -> str:
         return f"{manifest['name']}@{manifest['version']}"
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{bundle} is no model bundle: {error}") from error
+
+
+def _releases(settings: Settings) -> ReleaseRecord:
+    try:
+        return ReleaseStore(StateStore(Clients()["s3"], settings.state_bucket)).read()
+    except NotFoundError:  # images can be baked before there is a stack
+        return ReleaseRecord()
 
 
 def _images() -> Images:

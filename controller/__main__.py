@@ -30,6 +30,7 @@ from controller.limits import CurrentLimits
 from controller.observer import Observer
 from controller.policy import Limits
 from controller.reconciler import Reconciler, explain
+from controller.releases import Releases
 from controller.reporter import Reporter
 from controller.reports import Reports
 from controller.roster import Roster
@@ -131,6 +132,7 @@ def build_reconciler(settings: Settings, clients: Clients, parts: Parts) -> Reco
         lease,
         parts.observer,
         parts.limits,
+        Releases(parts.state, settings.max_size, settings.boot_grace_seconds, time.monotonic, time.time),
         Actor(parts.fleet, lease, parts.roster, settings.max_size),
         Reporter(
             parts.state,

@@ -7,6 +7,7 @@ launches now.  So it is known how many there are before anybody orders more.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -19,8 +20,10 @@ from typing import Protocol
 from aws.launches import Launch
 from controller.backoff import Backoff
 from controller.observer import Sighting
+from controller.rollout import Plan
 from controller.roster import Member, Roster, State, choose_victims
 from core.errors import CloudError
+from core.releases import Release
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ ANNOUNCEMENT_SECONDS = 3600.0
 class Machines(Protocol):
     """What is asked of `aws.fleet.Fleet`."""
 
-    def launch(self, count: int, client_token: str) -> Launch: ...
+    def launch(self, count: int, client_token: str, release: Release) -> Launch: ...
     def name(self, instance_ids: Sequence[str], taken: Sequence[str]) -> dict[str, str]: ...
     def terminate(self, instance_ids: Sequence[str]) -> None: ...
 
@@ -61,16 +64,18 @@ class _Announcement:
     count: int
     token: str
     at: float
+    release: Release
 
     def encode(self) -> str:
-        return json.dumps({"count": self.count, "token": self.token, "at": self.at})
+        return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def decode(cls, note: str) -> _Announcement | None:
         """The announcement in a lease's note; None where there is none that can be read."""
         try:
             fields = json.loads(note)
-            return cls(int(fields["count"]), str(fields["token"]), float(fields["at"]))
+            release = Release(**fields["release"])
+            return cls(int(fields["count"]), str(fields["token"]), float(fields["at"]), release)
         except (ValueError, TypeError, KeyError):
             return None
 
@@ -128,18 +133,27 @@ class Actor:
         self._launch(announced, just_now=False)
         return True
 
-    def act(self, change: int, sighting: Sighting) -> Outcome:
-        """Replaces what failed and follows the decision; what could not be done is tried at the next.
+    def act(self, change: int, sighting: Sighting, plan: Plan) -> Outcome:
+        """Replaces what failed, follows the plan and then the decision; what could not be done is tried at the next.
+
+        Only one launch is made at a time, the plan's first: the lease has room for one announcement.
+
+        Args:
+            change: instances to launch (positive) or to terminate, as the scaling policy decided.
+            sighting: everything, hidden from the scaling policy or not.
 
         Raises:
             CloudError: a service failed midway, or the lease is lost.
         """
         terminated = self._terminate_failed(sighting)
+        terminated += self._terminate([m for m in sighting.members if m.instance.instance_id in plan.drain])
         launched: tuple[str, ...] = ()
         if change < 0:
-            terminated += self._scale_in(-change, sighting)
+            terminated += self._scale_in(-change, sighting, plan)
+        if plan.launch:
+            launched = self._scale_out(plan.launch, sighting, plan.record.goal)
         elif change > 0:
-            launched = self._scale_out(change, sighting)
+            launched = self._scale_out(change, sighting, plan.release)
         else:
             self._problem = ""
         self._name(launched, sighting)
@@ -147,19 +161,20 @@ class Actor:
 
     def _terminate_failed(self, sighting: Sighting) -> int:
         for member in sighting.failed:
-            what = "has stopped reporting" if member.state is State.SILENT else "has never reported"
-            log.warning(
-                "%s (%s) %s for %.0f s: replacing it",
-                member.instance.instance_id,
-                member.instance.name,
-                what,
-                member.quiet_seconds,
-            )
+            if member.state is State.UNFIT and member.heartbeat is not None:
+                what = f"cannot work ({member.heartbeat.failure})"
+                # What takes its place will most likely fare as badly.
+                self._backoff.failed(self._clock(), retryable=True)
+            else:
+                what = "has stopped reporting" if member.state is State.SILENT else "has never reported"
+                what += f" for {member.quiet_seconds:.0f} s"
+            log.warning("%s (%s) %s: replacing it", member.instance.instance_id, member.instance.name, what)
         return self._terminate(sighting.failed)
 
-    def _scale_in(self, count: int, sighting: Sighting) -> int:
+    def _scale_in(self, count: int, sighting: Sighting, plan: Plan) -> int:
         self._problem = ""
-        working = [member for member in sighting.members if member not in sighting.failed]
+        there = sighting.without({*plan.drain, *plan.hidden}, 0).members
+        working = [member for member in there if not member.has_failed]
         return self._terminate(choose_victims(working, count))
 
     def _terminate(self, members: Sequence[Member]) -> int:
@@ -170,21 +185,21 @@ class Actor:
         self._roster.terminated(instance_ids, self._clock())
         return len(instance_ids)
 
-    def _scale_out(self, change: int, sighting: Sighting) -> tuple[str, ...]:
+    def _scale_out(self, change: int, sighting: Sighting, release: Release) -> tuple[str, ...]:
         count = min(change, self._max_size - sighting.present)
         if count <= 0 or not self._backoff.is_over(self._clock()):
             return ()
         name = f"{self._lease.holder}/{self._lease.generation}/{next(self._numbers)}"
         token = hashlib.sha256(name.encode()).hexdigest()[:40]
-        announcement = _Announcement(count, token, self._wall_clock())
+        announcement = _Announcement(count, token, self._wall_clock(), release)
         self._lease.announce(announcement.encode())
         return self._launch(announcement, just_now=True).instance_ids
 
     def _launch(self, announced: _Announcement, *, just_now: bool) -> Launch:
-        launch = self._fleet.launch(announced.count, announced.token)
+        launch = self._fleet.launch(announced.count, announced.token, announced.release)
         now = self._clock()
         self._answered_token = announced.token
-        self._roster.launched(launch.instance_ids, now, just_now=just_now)
+        self._roster.launched(launch.instance_ids, now, announced.release.number, just_now=just_now)
         if launch.problem is None:
             self._backoff.succeeded()
             self._problem = ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,8 +31,8 @@ class Describer(Protocol):
 class Sighting:
     """Everything seen in one pass.
 
-    `unseen` is instances that were launched but are not described yet, `answered` how many images workers have told
-    of answering.
+    `unseen` is instances that were launched but are not described yet, `unseen_releases` the release of each,
+    `answered` how many images workers have told of answering.
     """
 
     backlog: Backlog
@@ -39,6 +40,12 @@ class Sighting:
     unseen: int
     answered: int = 0
     age_seconds: float = 0.0
+    unseen_releases: tuple[int, ...] = ()
+
+    def without(self, instance_ids: Collection[str], unseen: int) -> Sighting:
+        """What the scaling policy sees: not these instances, and so many of `unseen` less."""
+        members = tuple(member for member in self.members if member.instance.instance_id not in instance_ids)
+        return dataclasses.replace(self, members=members, unseen=self.unseen - unseen)
 
     @property
     def booting(self) -> int:
@@ -58,7 +65,7 @@ class Sighting:
     @property
     def failed(self) -> list[Member]:
         """Those to be replaced."""
-        return [member for member in self.members if member.state in (State.SILENT, State.IN_VAIN)]
+        return [member for member in self.members if member.has_failed]
 
     @property
     def observation(self) -> Observation:
@@ -124,8 +131,9 @@ class Observer:
         if unseen := self._roster.unseen(now):
             # Not described yet, or not any more: who ended before anybody looked must not be waited for.
             self._roster.ended(self._fleet.ended(unseen))
+        releases = self._roster.unseen_releases(now)
         return Sighting(
-            backlog, tuple(members), len(self._roster.unseen(now)), self._reports.answered, age_seconds=now - started
+            backlog, tuple(members), len(releases), self._reports.answered, now - started, unseen_releases=releases
         )
 
 

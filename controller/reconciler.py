@@ -12,6 +12,7 @@ from controller.actor import Outcome
 from controller.limits import CurrentLimits
 from controller.observer import Sighting
 from controller.policy import Limits, Recommendation, ScalingDecision, decide
+from controller.rollout import Plan
 from core.errors import CloudError
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,14 @@ class Hands(Protocol):
     """What is asked of `controller.actor.Actor`."""
 
     def settle(self) -> bool: ...
-    def act(self, change: int, sighting: Sighting) -> Outcome: ...
+    def act(self, change: int, sighting: Sighting, plan: Plan) -> Outcome: ...
+
+
+class Planner(Protocol):
+    """What is asked of `controller.releases.Releases`."""
+
+    def plan(self, sighting: Sighting, desired: int) -> Plan: ...
+    def forget(self) -> None: ...
 
 
 class Voice(Protocol):
@@ -53,6 +61,7 @@ class Voice(Protocol):
         decision: ScalingDecision,
         outcome: Outcome,
         limits: Limits,
+        plan: Plan,
         *,
         service_measured: bool,
     ) -> None: ...
@@ -76,6 +85,10 @@ class Decider:
     def forget(self) -> None:
         """Starts anew: another controller decided meanwhile."""
         self._history, self._desired = None, 0
+
+    def desired(self, sighting: Sighting) -> int:
+        """The last decision's capacity; at the start, what there is."""
+        return sighting.observation.capacity if self._history is None else self._desired
 
     def decide(self, sighting: Sighting | None) -> tuple[ScalingDecision, Limits]:
         """The decision about what was seen, and the limits that it kept to."""
@@ -111,6 +124,7 @@ class Reconciler:
         lease: Leadership,
         eyes: Eyes,
         limits: CurrentLimits,
+        planner: Planner,
         hands: Hands,
         voice: Voice,
         clock: Callable[[], float] = time.monotonic,
@@ -118,11 +132,13 @@ class Reconciler:
         self._lease = lease
         self._eyes = eyes
         self._limits = limits
+        self._planner = planner
         self._hands = hands
         self._voice = voice
         self._decider = Decider(limits, clock)
         self._leads = False
         self._generation = 0  # of the lease, when this controller led last
+        self._planned = ""
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
         """Reconciles every `interval_seconds` until `stop` is set, then gives the lease up."""
@@ -138,18 +154,21 @@ class Reconciler:
         """One pass; None without the lease.  A cloud that fails is logged and met with *hold*, never with an error."""
         if not self._lead():
             return None
-        sighting = None
+        sighting = plan = None
         try:
             if self._hands.settle():
                 sighting = self._eyes.observe()
+                plan = self._planner.plan(sighting, self._decider.desired(sighting))
         except CloudError as error:
             log.warning("%s", error)
-        decision, limits = self._decider.decide(sighting)
-        if sighting is None:
-            return decision
+        if sighting is None or plan is None:
+            return self._decider.decide(None)[0]
+        self._log(plan)
+        seen = sighting.without({*plan.drain, *plan.hidden}, plan.hidden_unseen)
+        decision, limits = self._decider.decide(seen)
         outcome = Outcome()
         try:
-            outcome = self._hands.act(decision.change, sighting)
+            outcome = self._hands.act(decision.change, sighting, plan)
         except CloudError as error:
             log.warning("%s; trying again at the next decision", error)
             outcome = Outcome(problem=str(error))
@@ -158,9 +177,15 @@ class Reconciler:
             decision,
             outcome,
             limits,
+            plan,
             service_measured=self._limits.service_measured,
         )
         return decision
+
+    def _log(self, plan: Plan) -> None:
+        if plan.reason and plan.reason != self._planned:
+            log.info("%s", plan.reason)
+        self._planned = plan.reason
 
     def _lead(self) -> bool:
         """Whether this controller leads now; on taking the lead it takes over what its predecessor has left."""
@@ -173,6 +198,7 @@ class Reconciler:
             log.info("leading, generation %d of the lease", self._lease.generation)
             if self._generation != self._lease.generation:  # else nobody has led in between
                 self._decider.forget()
+                self._planner.forget()
                 self._voice.resume()
             self._generation = self._lease.generation
         elif self._leads and not leads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -12,14 +13,22 @@ from controller.actor import Outcome
 from controller.chronicle import Chronicle
 from controller.observer import Sighting
 from controller.policy import Limits, ScalingDecision
+from controller.rollout import Plan
 from controller.roster import Member, State
 from core.errors import CloudError, DecodeError
-from core.fleet_status import KEY, Decision, FleetStatus, InstanceStatus, Sample
+from core.fleet_status import KEY, Decision, FleetStatus, InstanceStatus, RolloutStatus, Sample
+from core.releases import Phase
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_STATES = {State.BOOTING: "booting", State.RUNNING: "running", State.SILENT: "silent", State.IN_VAIN: "silent"}
+_STATES = {
+    State.BOOTING: "booting",
+    State.RUNNING: "running",
+    State.SILENT: "silent",
+    State.IN_VAIN: "silent",
+    State.UNFIT: "silent",
+}
 
 
 class Store(Protocol):
@@ -60,7 +69,7 @@ class Reporter:
         self._wall_clock = wall_clock
         self._chronicle = Chronicle(wall_clock())
         self._written_at = self._metrics_at = float("-inf")
-        self._told: tuple[int, str] = (0, "")
+        self._told: tuple[int, str, Phase] = (0, "", Phase.STEADY)
         self._metered_seconds = 0.0
         self._resumed = True
 
@@ -91,6 +100,7 @@ class Reporter:
         decision: ScalingDecision,
         outcome: Outcome,
         limits: Limits,
+        plan: Plan,
         *,
         service_measured: bool,
     ) -> None:
@@ -113,26 +123,26 @@ class Reporter:
             round(sighting.images_per_second, 2),
         )
         self._chronicle.sample(sample)
-        changed = self._note(decision, outcome, at)
+        changed = self._note(decision, outcome, plan, at)
         if changed or now - self._written_at >= self._settings.status_interval_seconds:
             self._written_at = now
-            self._write(self._status(at, sighting, limits, service_measured))
+            self._write(self._status(at, sighting, limits, plan, service_measured))
         if changed or now - self._metrics_at >= self._settings.metrics_interval_seconds:
             self._metrics_at = now
             self._meter(sample, sighting)
 
-    def _note(self, decision: ScalingDecision, outcome: Outcome, at: float) -> bool:
+    def _note(self, decision: ScalingDecision, outcome: Outcome, plan: Plan, at: float) -> bool:
         """Keeps what changed something, or is newly in the way; whether this did."""
         change = outcome.launched - outcome.terminated
-        told = (decision.desired_capacity, outcome.problem)
+        told = (decision.desired_capacity, outcome.problem, plan.record.phase)
         if not (outcome.launched or outcome.terminated) and told == self._told:
             return False
         self._told = told
-        reason = f"{decision.reason}; {outcome.problem}" if outcome.problem else decision.reason
+        reason = "; ".join(filter(None, (plan.reason or decision.reason, outcome.problem)))
         self._chronicle.decide(Decision(at, decision.desired_capacity, change, reason))
         return True
 
-    def _status(self, at: float, sighting: Sighting, limits: Limits, service_measured: bool) -> FleetStatus:
+    def _status(self, at: float, sighting: Sighting, limits: Limits, plan: Plan, service_measured: bool) -> FleetStatus:
         chronicle = self._chronicle
         return FleetStatus(
             at=at,
@@ -152,6 +162,7 @@ class Reporter:
             instances=tuple(_instance(member) for member in sighting.members),
             history=chronicle.samples,
             decisions=chronicle.decisions,
+            rollout=to_rollout(plan),
         )
 
     def _write(self, status: FleetStatus) -> None:
@@ -192,18 +203,34 @@ def to_metrics(
     return metrics
 
 
+def to_rollout(plan: Plan) -> RolloutStatus | None:
+    """The rollout under way, or the last one; None where there never was any."""
+    record = plan.record
+    if record.target is not None:
+        reason = record.reason if record.phase is Phase.RETURNING else plan.reason
+        return RolloutStatus(record.phase.value, record.target.title, reason, record.started_at)
+    if record.past:
+        last = record.past[-1]
+        return RolloutStatus(last.result, last.release.title, last.reason, last.at)
+    return None
+
+
 def _instance(member: Member) -> InstanceStatus:
     heartbeat, instance = member.heartbeat, member.instance
-    told = InstanceStatus(instance.instance_id, instance.name, _STATES[member.state], instance.launched_at.timestamp())
-    if heartbeat is None:
-        return told
-    return InstanceStatus(
+    told = InstanceStatus(
         instance.instance_id,
         instance.name,
         _STATES[member.state],
         instance.launched_at.timestamp(),
-        heartbeat.at,
-        heartbeat.in_hand,
-        heartbeat.answered,
-        heartbeat.images_per_second,
+        release=instance.release,
+    )
+    if heartbeat is None:
+        return told
+    return dataclasses.replace(
+        told,
+        reported_at=heartbeat.at,
+        in_hand=heartbeat.in_hand,
+        answered=heartbeat.answered,
+        images_per_second=heartbeat.images_per_second,
+        model=heartbeat.model,
     )

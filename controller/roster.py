@@ -29,6 +29,7 @@ class State(enum.StrEnum):
     RUNNING = enum.auto()
     SILENT = enum.auto()  # its worker has stopped reporting
     IN_VAIN = enum.auto()  # its worker has never reported, for too long
+    UNFIT = enum.auto()  # its worker says that it cannot work
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class Member:
         """Whether its worker is known to hold no job."""
         return self.heartbeat is not None and self.heartbeat.in_hand == 0
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is to be replaced."""
+        return self.state in (State.SILENT, State.IN_VAIN, State.UNFIT)
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -74,7 +80,7 @@ class Roster:
         self._max_step_seconds = max_step_seconds
         self._entries: dict[str, _Entry] = {}
         self._launched_at: dict[str, float] = {}
-        self._unseen: dict[str, float] = {}
+        self._unseen: dict[str, tuple[float, int]] = {}
         self._terminated_at: dict[str, float] = {}
         self._boots: deque[float] = deque(maxlen=_BOOTS_KEPT)
         self._looked_at: float | None = None
@@ -84,11 +90,11 @@ class Roster:
         """The median time from a recent launch to its worker's first report; None where none was measured."""
         return statistics.median(self._boots) if self._boots else None
 
-    def launched(self, instance_ids: Collection[str], now: float, *, just_now: bool = True) -> None:
-        """Notes instances that EC2 may not describe yet; `just_now`: so that their boot can be measured."""
+    def launched(self, instance_ids: Collection[str], now: float, release: int = 0, *, just_now: bool = True) -> None:
+        """Notes instances of a release that EC2 may not describe yet; `just_now`: their boot can be measured."""
         for instance_id in instance_ids:
             if instance_id not in self._entries:
-                self._unseen[instance_id] = now
+                self._unseen[instance_id] = now, release
             if just_now:
                 self._launched_at[instance_id] = now
 
@@ -98,12 +104,16 @@ class Roster:
 
     def unseen(self, now: float) -> list[str]:
         """The instances that were launched and are not described yet."""
-        self._unseen = {key: at for key, at in self._unseen.items() if now - at < SETTLE_SECONDS}
+        self._unseen = {key: (at, number) for key, (at, number) in self._unseen.items() if now - at < SETTLE_SECONDS}
         return list(self._unseen)
+
+    def unseen_releases(self, now: float) -> tuple[int, ...]:
+        """The release of each of `unseen`."""
+        return tuple(self._unseen[key][1] for key in self.unseen(now))
 
     def ended(self, instance_ids: Collection[str]) -> None:
         """Notes instances that EC2 describes as ended: they will never be seen."""
-        self._unseen = {key: at for key, at in self._unseen.items() if key not in instance_ids}
+        self._unseen = {key: value for key, value in self._unseen.items() if key not in instance_ids}
 
     def update(
         self, instances: Sequence[Instance], reports: Mapping[str, Report], looked_at: float, now: float
@@ -136,6 +146,8 @@ class Roster:
             state = State.IN_VAIN if entry.quiet_seconds >= self._boot_grace_seconds else State.BOOTING
         else:
             state = State.SILENT if entry.quiet_seconds >= self._heartbeat_timeout_seconds else State.RUNNING
+            if report is not None and report.heartbeat is not None and report.heartbeat.failure:
+                state = State.UNFIT
         return Member(instance, state, entry.quiet_seconds, None if report is None else report.heartbeat)
 
 
@@ -146,7 +158,7 @@ def choose_victims(members: Sequence[Member], count: int) -> list[Member]:
     """
 
     def loss(member: Member) -> tuple[int, float, str]:
-        if member.state in (State.BOOTING, State.IN_VAIN):
+        if member.state in (State.BOOTING, State.IN_VAIN, State.UNFIT):
             return 0, -member.quiet_seconds, member.instance.instance_id
         launched_at = member.instance.launched_at.timestamp()
         return 1 if member.is_idle else 2, -launched_at, member.instance.instance_id

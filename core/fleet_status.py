@@ -7,11 +7,10 @@ tier's fleet page and ``elastic fleet`` read it.  Encoded and decoded in this on
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import DecodeError
+from core.records import decode_record, encode_record
 
 VERSION = 1
 KEY = "controller/status.json"
@@ -54,7 +53,8 @@ class InstanceStatus:
 
     `state` is ``booting`` (launched, its worker has not reported yet), ``running`` (its worker reports) or
     ``silent`` (its worker has stopped reporting and is about to be replaced).  `launched_at` and `reported_at`
-    (None before the first report) are in seconds since the epoch; `in_hand` is jobs that the worker holds.
+    (None before the first report) are in seconds since the epoch; `in_hand` is jobs that the worker holds, `model`
+    the full name of what it answers with and `release` the number of the release that the instance is of.
     """
 
     instance_id: str
@@ -65,6 +65,22 @@ class InstanceStatus:
     in_hand: int = 0
     answered: int = 0
     images_per_second: float = 0.0
+    model: str = ""
+    release: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatus:
+    """A rollout that is under way, or the last one.
+
+    `phase` is ``rolling``, ``returning``, or how it ended: ``done``, ``failed`` or ``aborted``.  `release` says what is
+    rolled out, `reason` where it stands or why it ended; `at` is in seconds since the epoch.
+    """
+
+    phase: str
+    release: str
+    reason: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,7 @@ class FleetStatus:
     instances: tuple[InstanceStatus, ...] = ()
     history: tuple[Sample, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    rollout: RolloutStatus | None = None
 
     @property
     def latest(self) -> Sample | None:
@@ -106,7 +123,8 @@ class FleetStatus:
         fields["instances"] = [dataclasses.asdict(instance) for instance in self.instances]
         fields["history"] = [list(dataclasses.astuple(sample)) for sample in self.history]
         fields["decisions"] = [dataclasses.asdict(decision) for decision in self.decisions]
-        return json.dumps({"v": VERSION, **fields}, separators=(",", ":")).encode()
+        fields["rollout"] = None if self.rollout is None else dataclasses.asdict(self.rollout)
+        return encode_record(fields, VERSION)
 
     @classmethod
     def decode(cls, body: bytes) -> FleetStatus:
@@ -115,13 +133,12 @@ class FleetStatus:
         Raises:
             DecodeError: it is something else, or of another version.
         """
-        try:
-            fields: dict[str, Any] = json.loads(body)
-            if fields.pop("v") != VERSION:
-                raise ValueError("an unknown version")
+
+        def build(fields: dict[str, Any]) -> FleetStatus:
             fields["instances"] = tuple(InstanceStatus(**entry) for entry in fields["instances"])
             fields["history"] = tuple(Sample(*row) for row in fields["history"])
             fields["decisions"] = tuple(Decision(**entry) for entry in fields["decisions"])
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DecodeError(f"not a fleet status: {error}") from error
+            rollout = fields.get("rollout")
+            return cls(**{**fields, "rollout": None if rollout is None else RolloutStatus(**rollout)})
+
+        return decode_record(body, VERSION, build, "a fleet status")

@@ -7,11 +7,9 @@ still reports is told by the object's changing, never by comparing clocks.  Enco
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from typing import Any
 
-from core.errors import DecodeError
+from core.records import decode_record, encode_record
 
 VERSION = 1
 PREFIX = "workers/"
@@ -26,7 +24,8 @@ class Heartbeat:
     `failed` count from `started_at`, `in_hand` is jobs that it holds.  `images_per_second` and `mean_service_seconds`
     are over the time since the last report; the latter, and `oldest_job_age_seconds` (the longest that a job
     received in that time had waited since it was sent), are None where nothing was answered or received.  `leaving`:
-    it ends in order, and this is its last word.
+    it ends in order, and this is its last word.  `release` is the number of the release that its instance is of, and
+    `failure` why it cannot work at all, one sentence: its model or its smoke test failed, and it takes no jobs.
     """
 
     at: float
@@ -39,10 +38,12 @@ class Heartbeat:
     mean_service_seconds: float | None = None
     oldest_job_age_seconds: float | None = None
     leaving: bool = False
+    release: int = 0
+    failure: str = ""
 
     def encode(self) -> bytes:
         """The object's body."""
-        return json.dumps({"v": VERSION, **dataclasses.asdict(self)}, separators=(",", ":")).encode()
+        return encode_record(dataclasses.asdict(self), VERSION)
 
     @classmethod
     def decode(cls, body: bytes) -> Heartbeat:
@@ -51,13 +52,7 @@ class Heartbeat:
         Raises:
             DecodeError: it is something else, or of another version.
         """
-        try:
-            fields: dict[str, Any] = json.loads(body)
-            if fields.pop("v") != VERSION:
-                raise ValueError("an unknown version")
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DecodeError(f"not a heartbeat: {error}") from error
+        return decode_record(body, VERSION, lambda fields: cls(**fields), "a heartbeat")
 
 
 def key_of(instance_id: str) -> str:

@@ -38,7 +38,7 @@ class Settings:
     # Names in the cloud
     input_bucket: str = _setting("elastic-input", "S3 bucket for uploaded images")
     output_bucket: str = _setting("elastic-output", "S3 bucket for results")
-    state_bucket: str = _setting("elastic-state", "S3 bucket for lease, status and the workers' heartbeats")
+    state_bucket: str = _setting("elastic-state", "S3 bucket for lease, status, heartbeats and models")
     queue_name: str = _setting("elastic-jobs", "SQS queue of jobs")
     dead_letter_queue_name: str = _setting("elastic-jobs-dead", "SQS queue for jobs that failed too often")
     launch_template_name: str = _setting("elastic-app-tier", "EC2 launch template of the app tier")
@@ -79,6 +79,7 @@ class Settings:
         "md5:2cb95161c43110f7111970584f804107",
         "what those weights must hash to: algorithm, colon, hexadecimal digits",
     )
+    model_cache: str = _setting("", "folder for models from the model store; the system's temporary one where empty")
     worker_id: str = _setting("", "name of this worker in results and logs; the host's name where empty")
     interpreters: int = _setting(0, "interpreters, each with one thread; 0: one for each core", 0, 64)
     io_threads: int = _setting(0, "threads that fetch, decode and store images; 0: four for each core", 0, 64)

@@ -12,13 +12,12 @@ import dataclasses
 import hashlib
 import hmac
 import ipaddress
-import json
 import secrets
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from core.errors import DecodeError, ElasticError
+from core.errors import ElasticError
+from core.records import decode_record, encode_record
 
 VERSION = 1
 # In the state bucket: one object for each batch whose completion is still to be told.
@@ -57,7 +56,7 @@ class PendingWebhook:
 
     def encode(self) -> bytes:
         """The object's body."""
-        return json.dumps({"v": VERSION, **dataclasses.asdict(self)}).encode()
+        return encode_record(dataclasses.asdict(self), VERSION)
 
     @classmethod
     def decode(cls, body: bytes) -> PendingWebhook:
@@ -66,13 +65,7 @@ class PendingWebhook:
         Raises:
             DecodeError: it is something else, or of another version.
         """
-        try:
-            fields: dict[str, Any] = json.loads(body)
-            if fields.pop("v") != VERSION:
-                raise ValueError("an unknown version")
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DecodeError(f"not a pending webhook: {error}") from error
+        return decode_record(body, VERSION, lambda fields: cls(**fields), "a pending webhook")
 
 
 def new_secret() -> str:

@@ -19,9 +19,9 @@ from core import daemon
 from core.errors import ElasticError
 from core.settings import Settings
 from local_cloud.metadata_service import MetadataService
-from local_cloud.processes import ROOT, spawn, stop_all
+from local_cloud.processes import ROOT, Process, spawn, stop_all
 from local_cloud.resources import create_resources
-from local_cloud.supervisor import EmulatedMachines, Supervisor, start_worker
+from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Supervisor, start_worker
 
 # Each look costs the emulator a millisecond or two for each instance.
 SUPERVISE_INTERVAL_SECONDS = 0.25
@@ -66,15 +66,15 @@ def main(arguments: list[str] | None = None) -> int:
         clients = Clients()
         create_resources(clients, settings)
         metadata = MetadataService()
+
+        def start(instance: EmulatedInstance) -> Process:
+            metadata.set_tags(instance.instance_id, instance.tags)
+            told = {**environment, ENDPOINT_VARIABLE: metadata.endpoint(instance.instance_id)}
+            return start_worker(instance, [sys.executable, "-m", "app_tier"], told, options.log_directory, ROOT)
+
         supervisor = Supervisor(
             EmulatedMachines(clients["ec2"]),
-            lambda instance: start_worker(
-                instance,
-                [sys.executable, "-m", "app_tier"],
-                {**environment, ENDPOINT_VARIABLE: metadata.endpoint(instance.instance_id)},
-                options.log_directory,
-                ROOT,
-            ),
+            start,
             options.boot_seconds,
             settings.shutdown_grace_seconds,
             never_boots=options.never_boot,

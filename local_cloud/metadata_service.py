@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
@@ -41,6 +41,7 @@ class MetadataService:
         self._token = secrets.token_urlsafe()
         self._notices: dict[tuple[str, str], str] = {}
         self._user_data: dict[str, str] = {}
+        self._tags: dict[str, dict[str, str]] = {}
         self._server = make_server("127.0.0.1", 0, self._serve, threaded=True, request_handler=_QuietHandler)
         threading.Thread(target=self._server.serve_forever, name="metadata", daemon=True).start()
 
@@ -51,6 +52,10 @@ class MetadataService:
     def set_user_data(self, instance_id: str, text: str) -> None:
         """Gives an instance its user data."""
         self._user_data[instance_id] = text
+
+    def set_tags(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        """Gives an instance its tags, as its metadata tells them."""
+        self._tags[instance_id] = dict(tags)
 
     def close(self) -> None:
         """Stops answering."""
@@ -78,6 +83,10 @@ class MetadataService:
             return NotFound() if user_data is None else Response(user_data)
         if arguments["item"] == "instance-id":
             return Response(instance)
+        kind, _, key = str(arguments["item"]).partition("tags/instance/")
+        if key and not kind:
+            tag = self._tags.get(instance, {}).get(key)
+            return NotFound() if tag is None else Response(tag)
         notice = self._notices.get((instance, str(arguments["item"])))
         return NotFound() if notice is None else Response(notice, content_type="application/json")
 

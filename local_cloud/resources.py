@@ -70,6 +70,6 @@ def _create_launch_template(client: Any, name: str) -> None:
             "ImageId": image_id,
             "InstanceType": INSTANCE_TYPE,
             "InstanceInitiatedShutdownBehavior": "terminate",
-            "MetadataOptions": {"HttpTokens": "required"},  # IMDSv2
+            "MetadataOptions": {"HttpTokens": "required", "InstanceMetadataTags": "enabled"},  # IMDSv2
         },
     )

@@ -26,6 +26,7 @@ START_TIMEOUT_SECONDS = 60.0
 LOCAL_SETTINGS: dict[str, Any] = {
     "target_latency_seconds": 4.0,
     "model_bundle": str(ROOT / "models" / "resnet50-twenty"),
+    "model_cache": str(ROOT / "var" / "cache"),
     "receive_wait_seconds": 2,
     "interpreters": 1,
     "io_threads": 4,

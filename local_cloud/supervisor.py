@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ class EmulatedInstance:
     instance_id: str
     name: str
     launched_at: float
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Machines(Protocol):
@@ -49,11 +50,7 @@ class EmulatedMachines:
         filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
         with cloud_errors("describing instances"):
             return [
-                EmulatedInstance(
-                    entry["InstanceId"],
-                    next((tag["Value"] for tag in entry.get("Tags", []) if tag["Key"] == "Name"), ""),
-                    entry["LaunchTime"].timestamp(),
-                )
+                _instance(entry)
                 for page in self._client.get_paginator("describe_instances").paginate(Filters=filters)
                 for reservation in page["Reservations"]
                 for entry in reservation["Instances"]
@@ -67,6 +64,11 @@ class EmulatedMachines:
         """
         with cloud_errors("terminating instances"):
             self._client.terminate_instances(InstanceIds=instance_ids)
+
+
+def _instance(entry: dict[str, Any]) -> EmulatedInstance:
+    tags = {tag["Key"]: tag["Value"] for tag in entry.get("Tags", [])}
+    return EmulatedInstance(entry["InstanceId"], tags.get("Name", ""), entry["LaunchTime"].timestamp(), tags)
 
 
 class Supervisor:

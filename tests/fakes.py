@@ -26,6 +26,7 @@ from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, ReceivedJob
 from aws.state import StateObject
 from core.errors import AlreadyExistsError, CloudError, ConflictError, DecodeError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult
+from core.releases import FIRST, Release
 
 
 class FakeClock:
@@ -359,11 +360,11 @@ class FakeFleet(Recorder):
         self._answers: dict[str, Launch] = {}
         self._numbers = itertools.count(1)
 
-    def add(self, name: str = "", launched_at: float | None = None) -> str:
+    def add(self, name: str = "", launched_at: float | None = None, release: int = 0) -> str:
         """One more instance, launched by somebody; returns its id."""
         instance_id = f"i-{next(self._numbers):04d}"
         at = datetime.fromtimestamp(self._clock() if launched_at is None else launched_at, UTC)
-        self.instances[instance_id] = Instance(instance_id, name, "running", at)
+        self.instances[instance_id] = Instance(instance_id, name, "running", at, release)
         self.highest = max(self.highest, len(self.instances))
         return instance_id
 
@@ -376,12 +377,12 @@ class FakeFleet(Recorder):
         self._record("ended", list(instance_ids))
         return set(instance_ids) - set(self.instances)
 
-    def launch(self, count: int, client_token: str) -> Launch:
+    def launch(self, count: int, client_token: str, release: Release = FIRST) -> Launch:
         self._record("launch", count)
         if client_token not in self._answers:
             possible = int(min(count, self.capacity))
             self.capacity -= possible
-            launched = tuple(self.add() for _ in range(possible))
+            launched = tuple(self.add(release=release.number) for _ in range(possible))
             self._answers[client_token] = Launch(launched, None if possible == count else self.problem)
         answer = self._answers[client_token]
         self._record("launched", count)

@@ -221,6 +221,7 @@ class Tiers:
     def _start_worker(self, instance: EmulatedInstance) -> subprocess.Popen[str]:
         endpoint = {ENDPOINT_VARIABLE: self._metadata.endpoint(instance.instance_id)}
         self._metadata.set_user_data(instance.instance_id, self._account.user_data(f"{self._name}-worker"))
+        self._metadata.set_tags(instance.instance_id, instance.tags)
         variables = instance_variables(InstanceMetadata(endpoint), endpoint)
         environment = self._environment("worker", {**variables, **endpoint})
         return start_worker(instance, [sys.executable, "-m", "app_tier"], environment, self._logs, ROOT)

@@ -327,6 +327,8 @@ def test_instances_have_imdsv2_and_encrypted_disks(name: str) -> None:
         "HttpTokens": "required",
         "HttpPutResponseHopLimit": 1,
         "HttpEndpoint": "enabled",
+        # Tags say which release a worker is of.
+        **({"InstanceMetadataTags": "enabled"} if name == "WorkerTemplate" else {}),
     }
     assert data["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
 

@@ -21,6 +21,7 @@ from controller.limits import CurrentLimits
 from controller.observer import Observer
 from controller.policy import Limits
 from controller.reconciler import Reconciler, explain
+from controller.releases import Releases
 from controller.reporter import Reporter
 from controller.reports import Reports
 from controller.roster import Roster
@@ -28,6 +29,8 @@ from core.errors import CloudError
 from core.fleet_status import KEY as STATUS_KEY
 from core.fleet_status import FleetStatus
 from core.heartbeat import Heartbeat, key_of
+from core.releases import KEY as RELEASE_KEY
+from core.releases import Phase, ReleaseRecord
 from core.settings import Settings
 from tests.fakes import FakeClock, FakeFleet, FakeJobQueue, FakeStateStore, Recorder
 
@@ -62,6 +65,7 @@ class Cloud:
         self.names = itertools.count(1)
         self.answered_by_each = 0
         self.mute: set[str] = set()
+        self.broken: set[int] = set()
 
     def controller(self) -> Controller:
         return Controller(self)
@@ -77,8 +81,19 @@ class Cloud:
     def workers_report(self) -> None:
         for instance_id in self.fleet.instances:
             if instance_id not in self.mute:
-                beat = Heartbeat(self.clock(), 1.0, in_hand=0, answered=self.answered_by_each)
+                release = self.fleet.instances[instance_id].release
+                failure = "broken" if release in self.broken else ""
+                beat = Heartbeat(self.clock(), 1.0, answered=self.answered_by_each, release=release, failure=failure)
                 self.store.put(key_of(instance_id), beat.encode())
+
+    def roll_out(self, model: str) -> None:
+        """What `elastic model promote` does."""
+        record = self.releases()
+        self.store.put(RELEASE_KEY, record.begun("", model, self.clock()).encode())
+
+    def releases(self) -> ReleaseRecord:
+        found = self.store.objects.get(RELEASE_KEY)
+        return ReleaseRecord() if found is None else ReleaseRecord.decode(found.body)
 
     def status(self) -> FleetStatus:
         return FleetStatus.decode(self.store.objects[STATUS_KEY].body)
@@ -97,6 +112,7 @@ class Controller:
             self.lease,
             Observer(cloud.queue, cloud.fleet, reports, roster, clock),
             CurrentLimits(LIMITS, roster, lambda: 0, measure_service=False),
+            Releases(cloud.store, MAX_SIZE, BOOT_GRACE_SECONDS, clock, clock),
             Actor(cloud.fleet, self.lease, roster, MAX_SIZE, clock, clock),
             Reporter(cloud.store, cloud.sink, SETTINGS, self.lease.holder, clock, clock),
             clock,
@@ -385,6 +401,53 @@ def test_a_dry_run_explains_and_touches_nothing(cloud: Cloud, caplog: pytest.Log
     assert {name for name, _ in cloud.fleet.calls} == {"describe"}
 
 
+def test_a_rollout_replaces_the_fleet_and_tells_what_it_does(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    cloud.work_arrives(35)
+    controller.run(5)
+    cloud.roll_out("m@2")
+    seen: list[tuple[int, int]] = []
+    for _ in range(20):
+        controller.run(1)
+        releases = [i.release for i in cloud.fleet.instances.values()]
+        seen.append((releases.count(0), releases.count(1)))
+    assert (4, 1) in seen and seen[-1] == (0, 4), seen
+    assert min(old + new for old, new in seen) == 4
+    assert cloud.fleet.highest == MAX_SIZE
+    told = cloud.status()
+    assert told.rollout is not None and told.rollout.phase == "done" and "m@2" in told.rollout.release
+    assert any("a first instance" in decision.reason for decision in told.decisions)
+    cloud.work_is_done()
+    controller.run(40)
+    assert cloud.fleet.instances == {}
+
+
+def test_a_rollout_without_any_instance_tries_one_and_keeps_none(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    cloud.roll_out("m@2")
+    controller.run(8)
+    assert cloud.releases().current.model == "m@2" and cloud.fleet.highest == 1
+    controller.run(30)
+    assert cloud.fleet.instances == {}
+
+
+def test_a_broken_release_is_taken_back_while_the_fleet_goes_on(cloud: Cloud) -> None:
+    controller = cloud.controller()
+    cloud.work_arrives(25)
+    controller.run(5)
+    cloud.broken = {1}
+    before = set(cloud.fleet.instances)
+    cloud.roll_out("m@2")
+    controller.run(60)
+    record = cloud.releases()
+    assert (record.phase, record.current.number) == (Phase.STEADY, 0)
+    assert record.past[-1].result == "failed" and "broken" in record.past[-1].reason
+    assert set(cloud.fleet.instances) == before, "none of them was touched"
+    cloud.roll_out("m@3")
+    controller.run(30)
+    assert cloud.releases().current.number == 2
+
+
 class _Crash(BaseException):
     """The process dies here."""
 
@@ -417,6 +480,34 @@ def test_it_may_die_at_any_line_and_converges(
     survivor.run(40)
     assert cloud.fleet.instances == {}
     assert json.loads(cloud.store.objects[LEASE_KEY].body)["note"] == ""
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(
+    deaths=st.lists(st.tuples(st.integers(1, 60), st.booleans(), st.integers(0, 8)), min_size=1, max_size=4),
+    arriving=st.integers(0, 60),
+    lag=st.booleans(),
+    broken=st.booleans(),
+)
+def test_a_rollout_goes_on_wherever_a_controller_dies(
+    deaths: list[tuple[int, bool, int]], arriving: int, lag: bool, broken: bool
+) -> None:
+    cloud = Cloud()
+    cloud.fleet.lag_seconds = 10 if lag else 0
+    cloud.work_arrives(arriving)
+    cloud.controller().run(30)
+    cloud.broken = {1} if broken else set()
+    cloud.clock.advance(2 * LEASE_SECONDS)
+    cloud.roll_out("m@2")
+    for countdown, after_effect, pause in deaths:
+        _live_until_death(cloud, countdown, after_effect)
+        cloud.clock.advance(pause)
+    cloud.controller().run(150)
+    record = cloud.releases()
+    assert record.phase is Phase.STEADY and record.past[-1].result == ("failed" if broken else "done")
+    assert {i.release for i in cloud.fleet.instances.values()} <= {record.current.number}
+    assert cloud.fleet.highest <= MAX_SIZE
+    assert (len(cloud.fleet.instances) > 0) is (arriving > 0)
 
 
 def _live_until_death(cloud: Cloud, countdown: int, after_effect: bool) -> None:

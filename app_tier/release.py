@@ -1,0 +1,73 @@
+"""Which release this worker is of, and the model bundle that goes with it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from aws.metadata import InstanceMetadata
+from core.errors import CloudError
+from core.releases import MODEL_TAG, NUMBER_TAG, Release
+
+log = logging.getLogger(__name__)
+
+# A model that cannot be fetched for so long is reported; S3 may be away for a while.
+FETCH_SECONDS = 60.0
+FETCH_PAUSE_SECONDS = 1.0
+
+
+class Models(Protocol):
+    """What is asked of `aws.models.ModelStore`."""
+
+    def fetch(self, full_name: str, cache: Path, baked_in: Path | None = None) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What an instance's tags say that it is to be: the release's number, and a model or an empty text."""
+
+    release: int = 0
+    model: str = ""
+
+
+def assignment(metadata: InstanceMetadata) -> Assignment:
+    """What this instance is to be.
+
+    Raises:
+        MetadataUnavailableError: this is no EC2 instance.
+    """
+    tags = {key: value for key in (NUMBER_TAG, MODEL_TAG) if (value := metadata.tag(key)) is not None}
+    return Assignment(Release.number_of(tags), tags.get(MODEL_TAG, ""))
+
+
+def find_bundle(
+    model: str,
+    baked_in: Path,
+    cache: Path,
+    models: Models,
+    stop: threading.Event,
+    clock: Callable[[], float],
+) -> Path:
+    """The folder of the bundle to answer with: `baked_in`, unless another model is asked for.
+
+    Args:
+        clock: monotonic seconds.
+
+    Raises:
+        ModelError: the store has no such model, or its files are damaged.
+        CloudError: the store was out of reach all the time.
+    """
+    if not model:
+        return baked_in
+    deadline = clock() + FETCH_SECONDS
+    while True:
+        try:
+            return models.fetch(model, cache, baked_in)
+        except CloudError as error:
+            if clock() > deadline or stop.wait(FETCH_PAUSE_SECONDS):
+                raise
+            log.warning("%s; trying again", error)

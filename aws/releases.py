@@ -1,0 +1,41 @@
+"""The record of releases in the state bucket, for commands: read, and changed by conditional writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aws.state import StateStore
+from core.errors import CloudError, ConflictError
+from core.releases import KEY, ReleaseRecord
+
+_ATTEMPTS = 5
+
+
+class ReleaseStore:
+    """Reads and changes the record.
+
+    Every method raises `CloudError` where S3 fails, `DecodeError` where the record is of another version.
+    """
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def read(self) -> ReleaseRecord:
+        """The record; a fresh one where none was ever written."""
+        found = self._state.get(KEY)
+        return ReleaseRecord() if found is None else ReleaseRecord.decode(found.body)
+
+    def change(self, change: Callable[[ReleaseRecord], ReleaseRecord]) -> ReleaseRecord:
+        """Replaces the record by what `change` makes of it; asked anew where the controller wrote meanwhile."""
+        for _attempt in range(_ATTEMPTS):
+            found = self._state.get(KEY)
+            record = change(ReleaseRecord() if found is None else ReleaseRecord.decode(found.body))
+            try:
+                if found is None:
+                    self._state.create(KEY, record.encode())
+                else:
+                    self._state.replace(KEY, record.encode(), found.etag)
+            except ConflictError:
+                continue
+            return record
+        raise CloudError("the record of releases is being changed by others; try again")

@@ -1,0 +1,155 @@
+"""`elastic model …`: the versions in the model store, and which of them the fleet answers with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aws.models import ModelError, ModelStore, ModelVersion, describe_bundle
+from aws.releases import ReleaseStore
+from commands.rollout import begin, follow, follow_option, state_store
+from core.releases import Phase, ReleaseError, ReleaseRecord
+from local_cloud.processes import ROOT
+
+console = Console()
+SMOKE_SECONDS = 120.0
+
+
+@click.group()
+def model() -> None:
+    """Model bundles: list, add, promote, roll back."""
+
+
+@model.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_models(as_json: bool) -> None:
+    """Show every version, newest first: accuracy as its card says it, size, and what the fleet does with it."""
+    state = state_store()
+    versions, record = ModelStore(state).list(), ReleaseStore(state).read()
+    rows = [{**_fields(version), "state": state_of(version.full_name, record)} for version in versions]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    if not record.current.model:
+        console.print("The fleet answers with the model that its image carries.", highlight=False)
+    console.print(table_of(rows) if rows else "The model store is empty: `elastic model add FOLDER`.", highlight=False)
+
+
+@model.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def add(folder: Path) -> None:
+    """Check a bundle (its hashes, then its smoke test) and store it as a version, which never changes."""
+    version = describe_bundle(folder, round(time.time(), 3))
+    click.echo(check(folder), err=True)
+    stored = ModelStore(state_store()).add(folder, version.added_at)
+    click.echo(f"{stored.full_name} added, {stored.size_bytes / 1e6:.1f} MB")
+
+
+@model.command()
+@click.argument("version", metavar="NAME@VERSION")
+@follow_option
+def promote(version: str, wait: bool) -> None:
+    """Roll the fleet over to a version of the store, without a lost or delayed answer."""
+    state = state_store()
+    chosen = find(ModelStore(state).list(), version)
+    releases = ReleaseStore(state)
+    begin(releases, lambda record: (record.goal.image_id, chosen.full_name))
+    follow(releases, wait=wait)
+
+
+@model.command()
+@follow_option
+def rollback(wait: bool) -> None:
+    """Roll the fleet back to the model that it answered with before."""
+    releases = ReleaseStore(state_store())
+    begin(releases, before)
+    follow(releases, wait=wait)
+
+
+def before(record: ReleaseRecord) -> tuple[str, str]:
+    """The image and the model that the fleet ran before.
+
+    Raises:
+        ReleaseError: it never ran another.
+    """
+    if record.previous is None:
+        raise ReleaseError("there is nothing to roll back to: the fleet has never answered with another model")
+    return record.previous.image_id, record.previous.model
+
+
+def check(folder: Path, run: Callable[..., Any] = subprocess.run) -> str:
+    """What a worker says of a bundle, one sentence; in a process of its own, which a bad model may take along.
+
+    Raises:
+        ModelError: a worker cannot answer with it.
+    """
+    try:
+        done = run(
+            (sys.executable, "-m", "app_tier.smoke", str(folder.resolve())),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=SMOKE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"a worker does not answer with {folder} within {SMOKE_SECONDS:g} s") from error
+    if done.returncode:
+        last = (done.stderr.strip() or f"it ended with status {done.returncode}").splitlines()[-1]
+        raise ModelError(f"{folder} was not added: {last}")
+    return str(done.stdout).strip()
+
+
+def find(versions: list[ModelVersion], wanted: str) -> ModelVersion:
+    """A version by its full name, or by its version alone where that names one.
+
+    Raises:
+        ModelError: there is none, or more than one.
+    """
+    found = [version for version in versions if wanted in (version.full_name, version.version)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(version.full_name for version in (found or versions)) or "nothing"
+    raise ModelError(f"{wanted} names {len(found) or 'no'} versions; the model store has {names}")
+
+
+def state_of(full_name: str, record: ReleaseRecord) -> str:
+    """What the fleet does with a model: ``current``, ``candidate`` (being rolled out), ``previous`` or nothing."""
+    if full_name == record.current.model:
+        return "current"
+    if record.phase is not Phase.STEADY and record.target is not None and full_name == record.target.model:
+        return "candidate" if record.phase is Phase.ROLLING else "being taken back"
+    if record.previous is not None and full_name == record.previous.model:
+        return "previous"
+    return ""
+
+
+def table_of(rows: list[dict[str, Any]]) -> Table:
+    """A row for each version."""
+    table = Table("model", "top-1", "size", "added", "state")
+    for row in rows:
+        top1 = "–" if row["top1"] is None else f"{row['top1']:.3f}"
+        added = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["added_at"]))
+        cells = (row["model"], top1, f"{row['size_bytes'] / 1e6:.1f} MB", added, row["state"])
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _fields(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "model": version.full_name,
+        "top1": version.top1,
+        "size_bytes": version.size_bytes,
+        "added_at": version.added_at,
+        "sha256": version.digest,
+    }

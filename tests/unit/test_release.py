@@ -1,0 +1,104 @@
+"""A worker learns what it is to be, gets its model, and says so where it cannot work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app_tier.bundle import load_bundle
+from app_tier.classifier import Classifier
+from app_tier.decode import DecodeLimits, decode_image
+from app_tier.heartbeat import report_failure
+from app_tier.release import FETCH_SECONDS, Assignment, assignment, find_bundle
+from app_tier.self_test import smoke_test
+from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata
+from aws.models import ModelError
+from core.errors import BundleError, CloudError
+from core.heartbeat import Heartbeat
+from core.releases import FIRST, MODEL_TAG, Release
+from local_cloud.metadata_service import MetadataService
+from tests.bundles import SHIPPED
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+def service() -> Iterator[MetadataService]:
+    service = MetadataService()
+    yield service
+    service.close()
+
+
+def test_an_instance_reads_from_its_tags_what_it_is_to_be(service: MetadataService) -> None:
+    service.set_tags("i-1", Release(3, "ami-1", "m@2").tags | {"Name": "app-tier-1"})
+    service.set_tags("i-2", FIRST.tags)
+    found = [assignment(InstanceMetadata({ENDPOINT_VARIABLE: service.endpoint(f"i-{n}")})) for n in (1, 2, 3)]
+    assert found == [Assignment(3, "m@2"), Assignment(0, ""), Assignment(0, "")]
+    assert MODEL_TAG not in FIRST.tags
+
+
+class Models:
+    def __init__(self, *answers: Path | Exception) -> None:
+        self.answers = list(answers)
+
+    def fetch(self, full_name: str, cache: Path, baked_in: Path | None = None) -> Path:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def fetch(models: Models, clock: FakeClock, model: str = "m@2") -> Path:
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            clock.advance(timeout or 0)
+            return False
+
+    return find_bundle(model, Path("baked"), Path("cache"), models, Stop(), clock)
+
+
+def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
+    away = CloudError("S3 is away")
+    assert fetch(Models(away, away, Path("folder")), FakeClock()) == Path("folder")
+    assert fetch(Models(), FakeClock(), model="") == Path("baked")
+    with pytest.raises(CloudError):
+        fetch(Models(*[away] * int(FETCH_SECONDS + 5)), FakeClock())
+    with pytest.raises(ModelError):
+        fetch(Models(ModelError("unknown"), Path("folder")), FakeClock())
+
+
+def test_a_worker_that_cannot_work_says_why_until_it_is_stopped() -> None:
+    told: list[bytes] = []
+    stop = threading.Event()
+
+    def put(body: bytes) -> None:
+        told.append(body)
+        if len(told) == 2:
+            raise CloudError("S3 is away")  # which is no reason to give up
+        if len(told) == 3:
+            stop.set()
+
+    report_failure(put, Assignment(4, "m@2"), "it is broken", 0.001, stop)
+    beats = [Heartbeat.decode(body) for body in told]
+    assert {(beat.release, beat.model, beat.failure) for beat in beats} == {(4, "m@2", "it is broken")}
+    assert len(beats) == 3
+    told.clear()
+    report_failure(put, Assignment(), "it is broken", 0.001, threading.Event(), patience_seconds=0.0)
+    assert len(told) == 1
+
+
+def test_the_smoke_test_names_a_label_and_refuses_what_is_no_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(SHIPPED)
+    classifier = Classifier(bundle, 1, 1)
+
+    def decode(body: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        return decode_image(body, bundle.input.height, bundle.input.width, DecodeLimits(10**7, 10**7, 1000))
+
+    assert smoke_test(classifier, decode) in bundle.labels
+    for bad in (np.full(20, np.nan), np.zeros(20), np.full(20, 1.0)):
+        monkeypatch.setattr(classifier, "probabilities", lambda _images, bad=bad: np.array([bad], np.float32))
+        with pytest.raises(BundleError, match="smoke test of resnet50-twenty@1 failed"):
+            smoke_test(classifier, decode)
