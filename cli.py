@@ -73,8 +73,8 @@ class _Later(_Commands):
         return self._group().get_command(context, name)
 
 
-class _Model(_Commands):
-    """The commands on model bundles; `build` is loaded when it is asked for."""
+class _Model(_Later):
+    """The commands on model bundles; `build` is the training room's."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*super().list_commands(context), "build"]
@@ -182,8 +182,8 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
     bundle = choose_model(os.environ, _say)
     if not images:
         _say(
-            f"These are photos that installed packages carry.  The model {bundle.name} knows "
-            f"{label_count(bundle)} labels and will be unsure of what it does not know.  Name your own folder with --images."
+            f"These are photos that installed packages carry.  The model {bundle.name} knows {label_count(bundle)} "
+            "labels and will be unsure of what it does not know.  Name your own folder with --images."
         )
     # So few photos would wake one instance; a tighter target lets even them show how the fleet grows.
     settings: dict[str, Any] = {} if images else {"target_latency_seconds": 0.2}
@@ -393,12 +393,7 @@ def image() -> None:
 
 @main.group(cls=_Model)
 def model() -> None:
-    """Model bundles: build."""
-
-
-@main.group(cls=_Later)
-def model() -> None:
-    """Model bundles: list, add, promote, roll back."""
+    """Model bundles: build, list, add, promote, roll back."""
 
 
 @main.group(cls=_Later)

@@ -41,7 +41,7 @@ _STYLE: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "elastic",
 }
-_COLUMNS = 4
+_COLUMNS = 3
 # Shown over time, the first of these that was simulated.
 _OVER_TIME = ("crowd", "burst")
 

@@ -71,6 +71,12 @@ def _crowd(rng: np.random.Generator) -> Times:
     return times
 
 
+def _fading(rng: np.random.Generator) -> Times:
+    """Most come within two minutes, the last after ten."""
+    times: Times = np.sort(rng.gamma(2.0, 45.0, 10_000))
+    return times
+
+
 def _drip(rng: np.random.Generator) -> Times:
     times: Times = np.cumsum(rng.exponential(60.0, 120))
     return times
@@ -88,6 +94,7 @@ TRACES = {
         Trace("by-hand", "25 uploads by hand", _by_hand, runs=40),
         Trace("curve", "a day of 2 million, as a curve", _curve(2_000_000)),
         Trace("crowd", "a flash crowd: 10,000 within a minute", _crowd, runs=5),
+        Trace("fading", "a flash crowd of 10,000 that fades over ten minutes", _fading, runs=5),
         Trace("drip", "one image a minute for 2 hours", _drip, runs=5),
         Trace("on-off", "5 minutes on, 5 off, six times", _on_off, runs=2),
         Trace("internet", "a day of 10 million, up to 2,000 instances", _curve(10_000_000), 2000, bounded_by_work=True),

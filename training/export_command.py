@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-import keras  # type: ignore[import-untyped]
+import keras
 from rich.console import Console
 from rich.text import Text
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras  # type: ignore[import-untyped]
+import keras
 
 from app_tier.bundle import InputSpec
 from commands.imagenet import BUNDLE_NAME

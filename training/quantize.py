@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, get_args
 
-import keras  # type: ignore[import-untyped]
+import keras
 import numpy as np
-import tensorflow as tf  # type: ignore[import-untyped]
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from core.errors import ExportError
