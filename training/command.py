@@ -123,8 +123,8 @@ def train(data: Path | None, out: Path | None, resume: Path | None, cache: Path,
     """Train a classifier on the images in DATA.
 
     DATA is a folder with a folder for each class (or with train, val and test above these), a .lst manifest (index,
-    label and path, separated by tabs), a folder with Stanford Dogs' images.tar and lists.tar, or
-    cifar-10-python.tar.gz.
+    label and path, separated by tabs), a folder with Stanford Dogs' images.tar and lists.tar,
+    cifar-10-python.tar.gz, or a mixture (.toml, as in training/mixtures) of data sets beside it.
 
     Unreadable and double images are named and left out.  The best epoch is kept as model.keras, with everything
     about it in run.json, history.csv and curves.png.  Ctrl-C loses the current epoch only: --resume goes on.

@@ -14,36 +14,15 @@ from app_tier.bundle import InputSpec
 from commands.imagenet import BUNDLE_NAME
 from core.errors import ExportError
 from training.export import Exported, export_bundle, read_images
+from training.imagenet_names import class_names, labels
 from training.kinds import Kind
 
 # Keras's `keras.applications.resnet50.preprocess_input`: BGR, less ImageNet's means, which are Caffe's.
 INPUT = InputSpec(224, 224, "BGR", (103.939, 116.779, 123.68))
-_CLASSES_FILE = Path(__file__).parent / "imagenet_classes.txt"
-# Two pairs of classes have one name between them; a label must say which is meant.
-_TOLD_APART = {
-    "n02012849": "crane (bird)",
-    "n03126707": "crane (machine)",
-    "n03710637": "maillot (tights)",
-    "n03710721": "maillot (tank suit)",
-}
 _NOTES = """\
 **Training.** None here: the weights are those of `keras.applications.ResNet50(weights="imagenet")`, trained on \
 ImageNet-1k's 1.28 million photos (He et al., "Deep Residual Learning for Image Recognition", 2015). Keras publishes \
 0.749 top-1 and 0.921 top-5 on ImageNet's validation set for them; that was not measured again here."""
-
-
-def class_names() -> list[tuple[str, str]]:
-    """ImageNet's 1000 classes in the order of Keras's outputs: synset, and Keras's name for it.
-
-    Facts; that they are Keras's own list, a test shows by the hash that Keras publishes for it.
-    """
-    lines = _CLASSES_FILE.read_text("utf-8").splitlines()
-    return [(synset, name) for synset, _, name in (line.partition(" ") for line in lines)]
-
-
-def labels() -> list[str]:
-    """The 1000 labels, no two alike, with spaces."""
-    return [_TOLD_APART.get(synset, name.replace("_", " ")) for synset, name in class_names()]
 
 
 def load_network(weights: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Data sets: a folder for each class, ``.lst`` manifests, Stanford Dogs' archives, CIFAR-10's archive."""
+"""Data sets: a folder for each class, ``.lst`` manifests, Stanford Dogs' and CIFAR-10's archives, and mixtures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from core.errors import TrainingError
 from training.datasets import cifar10
 from training.datasets.folders import read_folders
 from training.datasets.manifests import read_manifest
+from training.datasets.mixtures import read_mixture
 from training.datasets.samples import ImageDataset
 from training.datasets.stanford_dogs import read_stanford_dogs
 
-KINDS = ("auto", "folders", "lst", "stanford-dogs", "cifar10")
+KINDS = ("auto", "folders", "lst", "stanford-dogs", "cifar10", "mixture")
 
 
 def load_dataset(source: Path, kind: str, cache: Path) -> ImageDataset:
@@ -32,6 +33,8 @@ def load_dataset(source: Path, kind: str, cache: Path) -> ImageDataset:
                 return cifar10.read_cifar10(source / cifar10.ARCHIVE if source.is_dir() else source)
             case "stanford-dogs":
                 return read_stanford_dogs(source if source.is_dir() else source.parent, cache)
+            case "mixture":
+                return read_mixture(source)
             case "lst":
                 return read_manifest(source)
             case _:
@@ -48,11 +51,13 @@ def detect(source: Path) -> str:
         return "stanford-dogs" if (source / "images.tar").is_file() else "folders"
     if source.suffix == ".lst":
         return "lst"
+    if source.suffix == ".toml":
+        return "mixture"
     if source.name == cifar10.ARCHIVE:
         return "cifar10"
     if source.name == "images.tar":
         return "stanford-dogs"
     raise TrainingError(
-        f"{source} is no data set: give a folder with a folder for each class, a .lst manifest, "
+        f"{source} is no data set: give a folder with a folder for each class, a .lst manifest, a mixture (.toml), "
         f"Stanford Dogs' images.tar or {cifar10.ARCHIVE}"
     )
