@@ -71,6 +71,11 @@ class Clients:
             self._clients[service] = self._session.client(service, config=config)
         return self._clients[service]
 
+    def close(self) -> None:
+        """Closes all connections; a client that is used again opens new ones."""
+        for client in self._clients.values():
+            client.close()
+
 
 @contextmanager
 def cloud_errors(doing: str) -> Iterator[None]:

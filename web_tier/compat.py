@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, abort
 from flask.typing import ResponseReturnValue
 
-from core.errors import CloudError
-from web_tier.answers import TooManyWaitingError
 from web_tier.csv_export import answer_of
+from web_tier.failures import try_again
 from web_tier.forms import one_uploaded_file
 from web_tier.intake import take_single
-from web_tier.multipart import UploadFormatError
 from web_tier.services import services
 
 FIELD = "inputFile"
-RETRY_AFTER_SECONDS = 5
 
 blueprint = Blueprint("compat", __name__)
 
@@ -24,29 +21,17 @@ def classify() -> ResponseReturnValue:
     """``name:label`` for the file in the field `inputFile`; waits while workers boot.
 
     Status 422 and ``name:error: <sentence>`` for a file that cannot be classified; 503 where it takes too long.
+    Whatever else fails is told in one line, too: see `web_tier.failures`.
     """
     found = services()
-    try:
-        file = one_uploaded_file(FIELD)
-        if file is None:
-            return _text(f"the form needs a file in the field {FIELD}", 400)
-        submitted = take_single(file)
-        with found.metrics.waiting():
-            answer = found.single.wait(submitted, found.settings.compat_wait_seconds)
-    except UploadFormatError as error:
-        return _text(str(error), 400)
-    except TooManyWaitingError as error:
-        return _text(str(error), 503)
-    except CloudError:
-        return _text("the storage does not answer at the moment; please try again soon", 503)
+    file = one_uploaded_file(FIELD)
+    if file is None:
+        abort(400, f"the form needs a file in the field {FIELD}")
+    submitted = take_single(file)
+    with found.metrics.waiting():
+        answer = found.single.wait(submitted, found.settings.compat_wait_seconds)
     if answer is None:
-        return _text(f"{submitted.name} has not been classified in time; please try again soon", 503)
+        return try_again(f"{submitted.name} has not been classified in time; please try again soon")
     # `submitted.name` is cleaned: it has no line break that would make two answers of one.
-    return _text(f"{submitted.name}:{answer_of(answer)}", 200 if answer.failure is None else 422)
-
-
-def _text(line: str, status: int) -> Response:
-    response = Response(line, status, mimetype="text/plain")
-    if status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
+    line = f"{submitted.name}:{answer_of(answer)}"
+    return Response(line, 200 if answer.failure is None else 422, mimetype="text/plain")

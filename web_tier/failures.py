@@ -1,4 +1,4 @@
-"""What goes wrong, told in the language of who asked: problem+json below /api, a page elsewhere."""
+"""What goes wrong, told in the language of who asked: problem+json below /api, a line of text, or a page."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from web_tier.multipart import UploadFormatError
 API_PREFIX = "/api/"
 # Where programs ask, too, although outside the API.
 _PROGRAM_PATHS = ("/healthz", "/readyz", "/metrics")
+# Where one line of text is expected.
+_TEXT_ENDPOINT = "compat.classify"
 _RETRY_AFTER_SECONDS = 5
 _MAX_ERRORS = 20
 
@@ -49,6 +51,8 @@ def failure(status: int, title: str, detail: str, errors: list[dict[str, str]] |
         if errors is not None:
             fields["errors"] = errors
         return Response(json.dumps(fields), status, mimetype="application/problem+json")
+    if request.endpoint == _TEXT_ENDPOINT:
+        return Response(" ".join(detail.split()), status, mimetype="text/plain")
     return make_response(render_template("failure.html", title=title, detail=detail), status)
 
 

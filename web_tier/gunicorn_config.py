@@ -6,6 +6,7 @@ the reverse: nearly all of a request's time is spent waiting for the client, for
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -51,7 +52,11 @@ _METRICS_OWNER = os.getpid()
 
 
 def when_ready(server: Any) -> None:
-    """Refuses to serve other machines without authentication, however the sockets came here."""
+    """Refuses to serve other machines without authentication, however the sockets came here; loads the application.
+
+    Loaded before the processes fork, it is in memory once.  (With `preload_app`, gunicorn would load it before there
+    are sockets to look at.)  New code is for a restart.
+    """
     settings = Settings.from_environment(os.environ)
     # With `reuse_port`, workers open the sockets themselves.
     addresses = [listener.sock.getsockname() for listener in server.LISTENERS] or server.cfg.address
@@ -60,6 +65,10 @@ def when_ready(server: Any) -> None:
     except SettingsError as error:
         # Gunicorn prints a RuntimeError's sentence and ends.
         raise RuntimeError(str(error)) from None
+    server.app.wsgi()
+    # The collector writes into all objects that it looks at, which would give each process copies of its own.
+    gc.collect()
+    gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:

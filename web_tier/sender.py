@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue
-from core.errors import CloudError
 from core.jobs import ClassificationJob
 
 
@@ -52,7 +51,7 @@ class JobSender:
         if mine.leads:
             self._send_group()
         if mine.error is not None:
-            raise CloudError(str(mine.error)) from mine.error
+            raise mine.error
 
     def _send_group(self) -> None:
         with self._lock:

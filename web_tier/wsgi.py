@@ -24,7 +24,7 @@ def _create() -> Flask:
     logging.getLogger("botocore").setLevel(logging.WARNING)
     settings = Settings.from_environment(os.environ)
     clients = Clients(max_connections=threads + STORE_THREADS + FETCH_THREADS)
-    return create_app(
+    app = create_app(
         settings,
         ImageStore(clients["s3"], settings.input_bucket),
         ResultStore(clients["s3"], settings.output_bucket),
@@ -32,6 +32,9 @@ def _create() -> Flask:
         BatchIndex(clients["s3"], settings.input_bucket),
         StateStore(clients["s3"], settings.state_bucket),
     )
+    # Gunicorn forks its processes after this: they share memory, but must not share a connection.
+    clients.close()
+    return app
 
 
 app = _create()

@@ -1,0 +1,135 @@
+"""A large batch from a browser: whether all is answered, how long the page stands still, what the web tier needs.
+
+``python -m benchmarks.page [--images N] [--workers N] [--json FILE]``, or ``elastic bench page``.
+
+Chromium, web tier, emulated cloud and workers share the machine's cores.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.report import machine, write_json
+from benchmarks.web_memory import MemoryWatch
+from commands.photos import make_crops
+from commands.screenshots import browser
+from core.errors import ElasticError
+from local_cloud.processes import ROOT
+from local_cloud.stack import LocalStack
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+_LOG_DIRECTORY = ROOT / "var" / "log" / "benchmarks"
+_SEED = 7
+# Nothing new on the page for so long means that something is stuck.
+_STANDSTILL_SECONDS = 120.0
+_LOOK_SECONDS = 2.0
+# The longest task's milliseconds and how many took more than 50, in `window.tasks`.  What the browser does before it
+# tells of the chosen files, which is to look at each of them, is not the page's.
+_MEASURE_TASKS = """
+window.tasks = { longest: 0, long: 0 };
+let chosen = 0;
+addEventListener("change", () => { chosen = performance.now(); }, true);
+new PerformanceObserver((list) => {
+  for (const { startTime, duration } of list.getEntries()) {
+    const own = startTime + duration - Math.max(startTime, chosen);
+    window.tasks.long += own > 50;
+    window.tasks.longest = Math.max(window.tasks.longest, own);
+  }
+}).observe({ type: "longtask", buffered: true });
+"""
+_PROGRESS = "() => [document.getElementById('batch').dataset.state, document.getElementById('answered-bar').value]"
+
+
+def run(images: int, workers: int, console: Console) -> dict[str, Any]:
+    """Uploads `images` small photos in one batch through Chromium; returns the report.
+
+    ``answered``, ``seconds`` (from choosing the files to the last answer), ``longest_task_ms`` and ``long_tasks``
+    (above 50 ms) of the page's main thread, ``peak_pss_mib`` of the web tier's processes together.
+
+    Raises:
+        ElasticError: Playwright or Chromium is missing, or something was not answered.
+    """
+    about_machine = machine()
+    with tempfile.TemporaryDirectory() as folder:
+        console.print(f"Making {images:,} photos …")
+        photos = make_crops(images, _SEED, Path(folder))
+        stack = LocalStack({"max_size": workers}, log_directory=_LOG_DIRECTORY)
+        with browser() as chromium, stack, MemoryWatch(stack.process("web-tier").pid) as memory:
+            page = chromium.new_page(base_url=stack.web_url, viewport={"width": 1280, "height": 800})
+            page.add_init_script(_MEASURE_TASKS)
+            page.goto("/")
+            idle_mib = memory.peak_pss_mib
+            started = time.perf_counter()
+            page.set_input_files("#files", photos)
+            answered = _watch(page, images, console)
+            seconds = time.perf_counter() - started
+            tasks = page.evaluate("window.tasks")
+    if answered < images:
+        raise ElasticError(f"{answered:,} of {images:,} images were answered")
+    return {
+        "images": images,
+        "answered": answered,
+        "seconds": round(seconds, 1),
+        "images_per_second": round(answered / seconds, 1),
+        "longest_task_ms": round(tasks["longest"]),
+        "long_tasks": tasks["long"],
+        "idle_pss_mib": round(idle_mib, 1),
+        "peak_pss_mib": round(memory.peak_pss_mib, 1),
+        "workers": workers,
+        "machine": about_machine,
+    }
+
+
+def _watch(page: Page, images: int, console: Console) -> int:
+    """Scrolls through the page while answers come; returns how many have come at the end."""
+    answered, changed = 0, time.monotonic()
+    for look in range(1_000_000):
+        state, now = page.evaluate(_PROGRESS)
+        if now != answered:
+            answered, changed = int(now), time.monotonic()
+        if state == "done" or time.monotonic() - changed > _STANDSTILL_SECONDS:
+            break
+        if look % 10 == 0:
+            console.print(f"{state}: {answered:,} of {images:,}", highlight=False)
+        page.evaluate(f"scrollTo(0, document.documentElement.scrollHeight * {look % 11 / 10})")
+        page.wait_for_timeout(1000 * _LOOK_SECONDS)
+    return answered
+
+
+@click.command("page")
+@click.option(
+    "--images", default=10_000, show_default=True, type=click.IntRange(1, 10_000), help="Photos of the batch."
+)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 15), help="Most instances.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
+def command(images: int, workers: int, json_path: Path | None) -> None:
+    """A large batch through Chromium: answers, the page's longest task, the web tier's memory."""
+    console = Console()
+    report = run(images, workers, console)
+    table = Table(title="A batch through the page", title_justify="left", show_header=False)
+    for name in (
+        "answered",
+        "seconds",
+        "images_per_second",
+        "longest_task_ms",
+        "long_tasks",
+        "idle_pss_mib",
+        "peak_pss_mib",
+    ):
+        table.add_row(name.replace("_", " "), f"{report[name]:,}")
+    console.print(table)
+    if json_path is not None:
+        write_json(report, json_path)
+
+
+if __name__ == "__main__":
+    command()
