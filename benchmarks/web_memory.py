@@ -88,7 +88,7 @@ def watch_batch(stack: LocalStack, clients: Clients, images: Sequence[Path]) -> 
     with MemoryWatch(stack.process("web-tier").pid) as memory, ThreadPoolExecutor(1) as pool:
         started = time.perf_counter()
         idle_mib = memory.peak_rss_mib
-        answering = pool.submit(_answer_all, stack, clients, stop)
+        answering = pool.submit(answer_all, stack, clients, stop)
         try:
             batch_id = api.create_batch()
             problems = api.upload(batch_id, images, lambda count: None)
@@ -111,7 +111,8 @@ def watch_batch(stack: LocalStack, clients: Clients, images: Sequence[Path]) -> 
     }
 
 
-def _answer_all(stack: LocalStack, clients: Clients, stop: threading.Event) -> None:
+def answer_all(stack: LocalStack, clients: Clients, stop: threading.Event) -> None:
+    """Answers the jobs of `stack` in the place of workers, until `stop` is set."""
     queue = JobQueue(clients["sqs"], stack.settings.queue_name)
     results = ResultStore(clients["s3"], stack.settings.output_bucket)
     with ThreadPoolExecutor(_STORING_THREADS) as pool:
