@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -175,12 +176,13 @@ def _read_config(folder: Path) -> TrainingConfig:
 
 
 def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) -> None:
-    # TensorFlow writes pages about itself otherwise.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with console.status("Loading TensorFlow …"):
+    with console.status("Loading TensorFlow …"), _silent_stderr():
         from training import precision, weights
         from training.data import make_ready, write_data
         from training.train import Training
+
+        numbers = precision.choose(config.precision)
 
     # Before the images are decoded, which may take minutes.
     if config.weights == IMAGENET and not weights.can_be_had(config.architecture):
@@ -191,16 +193,29 @@ def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) 
     if config.weights not in (IMAGENET, NO_WEIGHTS):
         weights.read_weights(Path(config.weights))
     data: TrainingData = make_ready(config, cache, console)
-    config = dataclasses.replace(config, precision=precision.choose(config.precision))
+    config = dataclasses.replace(config, precision=numbers)
     folder.mkdir(parents=True, exist_ok=True)
     write_data(data, folder)
     run = Training(config, data, folder, console).run()
     _tell_end(run, folder, console)
 
 
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """TensorFlow tells of itself while it is loaded, whatever its log level; what goes wrong comes as an exception."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _tell_end(run: dict[str, Any], folder: Path, console: Console) -> None:
     for part in ("validation", "test"):
         if run[part]:
             figures = ", ".join(f"{name} {run[part][name]:.4f}" for name in ("accuracy", "precision", "recall", "f1"))
-            console.print(f"Best epoch {run['best_epoch']}, {part}: {figures}", highlight=False)
+            console.print(f"Best epoch {run['best_epoch']}, {part}: {figures}", highlight=False, soft_wrap=True)
     console.print(f"Everything about it: {folder}", highlight=False, soft_wrap=True)

@@ -34,7 +34,7 @@ def make_optimizer(
     options: dict[str, Any] = {"momentum": config.momentum, "nesterov": True} if config.optimizer == "sgd" else {}
     optimizer = _discriminative(_BASES[config.optimizer], factors)(
         learning_rate=schedule,
-        weight_decay=config.weight_decay or None,
+        weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm or None,
         **options,
     )

@@ -42,6 +42,7 @@ class Display(keras.callbacks.Callback):  # type: ignore[misc]
             f"Epoch {epoch + 1:>3}/{self._epochs}: loss {values['loss']:.3f}, accuracy {values['accuracy']:.3f}; "
             f"validation: loss {values['val_loss']:.3f}, accuracy {values['val_accuracy']:.3f}; {elapsed:.0f} s",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

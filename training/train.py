@@ -71,6 +71,7 @@ class Training:
         """
         keras.utils.set_random_seed(self._config.seed + self._progress.epochs_done)
         model, twin, initialized = self._build()
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._run = self._describe(model)
         self._store(RUNNING)
         self._tell_start(initialized)
@@ -125,6 +126,7 @@ class Training:
             epochs=stage.end,
             validation_data=self._batches(VALIDATION),
             verbose=0,
+            shuffle=False,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
                 Display(self._console, config.epochs, config.batch_size),
@@ -189,6 +191,7 @@ class Training:
         self._console.print(
             f"{self._architecture.name}: {self._run['parameters']:,} weights{layers}, {self._config.precision}{done}",
             highlight=False,
+            soft_wrap=True,
         )
 
 

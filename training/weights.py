@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -45,7 +46,9 @@ def imagenet_reachable(url: str = _DOWNLOADS, within_seconds: float = _REACHED_W
 
 def is_downloaded(architecture: str) -> bool:
     """Whether Keras has the weights of `architecture`, without its top, in its folder already."""
-    models = Path(keras.config.keras_home()) / "models"
+    # Where Keras looks itself, which it does not tell otherwise.
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    models = home / "models"
     stem = {"inceptionv3": "inception_v3"}.get(architecture, architecture)
     return models.is_dir() and any(path.name.endswith("notop.h5") for path in models.glob(f"{stem}_weights*"))
 

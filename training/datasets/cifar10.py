@@ -5,6 +5,7 @@ A pickle can run any code.  These are read by an unpickler that knows arrays and
 
 from __future__ import annotations
 
+import codecs
 import io
 import pickle
 import tarfile
@@ -28,8 +29,10 @@ _BATCHES = {f"data_batch_{number}": TRAIN for number in range(1, 6)} | {"test_ba
 # A batch is 31 MB; a member that claims more is not one.
 _MAX_MEMBER_BYTES = 100_000_000
 
-# What a pickled array refers to, under the module names of NumPy before and since 2.0.
+# What a pickled array refers to, under the module names of NumPy before and since 2.0; and how Python 3 writes bytes
+# for Python 2.
 _ALLOWED: dict[tuple[str, str], Any] = {
+    ("_codecs", "encode"): codecs.encode,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,

@@ -1,0 +1,258 @@
+"""Data sets: what is read, what is refused, and with which sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from core.errors import TrainingError
+from tests.training import SHAPES, write_shapes
+from training.datasets import archives, cifar10, detect, load_dataset
+from training.datasets.cifar10 import load_arrays, read_cifar10
+from training.datasets.folders import read_folders
+from training.datasets.manifests import read_manifest
+from training.datasets.stanford_dogs import read_stanford_dogs
+
+
+def _image(path: Path, colour: str = "red") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(path)
+    return path
+
+
+def test_a_folder_for_each_class(tmp_path: Path) -> None:
+    write_shapes(tmp_path / "shapes", 2)
+    (tmp_path / "shapes" / "circle" / "notes.txt").write_text("not an image")
+    dataset = read_folders(tmp_path / "shapes")
+    assert (dataset.name, dataset.labels, dataset.synsets) == ("shapes", SHAPES, None)
+    assert [(s.name, s.label, s.part) for s in dataset.samples][:3] == [
+        ("circle/000.png", 0, None),
+        ("circle/001.png", 0, None),
+        ("square/000.png", 1, None),
+    ]
+
+
+def test_parts_and_synsets_are_taken_from_folders(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        _image(tmp_path / part / "n02085620-Chihuahua" / "images" / f"{part}1.jpg")
+        _image(tmp_path / part / "n02085782" / f"{part}2.jpg")
+    (tmp_path / "words.txt").write_text("n02085782\tJapanese spaniel, Japanese chin\n")
+    dataset = read_folders(tmp_path)
+    assert dataset.labels == ("Chihuahua", "Japanese spaniel")
+    assert dataset.synsets == ("n02085620", "n02085782")
+    assert {sample.part for sample in dataset.samples} == {"train", "validation"}
+
+
+def test_synsets_of_one_name_stay_apart(tmp_path: Path) -> None:
+    for synset in ("n03710637", "n03710721"):
+        _image(tmp_path / f"{synset}-maillot" / "a.png")
+    assert read_folders(tmp_path).labels == ("maillot (n03710637)", "maillot (n03710721)")
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ([], "holds no images"),
+        (["cat/a.png"], "a single class, cat"),
+        (["train/cat/a.png", "train/dog/a.png", "test/cow/a.png"], "no training image of cow"),
+    ],
+)
+def test_folders_that_cannot_be_learned_from(tmp_path: Path, files: list[str], sentence: str) -> None:
+    for file in files:
+        _image(tmp_path / file)
+    with pytest.raises(TrainingError, match=sentence):
+        read_folders(tmp_path)
+
+
+def test_manifest_with_numbers_and_names(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    (tmp_path / "set.lst").write_text("0\t1.000000\tb/1.jpg\n1\t0\ta.jpg\n\n")
+    dataset = read_manifest(tmp_path / "set.lst")
+    assert dataset.labels == ("cat", "dog")
+    assert [(s.name, s.label, s.path) for s in dataset.samples] == [
+        ("b/1.jpg", 1, tmp_path / "b" / "1.jpg"),
+        ("a.jpg", 0, tmp_path / "a.jpg"),
+    ]
+
+
+def test_numbered_labels_sort_as_numbers(tmp_path: Path) -> None:
+    (tmp_path / "set.lst").write_text("0\t10\ta.jpg\n1\t9\tb.jpg\n")
+    assert [sample.label for sample in read_manifest(tmp_path / "set.lst").samples] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("0 1 a.jpg", "line 2 has 1 columns"),
+        ("0\t1\t2\ta.jpg", "line 2 has 4 columns"),
+        ("0\t1\t../../etc/passwd", "leads out of the manifest's folder"),
+        ("0\t1\t/etc/passwd", "leads out of the manifest's folder"),
+    ],
+)
+def test_manifest_mistakes_are_named(tmp_path: Path, line: str, sentence: str) -> None:
+    (tmp_path / "set.lst").write_text(f"0\tcat\ta.jpg\n{line}\n")
+    with pytest.raises(TrainingError, match=sentence):
+        read_manifest(tmp_path / "set.lst")
+
+
+def _tar(path: Path, members: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, body in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "a/../../outside.txt"])
+def test_archives_never_write_outside_their_folder(tmp_path: Path, name: str) -> None:
+    _tar(tmp_path / "bad.tar", {"good.txt": b"1", name: b"2"})
+    folder = tmp_path / "cache" / "bad"
+    try:
+        archives.extract(tmp_path / "bad.tar", folder)
+    except TrainingError as error:
+        assert "outside" in str(error)
+        assert not folder.exists()
+    else:  # an absolute path may also be made relative
+        assert (folder / "outside.txt").read_bytes() == b"2"
+    assert not Path("/outside.txt").exists()
+    assert not list(tmp_path.glob("outside.txt")) + list((tmp_path / "cache").glob("outside.txt"))
+    assert not list((tmp_path / "cache").glob(".bad*"))
+
+
+def test_archives_with_links_out_or_devices_are_refused(tmp_path: Path) -> None:
+    for kind, target in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.CHRTYPE, "")):
+        with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+            info = tarfile.TarInfo("member")
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+        with pytest.raises(TrainingError, match="refused"):
+            archives.extract(tmp_path / "bad.tar", tmp_path / "cache")
+
+
+def _dogs(folder: Path) -> dict[str, str]:
+    """Stanford Dogs in little: two breeds, two photos each."""
+    photo = io.BytesIO()
+    Image.new("RGB", (8, 8), "brown").save(photo, "JPEG")
+    files = [
+        f"{breed}/{number}.jpg" for breed in ("n02085620-Chihuahua", "n02116738-African_hunting_dog") for number in "12"
+    ]
+    lists = {}
+    for name, chosen in (("train_list.mat", files[::2]), ("test_list.mat", files[1::2])):
+        body = io.BytesIO()
+        scipy.io.savemat(body, {"file_list": np.array([[file] for file in chosen], dtype=object)})
+        lists[name] = body.getvalue()
+    return {
+        "images.tar": _tar(folder / "images.tar", {f"Images/{file}": photo.getvalue() for file in files}),
+        "lists.tar": _tar(folder / "lists.tar", lists),
+    }
+
+
+def test_stanford_dogs(tmp_path: Path) -> None:
+    sha256 = _dogs(tmp_path)
+    dataset = read_stanford_dogs(tmp_path, tmp_path / "cache", sha256)
+    assert dataset.labels == ("Chihuahua", "African_hunting_dog")
+    assert dataset.synsets == ("n02085620", "n02116738")
+    assert [(sample.label, sample.part) for sample in dataset.samples] == [
+        (0, "train"),
+        (1, "train"),
+        (0, "test"),
+        (1, "test"),
+    ]
+    assert all(sample.path is not None and sample.path.is_file() for sample in dataset.samples)
+    # Unpacked once: without the archives' bodies it still works.
+    (tmp_path / "images.tar").write_bytes(b"")
+    assert len(read_stanford_dogs(tmp_path, tmp_path / "cache", sha256).samples) == 4
+
+
+def test_altered_stanford_dogs_are_refused(tmp_path: Path) -> None:
+    _dogs(tmp_path)
+    with pytest.raises(TrainingError, match="not the published file"):
+        load_dataset(tmp_path, "auto", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def _cifar(path: Path, batch: bytes | None = None, protocol: int = 2) -> None:
+    """CIFAR-10's archive in little: ten images a batch, the first green, the others grey."""
+    rows = np.full((10, 3072), 128, np.uint8)
+    rows[0] = np.repeat([0, 255, 0], 1024)
+    good = pickle.dumps({b"data": rows, b"labels": list(range(10))}, protocol)
+    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+    members = {f"cifar-10-batches-py/{name}": good for name in names}
+    members["cifar-10-batches-py/batches.meta"] = pickle.dumps({b"label_names": [b"class%d" % n for n in range(10)]})
+    if batch is not None:
+        members["cifar-10-batches-py/data_batch_3"] = batch
+    with tarfile.open(path, "w:gz") as tar:
+        for name, body in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_cifar10(tmp_path: Path, protocol: int) -> None:
+    _cifar(tmp_path / cifar10.ARCHIVE, protocol=protocol)
+    dataset = read_cifar10(tmp_path / cifar10.ARCHIVE, md5=None)
+    assert dataset.labels[:2] == ("class0", "class1")
+    assert [sum(s.part == part for s in dataset.samples) for part in ("train", "test")] == [50, 10]
+    first = dataset.samples[0].pixels
+    assert first is not None and first.shape == (32, 32, 3) and (first == (0, 255, 0)).all()
+
+
+def test_other_archives_by_that_name_are_refused(tmp_path: Path) -> None:
+    _cifar(tmp_path / cifar10.ARCHIVE)
+    with pytest.raises(TrainingError, match="its md5 is"):
+        load_dataset(tmp_path, "auto", tmp_path)
+    (tmp_path / cifar10.ARCHIVE).write_bytes(b"not an archive")
+    with pytest.raises(TrainingError, match="not CIFAR-10's archive"):
+        read_cifar10(tmp_path / cifar10.ARCHIVE, md5=None)
+
+
+def test_strings_of_python_2_are_read() -> None:
+    # As Python 2 pickled {"data": 1, "labels": [3]}.
+    assert load_arrays(b"\x80\x02}(U\x04dataK\x01U\x06labels]K\x03au.") == {"data": 1, "labels": [3]}
+
+
+class _Evil:
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._marker),)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    body = pickle.dumps({b"data": _Evil(marker)})
+    with pytest.raises(TrainingError, match=r"refused: the pickle asks for .*mkdir"):
+        load_arrays(body)
+    _cifar(tmp_path / cifar10.ARCHIVE, batch=body)
+    with pytest.raises(TrainingError, match="refused"):
+        read_cifar10(tmp_path / cifar10.ARCHIVE, md5=None)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("set.lst", "lst"), (cifar10.ARCHIVE, "cifar10"), ("images.tar", "stanford-dogs")]
+)
+def test_the_form_is_seen_by_the_name(tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / name).touch()
+    assert detect(tmp_path / name) == kind
+    assert detect(tmp_path) == (kind if kind != "lst" else "folders")
+
+
+def test_what_is_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(TrainingError, match="is no data set: give a folder"):
+        load_dataset(tmp_path / "photo.jpg", "auto", tmp_path)
+    with pytest.raises(TrainingError, match="does not exist"):
+        load_dataset(tmp_path / "nowhere", "auto", tmp_path)

@@ -1,0 +1,252 @@
+"""A whole training on coloured shapes: it learns, stops early, is killed and goes on, and the command's sentences."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is not installed")
+
+import keras
+
+from core.errors import TrainingError
+from tests.training import SHAPES, toy_config, write_shapes
+from training import weights
+from training.command import make_config, train
+from training.data import make_ready
+from training.keeper import Progress, load_progress, restore, save_checkpoint
+from training.run_folder import read_run
+from training.train import Training
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", 100)
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of some epochs."""
+    folder = tmp_path_factory.mktemp("run")
+    config = toy_config(shapes, epochs=8, dropout=0.0, learning_rate=0.02, warmup_epochs=1)
+    Training(config, make_ready(config, folder / "cache", Console()), folder, Console()).run()
+    return folder
+
+
+def test_shapes_are_learned(trained: Path) -> None:
+    run = read_run(trained)
+    assert run["status"] == "finished" and run["labels"] == list(SHAPES)
+    # Chance is 0.33.
+    assert run["test"]["accuracy"] > 0.7 and run["test"]["images"] == 60
+    assert run["history"][-1]["loss"] < run["history"][0]["loss"]
+    assert {name: run["dataset"][name] for name in ("train", "validation", "test")} == {
+        "train": 180,
+        "validation": 60,
+        "test": 60,
+    }
+
+
+def test_the_folder_holds_what_its_readers_want(trained: Path) -> None:
+    run = read_run(trained)
+    with (trained / "history.csv").open(newline="") as file:
+        history = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in history] == list(range(1, 9))
+    best = max(history, key=lambda row: float(row["val_accuracy"]))
+    assert int(best["epoch"]) == run["best_epoch"]
+    assert (trained / "curves.png").stat().st_size > 1000
+    assert list((trained / "tensorboard").glob("events.*"))
+    assert len(list((trained / "checkpoints").iterdir())) == 1
+    assert run["input"] == {
+        "height": 16,
+        "width": 16,
+        "channels": "RGB",
+        "dtype": "float32",
+        "subtract": [125.3, 123.0, 113.9],
+        "scale": 1.0,
+        "resize": "largest centred square, bicubic",
+    }
+    model = keras.models.load_model(trained / "model.keras", compile=False)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    # The best epoch's weights, not the last one's: its accuracy comes out again.
+    assert run["validation"]["accuracy"] == pytest.approx(float(best["val_accuracy"]), abs=1e-4)
+
+
+def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
+    # Nothing can be learned at such a rate.
+    config = toy_config(shapes, epochs=20, patience=2, optimizer="sgd", learning_rate=1e-12, warmup_epochs=0)
+    run = Training(config, make_ready(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
+    assert run["status"] == "finished"
+    assert len(run["history"]) == run["best_epoch"] + 2 < 20
+
+
+def test_a_diverged_training_says_so(shapes: Path, tmp_path: Path) -> None:
+    config = toy_config(shapes, optimizer="sgd", learning_rate=1e30, clip_norm=0.0, warmup_epochs=0)
+    with pytest.raises(TrainingError, match="loss is no longer a number in epoch 1; try a smaller --learning-rate"):
+        Training(config, make_ready(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
+    assert read_run(tmp_path)["status"] == "stopped"
+
+
+def test_frozen_layers_rest_in_the_first_stage(shapes: Path, trained: Path, tmp_path: Path) -> None:
+    """From another run's model: first only the new layer learns, then all do; in mixed precision."""
+    start = keras.models.load_model(trained / "model.keras", compile=False)
+    source = tmp_path / "start.keras"
+    classes = keras.layers.Dense(3, name="other_labels")(start.get_layer("labels").input)
+    keras.Model(start.input, classes).save(source)
+    for frozen, unchanged in ((1, True), (0, False)):
+        config = toy_config(
+            shapes, weights=str(source), epochs=1, frozen_epochs=frozen, precision="bfloat16",
+            initialized_learning_rate=0.01,
+        )  # fmt: skip
+        folder = tmp_path / str(frozen)
+        Training(config, make_ready(config, tmp_path / "cache", Console()), folder, Console()).run()
+        model = keras.models.load_model(folder / "model.keras", compile=False)
+        before, after = (m.get_layer("dense").get_weights()[0] for m in (start, model))
+        assert (before == after).all() == unchanged
+
+
+def test_a_checkpoint_holds_the_optimizer(tmp_path: Path) -> None:
+    def build() -> keras.Model:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile(keras.optimizers.AdamW(0.01), "mse")
+        return model
+
+    images, targets = np.ones((4, 3), np.float32), np.zeros((4, 2), np.float32)
+    first, second = build(), build()
+    first.fit(images, targets, epochs=3, verbose=0)
+    progress = Progress()
+    progress.add({"val_accuracy": 0.5})
+    save_checkpoint(tmp_path, first, progress)
+    # What a killed process left half-written is no checkpoint.
+    (tmp_path / "checkpoints" / ".part").mkdir()
+    found, folder = load_progress(tmp_path)
+    assert found == progress and folder is not None
+    restore(folder, second, optimizer=True)
+    for model in (first, second):
+        model.fit(images, targets, epochs=1, verbose=0, shuffle=False)
+    assert int(second.optimizer.iterations) == 4
+    for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-7)
+
+
+def test_progress_knows_the_best_epoch_and_when_it_is_stuck() -> None:
+    progress = Progress()
+    assert [progress.add({"val_accuracy": value}) for value in (0.2, 0.4, 0.4, 0.3)] == [True, True, False, False]
+    assert (progress.epochs_done, progress.best_epoch) == (4, 2)
+    assert progress.is_stuck(2) and not progress.is_stuck(3) and not progress.is_stuck(0)
+
+
+def _command(*arguments: Any) -> list[str]:
+    return [sys.executable, "-c", "from cli import main; main()", "train", *map(str, arguments)]
+
+
+def test_a_killed_training_goes_on_where_it_was(shapes: Path, tmp_path: Path) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    options = ("--architecture", "cifar-cnn", "--side", 16, "--batch-size", 16, "--precision", "float32")
+    # Momentum and the schedule's step are state; so many epochs that it cannot end before it is killed.
+    process = subprocess.Popen(
+        _command(shapes, *options, "--epochs", 2000, "--patience", 0, "--out", run, "--cache", cache),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(run.glob("checkpoints/epoch-000[2-9]")):
+            assert process.poll() is None and time.monotonic() < deadline, "no second epoch"
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = load_progress(run)[0].epochs_done
+    assert done >= 2
+    # The end comes nearer, so that the test ends; all else is as it was.
+    described = json.loads((run / "run.json").read_text())
+    assert described["status"] == "running"
+    described["hyperparameters"]["epochs"] = done + 1
+    (run / "run.json").write_text(json.dumps(described))
+    finished = subprocess.run(
+        _command("--resume", run, "--cache", cache), cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert f"{done} epochs done" in finished.stdout
+    history = read_run(run)["history"]
+    assert [entry["epoch"] for entry in history] == list(range(1, done + 2))
+    # The optimizer went on counting: at its last step the cosine is at its end.
+    assert history[-1]["learning_rate"] < history[-2]["learning_rate"] / 100
+    with np.load(run / "checkpoints" / f"epoch-{done + 1:04d}" / "optimizer.npz") as state:
+        assert int(state["arr_0"]) == (done + 1) * math.floor(described["dataset"]["train"] / 16)
+
+    again = CliRunner().invoke(train, ["--resume", str(run)])
+    assert isinstance(again.exception, TrainingError) and "is finished" in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere", "--weights", "none"], "nowhere does not exist"),
+        (["shapes", "--weights", "nowhere.h5"], "the weights nowhere.h5 do not exist"),
+        (["shapes", "--augment", "flip,blur"], "unknown augmentation blur"),
+        (["shapes", "--architecture", "cifar-cnn", "--weights", "imagenet"], "no ImageNet weights of cifar-cnn"),
+        (["shapes", "--validation", "0.6", "--test", "0.5"], "must leave images to train on"),
+        (["shapes", "--epochs", "2", "--frozen-epochs", "3"], "--frozen-epochs is larger than --epochs"),
+        (["--resume", "shapes"], "is no folder of a training run"),
+        (["shapes"], "the ImageNet weights of resnet50 cannot be downloaded.*--weights FILE"),
+        (["shapes", "--out", "taken", "--weights", "none"], "taken holds a run; go on with it by --resume taken"),
+    ],
+)
+def test_mistakes_get_a_sentence(
+    shapes: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "can_be_had", lambda architecture: False)
+    shutil.copytree(shapes, "shapes")
+    Path("taken").mkdir()
+    shutil.copy(trained / "run.json", "taken")
+    result = CliRunner().invoke(train, arguments)
+    assert isinstance(result.exception, TrainingError), result.output
+    with pytest.raises(TrainingError, match=sentence):
+        raise result.exception
+    # Nothing was begun.
+    assert not (tmp_path / "var" / "runs").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["shapes", "--resume", "run"]])
+def test_data_or_resume(arguments: list[str]) -> None:
+    result = CliRunner().invoke(train, arguments)
+    assert result.exit_code == 2 and "Give either DATA, or --resume" in result.output
+
+
+def test_without_tensorflow_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = CliRunner().invoke(train, ["shapes"])
+    assert "`make setup` installs it" in str(result.exception)
+
+
+def test_options_beat_the_architecture_and_that_beats_all() -> None:
+    options = {"kind": "auto", "architecture": "vgg16", "precision": "auto", "seed": 1, "side": None, "epochs": 3}
+    options |= {"validation_share": 0.1, "test_share": 0.1, "augment": "none", "weights": None}
+    config = make_config(Path("x"), options)
+    assert (config.epochs, config.learning_rate, config.clip_norm) == (3, 2e-4, 1.0)
+    assert (config.weights, config.side, config.augment) == ("imagenet", 160, ())
+    assert type(config).from_fields(json.loads(json.dumps(config.fields()))) == config
+
+
+def test_help_imports_no_tensorflow() -> None:
+    code = "import sys, training.command; sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=os.environ)
