@@ -40,7 +40,7 @@ def build() -> None:
     help="Folder of photos like those to come; may be given again.  [default: pieces of photos that packages carry]",
 )
 @click.option(
-    "--calibration-photos", "count", type=click.IntRange(min=1), default=100, show_default=True, help="How many."
+    "--calibration-photos", "count", type=click.IntRange(min=1), default=32, show_default=True, help="How many."
 )
 @click.option("--kind", type=click.Choice(get_args(Kind)), default="int8", show_default=True, help="Number format.")
 @click.option("--to", "folder", type=click.Path(path_type=Path), help="The bundle's folder.  [default: in the cache]")

@@ -19,8 +19,8 @@ from evaluation.truth import LabelledPhoto, read_truth
 from training.export import Exported, export_bundle, read_images
 from training.kinds import DESCRIPTIONS, Kind
 
-# Ranges of activations settle long before; see docs/reference/quantization.md.
-CALIBRATION_PHOTOS = 200
+# More widen the ranges to rare outliers and cost precision everywhere else: docs/reference/quantization.md.
+CALIBRATION_PHOTOS = 32
 _MODEL_FILE, _RUN_FILE, _SPLIT_FILE = "model.keras", "run.json", "split.csv"
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 

@@ -8,7 +8,7 @@ from typing import Literal
 Kind = Literal["int8", "int16", "dynamic", "float16", "float32"]
 
 DESCRIPTIONS: dict[Kind, str] = {
-    "int8": "weights and activations int8, float32 in and out",
+    "int8": "weights and activations int8, softmax float32, float32 in and out",
     "int16": "weights int8, activations int16, float32 in and out",
     "dynamic": "weights int8, activations quantized as they come, float32 in and out",
     "float16": "weights float16, computed in float32",

@@ -43,7 +43,7 @@ def convert(model: Any, kind: Kind, calibration: NDArray[np.float32]) -> bytes:
         converter.target_spec.supported_ops = [_INT8_ACTIVATIONS if kind == "int8" else _INT16_ACTIVATIONS]
     try:
         with _silence():
-            content: bytes = converter.convert()
+            content: bytes = _with_float_softmax(converter) if kind == "int8" else converter.convert()
     except Exception as error:  # the converter raises whatever comes out of MLIR
         raise ExportError(f"the model cannot be converted to {kind}: {str(error).strip().splitlines()[0]}") from error
     return content
@@ -54,6 +54,14 @@ def _converter(model: Any, image_shape: tuple[int, ...]) -> Any:
     images = keras.Input(image_shape)
     with _silence():
         return tf.lite.TFLiteConverter.from_keras_model(keras.Model(images, model(images, training=False)))
+
+
+def _with_float_softmax(converter: Any) -> bytes:
+    """All in int8 but the softmax: in steps of 1/256, all but the best few of a thousand probabilities would be 0."""
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["SOFTMAX"])
+    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+    content: bytes = debugger.get_nondebug_quantized_model()
+    return content
 
 
 @contextlib.contextmanager
