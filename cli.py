@@ -47,7 +47,7 @@ class _Commands(click.Group):
 class _Benchmarks(_Commands):
     """One command for each of these modules of `benchmarks`, loaded when it is asked for."""
 
-    modules = ("page", "scale", "web", "worker")
+    modules = ("page", "rollout", "scale", "web", "worker")
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.modules)

@@ -10,7 +10,7 @@ from aws.state import StateObject
 from controller.observer import Sighting
 from controller.rollout import Fleet, Plan, plan
 from core.errors import CloudError, ConflictError, DecodeError
-from core.releases import KEY, Phase, ReleaseRecord
+from core.releases import KEY, ReleaseRecord
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,6 @@ class Releases:
             self._record = None  # a command was faster, or nobody knows: read it again
             raise
         self._record = after
-        if after.phase is not before.phase and before.target is not None:
-            ended = "done" if after.phase is Phase.STEADY and before.phase is Phase.ROLLING else after.phase
-            log.info("%s: %s%s", before.target.title, ended, f": {after.reason}" if after.reason else "")
+        if len(after.past) > len(before.past):
+            last = after.past[-1]
+            log.info("%s: %s%s", last.release.title, last.result, f": {last.reason}" if last.reason else "")

@@ -135,12 +135,12 @@ def _judged(record: ReleaseRecord, fleet: Fleet, now: float) -> ReleaseRecord:
     )
     why = next((cause for key, cause in causes.items() if key not in record.failed), "")
     if len(failed) >= MAX_FAILED:
-        return judged.returning("failed", f"{len(failed)} instances of {target.title} failed, the last: {why}", now)
+        return judged.returning("failed", f"{len(failed)} instances failed, the last: {why}", now)
     if now - judged.progress_at > fleet.progress_seconds:
-        why = f"no worker of {target.title} proved itself within {fleet.progress_seconds:.0f} s"
+        why = f"no worker proved itself within {fleet.progress_seconds:.0f} s"
         return judged.returning("failed", why, now)
     if why:
-        return dataclasses.replace(judged, reason=f"{len(failed)} of {target.title} failed, the last: {why}")
+        return dataclasses.replace(judged, reason=f"{len(failed)} instances failed, the last: {why}")
     return judged
 
 

@@ -1,0 +1,113 @@
+"""A change of model under load, with real processes: nothing is lost, doubled or answered by a broken model."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import CliRunner, Result
+
+from benchmarks.rollout import Stage, SteadyLoad, running_stage
+from commands.fleet_history import FleetHistory
+from commands.model import model
+from commands.photos import from_packages, make_crops
+from commands.rollout import rollout
+from core.releases import Release
+from tests.bench import PATIENCE_SECONDS, wait_until
+from tests.bundles import shipped_as
+
+pytestmark = pytest.mark.acceptance
+
+IMAGES_PER_SECOND = 5.0
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    return [path.read_bytes() for path in make_crops(30, 3, tmp_path_factory.mktemp("photos"), from_packages())]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    with running_stage(WORKERS, tmp_path / "log", scale_in_stabilization_seconds=2) as stage:
+        for name, value in stage.stack.environment.items():
+            if name.startswith(("AWS_", "EIC_")):
+                monkeypatch.setenv(name, value)
+        yield stage
+
+
+def workers(stage: Stage) -> int:
+    children = psutil.Process(stage.stack.process("local-cloud").pid).children()
+    return sum("app_tier" in child.cmdline() for child in children)
+
+
+def run(command: object, *arguments: str, status: int = 0) -> Result:
+    result = CliRunner().invoke(command, [*arguments])  # type: ignore[arg-type]
+    assert result.exit_code == status, (result.output, result.exception)
+    return result
+
+
+def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: Stage, photos: list[bytes]) -> None:
+    with FleetHistory(stage.fleet, interval_seconds=0.05) as history:
+        with SteadyLoad(stage.stack.web_url, photos, IMAGES_PER_SECOND) as load:
+            load.wait_for(2 * WORKERS)
+            before = len(load.answered)
+            run(model, "promote", stage.promoted)
+            wait_until(lambda: workers(stage) == len(stage.fleet.describe()), "who was drained does not end")
+            promoted_at = time.monotonic()
+            load.wait_for(10, stage.promoted)
+
+            failed = CliRunner().invoke(model, ["promote", stage.broken])
+            assert "labels" in str(failed.exception) and "failed" in str(failed.exception)
+            broken_until = len(load.answered)
+            load.wait_for(10, stage.promoted)
+
+            run(model, "rollback")
+            load.wait_for(10, stage.original)
+        answered = load.answered
+        seen_by = {answer.model for answer in answered}
+        verdict = stage.verdict(answered)
+        listed = run(model, "list").output
+        told = run(rollout, "status").output
+        peak = history.peak
+
+    assert verdict["lost"] == verdict["doubled"] == 0
+    assert verdict["accepted"] == len(answered), "a photo was refused"
+    assert seen_by == {stage.original, stage.promoted}, "each answer names the version that made it"
+    assert {answer.model for answer in answered[:before]} == {stage.original}
+    after = [a for a in answered[:broken_until] if a.sent_at > promoted_at]
+    assert {answer.model for answer in after} <= {stage.promoted}, "who is drained answers nothing more"
+    assert WORKERS < peak <= 2 * WORKERS
+    for piece in ("done", "failed", "the image's model"):
+        assert piece in told
+    assert stage.promoted in listed and stage.broken in listed
+
+
+def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path, stage: Stage) -> None:
+    added = run(model, "add", str(shipped_as(tmp_path / "third", "3"))).output
+    assert "resnet50-twenty@3 added" in added
+    again = CliRunner().invoke(model, ["add", str(tmp_path / "third")])
+    assert "with the same files" in str(again.exception)
+    wait_until(lambda: len(stage.fleet.describe()) == WORKERS, "the fleet does not start")
+
+    run(rollout, "start", "--model", "resnet50-twenty@3", "--image", "ami-0123456789abcdef0", "--no-wait")
+    run(rollout, "abort")
+    record = stage.releases.read()
+    assert (record.current, record.past[-1].result) == (Release(), "aborted")
+    wait_until(lambda: {i.release for i in stage.fleet.describe()} == {0}, "some of the release are left")
+
+    os.environ.pop("EIC_MIN_SIZE")
+    stage.stack.process("controller").terminate()
+    stage.stack.process("controller").wait(PATIENCE_SECONDS)
+    stage.stack.environment["EIC_MIN_SIZE"] = "0"
+    stage.stack.start_controller()
+    wait_until(lambda: stage.fleet.describe() == [], "the fleet does not come to rest")
+    with FleetHistory(stage.fleet, interval_seconds=0.05) as history:
+        run(model, "promote", "3")
+        assert history.wait_for_zero(PATIENCE_SECONDS)
+        assert history.peak == 1
+    assert stage.releases.read().current.model == "resnet50-twenty@3"
