@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -41,8 +42,12 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def workers(stage: Stage) -> int:
-    children = psutil.Process(stage.stack.process("local-cloud").pid).children()
-    return sum("app_tier" in child.cmdline() for child in children)
+    """How many worker processes there are."""
+    count = 0
+    for child in psutil.Process(stage.stack.process("local-cloud").pid).children():
+        with contextlib.suppress(psutil.Error):  # it has ended
+            count += "app_tier" in child.cmdline()
+    return count
 
 
 def run(command: object, *arguments: str, status: int = 0) -> Result:

@@ -15,10 +15,13 @@ from aws.fleet import Fleet
 from aws.stacks import Stack
 from commands.client import ApiClient
 from commands.deploy import deploy, destroy, status
+from commands.model import model
 from commands.photos import from_packages, make_crops
+from commands.rollout import rollout
 from commands.token import token
 from infra import deployment, following, teardown, template
 from infra.outputs import settings_of
+from tests.bundles import shipped_as
 from tests.stack.emulated import emulated
 from tests.stack.world import Account, Tiers
 
@@ -50,6 +53,24 @@ def classify(api: ApiClient, photos: list[Path]) -> str:
     assert api.upload(batch_id, photos, lambda count: None) == []
     answers = list(api.follow(batch_id, len(photos), ANSWER_SECONDS))
     assert [answer["error"] for answer in answers] == [None] * len(photos)
+    return batch_id
+
+
+def roll(account: Account, api: ApiClient, photos: list[Path], settings: dict[str, str], folder: Path) -> str:
+    """Rolls an image and a model out under a batch, whose id it returns once every photo of it is answered."""
+    image_id: str = account.clients["ec2"].register_image(Name="next", RootDeviceName="/dev/xvda")["ImageId"]
+    batch_id = api.create_batch()
+    assert api.upload(batch_id, photos * 5, lambda count: None) == []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        run(model, "add", str(shipped_as(folder / "next-model", "2")))
+        run(rollout, "start", "--image", image_id, "--model", "resnet50-twenty@2")
+        assert "resnet50-twenty@2" in run(rollout, "status").output
+    answers = list(api.follow(batch_id, len(photos) * 5, ANSWER_SECONDS))
+    assert [answer["error"] for answer in answers] == [None] * len(answers)
+    current = account.clients["ec2"].describe_instances(Filters=[{"Name": "image-id", "Values": [image_id]}])
+    assert current["Reservations"], "nothing was launched from the new image"
     return batch_id
 
 
@@ -105,6 +126,13 @@ def test_a_stack_serves_is_updated_and_leaves_nothing(
         kept = {batch: [results.get(stored.key) for stored in results.list(f"{batch}/")] for batch in (first, second)}
         assert [len(result.predictions) for result in kept[first]] == [5] * 8
         assert [len(result.predictions) for result in kept[second]] == [2] * 4
+
+        # A new image and a new model, rolled out while photos are being answered.
+        third = roll(account, api, photos, settings, tmp_path)
+        answered = [results.get(stored.key) for stored in results.list(f"{third}/")]
+        assert {result.model for result in answered} <= {"resnet50-twenty@1", "resnet50-twenty@2"}
+        fourth = classify(api, photos[:4])
+        assert {results.get(s.key).model for s in results.list(f"{fourth}/")} == {"resnet50-twenty@2"}
 
         # Roles: every kind of request was made, and none was refused.
         assert not account.guard.refused
