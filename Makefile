@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # The policy scan needs versions of its own of much that the program needs, too.
 CHECKOV := var/checkov
 CHECKOV_VERSION := 3.3.30
+# What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
+STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
+    tests/acceptance/test_stack.py
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .PHONY: help demo run chaos test test-image test-stack lint setup clean
@@ -23,16 +26,15 @@ chaos: $(VENV)/.installed-run ## Proof that nothing is lost: break everything wh
 	@$(BIN)/elastic chaos
 
 test: $(VENV)/.installed-all ## The whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
 
 test-image: $(VENV)/.installed-run ## The image's provisioning, run for real in a Debian root file system; needs root
 	@$(BIN)/python -m tests.image
 
-test-stack: $(VENV)/.installed-all $(CHECKOV)/.installed ## The stack for AWS: lint, scan, create, run, update and delete it on the emulator
+test-stack: $(VENV)/.installed-all $(CHECKOV)/.installed ## The stack for AWS: lint, scan, create, run, update, roll and delete it on the emulator
 	$(BIN)/cfn-lint infra/stack.yaml
 	$(CHECKOV)/bin/checkov --config-file infra/checkov.yaml --file infra/stack.yaml
-	$(BIN)/python -m pytest tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
-	    tests/acceptance/test_stack.py
+	$(BIN)/python -m pytest $(STACK_TESTS)
 
 lint: $(VENV)/.installed-all ## Style, types and the direction of imports
 	$(BIN)/ruff check .
