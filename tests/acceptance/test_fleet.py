@@ -28,7 +28,7 @@ MakeImages = Callable[..., list[Path]]
 
 LEASE_SECONDS = 4.0
 # What a take-over costs beside the lease: a pass of the control loop, and a machine that others share.
-TAKE_OVER_PATIENCE_SECONDS = 1.5
+TAKE_OVER_PATIENCE_SECONDS = 3.5
 
 
 @pytest.fixture(autouse=True)
@@ -58,11 +58,12 @@ def test_of_two_controllers_one_leads_and_the_other_takes_over_when_it_is_killed
         clients, fleet = connect(stack)
         state, api = StateStore(clients["s3"], stack.settings.state_bucket), ApiClient(stack.web_url)
         with FleetHistory(fleet, interval_seconds=0.05) as history:
+            # Before anyone leads: however slow the machine, all is there when the first decision is made.
+            batch_id = api.create_batch()
+            assert api.upload(batch_id, paths, lambda count: None) == []
             processes = {name: stack.start_controller(name) for name in ("controller", "controller-2")}
             wait_until(lambda: state.get("controller/status.json") is not None, "no controller took the lead")
             first = read_status(state)
-            batch_id = api.create_batch()
-            assert api.upload(batch_id, paths, lambda count: None) == []
             wait_until(lambda: history.size == 15, "not everything was launched")
 
             (leader,) = [p for p in processes.values() if f"-{p.pid}-" in first.controller_id]
