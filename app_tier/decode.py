@@ -114,7 +114,7 @@ def decode_image(body: bytes, height: int, width: int, limits: DecodeLimits) -> 
         except UnidentifiedImageError as error:
             raise NotAnImageError from error
         except _DECODER_ERRORS as error:
-            raise BrokenImageError(f"the image is damaged or incomplete ({_brief(error)})") from error
+            raise BrokenImageError(f"the image is damaged or incomplete: {_brief(error)}") from error
     return np.asarray(_turn_upright(_flatten(square), orientation))
 
 

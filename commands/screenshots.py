@@ -111,7 +111,7 @@ class _Session:
             raise NotInTimeError
         self._shoot(page, "warming-desktop")
         self._wait_for(page, "classifying")
-        page.wait_for_function("() => document.getElementById('answered-bar').value > 150", timeout=PATIENCE_MS)
+        page.wait_for_function("() => document.getElementById('answered-bar').value > 300", timeout=PATIENCE_MS)
         self._shoot(page, "running-desktop")
         self._everywhere("running", path, but=("desktop",), state="classifying")
         self._everywhere("fleet", "/fleet", ready="path.layer-running")
