@@ -1,6 +1,6 @@
 """The web tier against a bare Flask handler that stores the same bodies; its viewers; its memory.
 
-``python -m benchmarks.web [--images DIR] [--quick] [--json FILE]``, or ``elastic bench web``.
+``python -m benchmarks.web [--images DIR] [--quick] [--rounds N] [--json FILE]``, or ``elastic bench web``.
 
 Emulated cloud, servers and clients share the machine's cores; no worker runs.
 """
@@ -12,7 +12,7 @@ import io
 import itertools
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,8 @@ QUICK = Extent(
 def run(bodies: Sequence[bytes], extent: Extent, console: Console) -> dict[str, Any]:
     """Measures; returns the report.
 
-    ``uploads_per_second``, ``bare_uploads_per_second`` (images), ``ratio`` and ``p99_ms`` (of a request of 20 images)
-    are those of the number of clients where ``ratio`` is smallest; ``runs`` has all.  ``peak_rss_mib`` is the most
+    ``uploads_per_second``, ``bare_uploads_per_second`` (images), ``ratio`` and ``p99_ms`` (of a request) are those of
+    the case where ``ratio`` is smallest; ``runs`` has all.  ``peak_rss_mib`` is the most
     memory of the web tier's worker processes together while the large batch goes through it.
 
     Raises:
@@ -92,7 +92,8 @@ def run(bodies: Sequence[bytes], extent: Extent, console: Console) -> dict[str, 
             memory = watch_batch(stack, clients, _repeated(photos, extent.batch_images))
     worst = headline(runs)
     report = {key: worst[key] for key in ("uploads_per_second", "bare_uploads_per_second", "ratio", "p99_ms")}
-    report |= {"peak_rss_mib": memory["peak_rss_mib"], "clients": worst["clients"], "rounds": extent.rounds}
+    report |= {"clients": worst["clients"], "images_per_request": worst["images_per_request"]}
+    report |= {"peak_rss_mib": memory["peak_rss_mib"], "rounds": extent.rounds}
     report |= {"runs": runs, "viewers": viewers, "memory": memory, "machine": about_machine}
     for table in (_uploads_table(runs), _others_table(viewers, memory)):
         console.print(table)
@@ -164,9 +165,11 @@ def _others_table(viewers: dict[str, Any], memory: dict[str, Any]) -> Table:
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
 @click.option("--quick", is_flag=True, help="Fewer requests, results and images.")
-def command(images: Path | None, json_path: Path | None, quick: bool) -> None:
+@click.option("--rounds", type=click.IntRange(min=1), help="Turns of each contender.  [default: 5; 1 with --quick]")
+def command(images: Path | None, json_path: Path | None, quick: bool, rounds: int | None) -> None:
     """The web tier: uploads against a bare handler, viewers, memory."""
-    report = run(load_photos(images), QUICK if quick else FULL, Console())
+    extent = QUICK if quick else FULL
+    report = run(load_photos(images), replace(extent, rounds=rounds or extent.rounds), Console())
     if json_path is not None:
         write_json(report, json_path)
 

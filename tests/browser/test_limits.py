@@ -1,4 +1,7 @@
-"""What the pages may weigh and how long they may keep the browser busy; and that everybody can use them."""
+"""What the pages may weigh and how much they may hold at a time; and that everybody can use them.
+
+How long they keep the browser busy is measured by `benchmarks.page`.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,6 @@ pytestmark = pytest.mark.browser
 
 MAX_PAGE_BYTES = 100_000
 MANY = 1500
-# Far above what the page takes on a free machine, and below what anybody would call stuck.
-LONGEST_TASK_MS = 250
-# The longest task's milliseconds, in `window.longest`; what the browser does before it tells of the chosen files, which
-# is to look at each of them, is not the page's.
-MEASURE_LONG_TASKS = """
-window.longest = 0;
-let chosen = 0;
-addEventListener("change", () => { chosen = performance.now(); }, true);
-new PerformanceObserver((list) => {
-  for (const { startTime, duration } of list.getEntries()) {
-    window.longest = Math.max(window.longest, startTime + duration - Math.max(startTime, chosen));
-  }
-}).observe({ type: "longtask", buffered: true });
-"""
 
 
 def serious(page: Page) -> list[str]:
@@ -107,9 +96,8 @@ def test_pages_are_light(open_tab: OpenTab, make_images: Callable[..., list[Path
     assert max(weights.values()) < MAX_PAGE_BYTES, weights
 
 
-def test_the_page_stays_responsive_with_many_files(open_tab: OpenTab, make_images: Callable[..., list[Path]]) -> None:
+def test_of_many_files_only_few_are_on_the_page(open_tab: OpenTab, make_images: Callable[..., list[Path]]) -> None:
     page = open_tab().page
-    page.add_init_script(MEASURE_LONG_TASKS)
     page.goto("/")
     files = make_images(MANY)
     page.set_input_files("#files", files)
@@ -132,8 +120,6 @@ def test_the_page_stays_responsive_with_many_files(open_tab: OpenTab, make_image
     page.fill("#search", "7")
     expected = sum("7" in path.name for path in files)
     expect(page.locator("#shown")).to_have_text(f"{expected:,} of {MANY:,} shown")
-    longest = page.evaluate("window.longest")
-    assert longest < LONGEST_TASK_MS, f"the longest task took {longest:.0f} ms"
 
 
 def test_only_pictures_near_the_screen_take_memory(open_tab: OpenTab) -> None:
