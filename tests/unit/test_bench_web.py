@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
 
+from benchmarks.page import longest_cpu_ms
 from benchmarks.web_bare import create_app
 from benchmarks.web_load import Load, forms
 from benchmarks.web_uploads import BARE, WEB, Case, Measured, headline
@@ -69,3 +71,17 @@ def test_latencies_of_a_viewer() -> None:
 def test_a_viewer_that_misses_a_result_or_is_told_twice_is_an_error(told: list[tuple[str, float]]) -> None:
     with pytest.raises(ElasticError, match="each of 2 once"):
         latencies_seconds([("a", 1.0), ("b", 2.0)], told)
+
+
+def test_a_task_counts_with_the_processor_time_of_its_own() -> None:
+    def event(name: str, tid: int, **fields: Any) -> dict[str, Any]:
+        return {"name": name, "pid": 1, "tid": tid, **fields}
+
+    events = [
+        event("thread_name", 1, args={"name": "CrRendererMain"}),
+        event("thread_name", 2, args={"name": "Compositor"}),
+        event("RunTask", 1, dur=700_000, tdur=38_000),
+        event("RunTask", 1, dur=50_000, tdur=12_000),
+        event("RunTask", 2, dur=90_000, tdur=90_000),
+    ]
+    assert longest_cpu_ms(json.dumps({"traceEvents": events}).encode()) == 38.0
