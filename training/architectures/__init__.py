@@ -130,18 +130,18 @@ ARCHITECTURES = {
             8,
             "RGB",
             _CIFAR_MEAN,
-            {**_CIFAR, "epochs": 20, "learning_rate": 0.05, "dropout": 0.3},
+            {**_CIFAR, "epochs": 10, "learning_rate": 0.05, "dropout": 0.1},
         ),
         Architecture(
             "cifar-resnet",
-            "residual network for 32 × 32 pixels: eight convolutions, two of them blocks with a shortcut",
+            "residual network for 32 × 32 pixels: nine convolutions, two pairs of them with a shortcut",
             "cifar",
             False,
             32,
             8,
             "RGB",
             _CIFAR_MEAN,
-            {**_CIFAR, "epochs": 24, "learning_rate": 0.1, "dropout": 0.1, "label_smoothing": 0.1},
+            {**_CIFAR, "epochs": 10, "warmup_epochs": 1.0, "dropout": 0.1, "label_smoothing": 0.1},
         ),
     )
 }
