@@ -19,6 +19,7 @@ from core.errors import TrainingError
 from training.architectures import ARCHITECTURES
 from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, PRECISIONS, TrainingConfig
 from training.datasets import KINDS
+from training.datasets.samples import PARTS
 from training.run_folder import FINISHED, RUN_FILE, read_run
 
 if TYPE_CHECKING:
@@ -144,25 +145,30 @@ def train(data: Path | None, out: Path | None, resume: Path | None, cache: Path,
         if (folder / RUN_FILE).exists():
             raise TrainingError(f"{folder} holds a run; go on with it by --resume {folder}, or name another --out")
     # Whoever stops a training means it as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         _train(config, folder, cache, console)
     except KeyboardInterrupt:
         if (folder / RUN_FILE).exists():
             console.print(f"\nStopped.  Go on with: elastic train --resume {folder}", highlight=False, soft_wrap=True)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def make_config(data: Path, options: dict[str, Any]) -> TrainingConfig:
     """The configuration: the options given, else the architecture's defaults, else those of all."""
     architecture = ARCHITECTURES[options["architecture"]]
     given = {name: value for name, value in options.items() if value is not None}
+    if given.get("weights") not in (None, IMAGENET, NO_WEIGHTS):
+        # A run may be resumed from another folder.
+        given["weights"] = str(Path(given["weights"]).resolve())
     if "augment" in given:
         names = (name.strip() for name in given["augment"].split(","))
         given["augment"] = tuple(name for name in names if name and name != "none")
     weights = IMAGENET if architecture.pretrained else NO_WEIGHTS
     defaults = {**_DEFAULTS, "side": architecture.side, "weights": weights, **architecture.defaults}
-    config = TrainingConfig(source=str(data), **{**defaults, **given})
+    config = TrainingConfig(source=str(data.resolve()), **{**defaults, **given})
     if config.weights == IMAGENET and not architecture.pretrained:
         raise TrainingError(f"there are no ImageNet weights of {architecture.name}; leave --weights out")
     return config
@@ -193,11 +199,20 @@ def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) 
     if config.weights not in (IMAGENET, NO_WEIGHTS):
         weights.read_weights(Path(config.weights))
     data: TrainingData = make_ready(config, cache, console)
+    if (folder / RUN_FILE).exists():
+        _require_same_data(read_run(folder), data)
     config = dataclasses.replace(config, precision=numbers)
     folder.mkdir(parents=True, exist_ok=True)
     write_data(data, folder)
     run = Training(config, data, folder, console).run()
     _tell_end(run, folder, console)
+
+
+def _require_same_data(run: dict[str, Any], data: TrainingData) -> None:
+    """A model that has seen some images must not be validated on them because the split came out differently."""
+    sizes = {part: data.facts[part] for part in PARTS}
+    if run["labels"] != list(data.labels) or any(run["dataset"][part] != size for part, size in sizes.items()):
+        raise TrainingError(f"{run['dataset']['source']} has changed since the run began; start a new one")
 
 
 @contextlib.contextmanager

@@ -56,10 +56,13 @@ def prepare(samples: Sequence[Sample], side: int, cache: Path, advance: Callable
     # The facts are written last: where they are, the pixels are complete.
     if not facts_path.exists():
         part = stem.with_suffix(f".part{os.getpid()}")
-        facts = _decode_all(samples, side, part, advance)
-        part.replace(array_path)
-        part.write_text(json.dumps(facts), "utf-8")
-        part.replace(facts_path)
+        try:
+            facts = _decode_all(samples, side, part, advance)
+            part.replace(array_path)
+            part.write_text(json.dumps(facts), "utf-8")
+            part.replace(facts_path)
+        finally:
+            part.unlink(missing_ok=True)
     facts = json.loads(facts_path.read_text("utf-8"))
     unreadable = {int(index): reason for index, reason in facts["unreadable"].items()}
     return Pixels(np.load(array_path, mmap_mode="r"), tuple(facts["digests"]), unreadable)

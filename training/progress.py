@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 from rich.console import Console
+from rich.progress import Progress
 
 from training.progress_bar import make_bar
 from training.run_folder import TENSORBOARD_FOLDER
@@ -21,22 +23,24 @@ class Display(keras.callbacks.Callback):  # type: ignore[misc]
         self._console = console
         self._epochs = epochs
         self._batch_size = batch_size
+        self._bar: Progress | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._bar = make_bar(self._console)
-        self._task = self._bar.add_task(f"Epoch {epoch + 1}/{self._epochs}", total=self.params["steps"], text="")
-        self._bar.start()
+        self._started = time.monotonic()
+        self._bar = bar = make_bar(self._console)
+        self._task = bar.add_task(f"Epoch {epoch + 1}/{self._epochs}", total=self.params["steps"], text="")
+        bar.start()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._bar.disable:
+        if self._bar is not None and not self._bar.disable:
             task = self._bar.tasks[0]
             speed = "" if task.speed is None else f", {task.speed * self._batch_size:.0f} images/s"
             text = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}{speed}" if logs else ""
             self._bar.update(self._task, advance=1, text=text)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        elapsed = self._bar.tasks[0].elapsed or 0.0
-        self._bar.stop()
+        elapsed = time.monotonic() - self._started
+        self.close()
         values = logs or {}
         self._console.print(
             f"Epoch {epoch + 1:>3}/{self._epochs}: loss {values['loss']:.3f}, accuracy {values['accuracy']:.3f}; "
@@ -45,8 +49,10 @@ class Display(keras.callbacks.Callback):  # type: ignore[misc]
             soft_wrap=True,
         )
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._bar.stop()
+    def close(self) -> None:
+        """Gives the terminal back, however the training ended."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 class EventFile(keras.callbacks.Callback):  # type: ignore[misc]

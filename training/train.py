@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Training:
         self._tell_start(initialized)
         events = EventFile(self._folder)
         try:
-            for stage in plan_stages(self._config.epochs, self._config.frozen_epochs if initialized else 0):
+            for stage in plan_stages(self._config.epochs, self._frozen_epochs(model, initialized)):
                 if self._progress.epochs_done < stage.end and not self._is_stuck():
                     self._fit(stage, model, twin, initialized, events)
         except BaseException:
@@ -120,20 +121,23 @@ class Training:
             # The next stage goes on from the weights that this one leaves.
             self._checkpoint = None
         seed = config.seed + done
-        model.fit(
-            self._batches(TRAIN, make_augment(config.augment, config.side, seed), seed),
-            initial_epoch=done,
-            epochs=stage.end,
-            validation_data=self._batches(VALIDATION),
-            verbose=0,
-            shuffle=False,
-            callbacks=[
-                keras.callbacks.TerminateOnNaN(),
-                Display(self._console, config.epochs, config.batch_size),
-                events,
-                Keeper(self._folder, self._progress, twin, config.patience, lambda: self._store(RUNNING)),
-            ],
-        )
+        display = Display(self._console, config.epochs, config.batch_size)
+        keeper = Keeper(self._folder, self._progress, twin, config.patience, lambda: self._store(RUNNING))
+        with contextlib.closing(display):
+            model.fit(
+                self._batches(TRAIN, make_augment(config.augment, config.side, seed), seed),
+                initial_epoch=done,
+                epochs=stage.end,
+                validation_data=self._batches(VALIDATION),
+                verbose=0,
+                shuffle=False,
+                callbacks=[keras.callbacks.TerminateOnNaN(), display, events, keeper],
+            )
+
+    def _frozen_epochs(self, model: keras.Model, initialized: set[str]) -> int:
+        """None where all layers are new, or none is."""
+        new = {layer.name for layer in model.layers if layer.trainable_weights} - initialized
+        return self._config.frozen_epochs if initialized and new else 0
 
     def _is_stuck(self) -> bool:
         return self._progress.is_stuck(self._config.patience)

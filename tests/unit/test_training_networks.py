@@ -83,6 +83,17 @@ def test_counted_names_go_by_order(tmp_path: Path) -> None:
     assert (target.layers[2].get_weights()[0] == given[0][1][0]).all()
 
 
+def test_inception_from_a_whole_model_of_keras(tmp_path: Path) -> None:
+    source = keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(75, 75, 3), pooling="avg")
+    source.save(tmp_path / "w.h5")
+    target = ARCHITECTURES["inceptionv3"].build(75, 3, 0.0)
+    names = initialize(target, tmp_path / "w.h5")
+    assert {layer.name for layer in target.layers if layer.weights} - names == {"labels"}
+    images = np.random.default_rng(1).uniform(-127.5, 127.5, (1, 75, 75, 3)).astype(np.float32)
+    features = keras.Model(target.input, target.get_layer("dropout").output)
+    assert np.asarray(features(images)) == pytest.approx(np.asarray(source(images / 127.5)), abs=1e-4)
+
+
 def test_new_residual_blocks_begin_small(tmp_path: Path, resnet50: keras.Model) -> None:
     kernel, bias = resnet50.get_layer("conv1_conv").get_weights()
     np.savez(tmp_path / "w.npz", **{"conv1_conv/0": kernel + 1, "conv1_conv/1": bias})

@@ -106,7 +106,7 @@ def test_frozen_layers_rest_in_the_first_stage(shapes: Path, trained: Path, tmp_
     """From another run's model: first only the new layer learns, then all do; in mixed precision."""
     start = keras.models.load_model(trained / "model.keras", compile=False)
     source = tmp_path / "start.keras"
-    classes = keras.layers.Dense(3, name="other_labels")(start.get_layer("labels").input)
+    classes = keras.layers.Dense(4, name="other_labels")(start.get_layer("labels").input)
     keras.Model(start.input, classes).save(source)
     for frozen, unchanged in ((1, True), (0, False)):
         config = toy_config(
@@ -192,6 +192,12 @@ def test_a_killed_training_goes_on_where_it_was(shapes: Path, tmp_path: Path) ->
     with np.load(run / "checkpoints" / f"epoch-{done + 1:04d}" / "optimizer.npz") as state:
         assert int(state["arr_0"]) == (done + 1) * math.floor(described["dataset"]["train"] / 16)
 
+    described["dataset"]["train"] -= 1
+    (run / "run.json").write_text(json.dumps(described))
+    changed = CliRunner().invoke(train, ["--resume", str(run), "--cache", str(cache)])
+    assert isinstance(changed.exception, TrainingError) and "has changed since the run began" in str(changed.exception)
+
+    (run / "run.json").write_text(json.dumps({**described, "status": "finished"}))
     again = CliRunner().invoke(train, ["--resume", str(run)])
     assert isinstance(again.exception, TrainingError) and "is finished" in str(again.exception)
 
@@ -199,8 +205,8 @@ def test_a_killed_training_goes_on_where_it_was(shapes: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nowhere", "--weights", "none"], "nowhere does not exist"),
-        (["shapes", "--weights", "nowhere.h5"], "the weights nowhere.h5 do not exist"),
+        (["nowhere", "--weights", "none"], "/nowhere does not exist"),
+        (["shapes", "--weights", "nowhere.h5"], "the weights .*/nowhere.h5 do not exist"),
         (["shapes", "--augment", "flip,blur"], "unknown augmentation blur"),
         (["shapes", "--architecture", "cifar-cnn", "--weights", "imagenet"], "no ImageNet weights of cifar-cnn"),
         (["shapes", "--validation", "0.6", "--test", "0.5"], "must leave images to train on"),
