@@ -157,13 +157,13 @@ def _print(console: Console, evaluations: Sequence[Evaluation], problems: Sequen
     pairs = most_confused(first.figures["confusion"], 5)
     if pairs:
         confused = "; ".join(f"{true} as {answered} ({images})" for true, answered, images in pairs)
-        console.print(Text(f"Taken for another most often: {confused}."))
+        console.print(Text(f"Taken for another most often: {confused}."), soft_wrap=True)
     for each in evaluations:
         sentences = [*(problems if each is first else ()), *each.answers.left_out]
         if sentences:
-            console.print(Text(f"Left out of {each.name}'s figures:"))
+            console.print(Text(f"Left out of {each.name}'s figures:"), soft_wrap=True)
         for sentence in sentences[:_MOST_SENTENCES]:
-            console.print(Text(f"  {sentence}"))
+            console.print(Text(f"  {sentence}"), soft_wrap=True)
         if len(sentences) > _MOST_SENTENCES:
             console.print(f"  … and {len(sentences) - _MOST_SENTENCES} more; --json names all.")
 

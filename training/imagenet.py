@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 
 from app_tier.bundle import InputSpec
@@ -33,6 +34,9 @@ def load_network(weights: Path) -> Any:
     """
     if not weights.is_file():
         raise ExportError(f"the weights {weights} do not exist")
+    # Before the network is made, which takes seconds.
+    if not h5py.is_hdf5(weights):
+        raise ExportError(f"{weights} does not hold the weights of Keras's ResNet-50: it is no HDF5 file")
     network = keras.applications.ResNet50(weights=None)
     try:
         with contextlib.redirect_stdout(io.StringIO()):

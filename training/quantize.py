@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -66,9 +67,10 @@ def _with_float_softmax(converter: Any) -> bytes:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """MLIR writes pages to the process's own standard output and error; what goes wrong comes as an exception."""
-    with tempfile.TemporaryFile() as nowhere:
+    """MLIR writes pages to the process's own standard output and error; errors come as exceptions."""
+    with tempfile.TemporaryFile() as nowhere, warnings.catch_warnings():
         saved = [os.dup(stream) for stream in (1, 2)]
+        warnings.simplefilter("ignore")
         try:
             for stream in (1, 2):
                 os.dup2(nowhere.fileno(), stream)
