@@ -393,7 +393,7 @@ def image() -> None:
 
 @main.group(cls=_Model)
 def model() -> None:
-    """Model bundles: build, list, add, promote, roll back."""
+    """Model bundles: build, list, add, promote, roll back, compare a candidate."""
 
 
 @main.group(cls=_Later)

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from app_tier.decode import DecodeLimits, decode_image
 from app_tier.heartbeat import HeartbeatReporter, report_failure
 from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
+from app_tier.quality import ShadowRunner, Tally
 from app_tier.release import Assignment, assignment, find_bundle
 from app_tier.self_test import smoke_test
 from app_tier.worker import Worker, WorkerOptions
@@ -40,7 +42,9 @@ from aws.state import StateStore
 from core import daemon
 from core.errors import BundleError, CloudError, ElasticError
 from core.heartbeat import key_of
+from core.jobs import ClassificationResult
 from core.settings import Settings
+from core.shadow import KEY as SHADOW_KEY
 
 IDLE_STATUS = 10
 
@@ -68,12 +72,30 @@ def main() -> int:
             if put is not None:
                 report_failure(put, assigned, str(error), settings.heartbeat_seconds, stop)
             return 1
-        worker = build_worker(settings, settings.worker_id or instance or socket.gethostname(), clients, classifier)
+        tally, shadow = Tally(), build_shadow(settings, state, clients, bundle)
+
+        def on_answer(result: ClassificationResult) -> None:
+            tally(result)
+            shadow(result)
+
+        def quality() -> dict[str, Any]:
+            seen = shadow.agreement
+            return {
+                "answers": tally.counts(),
+                "shadow_model": seen.model,
+                "shadow_compared": seen.compared,
+                "shadow_agreed": seen.agreed,
+            }
+
+        name = settings.worker_id or instance or socket.gethostname()
+        worker = build_worker(settings, name, clients, classifier, on_answer)
         watch_for_interruption(metadata, stop)
+        if instance:
+            shadow.start(settings.heartbeat_seconds, stop)
         with contextlib.ExitStack() as stack:
             if put is not None:  # off EC2 no controller asks for it
                 reporter = HeartbeatReporter(
-                    put, worker.vitals, worker.is_busy, bundle.full_name, release=assigned.release
+                    put, worker.vitals, worker.is_busy, bundle.full_name, release=assigned.release, more=quality
                 )
                 stack.enter_context(reporter.beating(settings.heartbeat_seconds))
             stopped = worker.run(stop)
@@ -105,7 +127,7 @@ def load(
         BundleError: it cannot be had, cannot be run or gives no sensible answer.
         CloudError: the model store was out of reach.
     """
-    cache = Path(settings.model_cache or tempfile.gettempdir()) / "elastic-models"
+    cache = model_cache(settings)
     folder = find_bundle(assigned.model, Path(settings.model_bundle), cache, ModelStore(state), stop, time.monotonic)
     bundle = load_bundle(folder)
     interpreters = settings.interpreters or os.cpu_count() or 1
@@ -125,7 +147,35 @@ def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], ND
     )
 
 
-def build_worker(settings: Settings, worker_id: str, clients: Clients, classifier: Classifier) -> Worker:
+def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: ModelBundle) -> ShadowRunner:
+    """Wires shadow mode from settings and a cloud."""
+    images = ImageStore(clients["s3"], settings.input_bucket)
+
+    def read() -> bytes | None:
+        found = state.get(SHADOW_KEY)
+        return None if found is None else found.body
+
+    def load_candidate(model: str) -> Callable[[bytes], str]:
+        bundle = load_bundle(ModelStore(state).fetch(model, model_cache(settings), Path(settings.model_bundle)))
+        classifier, decode = Classifier(bundle, 1, 1), decoder_for(bundle, settings)
+        smoke_test(classifier, decode)
+        return lambda body: classifier.classify([decode(body)])[0][0].label
+
+    return ShadowRunner(read, load_candidate, lambda key: images.get(key).body, own.full_name)
+
+
+def model_cache(settings: Settings) -> Path:
+    """Where models from the model store are kept."""
+    return Path(settings.model_cache or tempfile.gettempdir()) / "elastic-models"
+
+
+def build_worker(
+    settings: Settings,
+    worker_id: str,
+    clients: Clients,
+    classifier: Classifier,
+    on_answer: Callable[[ClassificationResult], None] = lambda result: None,
+) -> Worker:
     """Wires a worker from settings, a cloud and a model."""
     bundle = classifier.bundle
     options = WorkerOptions(
@@ -148,6 +198,7 @@ def build_worker(settings: Settings, worker_id: str, clients: Clients, classifie
         classifier,
         options,
         on_report=MetricReporter(MetricSink(clients["cloudwatch"], settings.fleet_name)),
+        on_answer=on_answer,
     )
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from app_tier.release import Assignment
 from app_tier.statistics import Vitals
@@ -32,6 +33,7 @@ class HeartbeatReporter:
         busy: whether it holds jobs.
         model: the bundle's full name.
         release: the number of the release that this instance is of.
+        more: further fields of a heartbeat.
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
     """
@@ -45,7 +47,9 @@ class HeartbeatReporter:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         release: int = 0,
+        more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
+        self._more = more
         self._put = put
         self._release = release
         self._vitals = vitals
@@ -74,6 +78,7 @@ class HeartbeatReporter:
             oldest_job_age_seconds=vitals.oldest_job_age_seconds,
             leaving=leaving,
             release=self._release,
+            **self._more(),
         )
         self._before, self._beat_at = vitals, now
         try:

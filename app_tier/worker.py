@@ -86,6 +86,7 @@ class Worker:
     Args:
         decode: turns a file's bytes into the pixels that `labeller` wants; raises `ImageError`; picklable.
         on_report: told of the worker's speed every minute and at its end; must not raise.
+        on_answer: told of each answer once it is stored; must not raise, and return at once.
         clock: monotonic seconds.
     """
 
@@ -99,7 +100,9 @@ class Worker:
         options: WorkerOptions,
         on_report: Callable[[Report], None] = lambda report: None,
         clock: Callable[[], float] = time.monotonic,
+        on_answer: Callable[[ClassificationResult], None] = lambda result: None,
     ) -> None:
+        self._on_answer = on_answer
         self._jobs = jobs
         self._images = images
         self._results = results
@@ -313,6 +316,7 @@ class Worker:
         else:
             self._statistics.record(work.stage_milliseconds, failed=result.failure is not None)
             self._settled.put((work.delivery.receipt_handle, None))
+            self._on_answer(result)
 
     def _back_off(self, work: _Work) -> None:
         self._give_back(work, delay_seconds=min(2**work.delivery.receive_count, MAX_BACKOFF_SECONDS))

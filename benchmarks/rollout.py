@@ -133,8 +133,8 @@ class Stage:
         self.images = ImageStore(self.s3, settings.input_bucket)
         self.results = ResultStore(self.s3, settings.output_bucket)
         self.fleet = Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name)
-        state = StateStore(self.s3, settings.state_bucket)
-        self.releases, self.models = ReleaseStore(state), ModelStore(state)
+        self.state = StateStore(self.s3, settings.state_bucket)
+        self.releases, self.models = ReleaseStore(self.state), ModelStore(self.state)
         bundle = Path(settings.model_bundle)
         told = json.loads((bundle / "bundle.json").read_text("utf-8"))
         self.original = f"{told['name']}@{told['version']}"

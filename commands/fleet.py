@@ -64,7 +64,8 @@ def follow(
 
 def render(status: FleetStatus, now: float) -> RenderableType:
     """The picture of one status; `now` is in seconds since the epoch."""
-    return Group(_numbers(status, now), _history(status.history), _instances(status, now), _decisions(status))
+    parts = (_numbers(status, now), _remarks(status), _history(status.history))
+    return Group(*parts, _instances(status, now), _decisions(status))
 
 
 def sparkline(values: Sequence[float], width: int = SPARKLINE_WIDTH) -> str:
@@ -106,6 +107,10 @@ def _numbers(status: FleetStatus, now: float) -> RenderableType:
     return Group(grid, Text(written, style=style))
 
 
+def _remarks(status: FleetStatus) -> RenderableType:
+    return Group(*(Text(one.sentence, style="yellow" if one.alarming else "") for one in status.remarks))
+
+
 def _history(history: Sequence[Sample]) -> RenderableType:
     if not history:
         return Text("")
@@ -122,7 +127,7 @@ def _history(history: Sequence[Sample]) -> RenderableType:
 def _instances(status: FleetStatus, now: float) -> RenderableType:
     if not status.instances:
         return Text("\nNo instances.")
-    table = Table("instance", "id", "state", title="\nInstances", title_justify="left")
+    table = Table("instance", "id", "state", "model", title="\nInstances", title_justify="left")
     for heading in ("age", "in hand", "answered", "images/s"):
         table.add_column(heading, justify="right")
     for instance in status.instances:
@@ -130,6 +135,7 @@ def _instances(status: FleetStatus, now: float) -> RenderableType:
             Text(instance.name),
             instance.instance_id,
             Text(instance.state, style=_STATE_STYLES.get(instance.state, "")),
+            Text(instance.model),
             _duration(max(0.0, now - instance.launched_at)),
             str(instance.in_hand),
             str(instance.answered),

@@ -12,13 +12,17 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from aws.models import ModelError, ModelStore, ModelVersion, describe_bundle
 from aws.releases import ReleaseStore
-from commands.rollout import begin, follow, follow_option, state_store
+from aws.state import StateStore
+from commands.rollout import begin, fleet_status, follow, follow_option, state_store
+from core.fleet_status import FleetStatus
 from core.releases import Phase, ReleaseError, ReleaseRecord
+from core.shadow import KEY as SHADOW_KEY
+from core.shadow import Shadow
 from local_cloud.processes import ROOT
 
 console = Console()
@@ -27,7 +31,7 @@ SMOKE_SECONDS = 120.0
 
 @click.group()
 def model() -> None:
-    """Model bundles: list, add, promote, roll back."""
+    """Model bundles: list, add, promote, roll back, compare a candidate."""
 
 
 @model.command("list")
@@ -35,8 +39,16 @@ def model() -> None:
 def list_models(as_json: bool) -> None:
     """Show every version, newest first: accuracy as its card says it, size, and what the fleet does with it."""
     state = state_store()
-    versions, record = ModelStore(state).list(), ReleaseStore(state).read()
-    rows = [{**_fields(version), "state": state_of(version.full_name, record)} for version in versions]
+    versions, record, fleet = ModelStore(state).list(), ReleaseStore(state).read(), fleet_status(state)
+    candidate = shadow_of(state)
+    rows = [
+        {
+            **_fields(version),
+            "state": state_of(version.full_name, record, candidate),
+            "agreement": agreement_of(version.full_name, fleet),
+        }
+        for version in versions
+    ]
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -74,6 +86,27 @@ def rollback(wait: bool) -> None:
     releases = ReleaseStore(state_store())
     begin(releases, before)
     follow(releases, wait=wait)
+
+
+@model.command()
+@click.argument("version", metavar="NAME@VERSION|off")
+@click.option(
+    "--share",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="The share of the photos that the candidate sees.",
+)
+def shadow(version: str, share: float) -> None:
+    """Have a candidate classify a share of the photos, too, and count how often it agrees; answers stay as they are."""
+    state = state_store()
+    if version == "off":
+        state.put(SHADOW_KEY, Shadow().encode())
+        click.echo("shadow mode is off")
+        return
+    chosen = find(ModelStore(state).list(), version)
+    state.put(SHADOW_KEY, Shadow(chosen.full_name, share).encode())
+    click.echo(f"{chosen.full_name} sees {share:.0%} of the photos; `elastic model list` shows how often it agrees")
 
 
 def before(record: ReleaseRecord) -> tuple[str, str]:
@@ -123,12 +156,28 @@ def find(versions: list[ModelVersion], wanted: str) -> ModelVersion:
     raise ModelError(f"{wanted} names {len(found) or 'no'} versions; the model store has {names}")
 
 
-def state_of(full_name: str, record: ReleaseRecord) -> str:
-    """What the fleet does with a model: ``current``, ``candidate`` (being rolled out), ``previous`` or nothing."""
+def shadow_of(state: StateStore) -> Shadow:
+    """Which candidate is compared."""
+    found = state.get(SHADOW_KEY)
+    return Shadow() if found is None else Shadow.decode(found.body)
+
+
+def agreement_of(full_name: str, fleet: FleetStatus | None) -> dict[str, int] | None:
+    """How often a model agreed with the answers; None where it was not compared."""
+    told = None if fleet is None else fleet.shadow
+    if told is None or told.model != full_name or not told.compared:
+        return None
+    return {"compared": told.compared, "agreed": told.agreed}
+
+
+def state_of(full_name: str, record: ReleaseRecord, candidate: Shadow) -> str:
+    """What the fleet does with a model: ``current``, ``candidate`` (rolled out, or compared), ``previous``, nothing."""
     if full_name == record.current.model:
         return "current"
     if record.phase is not Phase.STEADY and record.target is not None and full_name == record.target.model:
         return "candidate" if record.phase is Phase.ROLLING else "being taken back"
+    if full_name == candidate.model:
+        return f"candidate, sees {candidate.share:.0%}"
     if record.previous is not None and full_name == record.previous.model:
         return "previous"
     return ""
@@ -136,11 +185,13 @@ def state_of(full_name: str, record: ReleaseRecord) -> str:
 
 def table_of(rows: list[dict[str, Any]]) -> Table:
     """A row for each version."""
-    table = Table("model", "top-1", "size", "added", "state")
+    table = Table(Column("model", no_wrap=True), "top-1", "size", "added", "state", "agrees")
     for row in rows:
         top1 = "–" if row["top1"] is None else f"{row['top1']:.3f}"
         added = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["added_at"]))
-        cells = (row["model"], top1, f"{row['size_bytes'] / 1e6:.1f} MB", added, row["state"])
+        seen = row["agreement"]
+        agrees = f"{seen['agreed'] / seen['compared']:.3f} of {seen['compared']:,}" if seen else ""
+        cells = (row["model"], top1, f"{row['size_bytes'] / 1e6:.1f} MB", added, row["state"], agrees)
         table.add_row(*(Text(cell) for cell in cells))
     return table
 

@@ -79,7 +79,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(record.encode())
         return
-    for line in lines_of(record, _fleet(state)):
+    for line in lines_of(record, fleet_status(state)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if record.past:
         console.print(table_of(record))
@@ -151,7 +151,8 @@ def table_of(record: ReleaseRecord) -> Table:
     return table
 
 
-def _fleet(state: StateStore) -> FleetStatus | None:
+def fleet_status(state: StateStore) -> FleetStatus | None:
+    """What the controller told last; None where it has told nothing that can be read."""
     try:
         found = state.get(STATUS_KEY)
         return None if found is None else FleetStatus.decode(found.body)

@@ -13,6 +13,7 @@ from controller.actor import Outcome
 from controller.chronicle import Chronicle
 from controller.observer import Sighting
 from controller.policy import Limits, ScalingDecision
+from controller.quality import Quality
 from controller.rollout import Plan
 from controller.roster import Member, State
 from core.errors import CloudError, DecodeError
@@ -68,6 +69,7 @@ class Reporter:
         self._clock = clock
         self._wall_clock = wall_clock
         self._chronicle = Chronicle(wall_clock())
+        self._quality = Quality(store)
         self._written_at = self._metrics_at = float("-inf")
         self._told: tuple[int, str, Phase] = (0, "", Phase.STEADY)
         self._metered_seconds = 0.0
@@ -83,8 +85,10 @@ class Reporter:
             return True
         try:
             found = self._store.get(KEY)
-            if found is not None:
-                self._chronicle.resume(FleetStatus.decode(found.body))
+            before = None if found is None else FleetStatus.decode(found.body)
+            if before is not None:
+                self._chronicle.resume(before)
+            self._quality.resume(None if before is None else before.shadow)
         except DecodeError as error:
             log.warning("starting without the history of the fleet: %s", error)
         except CloudError as error:
@@ -113,6 +117,7 @@ class Reporter:
             return
         now, at = self._clock(), round(self._wall_clock(), 2)
         self._chronicle.count(sighting, now)
+        self._quality.take(sighting.members)
         sample = Sample(
             at,
             sighting.backlog.visible,
@@ -163,6 +168,8 @@ class Reporter:
             history=chronicle.samples,
             decisions=chronicle.decisions,
             rollout=to_rollout(plan),
+            quality=self._quality.status(),
+            shadow=self._quality.shadow(),
         )
 
     def _write(self, status: FleetStatus) -> None:

@@ -7,6 +7,7 @@ tier's fleet page and ``elastic fleet`` read it.  Encoded and decoded in this on
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,47 @@ class RolloutStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class QualityStatus:
+    """How a model's latest answers compare with its first ones; see `controller.drift`.
+
+    `reference_images` and `recent_images` are how many answers are compared; the population stability indices are None
+    while these are too few.  `sentence` says what has changed; empty where nothing has.
+    """
+
+    model: str
+    reference_images: int
+    recent_images: int
+    label_psi: float | None
+    confidence_psi: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowStatus:
+    """How often a candidate's best label was the answer's."""
+
+    model: str = ""
+    compared: int = 0
+    agreed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A sentence for people; `alarming`: somebody should look into it."""
+
+    sentence: str
+    alarming: bool
+
+
+# The parts of a status that may be missing.
+_PARTS: dict[str, Callable[..., Any]] = {
+    "rollout": RolloutStatus,
+    "quality": QualityStatus,
+    "shadow": ShadowStatus,
+}
+
+
+@dataclass(frozen=True, slots=True)
 class FleetStatus:
     """Everything that the controller tells.
 
@@ -111,11 +153,28 @@ class FleetStatus:
     history: tuple[Sample, ...] = ()
     decisions: tuple[Decision, ...] = ()
     rollout: RolloutStatus | None = None
+    quality: QualityStatus | None = None
+    shadow: ShadowStatus | None = None
 
     @property
     def latest(self) -> Sample | None:
         """The newest sample."""
         return self.history[-1] if self.history else None
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What there is to say of a rollout, of a candidate and of drift."""
+        told = []
+        if (rollout := self.rollout) is not None:
+            reason = f": {rollout.reason}" if rollout.reason else ""
+            sentence = f"Rollout of {rollout.release}, {rollout.phase}{reason}"
+            told.append(Remark(sentence, rollout.phase in ("failed", "returning")))
+        if (shadow := self.shadow) is not None and shadow.compared:
+            share = f"{100 * shadow.agreed / shadow.compared:.1f} % of {shadow.compared:,} answers"
+            told.append(Remark(f"Candidate {shadow.model} agrees with {share}", alarming=False))
+        if (quality := self.quality) is not None and quality.sentence:
+            told.append(Remark(f"Drift: {quality.sentence}", alarming=True))
+        return tuple(told)
 
     def encode(self) -> bytes:
         """The object as it is stored.  Samples are rows, in the order of `Sample`'s fields, to keep it small."""
@@ -123,7 +182,9 @@ class FleetStatus:
         fields["instances"] = [dataclasses.asdict(instance) for instance in self.instances]
         fields["history"] = [list(dataclasses.astuple(sample)) for sample in self.history]
         fields["decisions"] = [dataclasses.asdict(decision) for decision in self.decisions]
-        fields["rollout"] = None if self.rollout is None else dataclasses.asdict(self.rollout)
+        for name in _PARTS:
+            part = getattr(self, name)
+            fields[name] = None if part is None else dataclasses.asdict(part)
         return encode_record(fields, VERSION)
 
     @classmethod
@@ -138,7 +199,9 @@ class FleetStatus:
             fields["instances"] = tuple(InstanceStatus(**entry) for entry in fields["instances"])
             fields["history"] = tuple(Sample(*row) for row in fields["history"])
             fields["decisions"] = tuple(Decision(**entry) for entry in fields["decisions"])
-            rollout = fields.get("rollout")
-            return cls(**{**fields, "rollout": None if rollout is None else RolloutStatus(**rollout)})
+            for name, kind in _PARTS.items():
+                part = fields.get(name)
+                fields[name] = None if part is None else kind(**part)
+            return cls(**fields)
 
         return decode_record(body, VERSION, build, "a fleet status")

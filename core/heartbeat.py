@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+from core.answers import NO_ANSWERS, AnswerCounts
 from core.records import decode_record, encode_record
 
 VERSION = 1
@@ -26,6 +28,8 @@ class Heartbeat:
     received in that time had waited since it was sent), are None where nothing was answered or received.  `leaving`:
     it ends in order, and this is its last word.  `release` is the number of the release that its instance is of, and
     `failure` why it cannot work at all, one sentence: its model or its smoke test failed, and it takes no jobs.
+    `answers` counts from `started_at`; `shadow_compared` photos were also seen by the candidate `shadow_model`, and it
+    would have answered `shadow_agreed` of them alike.
     """
 
     at: float
@@ -40,6 +44,10 @@ class Heartbeat:
     leaving: bool = False
     release: int = 0
     failure: str = ""
+    answers: AnswerCounts = NO_ANSWERS
+    shadow_model: str = ""
+    shadow_compared: int = 0
+    shadow_agreed: int = 0
 
     def encode(self) -> bytes:
         """The object's body."""
@@ -52,7 +60,12 @@ class Heartbeat:
         Raises:
             DecodeError: it is something else, or of another version.
         """
-        return decode_record(body, VERSION, lambda fields: cls(**fields), "a heartbeat")
+
+        def build(fields: dict[str, Any]) -> Heartbeat:
+            answers = AnswerCounts.of(fields["answers"]) if "answers" in fields else NO_ANSWERS
+            return cls(**{**fields, "answers": answers})
+
+        return decode_record(body, VERSION, build, "a heartbeat")
 
 
 def key_of(instance_id: str) -> str:

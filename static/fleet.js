@@ -72,6 +72,7 @@ function draw(status) {
     text(element("span"), spanOf(status.history).words);
     timeline.update(status.history);
   }
+  drawRemarks(status.remarks);
   drawDecisions(status.decisions.slice(-DECISIONS_SHOWN).reverse());
   drawInstances(status.instances);
   drawSamples(status.history);
@@ -109,6 +110,11 @@ function headline(latest) {
   if (running) parts.push(`${running} ${running === 1 ? "worker" : "workers"} running`);
   if (booting) parts.push(`${booting} booting`);
   return parts.join(", ");
+}
+
+function drawRemarks(remarks) {
+  element("remarks").hidden = !remarks.length;
+  replace(element("remarks"), remarks.map(({ sentence, alarming }) => make("li", sentence, alarming ? "alarming" : "")));
 }
 
 // The legends show the moment under the cursor, or now; the sentence is for those who do not see them.

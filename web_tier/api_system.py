@@ -54,7 +54,7 @@ def fleet() -> Answer:
     status = services().fleet.status()
     if status is None:
         abort(404, "no controller has reported yet")
-    return dataclasses.asdict(status)
+    return {**dataclasses.asdict(status), "remarks": [dataclasses.asdict(remark) for remark in status.remarks]}
 
 
 @cache

@@ -244,6 +244,11 @@ class Models(BaseModel):
     models: list[ModelAnswer]
 
 
+class Remark(BaseModel):
+    sentence: str
+    alarming: bool = Field(description="somebody should look into it")
+
+
 class Fleet(BaseModel):
     """The fleet as its controller told last; see core/fleet_status.py for every field."""
 
@@ -256,3 +261,4 @@ class Fleet(BaseModel):
     instances: list[dict[str, Any]]
     history: list[dict[str, Any]]
     decisions: list[dict[str, Any]]
+    remarks: list[Remark]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks.rollout import Stage, SteadyLoad, running_stage
+from commands.fleet import read_status
 from commands.fleet_history import FleetHistory
 from commands.model import model
 from commands.photos import from_packages, make_crops
@@ -50,6 +52,11 @@ def workers(stage: Stage) -> int:
     return count
 
 
+def compared(stage: Stage) -> int:
+    shadow = read_status(stage.state).shadow
+    return 0 if shadow is None or shadow.model != stage.promoted else shadow.compared
+
+
 def run(command: object, *arguments: str, status: int = 0) -> Result:
     result = CliRunner().invoke(command, [*arguments])  # type: ignore[arg-type]
     assert result.exit_code == status, (result.output, result.exception)
@@ -60,6 +67,11 @@ def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: S
     with FleetHistory(stage.fleet, interval_seconds=0.05) as history:
         with SteadyLoad(stage.stack.web_url, photos, IMAGES_PER_SECOND) as load:
             load.wait_for(2 * WORKERS)
+            run(model, "shadow", stage.promoted, "--share", "1")
+            wait_until(lambda: compared(stage) >= 5, "the candidate is not compared")
+            rows = {row["model"]: row for row in json.loads(run(model, "list", "--json").output)}
+            candidate = rows[stage.promoted]
+            run(model, "shadow", "off")
             before = len(load.answered)
             run(model, "promote", stage.promoted)
             wait_until(lambda: workers(stage) == len(stage.fleet.describe()), "who was drained does not end")
@@ -79,7 +91,12 @@ def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: S
         listed = run(model, "list").output
         told = run(rollout, "status").output
         peak = history.peak
+        status = read_status(stage.state)
 
+    assert candidate["state"] == "candidate, sees 100%"
+    agreement = candidate["agreement"]
+    assert agreement["compared"] == agreement["agreed"] >= 5, "the same weights agree with themselves"
+    assert status.quality is not None and status.quality.reference_images > 10
     assert verdict["lost"] == verdict["doubled"] == 0
     assert verdict["accepted"] == len(answered), "a photo was refused"
     assert seen_by == {stage.original, stage.promoted}, "each answer names the version that made it"

@@ -52,6 +52,10 @@ def made_status(now: float) -> dict[str, Any]:
         "instances": [{**instance, "reported_at": now, "in_hand": 4, "answered": 900, "images_per_second": 9.5}],
         "history": history,
         "decisions": decisions,
+        "remarks": [
+            {"sentence": "Candidate <i>m@2</i> agrees with 97.0 % of 400 answers", "alarming": False},
+            {"sentence": "Drift: other labels", "alarming": True},
+        ],
     }
 
 
@@ -73,6 +77,10 @@ def test_the_page_shows_what_the_controller_tells(made_page: Page) -> None:
     expect(page.locator("#decisions .change")).to_have_text(["-2", "+1"])
     expect(page.locator("#decisions .reason").last).to_have_text("<b>backlog</b> 990")
     expect(page.locator("#instances tbody tr")).to_have_count(1)
+    expect(page.locator("#remarks li")).to_have_text(
+        ["Candidate <i>m@2</i> agrees with 97.0 % of 400 answers", "Drift: other labels"]
+    )
+    expect(page.locator("#remarks .alarming")).to_have_count(1)
     page.click("summary")
     page.wait_for_function("() => [17, 18].includes(document.querySelectorAll('#samples tbody tr').length)")
     for name in ("running", "booting", "desired", "in_flight", "visible", "images_per_second"):

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
-from core.fleet_status import KEY, Decision, FleetStatus, InstanceStatus, Sample
+from core.fleet_status import (
+    KEY,
+    Decision,
+    FleetStatus,
+    InstanceStatus,
+    QualityStatus,
+    RolloutStatus,
+    Sample,
+    ShadowStatus,
+)
 from tests.web import WebBench
 from web_tier.fleet_pages import headline, minutes
 
@@ -61,6 +71,23 @@ def test_the_page_shows_what_the_controller_told_last() -> None:
     assert "backlog &lt;77&gt; needs 2" in page
     assert "&lt;b&gt;worker&lt;/b&gt;" in page
     assert re.search(r'id="stale"[^>]* hidden', page)
+
+
+def test_rollout_candidate_and_drift_are_told() -> None:
+    bench, now = WebBench(), time.time()
+    told = replace(
+        status(now, sample(now)),
+        rollout=RolloutStatus("failed", "release 2 (model <m>@2)", "3 instances failed", now),
+        shadow=ShadowStatus("m@3", 400, 388),
+        quality=QualityStatus("m@1", 1000, 500, 0.4, 0.1, "the last 500 answers differ"),
+    )
+    bench.state.put(KEY, told.encode())
+    page = bench.client.get("/fleet").text
+    assert "Rollout of release 2 (model &lt;m&gt;@2), failed: 3 instances failed" in page
+    assert "Candidate m@3 agrees with 97.0 % of 400 answers" in page
+    assert '<li class="alarming">Drift: the last 500 answers differ</li>' in page
+    assert [remark.alarming for remark in told.remarks] == [True, False, True]
+    assert status(now).remarks == ()
 
 
 def test_a_status_that_is_old_is_said_to_be() -> None:

@@ -1,0 +1,142 @@
+"""Drift of answers: the index, when it means something, and what is gathered from heartbeats."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aws.fleet import Instance
+from controller.drift import (
+    LEAST_RECENT_IMAGES,
+    RECENT_IMAGES,
+    REFERENCE_IMAGES,
+    SHIFT,
+    Watched,
+    compare,
+    compare_labels,
+    sentence,
+)
+from controller.quality import Quality
+from controller.roster import Member, State
+from core.answers import CONFIDENCE_BINS, NO_ANSWERS, AnswerCounts
+from core.fleet_status import ShadowStatus
+from core.heartbeat import Heartbeat
+from tests.fakes import FakeStateStore
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+rows = st.lists(st.integers(0, 1000), min_size=2, max_size=20)
+
+
+def drawn(count: int, weights: list[float], seed: int, score: float = 0.95) -> AnswerCounts:
+    """Answers with labels by chance, all with one score."""
+    labels = random.Random(seed).choices([f"label {n}" for n in range(len(weights))], weights, k=count)
+    confidence = [0] * CONFIDENCE_BINS
+    confidence[int(score * CONFIDENCE_BINS)] = count
+    return AnswerCounts(dict(Counter(labels)), tuple(confidence))
+
+
+def test_the_index_is_the_one_of_the_literature() -> None:
+    # By hand: shares 0.5/0.5 and 0.9/0.1 give (0.4)ln(1.8) + (-0.4)ln(0.2) = 0.879; half an answer more in each bin.
+    found = compare([5000, 5000], [9000, 1000])
+    assert found.psi == pytest.approx(0.879, abs=0.001)
+    assert found.bound == SHIFT and found.is_shift
+
+
+@given(rows)
+def test_what_is_alike_has_no_index(row: list[int]) -> None:
+    assert compare(row, row).psi == pytest.approx(0.0, abs=1e-12)
+
+
+@given(rows, st.data())
+def test_it_is_symmetric_and_never_negative(row: list[int], data: st.DataObject) -> None:
+    other = data.draw(st.lists(st.integers(0, 1000), min_size=len(row), max_size=len(row)))
+    assert compare(row, other).psi >= 0
+    assert compare(row, other).psi == pytest.approx(compare(other, row).psi)
+
+
+@pytest.mark.parametrize("labels", [2, 20, 250])
+def test_chance_alone_is_no_shift(labels: int) -> None:
+    weights = [1.0 + n % 7 for n in range(labels)]
+    for seed in range(40):
+        reference, recent = drawn(REFERENCE_IMAGES, weights, seed), drawn(LEAST_RECENT_IMAGES, weights, 1000 + seed)
+        assert not compare_labels(reference.labels, recent.labels).is_shift
+
+
+def test_a_real_shift_is_told_with_what_changed_most() -> None:
+    usual, shifted = [1.0] * 20, [12.0] + [1.0] * 19
+    watched = Watched().with_more(drawn(REFERENCE_IMAGES, usual, 1))
+    assert sentence("m@1", watched) == ""
+    assert sentence("m@1", watched.with_more(drawn(LEAST_RECENT_IMAGES - 1, shifted, 2))) == "", "too few to tell"
+    assert sentence("m@1", watched.with_more(drawn(RECENT_IMAGES, usual, 3))) == ""
+    told = sentence("m@1", watched.with_more(drawn(RECENT_IMAGES, shifted, 4)))
+    assert "m@1" in told and "label 0" in told and "PSI" in told and "scores" not in told
+    unsure = sentence("m@1", watched.with_more(drawn(RECENT_IMAGES, usual, 5, score=0.35)))
+    assert "mean 0.35 instead of 0.95" in unsure and "labels" not in unsure
+
+
+def test_only_the_latest_answers_are_looked_at() -> None:
+    watched = Watched().with_more(drawn(REFERENCE_IMAGES, [1.0] * 20, 1))
+    for seed in range(30):
+        watched = watched.with_more(drawn(100, [9.0] + [1.0] * 19, seed))
+    for seed in range(RECENT_IMAGES // 100):
+        watched = watched.with_more(drawn(100, [1.0] * 20, 100 + seed))
+    assert watched.latest.total == RECENT_IMAGES and sentence("m@1", watched) == ""
+
+
+def member(
+    name: str, answers: AnswerCounts, started_at: float = 1.0, shadow: tuple[str, int, int] = ("", 0, 0)
+) -> Member:
+    model, compared, agreed = shadow
+    beat = Heartbeat(
+        2.0, started_at, "m@1", answers=answers, shadow_model=model, shadow_compared=compared, shadow_agreed=agreed
+    )
+    beat = Heartbeat.decode(beat.encode())  # as it comes over the wire
+    return Member(Instance(name, name, "running", START), State.RUNNING, 0.0, beat)
+
+
+def test_each_answer_counts_once_whoever_gave_it() -> None:
+    quality = Quality(FakeStateStore())
+    quality.resume(None)
+    quality.take([])
+    one, two = drawn(60, [1.0, 1.0], 1), drawn(40, [1.0, 1.0], 2)
+    quality.take([member("a", one)])
+    quality.take([member("a", one)])
+    quality.take([member("a", one.plus(two)), member("b", two)])
+    quality.take([member("a", two, started_at=9.0), member("b", two)])  # a worker that started again
+    status = quality.status()
+    assert status is not None
+    assert (status.model, status.reference_images, status.label_psi) == ("m@1", 60 + 40 + 40 + 40, None)
+
+
+def test_agreement_adds_up_over_workers_and_controllers_and_begins_anew_with_another_candidate() -> None:
+    quality = Quality(FakeStateStore())
+    quality.resume(ShadowStatus("m@2", 100, 90))
+    # What is there at the start was counted by the controller before.
+    quality.take([member("a", NO_ANSWERS, shadow=("m@2", 50, 40))])
+    assert quality.shadow() == ShadowStatus("m@2", 100, 90)
+    quality.take([member("a", NO_ANSWERS, shadow=("m@2", 60, 45)), member("b", NO_ANSWERS, shadow=("m@2", 5, 5))])
+    assert quality.shadow() == ShadowStatus("m@2", 115, 100)
+    quality.take([member("a", NO_ANSWERS, shadow=("m@3", 4, 1)), member("b", NO_ANSWERS, shadow=("", 0, 0))])
+    assert quality.shadow() == ShadowStatus("m@3", 4, 1)
+
+
+def test_the_reference_outlives_the_controller() -> None:
+    store = FakeStateStore()
+    first = Quality(store)
+    first.resume(None)
+    first.take([])
+    reference = drawn(REFERENCE_IMAGES, [1.0] * 20, 1)
+    first.take([member("a", reference)])
+    second = Quality(store)
+    second.resume(None)
+    second.take([member("a", reference)])
+    second.take([member("a", reference.plus(drawn(RECENT_IMAGES, [9.0] + [1.0] * 19, 2)))])
+    status = second.status()
+    assert status is not None and "label 0" in status.sentence and status.recent_images == RECENT_IMAGES
+    store.put("controller/reference.json", b"{}")
+    Quality(store).resume(None)
