@@ -61,7 +61,7 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         instance = instance_id(metadata)
-        assigned = assignment(metadata) if instance else Assignment()
+        assigned = assignment(metadata, stop, time.monotonic) if instance else Assignment()
         clients = Clients(max_connections=io_threads(settings) + 4)
         state = StateStore(clients["s3"], settings.state_bucket)
         put = functools.partial(state.put, key_of(instance)) if instance else None

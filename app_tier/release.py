@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from aws.metadata import InstanceMetadata
+from aws.metadata import MetadataUnavailableError
 from core.errors import CloudError
 from core.releases import MODEL_TAG, NUMBER_TAG, Release
 
@@ -18,6 +18,14 @@ log = logging.getLogger(__name__)
 # A model that cannot be fetched for so long is reported; S3 may be away for a while.
 FETCH_SECONDS = 60.0
 FETCH_PAUSE_SECONDS = 1.0
+TAGS_SECONDS = 30.0
+TAGS_PAUSE_SECONDS = 0.2
+
+
+class Tags(Protocol):
+    """What is asked of `aws.metadata.InstanceMetadata`."""
+
+    def tag(self, key: str) -> str | None: ...
 
 
 class Models(Protocol):
@@ -34,14 +42,23 @@ class Assignment:
     model: str = ""
 
 
-def assignment(metadata: InstanceMetadata) -> Assignment:
-    """What this instance is to be.
+def assignment(metadata: Tags, stop: threading.Event, clock: Callable[[], float]) -> Assignment:
+    """What this instance is to be; asks again while its metadata service does not answer, which a busy machine's may.
+
+    Args:
+        clock: monotonic seconds.
 
     Raises:
-        MetadataUnavailableError: this is no EC2 instance.
+        CloudError: it does not answer at all.
     """
-    tags = {key: value for key in (NUMBER_TAG, MODEL_TAG) if (value := metadata.tag(key)) is not None}
-    return Assignment(Release.number_of(tags), tags.get(MODEL_TAG, ""))
+    deadline = clock() + TAGS_SECONDS
+    while True:
+        try:
+            tags = {key: value for key in (NUMBER_TAG, MODEL_TAG) if (value := metadata.tag(key)) is not None}
+            return Assignment(Release.number_of(tags), tags.get(MODEL_TAG, ""))
+        except MetadataUnavailableError as error:
+            if clock() > deadline or stop.wait(TAGS_PAUSE_SECONDS):
+                raise CloudError(f"the instance's tags cannot be read: {error}") from error
 
 
 def find_bundle(

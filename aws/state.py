@@ -1,6 +1,7 @@
 """The state bucket on S3: small objects that controllers and workers share, with conditional writes.
 
 Keys: ``controller/lease.json`` (`aws.lease`), ``controller/status.json`` (`core.fleet_status`),
+``controller/release.json`` (`core.releases`), ``models/…`` (`aws.models`, `core.shadow`),
 ``workers/<instance id>.json`` (`core.heartbeat`), ``tokens/<id>.json`` and ``usage/<id>.json`` (`aws.tokens`) and
 ``web/session-key`` and ``web/signed-out/…`` (`web_tier.sessions`).
 """

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aws.clients import Clients
+from aws.images import Images
 from aws.models import ModelStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
@@ -26,6 +27,8 @@ from core.settings import Settings
 POLL_SECONDS = 0.5
 # The model that the image carries.
 IMAGE_MODEL = "image"
+# The image that the launch template names.
+TEMPLATE_IMAGE = "template"
 console = Console()
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,7 +46,7 @@ def rollout() -> None:
 
 
 @rollout.command()
-@click.option("--image", "image_id", help="The machine image's id; `template`: the launch template's own.")
+@click.option("--image", "image_id", help=f"A machine image's id; `{TEMPLATE_IMAGE}`: the launch template's own.")
 @click.option(
     "--model", "model", help=f"NAME@VERSION of the model store; `{IMAGE_MODEL}`: the one that the image carries."
 )
@@ -55,7 +58,10 @@ def start(image_id: str | None, model: str | None, wait: bool) -> None:
     state = state_store()
     if model and model != IMAGE_MODEL:
         model = ModelStore(state).get(model).full_name
-    chosen_image = {None: None, "template": ""}.get(image_id, image_id)
+    if image_id and image_id != TEMPLATE_IMAGE:
+        clients = Clients()
+        image_id = Images(clients["ec2"], clients["ssm"]).describe(image_id).image_id
+    chosen_image = {None: None, TEMPLATE_IMAGE: ""}.get(image_id, image_id)
     chosen_model = {None: None, IMAGE_MODEL: ""}.get(model, model)
 
     def wanted(record: ReleaseRecord) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 
+from aws.clients import Clients
 from benchmarks.rollout import Stage, SteadyLoad, running_stage
 from commands.fleet import read_status
 from commands.fleet_history import FleetHistory
@@ -116,7 +117,10 @@ def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path,
     assert "with the same files" in str(again.exception)
     wait_until(lambda: len(stage.fleet.describe()) == WORKERS, "the fleet does not start")
 
-    run(rollout, "start", "--model", "resnet50-twenty@3", "--image", "ami-0123456789abcdef0", "--no-wait")
+    (image,) = Clients()["ec2"].describe_images(Owners=["self"])["Images"]
+    unknown = CliRunner().invoke(rollout, ["start", "--image", "ami-0123456789abcdef0"])
+    assert "ami-0123456789abcdef0" in str(unknown.exception)
+    run(rollout, "start", "--model", "resnet50-twenty@3", "--image", image["ImageId"], "--no-wait")
     run(rollout, "abort")
     record = stage.releases.read()
     assert (record.current, record.past[-1].result) == (Release(), "aborted")

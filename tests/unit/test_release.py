@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,11 @@ from app_tier.decode import DecodeLimits, decode_image
 from app_tier.heartbeat import report_failure
 from app_tier.release import FETCH_SECONDS, Assignment, assignment, find_bundle
 from app_tier.self_test import smoke_test
-from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata
+from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata, MetadataUnavailableError
 from aws.models import ModelError
 from core.errors import BundleError, CloudError
 from core.heartbeat import Heartbeat
-from core.releases import FIRST, MODEL_TAG, Release
+from core.releases import FIRST, MODEL_TAG, NUMBER_TAG, Release
 from local_cloud.metadata_service import MetadataService
 from tests.bundles import SHIPPED
 from tests.fakes import FakeClock
@@ -35,9 +36,42 @@ def service() -> Iterator[MetadataService]:
 def test_an_instance_reads_from_its_tags_what_it_is_to_be(service: MetadataService) -> None:
     service.set_tags("i-1", Release(3, "ami-1", "m@2").tags | {"Name": "app-tier-1"})
     service.set_tags("i-2", FIRST.tags)
-    found = [assignment(InstanceMetadata({ENDPOINT_VARIABLE: service.endpoint(f"i-{n}")})) for n in (1, 2, 3)]
+    seen = [InstanceMetadata({ENDPOINT_VARIABLE: service.endpoint(f"i-{number}")}) for number in (1, 2, 3)]
+    found = [assignment(metadata, threading.Event(), FakeClock()) for metadata in seen]
     assert found == [Assignment(3, "m@2"), Assignment(0, ""), Assignment(0, "")]
     assert MODEL_TAG not in FIRST.tags
+
+
+class Slow:
+    """A metadata service that does not answer so many times."""
+
+    def __init__(self, times: float) -> None:
+        self.times = times
+
+    def tag(self, key: str) -> str | None:
+        self.times -= 1
+        if self.times >= 0:
+            raise MetadataUnavailableError("no answer in time")
+        return {NUMBER_TAG: "7"}.get(key)
+
+
+class Stop(threading.Event):
+    """Waiting takes no time but the clock's."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.clock.advance(timeout or 0)
+        return False
+
+
+def test_a_metadata_service_that_is_slow_is_asked_again() -> None:
+    clock = FakeClock()
+    assert assignment(Slow(3), Stop(clock), clock) == Assignment(7, "")
+    with pytest.raises(CloudError, match="tags cannot be read"):
+        assignment(Slow(math.inf), Stop(clock), clock)
 
 
 class Models:
@@ -52,12 +86,7 @@ class Models:
 
 
 def fetch(models: Models, clock: FakeClock, model: str = "m@2") -> Path:
-    class Stop(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            clock.advance(timeout or 0)
-            return False
-
-    return find_bundle(model, Path("baked"), Path("cache"), models, Stop(), clock)
+    return find_bundle(model, Path("baked"), Path("cache"), models, Stop(clock), clock)
 
 
 def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
