@@ -282,6 +282,17 @@ def test_a_phone_does_not_scroll_sideways(open_tab: OpenTab, scheme: str) -> Non
     )
 
 
+def test_a_reload_in_the_middle_loses_nothing(open_tab: OpenTab) -> None:
+    page = open_tab().page
+    page.goto("/")
+    page.set_input_files("#files", small_files(80))
+    page.wait_for_function("() => document.getElementById('uploaded-count').textContent === '80'")
+    page.reload()
+    wait_for_all(page)
+    expect(page.locator("#answered-count")).to_have_text("80")
+    expect(page.locator('#sheet [aria-setsize="80"]').first).to_be_attached()
+
+
 def test_a_failed_upload_can_be_tried_again(open_tab: OpenTab) -> None:
     tab = open_tab()
     page = tab.page
