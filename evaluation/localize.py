@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,15 @@ def localizer(name: str) -> Localizer:
             "localization needs OpenCV, which running the program does not: pip install opencv-python-headless"
         ) from error
     folder = Path(cv2.__file__).parent / "data"
-    detectors: list[Any] = [cv2.CascadeClassifier(str(folder / cascade)) for cascade in _CASCADES]
-    return lambda body: _cut(body, lambda grey: _largest(detectors, grey))
+    # A cascade keeps what it works on in itself: two threads with one would find things in each other's photos.
+    own = threading.local()
+
+    def detect(grey: Any) -> tuple[int, int, int, int] | None:
+        if not hasattr(own, "cascades"):
+            own.cascades = [cv2.CascadeClassifier(str(folder / cascade)) for cascade in _CASCADES]
+        return _largest(own.cascades, grey)
+
+    return lambda body: _cut(body, detect)
 
 
 def _largest(detectors: list[Any], grey: Any) -> tuple[int, int, int, int] | None:

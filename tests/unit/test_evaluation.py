@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 import cli
+from commands.photos import from_packages
 from core.errors import EvaluationError
 from evaluation.figures import (
     calibration_bins,
@@ -26,7 +28,7 @@ from evaluation.figures import (
     most_confused,
     suspected_label_errors,
 )
-from evaluation.localize import centred_square
+from evaluation.localize import centred_square, localizer
 from evaluation.truth import ClassFinder, LabelledPhoto, read_truth
 
 LABELS = ("cat", "dog", "fox")
@@ -157,6 +159,17 @@ def test_what_is_cut_out_is_a_square_within_the_photo(size: tuple[int, int], sha
     x0, y0, x1, y1 = centred_square(size, box, 2.0)
     assert 0 <= x0 <= x1 <= size[0] and 0 <= y0 <= y1 <= size[1]
     assert abs((x1 - x0) - (y1 - y0)) <= 1
+
+
+def test_a_face_is_cut_out_and_a_photo_without_one_stays_as_it_is() -> None:
+    pytest.importorskip("cv2", reason="OpenCV, which only localization needs, is not installed")
+    find = localizer("haar")
+    astronaut = next(path for path in from_packages() if path.name == "astronaut.png").read_bytes()
+    with Image.open(io.BytesIO(find(astronaut))) as cut:
+        assert cut.width == cut.height < 512
+    brick = next(path for path in from_packages() if path.name == "brick.png").read_bytes()
+    assert find(brick) == brick
+    assert find(b"no image") == b"no image"
 
 
 def run(*arguments: object) -> tuple[int, str]:
