@@ -134,13 +134,14 @@ def _judged(record: ReleaseRecord, fleet: Fleet, now: float) -> ReleaseRecord:
         progress_at=now if came else record.progress_at,
     )
     why = next((cause for key, cause in causes.items() if key not in record.failed), "")
+    told = f"{len(failed)} {'instance' if len(failed) == 1 else 'instances'} failed, the last: {why}"
     if len(failed) >= MAX_FAILED:
-        return judged.returning("failed", f"{len(failed)} instances failed, the last: {why}", now)
+        return judged.returning("failed", told, now)
     if now - judged.progress_at > fleet.progress_seconds:
         why = f"no worker proved itself within {fleet.progress_seconds:.0f} s"
         return judged.returning("failed", why, now)
     if why:
-        return dataclasses.replace(judged, reason=f"{len(failed)} instances failed, the last: {why}")
+        return dataclasses.replace(judged, reason=told)
     return judged
 
 
