@@ -17,6 +17,7 @@ from core.errors import ExportError
 from core.settings import Settings
 from training.download import download
 from training.kinds import Kind
+from training.requirement import require_tensorflow
 
 # The share of equal answers below which the person should hear of it.
 _POOR_AGREEMENT = 0.9
@@ -54,14 +55,11 @@ def imagenet(weights: Path | None, calibration: tuple[Path, ...], count: int, ki
     # Before anything that takes long, TensorFlow's import among it.
     if target.exists():
         raise ExportError(f"{target} is there already; remove it to build it anew")
+    require_tensorflow()
     file = weights or _fetch(Settings.from_environment(os.environ), console)
-    try:
-        from training.export_command import print_export
-        from training.imagenet import build_imagenet_bundle
-    except ImportError as error:
-        raise ExportError(
-            f"this needs TensorFlow, which is not installed ({error}); `make setup` installs it"
-        ) from error
+    from training.export_command import print_export
+    from training.imagenet import build_imagenet_bundle
+
     with tempfile.TemporaryDirectory() as scratch, console.status("") as status:
         photos = collect(calibration)[0] if calibration else make_crops(count, 0, Path(scratch))
         exported = build_imagenet_bundle(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
-import keras
 from rich.console import Console
 from rich.text import Text
 
@@ -16,8 +15,11 @@ from app_tier.bundle import InputSpec
 from commands.photos import collect
 from core.errors import ExportError
 from evaluation.truth import LabelledPhoto, read_truth
-from training.export import Exported, export_bundle, read_images
 from training.kinds import DESCRIPTIONS, Kind
+from training.requirement import require_tensorflow
+
+if TYPE_CHECKING:
+    from training.export import Exported
 
 # More widen the ranges to rare outliers and cost precision everywhere else: docs/reference/quantization.md.
 CALIBRATION_PHOTOS = 32
@@ -80,6 +82,9 @@ def export(
         raise ExportError(f"{run / _SPLIT_FILE} names no training photos; give some with --calibration")
     photos = read_truth(images, truth)[0] if images else _held_out(split)
     spec = _input_spec(fields["input"])
+    require_tensorflow()
+    from training.export import export_bundle, read_images
+
     with console.status("") as status:
         exported = export_bundle(
             _load(run / _MODEL_FILE),
@@ -154,6 +159,8 @@ def _input_spec(fields: dict[str, Any]) -> InputSpec:
 def _load(path: Path) -> Any:
     if not path.exists():
         raise ExportError(f"there is no {path}: has an epoch of the run ended?")
+    import keras
+
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras answers damaged files with many kinds of exception

@@ -179,6 +179,15 @@ def test_a_folder_that_is_no_bundle_is_a_sentence(tmp_path: Path) -> None:
         label_count(tmp_path)
 
 
+def test_without_tensorflow_building_is_refused_before_the_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imagenet.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    answer = CliRunner().invoke(cli.main, ["model", "build", "imagenet"])
+    assert answer.exit_code == 1 and "make setup" in answer.output and not list(tmp_path.iterdir())
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorflow", reason="TensorFlow, with which the bundle is built, is not installed")
     weights = tmp_path / "w.h5"
