@@ -101,8 +101,8 @@ class MemoryResults:
         self._missing = count
         self._lock = threading.Lock()
 
-    def put(self, result: ClassificationResult) -> None:
-        """Encodes `result` as it would be stored."""
+    def put(self, result: ClassificationResult, *, only_if_new: bool = False) -> None:
+        """Encodes `result` as it would be stored; each is new."""
         result.encode()
         with self._lock:
             self.failed += result.failure is not None
