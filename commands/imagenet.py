@@ -5,16 +5,15 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import requests
 
 from core.errors import BundleError
 from core.settings import PREFIX, Settings
 from local_cloud.processes import ROOT
+from training.download import status_of
 
 BUNDLE_NAME = "resnet50-imagenet"
 OFF = "off"
@@ -72,20 +71,9 @@ def label_count(bundle: Path) -> int:
 
 
 def is_reachable(url: str, within_seconds: float = REACHED_WITHIN_SECONDS) -> bool:
-    """Whether the file's server answers in time; neither a resolver nor a firewall that is silent holds this up."""
-    answers: list[bool] = []
-
-    def ask() -> None:
-        try:
-            answers.append(requests.head(url, timeout=within_seconds, allow_redirects=True).ok)
-        except (requests.RequestException, ValueError):
-            answers.append(False)
-
-    # A name that is being resolved cannot be interrupted; the thread ends with the program.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(within_seconds)
-    return answers == [True]
+    """Whether the file's server has it and says so in time."""
+    status = status_of(url, within_seconds)
+    return status is not None and status < HTTPStatus.BAD_REQUEST
 
 
 def _cannot_build(url: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,13 +16,13 @@ from core.errors import ExportError
 from evaluation.truth import LabelledPhoto, read_truth
 from training.kinds import DESCRIPTIONS, Kind
 from training.requirement import require_tensorflow
+from training.run_folder import MODEL_FILE, RUN_FILE, SPLIT_FILE, read_run
 
 if TYPE_CHECKING:
     from training.export import Exported
 
 # More widen the ranges to rare outliers and cost precision everywhere else: docs/reference/quantization.md.
 CALIBRATION_PHOTOS = 32
-_MODEL_FILE, _RUN_FILE, _SPLIT_FILE = "model.keras", "run.json", "split.csv"
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -79,15 +78,15 @@ def export(
     else:
         paths = [photo.path for part, photo in split if part == "train"]
     if not paths:
-        raise ExportError(f"{run / _SPLIT_FILE} names no training photos; give some with --calibration")
-    photos = read_truth(images, truth)[0] if images else _held_out(split)
+        raise ExportError(f"{run / SPLIT_FILE} names no training photos; give some with --calibration")
+    part, photos = ("given", read_truth(images, truth)[0]) if images else _held_out(split)
     spec = _input_spec(fields["input"])
     require_tensorflow()
     from training.export import export_bundle, read_images
 
     with console.status("") as status:
         exported = export_bundle(
-            _load(run / _MODEL_FILE),
+            _load(run / MODEL_FILE),
             fields["labels"],
             spec,
             read_images(paths, spec, count),
@@ -98,7 +97,7 @@ def export(
             architecture=str(fields["architecture"]),
             synsets=fields.get("synsets") or (),
             test_photos=photos,
-            notes=_notes(fields),
+            notes=_notes(fields, part),
             on_step=lambda step: status.update(step[0].upper() + step[1:] + " …"),
         )
     print_export(console, exported)
@@ -120,21 +119,17 @@ def print_export(console: Console, exported: Exported) -> None:
 
 
 def _read_run(run: Path) -> dict[str, Any]:
-    try:
-        fields: dict[str, Any] = json.loads((run / _RUN_FILE).read_text("utf-8"))
-        missing = {"labels", "input", "architecture"} - fields.keys()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ExportError(f"{run} is no folder of a training run: {_RUN_FILE} cannot be read ({error})") from error
-    if missing:
-        raise ExportError(f"{run / _RUN_FILE} lacks {', '.join(sorted(missing))}")
+    fields = read_run(run)
+    if missing := {"labels", "input", "architecture"} - fields.keys():
+        raise ExportError(f"{run / RUN_FILE} lacks {', '.join(sorted(missing))}")
     return fields
 
 
 def _read_split(run: Path) -> list[tuple[str, LabelledPhoto]]:
     """Each photo of the run that is a file, with the part of the split it belongs to."""
-    if not (run / _SPLIT_FILE).exists():
+    if not (run / SPLIT_FILE).exists():
         return []
-    with (run / _SPLIT_FILE).open(newline="", encoding="utf-8") as file:
+    with (run / SPLIT_FILE).open(newline="", encoding="utf-8") as file:
         return [
             (row["split"], LabelledPhoto(Path(row["path"]), row["name"], row["label"], row.get("synset") or ""))
             for row in csv.DictReader(file)
@@ -142,11 +137,11 @@ def _read_split(run: Path) -> list[tuple[str, LabelledPhoto]]:
         ]
 
 
-def _held_out(split: list[tuple[str, LabelledPhoto]]) -> list[LabelledPhoto]:
+def _held_out(split: list[tuple[str, LabelledPhoto]]) -> tuple[str, list[LabelledPhoto]]:
     for wanted in ("test", "validation"):
         if found := [photo for part, photo in split if part == wanted]:
-            return found
-    return []
+            return wanted, found
+    return "none", []
 
 
 def _input_spec(fields: dict[str, Any]) -> InputSpec:
@@ -167,7 +162,7 @@ def _load(path: Path) -> Any:
         raise ExportError(f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
 
 
-def _notes(fields: dict[str, Any]) -> str:
+def _notes(fields: dict[str, Any], measured_on: str) -> str:
     dataset = fields.get("dataset") or {}
     sentences = [
         f"**Training.** {fields['architecture']} by `elastic train` on {dataset.get('name', 'photos')}: "
@@ -178,4 +173,6 @@ def _notes(fields: dict[str, Any]) -> str:
     if fields.get("hyperparameters"):
         values = (f"{key.replace('_', ' ')} {value}" for key, value in fields["hyperparameters"].items())
         sentences.append(f"Hyperparameters: {', '.join(values)}.")
+    if measured_on == "validation":
+        sentences.append("Measured on the validation photos, by which training chose its best epoch: that flatters.")
     return " ".join(sentences)

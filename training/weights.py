@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
-import requests
 from numpy.typing import NDArray
 
 from core.errors import TrainingError
+from training.download import status_of
 
 Weights = Mapping[str, list[NDArray[np.float32]]]
 
@@ -28,20 +27,8 @@ _LAST_BATCH_NORM = re.compile(r"conv\d_block\d+_3_bn")
 
 
 def imagenet_reachable(url: str = _DOWNLOADS, within_seconds: float = _REACHED_WITHIN_SECONDS) -> bool:
-    """Whether the server of Keras's weights answers in time.  Also a resolver that hangs cannot hold this up."""
-    answers: list[bool] = []
-
-    def ask() -> None:
-        try:
-            requests.head(url, timeout=within_seconds)
-            answers.append(True)
-        except requests.RequestException:
-            answers.append(False)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(within_seconds)
-    return answers == [True]
+    """Whether the server of Keras's weights answers in time, whatever it says of its folder."""
+    return status_of(url, within_seconds) is not None
 
 
 def is_downloaded(architecture: str) -> bool:

@@ -106,6 +106,7 @@ def test_a_training_run_becomes_a_measured_bundle(network: Any, photos: Path, tm
     assert manifest["measured"]["images"] == 12 and manifest["measured"]["top1_int8"] == 1.0
     assert manifest["calibration_images"] == 24
     card = (tmp_path / "bundle" / "card.md").read_text()
+    assert "chose its best epoch" in card
     assert "colours, version 7" in card and "top-1 1.0000 (1.0000 in float32)" in card
 
     again = CliRunner().invoke(cli.main, arguments)
@@ -115,8 +116,8 @@ def test_a_training_run_becomes_a_measured_bundle(network: Any, photos: Path, tm
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        ("{", "is no folder of a training run"),
-        ("{}", "lacks architecture, input, labels"),
+        ("{", "cannot be read"),
+        ('{"format": 1}', "lacks architecture, input, labels"),
     ],
 )
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, spoil: str, sentence: str) -> None:
