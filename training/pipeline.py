@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.architectures import Architecture
 from training.augment import Augment
+from training.source_prior import SourcePriors
 
 _PREFETCHED_BATCHES = 4
 
@@ -22,27 +23,35 @@ def make_batches(
     classes: int,
     batch_size: int,
     *,
+    priors: SourcePriors | None = None,
     augment: Augment | None = None,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of (images, one-hot labels), the images float32 as `architecture` wants its input.
 
+    With `priors` the labels are what `source_prior.SourcePriorCrossentropy` takes.
+
     Args:
         pixels: as `prepare.Pixels.array`.
         rows: which of them, in which order.
         labels: class index of each of `rows`.
+        priors: of each of `rows`.
         shuffle_seed: gives another order in each epoch; None: keeps the order.
     """
 
-    def read(batch: NDArray[np.intp]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        return pixels[rows[batch]], labels[batch].astype(np.int32)
+    target_shape = (classes,) if priors is None else (2, classes)
+
+    def read(batch: NDArray[np.intp]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        one_hot = np.eye(classes, dtype=np.float32)[labels[batch]]
+        targets = one_hot if priors is None else np.stack([one_hot, priors.table[priors.rows[batch]]], axis=1)
+        return pixels[rows[batch]], targets
 
     def feed(batch: Any) -> tuple[Any, Any]:
-        images, targets = tf.numpy_function(read, [batch], [tf.uint8, tf.int32])
+        images, targets = tf.numpy_function(read, [batch], [tf.uint8, tf.float32])
         images = tf.cast(tf.ensure_shape(images, (None, *pixels.shape[1:])), tf.float32)
         if augment is not None:
             images = augment(images)
-        return to_input(images, architecture), tf.one_hot(tf.ensure_shape(targets, (None,)), classes)
+        return to_input(images, architecture), tf.ensure_shape(targets, (None, *target_shape))
 
     dataset = tf.data.Dataset.from_tensor_slices(np.arange(len(rows)))
     if shuffle_seed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from training.pipeline import make_batches
 from training.plots import draw_curves
 from training.progress import Display, EventFile
 from training.run_folder import CURVES_FILE, FINISHED, FORMAT, MODEL_FILE, RUNNING, STOPPED, write_run
+from training.source_prior import SourcePriorCrossentropy, SourcePriors, accuracy, log_priors
 from training.weights import initialize
 
 _SCORED_BATCH = 64
@@ -47,6 +49,16 @@ def plan_stages(epochs: int, frozen_epochs: int) -> list[Stage]:
     return [stage for stage in stages if stage.first < stage.end]
 
 
+def _priors(data: TrainingData) -> SourcePriors | None:
+    """What each training image's source says of the classes; None where there is one source."""
+    train = set(data.part(TRAIN).tolist())
+    # What validates and tests is scored as in service.
+    sources = [sample.source if index in train else "" for index, sample in enumerate(data.samples)]
+    if len(set(sources) - {""}) < 2:
+        return None
+    return log_priors(data.label_indices.tolist(), sources, len(data.labels))
+
+
 class Training:
     """A training in `folder`, new or to be resumed.
 
@@ -63,6 +75,7 @@ class Training:
         self._console = console
         self._progress, self._checkpoint = load_progress(folder)
         self._run: dict[str, Any] = {}
+        self._priors = _priors(data)
 
     def run(self) -> dict[str, Any]:
         """Trains what is left of the configuration's epochs, scores the best model, and returns the run's description.
@@ -114,8 +127,11 @@ class Training:
             layer.trainable = not (stage.frozen and layer.name in initialized)
         steps = max(1, len(self._data.part(TRAIN)) // config.batch_size)
         optimizer = make_optimizer(config, model, initialized, epochs=stage.end - stage.first, steps_per_epoch=steps)
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
-        model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+        if self._priors is None:
+            loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+            model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+        else:
+            model.compile(optimizer, SourcePriorCrossentropy(config.label_smoothing), metrics=[accuracy])
         if self._checkpoint is not None:
             restore(self._checkpoint, model, optimizer=done > stage.first)
             # The next stage goes on from the weights that this one leaves.
@@ -144,13 +160,15 @@ class Training:
 
     def _batches(self, part: str, augment: Augment | None = None, shuffle_seed: int | None = None) -> tf.data.Dataset:
         pixels, rows = self._data.pixels(part)
+        chosen = self._data.part(part)
         return make_batches(
             pixels,
-            rows[self._data.part(part)],
-            self._data.label_indices[self._data.part(part)],
+            rows[chosen],
+            self._data.label_indices[chosen],
             self._architecture,
             len(self._data.labels),
             self._config.batch_size if part == TRAIN else _SCORED_BATCH,
+            priors=None if self._priors is None else dataclasses.replace(self._priors, rows=self._priors.rows[chosen]),
             augment=augment,
             shuffle_seed=shuffle_seed,
         )

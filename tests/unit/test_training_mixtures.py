@@ -72,6 +72,8 @@ def test_a_mixture_joins_sets_by_what_imagenet_calls_their_classes(tmp_path: Pat
         *((f"named/deep/er/golden/{n}.jpg", 0, None) for n in range(3)),
         (f"flat/{DOG}_7_dog.jpg", 0, "test"),  # nobody could have learned the cup
     ]
+    patterns = ["wnids/train/{class}/*.jpg"] * 4 + ["named/**/{class}/*.jpg"] * 3 + ["flat/{class}_*.jpg"]
+    assert [sample.source for sample in dataset.samples] == patterns
 
 
 def test_training_photos_that_look_like_a_test_photo_are_left_out(tmp_path: Path, photo: Photo) -> None:

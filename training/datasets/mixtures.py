@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -72,16 +72,20 @@ def read_mixture(path: Path) -> ImageDataset:
     root = path.parent.resolve()
     name, sources = _read(path)
     items = [
-        (file.relative_to(root).as_posix(), synset, source.part, file)
+        (file.relative_to(root).as_posix(), synset, source, file)
         for source in sources
         for file, synset in source.files(root)
     ]
-    learned = {synset for _, synset, part, _ in items if part != TEST}
-    tests = [item for item in items if item[2] == TEST and item[1] in learned]
-    others = [item for item in items if item[2] != TEST]
+    learned = {synset for _, synset, source, _ in items if source.part != TEST}
+    tests = [item for item in items if item[2].part == TEST and item[1] in learned]
+    others = [item for item in items if item[2].part != TEST]
     doubles = find_near_duplicates([item[3] for item in others], [item[3] for item in tests])
-    kept = [item for index, item in enumerate(others) if index not in doubles]
-    return build_dataset(name, [*kept, *tests], names_of_synsets())
+    kept = [item for index, item in enumerate(others) if index not in doubles] + tests
+    dataset = build_dataset(
+        name, [(file_name, synset, source.part, file) for file_name, synset, source, file in kept], names_of_synsets()
+    )
+    named = zip(dataset.samples, kept, strict=True)
+    return replace(dataset, samples=tuple(replace(sample, source=item[2].images) for sample, item in named))
 
 
 def _read(path: Path) -> tuple[str, list[Source]]:

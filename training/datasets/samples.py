@@ -27,6 +27,7 @@ class Sample:
         name: how reports call it; unique in its data set.
         label: index into the data set's labels.
         part: where the data set says so, one of `PARTS`.
+        source: of several data sets in one, which it is from.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Sample:
     part: str | None = None
     path: Path | None = None
     pixels: NDArray[np.uint8] | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
