@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ami.wanted import PROGRAM_PACKAGES
 
-DEFAULT_BUNDLE = "models/resnet50-twenty"
+DEFAULT_BUNDLE = "models/resnet50-photos"
 # What provisioning itself needs beside the modules.
 _OTHER_FILES = ("ami/provision.sh", "ami/seal.sh", "ami/requirements.txt", "app_tier/requirements.txt")
 

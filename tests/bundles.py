@@ -8,7 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-SHIPPED = Path(__file__).parents[1] / "models" / "resnet50-twenty"
+SHIPPED = Path(__file__).parents[1] / "models" / "resnet50-photos"
+SHIPPED_NAME = "resnet50-photos@1"
+
+
+def measured() -> dict[str, Any]:
+    """The figures on the shipped bundle's card."""
+    figures: dict[str, Any] = json.loads((SHIPPED / "bundle.json").read_text("utf-8"))["measured"]
+    return figures
 
 
 def make_bundle(

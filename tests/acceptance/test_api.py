@@ -17,6 +17,7 @@ import requests
 
 from core.webhooks import signed_headers
 from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
+from tests.bundles import measured
 
 pytestmark = pytest.mark.acceptance
 
@@ -282,7 +283,7 @@ def test_the_fleet_and_its_model_are_told(bench: Bench, make_images: Callable[..
     fleet = requests.get(f"{base}/fleet", timeout=60).json()
     assert fleet["max_size"] == 3 and fleet["history"]
     [model] = requests.get(f"{base}/models", timeout=60).json()["models"]
-    assert model["default"] and model["top1"] > 0.9 and len(model["labels"]) == 20
+    assert model["default"] and model["top1"] == measured()["top1_int8"] and len(model["labels"]) == 267
 
 
 def test_readiness_and_the_metrics_of_all_processes(bench: Bench, make_images: Callable[..., list[Path]]) -> None:

@@ -30,6 +30,7 @@ from evaluation.figures import (
 )
 from evaluation.localize import centred_square, localizer
 from evaluation.truth import ClassFinder, LabelledPhoto, read_truth
+from tests.bundles import SHIPPED, SHIPPED_NAME, measured
 
 LABELS = ("cat", "dog", "fox")
 # Four photos of cats, three of dogs; no fox, though the model answers it once.
@@ -187,9 +188,7 @@ def test_what_cannot_be_evaluated_is_named_and_the_rest_goes_on(tmp_path: Path) 
     assert status == 0, output
     fields = json.loads(figures.read_text())
     assert fields["images"] == 1 and len(fields["left_out"]) == 2
-    assert (
-        "resnet50-twenty@1 does not know that label" in output and "beagle/broken.jpg: the image is damaged" in output
-    )
+    assert f"{SHIPPED_NAME} does not know that label" in output and "beagle/broken.jpg: the image is damaged" in output
     page = report.read_text()
     # Nothing is fetched: every picture and drawing is inside.
     assert not re.search(r"(src|href)=\"(?!data:|#)", page) and "<script" not in page and "<svg" in page
@@ -210,19 +209,17 @@ def test_the_shipped_bundle_has_the_figures_of_its_card(photos: list[tuple[Path,
     status, output = run("--images", folder, "--truth", folder / "truth.csv", "--json", figures)
     assert status == 0, output
     fields = json.loads(figures.read_text())
-    manifest = json.loads((Path(cli.__file__).parent / "models" / "resnet50-twenty" / "bundle.json").read_text())
     # Kernels round differently from processor to processor: one photo in 300 may go the other way.
-    assert fields["accuracy"] == pytest.approx(manifest["measured"]["photos_300_top1_int8"], abs=0.004)
+    assert fields["accuracy"] == pytest.approx(measured()["photos_300_top1_int8"], abs=0.004)
     assert {"accuracy", "top5", "precision", "recall", "f1"} <= fields.keys()
     assert fields["images"] == 300 and fields["left_out"] == []
 
 
 def test_bundles_side_by_side_say_how_often_they_agree(tmp_path: Path) -> None:
-    shipped = Path(cli.__file__).parent / "models" / "resnet50-twenty"
-    shutil.copytree(shipped, tmp_path / "copy")
+    shutil.copytree(SHIPPED, tmp_path / "copy")
     picture(tmp_path / "photos" / "beagle" / "1.jpg")
     figures = tmp_path / "figures.json"
-    arguments = ("--images", tmp_path / "photos", "--bundle", shipped, "--bundle", tmp_path / "copy")
+    arguments = ("--images", tmp_path / "photos", "--bundle", SHIPPED, "--bundle", tmp_path / "copy")
     status, output = run(*arguments, "--json", figures)
     assert status == 0, output
     first, second = json.loads(figures.read_text())["bundles"]

@@ -25,12 +25,12 @@ from commands import imagenet
 from commands.imagenet import bundle_folder, choose_model, is_reachable, label_count
 from core.errors import BundleError, ExportError
 from core.settings import Settings
+from tests.bundles import SHIPPED
 from tests.conftest import ROOT
 from training.download import download
 
 # keras.src.applications.imagenet_utils: the `file_hash` of imagenet_class_index.json.
 KERAS_CLASS_INDEX_MD5 = "c2c37ea517e94d9795004a39431a14cb"
-SHIPPED = ROOT / "models" / "resnet50-twenty"
 
 
 def test_the_names_are_those_of_keras_in_its_order() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app_tier.bundle import ModelBundle, load_bundle
 from app_tier.classifier import Classifier, preprocess
-from tests.conftest import ROOT
+from tests.bundles import SHIPPED
 
 PreprocessInput = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -28,7 +28,7 @@ def preprocess_input() -> PreprocessInput:
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:
-    return load_bundle(ROOT / "models" / "resnet50-twenty")
+    return load_bundle(SHIPPED)
 
 
 def every_value(height: int, width: int) -> NDArray[np.uint8]:

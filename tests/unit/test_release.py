@@ -129,5 +129,5 @@ def test_the_smoke_test_names_a_label_and_refuses_what_is_no_probability(monkeyp
     assert smoke_test(classifier, decode) in bundle.labels
     for bad in (np.full(20, np.nan), np.zeros(20), np.full(20, 1.0)):
         monkeypatch.setattr(classifier, "probabilities", lambda _images, bad=bad: np.array([bad], np.float32))
-        with pytest.raises(BundleError, match="smoke test of resnet50-twenty@1 failed"):
+        with pytest.raises(BundleError, match="smoke test of resnet50-photos@1 failed"):
             smoke_test(classifier, decode)

@@ -11,6 +11,7 @@ import pytest
 from core.errors import CloudError
 from core.fleet_status import FleetStatus, InstanceStatus
 from core.heartbeat import Heartbeat, key_of
+from tests.bundles import SHIPPED_NAME
 from tests.web import JPEG, WebBench
 
 
@@ -46,15 +47,15 @@ def test_many_questions_about_the_fleet_are_one_to_s3(bench: WebBench) -> None:
 
 def test_models_are_those_that_living_workers_report(bench: WebBench) -> None:
     bench.state.put("controller/status.json", status("i-1", "i-2", "i-3").encode())
-    beats = {"i-1": "resnet50-twenty@1", "i-2": "resnet50-twenty@1", "i-3": "other@2", "i-dead": "other@2"}
+    beats = {"i-1": SHIPPED_NAME, "i-2": SHIPPED_NAME, "i-3": "other@2", "i-dead": "other@2"}
     for instance_id, model in beats.items():
         bench.state.put(key_of(instance_id), Heartbeat(1.0, 0.0, model).encode())
     found = {model["model"]: model for model in bench.get("/api/v1/models")["models"]}
     assert {name: (model["workers"], model["default"]) for name, model in found.items()} == {
-        "resnet50-twenty@1": (2, True),
+        SHIPPED_NAME: (2, True),
         "other@2": (1, False),
     }
-    assert len(found["resnet50-twenty@1"]["labels"]) == 20
+    assert len(found[SHIPPED_NAME]["labels"]) == 267
 
 
 def test_a_machine_without_the_bundle_tells_what_workers_report() -> None:
