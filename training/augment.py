@@ -19,6 +19,8 @@ ERASED_AREA = (0.05, 0.25)
 # How far an image is shrunk and at which quality it is stored as JPEG before it is enlarged again.
 DEGRADED_SIDE = (48, 224)
 DEGRADED_QUALITY = (30, 95)
+# So many of the images are shrunk as Tiny-ImageNet was, with aliasing: docs/reference/shipped-model.md.
+SAMPLED = 0.5
 
 Augment = Callable[[Any], Any]
 
@@ -92,13 +94,23 @@ def _shift(side: int) -> Augment:
     return shift
 
 
+def shrink(image: Any, side: Any, sampled: Any) -> Any:
+    """An image of `side` × `side` pixels, made of every nth pixel (`sampled`) or of the mean of those around it."""
+    size = tf.stack([side, side])
+    return tf.cond(
+        sampled,
+        lambda: tf.image.resize(image, size, method="nearest"),
+        lambda: tf.image.resize(image, size, method="area"),
+    )
+
+
 def _degrade(side: int) -> Augment:
     """Shrinks each image, stores it as JPEG and enlarges it, so that data sets cannot be told apart by their traces."""
 
     def degrade_one(image: Any) -> Any:
         smaller = tf.minimum(tf.random.uniform([], DEGRADED_SIDE[0], DEGRADED_SIDE[1] + 1, tf.int32), side)
         quality = tf.random.uniform([], DEGRADED_QUALITY[0], DEGRADED_QUALITY[1] + 1, tf.int32)
-        shrunk = tf.image.resize(image, tf.stack([smaller, smaller]), method="area")
+        shrunk = shrink(image, smaller, sampled=tf.random.uniform([]) < SAMPLED)
         stored = tf.image.adjust_jpeg_quality(tf.cast(tf.clip_by_value(shrunk, 0.0, 255.0), tf.uint8), quality)
         return tf.image.resize(tf.cast(stored, tf.float32), (side, side), method="bicubic")
 

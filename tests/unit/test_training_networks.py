@@ -19,7 +19,7 @@ from core.errors import TrainingError
 from tests.training import toy_config
 from training import precision, weights
 from training.architectures import ARCHITECTURES
-from training.augment import make_augment
+from training.augment import make_augment, shrink
 from training.config import AUGMENTATIONS
 from training.optimizers import make_optimizer
 from training.pipeline import make_batches
@@ -215,6 +215,15 @@ def test_degraded_images_lose_detail() -> None:
     contrasts = changed.std(axis=(1, 2, 3))
     # Some images are shrunk to a third, whereby stripes of a pixel vanish; others keep their size.
     assert contrasts.min() < 40 < 110 < contrasts.max()
+
+
+def test_shrinking_by_sampling_keeps_detail_as_aliasing() -> None:
+    stripes = np.zeros((96, 96, 3), np.float32)
+    stripes[:, ::3] = 255
+    sampled, averaged = (np.asarray(shrink(tf.constant(stripes), 40, tf.constant(how))) for how in (True, False))
+    assert sampled.shape == averaged.shape == (40, 40, 3)
+    assert set(np.unique(sampled)) == {0, 255}
+    assert sampled.std() > 1.5 * averaged.std()
 
 
 def test_batches_hold_what_the_network_wants() -> None:
