@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from core.errors import BundleError
+from core.reachability import status_of
 from core.settings import PREFIX, Settings
 from local_cloud.processes import ROOT
-from training.download import status_of
 
 BUNDLE_NAME = "resnet50-imagenet"
 OFF = "off"

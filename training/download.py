@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,24 +13,6 @@ from core.errors import ExportError
 CHUNK_BYTES = 1 << 18
 # To connect, and between two pieces of the answer.
 TIMEOUTS_SECONDS = (3.0, 30.0)
-
-
-def status_of(url: str, within_seconds: float) -> int | None:
-    """The HTTP status that `url` answers with; None if nothing has come in time.
-
-    Neither a resolver nor a firewall that is silent holds this up.
-    """
-    answers: list[int] = []
-
-    def ask() -> None:
-        with contextlib.suppress(requests.RequestException, ValueError):
-            answers.append(requests.head(url, timeout=within_seconds, allow_redirects=True).status_code)
-
-    # A name that is being resolved cannot be interrupted; the thread ends with the program.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(within_seconds)
-    return answers[0] if answers else None
 
 
 def download(
