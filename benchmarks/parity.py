@@ -39,7 +39,7 @@ def run(folder: Path) -> dict[str, Any]:
     ``largest_probability_difference`` over all images and labels; ``mean_top1_difference``, of the probability of
     the label that float32 chose; ``top1_agreement``; and with a ``truth.csv`` ``top1_int8`` and ``top1_float32``.
     """
-    settings = Settings(model_bundle=str(ROOT / "models" / "resnet50-photos"))
+    settings = Settings(model_bundle=str(ROOT / Settings().model_bundle))
     bundle = load_bundle(Path(settings.model_bundle))
     paths, _ = collect([folder])
     decode = decoder(bundle, settings)

@@ -62,7 +62,7 @@ def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = 
     Args:
         soak: also answer 10,000 images and tell whether memory grows.
     """
-    settings = Settings(model_bundle=str(ROOT / "models" / "resnet50-photos"))
+    settings = Settings(model_bundle=str(ROOT / Settings().model_bundle))
     threads = os.cpu_count() or 1
     bundle = load_bundle(Path(settings.model_bundle))
     classifier = Classifier(bundle, threads, settings.top_k)

@@ -25,7 +25,7 @@ START_TIMEOUT_SECONDS = 60.0
 # instances share the machine's cores, so that each takes one, and more than a few do not help.
 LOCAL_SETTINGS: dict[str, Any] = {
     "target_latency_seconds": 4.0,
-    "model_bundle": str(ROOT / "models" / "resnet50-photos"),
+    "model_bundle": str(ROOT / Settings().model_bundle),
     "model_cache": str(ROOT / "var" / "cache"),
     "receive_wait_seconds": 2,
     "interpreters": 1,

@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-SHIPPED = Path(__file__).parents[1] / "models" / "resnet50-photos"
+from core.settings import Settings
+
+SHIPPED = Path(__file__).parents[1] / Settings().model_bundle
 SHIPPED_NAME = "resnet50-photos@1"
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-# How much likelier than a class of its own a source makes a class that it lacks, as a logarithm.  Never impossible, or
-# a source of a single class would teach nothing, and classes of different sources would never be told apart.
+# The log prior of a class that a source lacks, counted from the mean of those that it has.  Unlikely, but never
+# impossible: else a source of a single class would teach nothing, and classes of different sources would never be told
+# apart.
 MARGIN = -5.0
 
 
@@ -41,7 +42,7 @@ def log_priors(labels: Sequence[int], sources: Sequence[str], classes: int, marg
     Args:
         labels: class index of each image.
         sources: the source of each image; what has none ("") gets zeros, which say nothing.
-        margin: a class that the source lacks gets this, above the mean of those that it has.
+        margin: of a class that the source lacks; see `MARGIN`.
     """
     names, rows = np.unique(np.asarray(sources), return_inverse=True)
     table = np.zeros((len(names), classes), np.float32)

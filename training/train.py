@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,7 @@ class Training:
             self._architecture,
             len(self._data.labels),
             self._config.batch_size if part == TRAIN else _SCORED_BATCH,
-            priors=None if self._priors is None else dataclasses.replace(self._priors, rows=self._priors.rows[chosen]),
+            priors=None if self._priors is None else replace(self._priors, rows=self._priors.rows[chosen]),
             augment=augment,
             shuffle_seed=shuffle_seed,
         )

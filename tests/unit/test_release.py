@@ -22,7 +22,7 @@ from core.errors import BundleError, CloudError
 from core.heartbeat import Heartbeat
 from core.releases import FIRST, MODEL_TAG, NUMBER_TAG, Release
 from local_cloud.metadata_service import MetadataService
-from tests.bundles import SHIPPED
+from tests.bundles import SHIPPED, SHIPPED_NAME
 from tests.fakes import FakeClock
 
 
@@ -127,7 +127,8 @@ def test_the_smoke_test_names_a_label_and_refuses_what_is_no_probability(monkeyp
         return decode_image(body, bundle.input.height, bundle.input.width, DecodeLimits(10**7, 10**7, 1000))
 
     assert smoke_test(classifier, decode) in bundle.labels
-    for bad in (np.full(20, np.nan), np.zeros(20), np.full(20, 1.0)):
+    count = len(bundle.labels)
+    for bad in (np.full(count, np.nan), np.zeros(count), np.full(count, 1.0)):
         monkeypatch.setattr(classifier, "probabilities", lambda _images, bad=bad: np.array([bad], np.float32))
-        with pytest.raises(BundleError, match="smoke test of resnet50-photos@1 failed"):
+        with pytest.raises(BundleError, match=f"smoke test of {SHIPPED_NAME} failed"):
             smoke_test(classifier, decode)
