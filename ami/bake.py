@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ami.program import Archive
 from aws.builders import Builder
 from aws.images import MachineImage
 from core.errors import ElasticError
+from core.packaging import Archive
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class ImageService(Protocol):
 
 
 class Artifacts(Protocol):
-    """Where the archive lies meanwhile; `aws.artifacts.ArtifactStore` is one."""
+    """Where the archive lies meanwhile; `aws.presigned_files.PresignedFileStore` is one."""
 
     def put(self, key: str, body: bytes) -> None: ...
     def url(self, key: str, valid_seconds: int) -> str: ...

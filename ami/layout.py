@@ -22,4 +22,4 @@ STATE_DIRECTORY = Path("/var/lib/elastic")
 RUN_DIRECTORY = Path("/run/elastic")
 LOCK_FILE = RUN_DIRECTORY / "worker.lock"
 
-KEEPER = f"{PYTHON} -m ami.keeper"
+KEEPER = f"{PYTHON} -m ami.worker_supervisor"

@@ -1,35 +1,15 @@
-"""What of this program goes into the image, and the archive that carries it to where the image is made."""
+"""What of this program goes into the machine image."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import tarfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from ami.wanted import PROGRAM_PACKAGES
+from ami.image_spec import PROGRAM_PACKAGES
+from core.packaging import Archive, make_archive, tree
 
 DEFAULT_BUNDLE = "models/resnet50-photos"
 # What provisioning itself needs beside the modules.
-_OTHER_FILES = ("ami/provision.sh", "ami/seal.sh", "ami/requirements.txt", "app_tier/requirements.txt")
-
-# A file's path in the program's folder → the file.
-Tree = Mapping[str, Path]
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A gzipped tar file."""
-
-    body: bytes
-
-    @property
-    def sha256(self) -> str:
-        """Its digest, hexadecimal."""
-        return hashlib.sha256(self.body).hexdigest()
+_PROVISIONING_FILES = ("ami/provision.sh", "ami/seal.sh", "ami/requirements.txt", "app_tier/requirements.txt")
 
 
 def program_files(root: Path, bundle: str) -> dict[str, Path]:
@@ -38,19 +18,9 @@ def program_files(root: Path, bundle: str) -> dict[str, Path]:
     Args:
         bundle: folder of the model bundle, under `root`.
     """
-    modules = [path for package in PROGRAM_PACKAGES for path in (root / package).rglob("*.py")]
-    paths = [*modules, *(path for path in (root / bundle).iterdir() if path.is_file())]
-    return {str(path.relative_to(root)): path for path in paths}
+    return tree(root, PROGRAM_PACKAGES, folders=(bundle,))
 
 
-def make_archive(root: Path, bundle: str) -> Archive:
-    """Everything that provisioning needs; the same files always make the same bytes."""
-    files = program_files(root, bundle) | {name: root / name for name in _OTHER_FILES}
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as archive:
-        for name, path in sorted(files.items()):
-            body = path.read_bytes()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(body)
-            archive.addfile(entry, io.BytesIO(body))
-    return Archive(gzip.compress(tar.getvalue(), compresslevel=6, mtime=0))
+def image_archive(root: Path, bundle: str) -> Archive:
+    """Everything that provisioning needs."""
+    return make_archive(program_files(root, bundle) | tree(root, (), files=_PROVISIONING_FILES))

@@ -1,6 +1,6 @@
 """``python -m ami.provision``: makes this machine an instance of the app tier.  Run by ``ami/provision.sh``, as root.
 
-Every step looks first and acts only where something is not as `ami.wanted` says, so a second run changes nothing.
+Every step looks first and acts only where something is not as `ami.image_spec` says, so a second run changes nothing.
 It prints a line for each step and, last, how many changed something.
 """
 
@@ -19,11 +19,12 @@ from pathlib import Path
 
 from crontab import CronTab
 
-from ami import wanted
+from ami import image_spec
 from ami.layout import HOME, PROGRAM, PYTHON, SITE_PACKAGES, STATE_DIRECTORY, USER, VENV
-from ami.program import DEFAULT_BUNDLE, Tree, program_files
+from ami.program import DEFAULT_BUNDLE, program_files
+from core.packaging import Tree
+from core.paths import REPOSITORY_ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 _STAMP = VENV / ".installed-from"
 _NO_QUESTIONS = {"DEBIAN_FRONTEND": "noninteractive"}
 
@@ -37,14 +38,14 @@ def main(arguments: list[str] | None = None) -> int:
         print("provisioning needs root", file=sys.stderr)
         return 1
     steps: tuple[tuple[str, Callable[[], bool]], ...] = (
-        ("Debian packages", lambda: install_debian_packages(wanted.DEBIAN_PACKAGES)),
+        ("Debian packages", lambda: install_debian_packages(image_spec.DEBIAN_PACKAGES)),
         ("user", lambda: create_user(USER)),
-        ("directories", lambda: any_of(create_directory(entry.path) for entry in wanted.directories())),
-        ("Python packages", lambda: install_python_packages(ROOT / "app_tier" / "requirements.txt")),
-        ("program and model", lambda: install_program(program_files(ROOT, options.bundle))),
-        ("configuration", lambda: any_of(write(entry.path, entry.text) for entry in wanted.files(options.bundle))),
-        ("units", lambda: any_of(link(entry.path, entry.target) for entry in wanted.links())),
-        ("crontab", lambda: write_crontab(CronTab(user=USER), wanted.crontab())),
+        ("directories", lambda: any_of(create_directory(entry.path) for entry in image_spec.directories())),
+        ("Python packages", lambda: install_python_packages(REPOSITORY_ROOT / "app_tier" / "requirements.txt")),
+        ("program and model", lambda: install_program(program_files(REPOSITORY_ROOT, options.bundle))),
+        ("configuration", lambda: any_of(write(entry.path, entry.text) for entry in image_spec.files(options.bundle))),
+        ("units", lambda: any_of(link(entry.path, entry.target) for entry in image_spec.links())),
+        ("crontab", lambda: write_crontab(CronTab(user=USER), image_spec.crontab())),
     )
     changed = 0
     for name, step in steps:
@@ -97,7 +98,7 @@ def create_directory(path: Path) -> bool:
 def install_python_packages(requirements: Path) -> bool:
     """Installs wheels whose hashes are known, without pip and without what no worker imports."""
     # What is left out counts as well: another list is another installation.
-    recipe = repr((requirements.read_text("utf-8"), sys.version, wanted.UNUSED_FILES, wanted.AWS_SERVICES))
+    recipe = repr((requirements.read_text("utf-8"), sys.version, image_spec.UNUSED_FILES, image_spec.AWS_SERVICES))
     digest = hashlib.sha256(recipe.encode()).hexdigest()
     if _STAMP.is_file() and _STAMP.read_text() == digest:
         return False
@@ -117,14 +118,14 @@ def install_python_packages(requirements: Path) -> bool:
 
 def unused_paths(site_packages: Path) -> list[Path]:
     """What of the installed packages no worker imports; nothing in it lies below anything else in it."""
-    found = {path for pattern in wanted.UNUSED_FILES for path in site_packages.glob(pattern)}
+    found = {path for pattern in image_spec.UNUSED_FILES for path in site_packages.glob(pattern)}
     services = (site_packages / "botocore" / "data", site_packages / "boto3" / "data")
     found |= {
         path
         for folder in services
         if folder.is_dir()
         for path in folder.iterdir()
-        if path.is_dir() and path.name not in wanted.AWS_SERVICES
+        if path.is_dir() and path.name not in image_spec.AWS_SERVICES
     }
     return sorted(path for path in found if not found & set(path.parents))
 
@@ -182,7 +183,7 @@ def link(path: Path, target: str) -> bool:
     return True
 
 
-def write_crontab(table: CronTab, entries: Iterable[wanted.CrontabEntry]) -> bool:
+def write_crontab(table: CronTab, entries: Iterable[image_spec.CrontabEntry]) -> bool:
     """Makes `table` hold exactly `entries`."""
     before = table.render()
     table.remove_all()

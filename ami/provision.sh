@@ -20,4 +20,4 @@ PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=. "$tools/bin/python" -m ami.provision "$@"
 # The whole way of an image through decoder and model, as the user and with the settings that the worker will have.
 cd /
 setpriv --reuid elastic --regid elastic --clear-groups --reset-env \
-    /opt/elastic/venv/bin/python -m app_tier.smoke /opt/elastic/program/models/*
+    /opt/elastic/venv/bin/python -m app_tier.smoke_test /opt/elastic/program/models/*

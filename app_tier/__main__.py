@@ -28,7 +28,7 @@ from app_tier.decode import DecodeLimits, decode_image
 from app_tier.heartbeat import HeartbeatReporter, report_failure
 from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
-from app_tier.quality import ShadowRunner, Tally
+from app_tier.prediction_stats import ShadowRunner, Tally
 from app_tier.release import Assignment, assignment, find_bundle
 from app_tier.self_test import smoke_test
 from app_tier.worker import Worker, WorkerOptions
@@ -39,7 +39,7 @@ from aws.metrics import MetricSink
 from aws.models import ModelStore
 from aws.queue import JobQueue
 from aws.state import StateStore
-from core import daemon
+from core import process_setup
 from core.errors import BundleError, CloudError, ElasticError
 from core.heartbeat import key_of
 from core.jobs import ClassificationResult
@@ -56,7 +56,7 @@ log = logging.getLogger("app_tier")
 
 def main() -> int:
     """Runs the worker; returns the exit status."""
-    stop = daemon.start()
+    stop = process_setup.start()
     metadata = InstanceMetadata()
     try:
         settings = Settings.from_environment(os.environ)

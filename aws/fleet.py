@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from aws.clients import cloud_errors
-from aws.launches import Launch, Launcher, LaunchRequest
+from aws.ec2_fleet_launch import Launch, Launcher, LaunchRequest
 from core.errors import NotFoundError
 from core.releases import FIRST, Release
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from aws.state import StateObject
 from core.errors import CloudError, ConflictError, DecodeError
-from core.records import decode_record, encode_record
+from core.versioned_json import decode_record, encode_record
 
 KEY = "controller/lease.json"
 _VERSION = 1

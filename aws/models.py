@@ -20,7 +20,7 @@ from typing import Any
 
 from aws.state import StateStore
 from core.errors import BundleError, ConflictError
-from core.records import decode_record, encode_record
+from core.versioned_json import decode_record, encode_record
 
 VERSION = 1
 FILES_PREFIX = "models/files/"

@@ -3,7 +3,7 @@
 Keys: ``controller/lease.json`` (`aws.lease`), ``controller/status.json`` (`core.fleet_status`),
 ``controller/release.json`` (`core.releases`), ``models/…`` (`aws.models`, `core.shadow`),
 ``workers/<instance id>.json`` (`core.heartbeat`), ``tokens/<id>.json`` and ``usage/<id>.json`` (`aws.tokens`) and
-``web/session-key`` and ``web/signed-out/…`` (`web_tier.sessions`).
+``web/session-key`` and ``web/signed-out/…`` (`web_tier.auth.sessions`).
 """
 
 from __future__ import annotations

@@ -23,19 +23,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.chromium import browser
 from benchmarks.report import machine, write_json
 from benchmarks.web_memory import MemoryWatch, answer_all
 from benchmarks.worker_process import cloud_environment
-from commands.photos import make_crops
-from commands.screenshots import browser
 from core.errors import ElasticError
-from local_cloud.processes import ROOT
+from core.paths import REPOSITORY_ROOT
+from local_cloud.sample_photos import make_crops
 from local_cloud.stack import LocalStack
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-_LOG_DIRECTORY = ROOT / "var" / "log" / "benchmarks"
+_LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
 _SEED = 7
 # Nothing new on the page for so long means that something is stuck.
 _STANDSTILL_SECONDS = 120.0

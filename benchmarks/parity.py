@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from api_client.image_files import collect
 from app_tier.bundle import InputSpec, load_bundle
 from app_tier.classifier import Classifier, preprocess
 from benchmarks.drain import decoder
 from benchmarks.float_model import FloatModel
 from benchmarks.report import write_json
-from commands.photos import collect
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from local_cloud.processes import ROOT
 
 BATCH_SIZE = 20
 _TRUTH_FILE = "truth.csv"
@@ -39,7 +39,7 @@ def run(folder: Path) -> dict[str, Any]:
     ``largest_probability_difference`` over all images and labels; ``mean_top1_difference``, of the probability of
     the label that float32 chose; ``top1_agreement``; and with a ``truth.csv`` ``top1_int8`` and ``top1_float32``.
     """
-    settings = Settings(model_bundle=str(ROOT / Settings().model_bundle))
+    settings = Settings(model_bundle=str(REPOSITORY_ROOT / Settings().model_bundle))
     bundle = load_bundle(Path(settings.model_bundle))
     paths, _ = collect([folder])
     decode = decoder(bundle, settings)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from commands.photos import collect, from_packages
+from api_client.image_files import collect
+from local_cloud.sample_photos import from_packages
 
 # Longer sides of the copies, pixels: ImageNet's typical 500, and what phones send for a page to show.
 _LONG_SIDES = (500, 1000)

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from aws.clients import Clients
+from core.paths import REPOSITORY_ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 BACKLOGS = (10, 500, 5_000)
 # The time to fill moto's own queue grows with the square of the backlog.  When a fill has taken this long,
 # the backlog that it has reached is measured instead of the one it was to reach.
@@ -49,7 +49,7 @@ Timings = dict[str, float]
 def emulator(*options: str) -> Iterator[Any]:
     """An SQS client of an emulator process that lasts as long as the context."""
     command = [sys.executable, "-m", "local_cloud.emulator", "--port", "0", *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             environment = {
                 "AWS_ENDPOINT_URL": process.stdout.readline().strip() if process.stdout else "",

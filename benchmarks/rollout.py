@@ -37,17 +37,17 @@ from aws.state import StateStore
 from benchmarks.photos import load_photos
 from benchmarks.report import machine, write_json
 from benchmarks.worker_process import cloud_environment
-from commands.fleet_history import FleetHistory
-from commands.verdict import judge, keep_every_answer, read_answers
+from chaos.delivery_check import check_delivery, keep_every_answer, read_answers
 from core.errors import ElasticError
+from core.paths import REPOSITORY_ROOT
 from core.releases import Phase, ReleaseRecord
-from local_cloud.processes import ROOT
+from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.stack import LocalStack
 
 PROMOTED, BROKEN = "promoted", "broken"
 ROLLOUT_SECONDS = 120.0
 MAX_RATIO = 1.5
-_LOG_DIRECTORY = ROOT / "var" / "log" / "benchmarks"
+_LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
 _THREADS = 64
 _POLL_SECONDS = 0.1
 _TIMEOUT_SECONDS = 60.0
@@ -163,7 +163,8 @@ class Stage:
         uploaded = {stored.key for stored in list_objects(self.s3, self.images.bucket, "2")}
         stored = read_answers(self.s3, self.results.bucket, "")
         verdicts = [
-            judge({key}, {key} & uploaded, {key: stored[key]} if key in stored else {}) for key in accepted | uploaded
+            check_delivery({key}, {key} & uploaded, {key: stored[key]} if key in stored else {})
+            for key in accepted | uploaded
         ]
         return {
             "accepted": len(accepted),
@@ -207,7 +208,7 @@ def run(workers: int, images_per_second: float, steady_seconds: float, console: 
     """
     about_machine = machine()
     photos = load_photos(None)
-    with running_stage(workers) as stage, FleetHistory(stage.fleet) as history:
+    with running_stage(workers) as stage, FleetSizeHistory(stage.fleet) as history:
         original = stage.original
         windows: list[tuple[str, float, float, set[str]]] = []
         with SteadyLoad(stage.stack.web_url, photos, images_per_second) as load:

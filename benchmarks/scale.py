@@ -19,20 +19,20 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from api_client.client import ApiClient
 from aws.buckets import ResultStore
 from benchmarks.photos import load_photos
 from benchmarks.report import machine, write_json
 from benchmarks.worker_process import cloud_environment
-from commands.client import ApiClient
 from core.errors import ElasticError
-from local_cloud.processes import ROOT
+from core.paths import REPOSITORY_ROOT
 from local_cloud.stack import LocalStack
 
 WORKERS = (1, 2, 4)
 IMAGES = (20, 100, 1_000)
 QUICK_WORKERS = (1, 2)
 QUICK_IMAGES = (20, 100)
-_LOG_DIRECTORY = ROOT / "var" / "log" / "benchmarks"
+_LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
 _WARM_UP_ROUNDS = 20
 _NO_ANSWER_TIMEOUT_SECONDS = 60.0
 

@@ -28,13 +28,13 @@ from benchmarks.web_uploads import Case, compare, headline, single_ratio
 from benchmarks.web_viewers import fan_out
 from benchmarks.worker_process import cloud_environment
 from core.errors import ElasticError
-from local_cloud.processes import ROOT
+from core.paths import REPOSITORY_ROOT
 from local_cloud.stack import LocalStack
 
 # Longer side of the photos, pixels: small ones, since the larger a photo, the less its handling counts.
 _LONG_SIDE = 224
 _JPEG_QUALITY = 90
-_LOG_DIRECTORY = ROOT / "var" / "log" / "benchmarks"
+_LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
 VIEWERS = 200
 
 

@@ -20,7 +20,8 @@ from flask import Flask, request
 
 from aws.clients import Clients
 from core.errors import ElasticError
-from local_cloud.processes import ROOT, spawn, stop_all
+from core.paths import REPOSITORY_ROOT
+from local_cloud.processes import spawn, stop_all
 from local_cloud.stack import LocalStack
 from web_tier.services import EXTENSION
 
@@ -72,7 +73,7 @@ def bare_server(stack: LocalStack, log_directory: Path) -> Iterator[str]:
         command = [sys.executable, "-m", "gunicorn", "--config", "python:web_tier.gunicorn_config"]
         command += ["--bind", f"fd://{listener.fileno()}"]
         command += [f"benchmarks.web_bare:create_app({stack.settings.input_bucket!r})"]
-        server = spawn(command, stack.environment, log_path, ROOT, pass_fds=(listener.fileno(),))
+        server = spawn(command, stack.environment, log_path, REPOSITORY_ROOT, pass_fds=(listener.fileno(),))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ElasticError
-from local_cloud.processes import ROOT
+from core.paths import REPOSITORY_ROOT
 
 # Distinct request bodies; building them must not take the processor from the servers.
 _BODIES = 10
@@ -56,7 +56,7 @@ def send(plan: Plan) -> Load:
         input=json.dumps(dataclasses.asdict(plan)),
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=REPOSITORY_ROOT,
         timeout=_TIMEOUT_SECONDS,
     )
     if done.returncode:

@@ -13,10 +13,10 @@ from typing import Any
 
 import psutil
 
+from api_client.client import ApiClient
 from aws.buckets import ResultStore
 from aws.clients import Clients
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue
-from commands.client import ApiClient
 from core.errors import ElasticError
 from core.jobs import ClassificationJob, ClassificationResult, Prediction
 from local_cloud.stack import LocalStack

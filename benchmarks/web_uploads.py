@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from api_client.client import IMAGES_PER_REQUEST, ApiClient
 from aws.clients import Clients
 from aws.objects import delete_below
 from benchmarks.web_bare import bare_server
 from benchmarks.web_load import Load, Plan, send
-from commands.client import IMAGES_PER_REQUEST, ApiClient
 from local_cloud.stack import LocalStack
 
 PERCENTILES = (50, 95, 99)

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from api_client.client import ApiClient
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from benchmarks.web_memory import MemoryWatch, answer
-from commands.client import ApiClient
 from core.errors import ElasticError
 from core.jobs import ClassificationJob, new_job_id
 from local_cloud.stack import LocalStack

@@ -29,8 +29,8 @@ from benchmarks.photos import load_photos
 from benchmarks.report import machine, write_json
 from benchmarks.soak import soak as measure_memory
 from benchmarks.worker_process import WorkerRun, embedded_cloud, run_worker
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from local_cloud.processes import ROOT
 
 # In each round: turns of each contender, and images of a turn.
 TURNS = 3
@@ -62,7 +62,7 @@ def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = 
     Args:
         soak: also answer 10,000 images and tell whether memory grows.
     """
-    settings = Settings(model_bundle=str(ROOT / Settings().model_bundle))
+    settings = Settings(model_bundle=str(REPOSITORY_ROOT / Settings().model_bundle))
     threads = os.cpu_count() or 1
     bundle = load_bundle(Path(settings.model_bundle))
     classifier = Classifier(bundle, threads, settings.top_k)

@@ -22,12 +22,13 @@ from aws.queue import JobQueue
 from benchmarks.report import peak_rss_mib
 from core.errors import ElasticError
 from core.jobs import ClassificationJob, image_key, new_batch_id, new_job_id
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.__main__ import LOCAL_CREDENTIALS
-from local_cloud.processes import ROOT, Process, spawn, stop_all
+from local_cloud.processes import Process, spawn, stop_all
 from local_cloud.resources import create_resources
 
-_LOG_DIRECTORY = ROOT / "var" / "log" / "benchmarks"
+_LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
 # Looking costs the emulator about 3 ms.
 _FIRST_RESULT_POLL_SECONDS = 0.02
 _DRAINED_POLL_SECONDS = 0.05
@@ -59,7 +60,7 @@ def cloud_environment(endpoint_url: str) -> Iterator[Clients]:
 def embedded_cloud(settings: Settings) -> Iterator[Clients]:
     """As `cloud_environment`, for an emulator of its own with our buckets and queues."""
     command = [sys.executable, "-m", "local_cloud.emulator", "--port", "0"]
-    emulator = spawn(command, os.environ, _LOG_DIRECTORY / "emulator.log", ROOT, stdout=PIPE)
+    emulator = spawn(command, os.environ, _LOG_DIRECTORY / "emulator.log", REPOSITORY_ROOT, stdout=PIPE)
     try:
         endpoint_url = emulator.stdout.readline().strip() if emulator.stdout else ""
         if not endpoint_url:
@@ -83,7 +84,7 @@ def run_worker(clients: Clients, settings: Settings, photos: Sequence[bytes], co
     log_path = _LOG_DIRECTORY / "worker.log"
     environment = {**os.environ, **settings.to_environment(), DISABLED_VARIABLE: "true"}
     started = time.perf_counter()
-    process = spawn([sys.executable, "-m", "app_tier"], environment, log_path, ROOT)
+    process = spawn([sys.executable, "-m", "app_tier"], environment, log_path, REPOSITORY_ROOT)
     try:
         for _ in _polls(_FIRST_RESULT_POLL_SECONDS, process, log_path):
             if answered := sum(1 for _ in results.list(f"{batch_id}/")):

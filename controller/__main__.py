@@ -23,19 +23,19 @@ from aws.lease import Lease
 from aws.metrics import MetricSink
 from aws.queue import JobQueue
 from aws.state import StateStore
-from controller.actor import Actor
-from controller.aftercare import start_aftercare
-from controller.janitor import Janitor
-from controller.limits import CurrentLimits
-from controller.observer import Observer
-from controller.policy import Limits
-from controller.reconciler import Reconciler, explain
-from controller.releases import Releases
-from controller.reporter import Reporter
-from controller.reports import Reports
-from controller.roster import Roster
-from controller.schedule import floor_at, parse_schedule
-from core import daemon
+from controller.housekeeping.aftercare import start_aftercare
+from controller.housekeeping.janitor import Janitor
+from controller.rollout.store import RolloutPlanner
+from controller.scaling.executor import Executor
+from controller.scaling.heartbeat_reader import HeartbeatReader
+from controller.scaling.instance_tracker import InstanceTracker
+from controller.scaling.limits import CurrentLimits
+from controller.scaling.observer import Observer
+from controller.scaling.policy import Limits
+from controller.scaling.reconciler import Reconciler, explain
+from controller.scaling.schedule import floor_at, parse_schedule
+from controller.status.publisher import StatusPublisher
+from core import process_setup
 from core.errors import ElasticError
 from core.settings import Settings, split_list
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m controller", description="Scales the fleet by the backlog.")
     parser.add_argument("--dry-run", action="store_true", help="decide and explain, but launch and terminate nothing")
     options = parser.parse_args(arguments)
-    stop = daemon.start()
+    stop = process_setup.start()
     try:
         settings = Settings.from_environment(os.environ)
         loop_clients = Clients(max_attempts=LOOP_ATTEMPTS)
@@ -82,10 +82,10 @@ class Parts:
             split_list(settings.subnet_ids),
             spot=settings.purchase_option == "spot",
         )
-        self.roster = Roster(
+        self.tracker = InstanceTracker(
             settings.boot_grace_seconds, settings.heartbeat_timeout_seconds, max_step_seconds=settings.heartbeat_seconds
         )
-        reports = Reports(
+        reports = HeartbeatReader(
             self.state,
             settings.heartbeat_seconds / LOOKS_PER_HEARTBEAT,
             settings.heartbeat_timeout_seconds,
@@ -93,11 +93,11 @@ class Parts:
             keep=keep_reports,
         )
         jobs = JobQueue(clients["sqs"], settings.queue_name)
-        self.observer = Observer(jobs, self.fleet, reports, self.roster, time.monotonic)
-        self.limits = build_limits(settings, self.roster)
+        self.observer = Observer(jobs, self.fleet, reports, self.tracker, time.monotonic)
+        self.limits = build_limits(settings, self.tracker)
 
 
-def build_limits(settings: Settings, roster: Roster) -> CurrentLimits:
+def build_limits(settings: Settings, tracker: InstanceTracker) -> CurrentLimits:
     """Wires the limits from settings.
 
     Raises:
@@ -120,7 +120,7 @@ def build_limits(settings: Settings, roster: Roster) -> CurrentLimits:
     def floor() -> int:
         return max(settings.min_size, floor_at(settings.min_size_schedule, datetime.now(UTC)))
 
-    return CurrentLimits(base, roster, floor, measure_service=bool(settings.measure_service))
+    return CurrentLimits(base, tracker, floor, measure_service=bool(settings.measure_service))
 
 
 def build_reconciler(settings: Settings, clients: Clients, parts: Parts) -> Reconciler:
@@ -132,9 +132,9 @@ def build_reconciler(settings: Settings, clients: Clients, parts: Parts) -> Reco
         lease,
         parts.observer,
         parts.limits,
-        Releases(parts.state, settings.max_size, settings.boot_grace_seconds, time.monotonic, time.time),
-        Actor(parts.fleet, lease, parts.roster, settings.max_size),
-        Reporter(
+        RolloutPlanner(parts.state, settings.max_size, settings.boot_grace_seconds, time.monotonic, time.time),
+        Executor(parts.fleet, lease, parts.tracker, settings.max_size),
+        StatusPublisher(
             parts.state,
             MetricSink(clients["cloudwatch"], settings.fleet_name),
             settings,

@@ -18,6 +18,10 @@ class DecodeError(ElasticError):
     """A message or a result does not have the form that this program writes."""
 
 
+class NoPhotosError(ElasticError):
+    """There is no image to classify."""
+
+
 class BundleError(ElasticError):
     """The model bundle is incomplete, altered or of an unknown form."""
 

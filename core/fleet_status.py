@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from core.records import decode_record, encode_record
+from core.versioned_json import decode_record, encode_record
 
 VERSION = 1
 KEY = "controller/status.json"
@@ -86,7 +86,7 @@ class RolloutStatus:
 
 @dataclass(frozen=True, slots=True)
 class QualityStatus:
-    """How a model's latest answers compare with its first ones; see `controller.drift`.
+    """How a model's latest answers compare with its first ones; see `controller.status.drift`.
 
     `reference_images` and `recent_images` are how many answers are compared; the population stability indices are None
     while these are too few.  `sentence` says what has changed; empty where nothing has.

@@ -10,8 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from core.answers import NO_ANSWERS, AnswerCounts
-from core.records import decode_record, encode_record
+from core.prediction_counts import NO_ANSWERS, AnswerCounts
+from core.versioned_json import decode_record, encode_record
 
 VERSION = 1
 PREFIX = "workers/"

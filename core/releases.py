@@ -2,7 +2,7 @@
 
 A *release* is a machine image and a model.  The record is one object in the state bucket, only ever written
 conditionally: commands begin and abort a rollout in it, and the leading controller takes it from there
-(`controller.rollout`).  Encoded and decoded in this one place.
+(`controller.rollout.state_machine`).  Encoded and decoded in this one place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import ElasticError
-from core.records import decode_record, encode_record
+from core.versioned_json import decode_record, encode_record
 
 VERSION = 1
 KEY = "controller/release.json"

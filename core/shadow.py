@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 
-from core.records import decode_record, encode_record
+from core.versioned_json import decode_record, encode_record
 
 VERSION = 1
 # Below the prefix that workers may read.

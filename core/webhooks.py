@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from core.errors import ElasticError
-from core.records import decode_record, encode_record
+from core.versioned_json import decode_record, encode_record
 
 VERSION = 1
 # In the state bucket: one object for each batch whose completion is still to be told.

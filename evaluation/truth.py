@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from api_client.image_files import collect
 from app_tier.bundle import MANIFEST_FILE, ModelBundle
-from commands.photos import collect
 from core.errors import EvaluationError
 
 FILE, LABEL, SYNSET = "file", "label", "synset"

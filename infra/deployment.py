@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aws.stacks import REVIEW, ChangeSet, Event, StackError, StackState
-from infra import following
-from infra.following import Patience, follow, wait_for_proposal
-from infra.program import key_of, sha256_of
+from core.packaging import Archive
+from infra import stack_waiter
+from infra.program import key_of
+from infra.stack_waiter import PollPolicy, follow, wait_for_proposal
 
 PROGRAM_PARAMETER = "ProgramSha256"
 
 
-class Stack(following.Stack, Protocol):
+class Stack(stack_waiter.Stack, Protocol):
     """What deploying asks of `aws.stacks.Stack`."""
 
     def state(self) -> StackState | None: ...
@@ -25,28 +26,28 @@ class Stack(following.Stack, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class StackSpec:
     """What the stack is to be."""
 
     template: str
     parameters: Mapping[str, str]
-    program: bytes
+    program: Archive
     tag: str
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class StackActions:
     """What deploying needs done.
 
     Attributes:
         confirm: shows a change set; whether it is to be carried out.
-        tell: shows an event.
+        show_event: shows an event.
         upload: stores the program under a key in the bucket.
         use_template: makes a version of the launch template the default.
     """
 
     confirm: Callable[[ChangeSet], bool]
-    tell: Callable[[Event], None]
+    show_event: Callable[[Event], None]
     upload: Callable[[str, str, bytes], None]
     use_template: Callable[[str, int], None]
 
@@ -69,36 +70,38 @@ def check_parameters(wanted: Mapping[str, bool], given: Mapping[str, str], exist
     return sorted(name for name in wanted if name in existing and name not in given)
 
 
-def deploy(stack: Stack, wishes: Wishes, hands: Hands, patience: Patience | None = None) -> StackState | None:
+def deploy(
+    stack: Stack, spec: StackSpec, actions: StackActions, polling: PollPolicy | None = None
+) -> StackState | None:
     """Creates or updates the stack; returns it as it is then, None where the person said no.
 
     Raises:
         StackError: it cannot be deployed now, or CloudFormation failed and went back.
     """
-    patience = patience or Patience()
+    polling = polling or PollPolicy()
     before = stack.state()
     refuse_if_unusable(stack.name, before)
-    sha256 = sha256_of(wishes.program)
-    given = {**wishes.parameters, PROGRAM_PARAMETER: sha256}
+    sha256 = spec.program.sha256
+    given = {**spec.parameters, PROGRAM_PARAMETER: sha256}
     existing = before.parameters if before is not None and before.status != REVIEW else {}
-    kept = check_parameters(stack.validate(wishes.template), given, existing)
+    kept = check_parameters(stack.validate(spec.template), given, existing)
     if before is not None and "StateBucket" in before.outputs:
-        hands.upload(before.outputs["StateBucket"], key_of(sha256), wishes.program)
+        actions.upload(before.outputs["StateBucket"], key_of(sha256), spec.program.body)
 
-    change_set = wait_for_proposal(stack, stack.propose(wishes.template, given, kept, wishes.tag), patience)
-    if change_set.empty or not hands.confirm(change_set):
+    change_set = wait_for_proposal(stack, stack.propose(spec.template, given, kept, spec.tag), polling)
+    if change_set.empty or not actions.confirm(change_set):
         stack.discard(change_set.change_set_id)
         if not change_set.empty:
             return None
         after = before
     else:
-        after = _carry_out(stack, change_set, hands, patience)
+        after = _carry_out(stack, change_set, actions, polling)
     if after is None or not after.usable or "ROLLBACK" in after.status:
         raise StackError(_failure(stack.name, after))
     if "LaunchTemplateName" in after.outputs:
-        hands.use_template(after.outputs["LaunchTemplateName"], int(after.outputs["LaunchTemplateVersion"]))
+        actions.use_template(after.outputs["LaunchTemplateName"], int(after.outputs["LaunchTemplateVersion"]))
     if before is None or "StateBucket" not in before.outputs:
-        hands.upload(after.outputs["StateBucket"], key_of(sha256), wishes.program)
+        actions.upload(after.outputs["StateBucket"], key_of(sha256), spec.program.body)
     return after
 
 
@@ -114,13 +117,13 @@ def refuse_if_unusable(name: str, state: StackState | None) -> None:
     )
 
 
-def _carry_out(stack: Stack, change_set: ChangeSet, hands: Hands, patience: Patience) -> StackState | None:
+def _carry_out(stack: Stack, change_set: ChangeSet, actions: StackActions, polling: PollPolicy) -> StackState | None:
     started = stack.look(stack.name)
     stack_id = started.stack_id if started is not None else stack.name
     seen: set[str] = set()
     stack.events(stack_id, seen)  # those of earlier days
     stack.execute(change_set.change_set_id)
-    return follow(stack, stack_id, seen, hands.tell, patience)
+    return follow(stack, stack_id, seen, actions.show_event, polling)
 
 
 def _failure(name: str, state: StackState | None) -> str:

@@ -1,13 +1,10 @@
-"""The archive of the program that the web tier's and the controller's instances install."""
+"""What of this program the web tier's and the controller's instances install."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import tarfile
-from collections.abc import Mapping
 from pathlib import Path
+
+from core.packaging import Archive, make_archive, tree
 
 PACKAGES = ("aws", "controller", "core", "web_tier")
 FOLDERS = ("static", "templates", "infra/machine")
@@ -15,29 +12,9 @@ FILES = ("infra/requirements.txt",)
 PREFIX = "program/"
 
 
-def program_files(root: Path) -> dict[str, Path]:
-    """What goes into the archive, by its path there."""
-    paths = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
-    paths += [path for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file()]
-    paths += [root / name for name in FILES]
-    return {path.relative_to(root).as_posix(): path for path in paths}
-
-
-def make_archive(files: Mapping[str, Path]) -> bytes:
-    """A gzipped tar file; the same files always make the same bytes."""
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as archive:
-        for name, path in sorted(files.items()):
-            body = path.read_bytes()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(body)
-            archive.addfile(entry, io.BytesIO(body))
-    return gzip.compress(tar.getvalue(), compresslevel=6, mtime=0)
-
-
-def sha256_of(archive: bytes) -> str:
-    """The archive's digest, hexadecimal; it is also the archive's name."""
-    return hashlib.sha256(archive).hexdigest()
+def program_archive(root: Path) -> Archive:
+    """The archive of the program in `root`."""
+    return make_archive(tree(root, PACKAGES, FOLDERS, FILES))
 
 
 def key_of(sha256: str) -> str:

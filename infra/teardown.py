@@ -8,8 +8,8 @@ from typing import Protocol
 
 from aws.fleet import Instance
 from aws.stacks import Event, Resource, StackError, StackState
-from infra import following
-from infra.following import Patience, follow
+from infra import stack_waiter
+from infra.stack_waiter import PollPolicy, follow
 
 GROUP = "AWS::AutoScaling::AutoScalingGroup"
 BUCKET = "AWS::S3::Bucket"
@@ -17,7 +17,7 @@ BUCKET = "AWS::S3::Bucket"
 _LOOKS = 20
 
 
-class Stack(following.Stack, Protocol):
+class Stack(stack_waiter.Stack, Protocol):
     """What removing asks of `aws.stacks.Stack`."""
 
     def state(self) -> StackState | None: ...
@@ -25,8 +25,8 @@ class Stack(following.Stack, Protocol):
     def delete(self) -> None: ...
 
 
-class Estate(Protocol):
-    """What removing asks of `aws.estate.Estate`."""
+class StackResources(Protocol):
+    """What removing asks of `aws.stack_resources.StackResources`."""
 
     def stop_groups(self, names: Iterable[str]) -> None: ...
     def instances(self) -> list[str]: ...
@@ -42,7 +42,7 @@ class Fleet(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
+class DeletionPlan:
     """What goes with a stack."""
 
     buckets: tuple[str, ...]
@@ -50,10 +50,10 @@ class Losses:
     workers: tuple[str, ...]
 
 
-def losses(stack: Stack, fleet: Fleet) -> Losses:
+def deletion_plan(stack: Stack, fleet: Fleet) -> DeletionPlan:
     """What removing the stack would remove, beside what can be made again."""
     resources = stack.resources()
-    return Losses(
+    return DeletionPlan(
         buckets=tuple(resource.physical_id for resource in resources if resource.resource_type == BUCKET),
         groups=tuple(resource.physical_id for resource in resources if resource.resource_type == GROUP),
         workers=tuple(instance.instance_id for instance in fleet.describe()),
@@ -62,11 +62,11 @@ def losses(stack: Stack, fleet: Fleet) -> Losses:
 
 def destroy(
     stack: Stack,
-    estate: Estate,
+    estate: StackResources,
     fleet: Fleet,
     tell: Callable[[str], None],
     tell_event: Callable[[Event], None],
-    patience: Patience | None = None,
+    polling: PollPolicy | None = None,
 ) -> list[str]:
     """Removes a stack; returns the ARNs of what still carries its tag afterwards.
 
@@ -75,33 +75,33 @@ def destroy(
     Raises:
         StackError: there is no such stack, or CloudFormation could not delete it.
     """
-    patience = patience or Patience()
+    polling = polling or PollPolicy()
     state = stack.state()
     if state is None:
         raise StackError(f"there is no stack {stack.name}")
     if state.in_progress:
         tell("waiting for what CloudFormation is doing")
-        state = follow(stack, state.stack_id, set(), tell_event, patience, begun=True) or state
-    lost = losses(stack, fleet)
+        state = follow(stack, state.stack_id, set(), tell_event, polling, begun=True) or state
+    lost = deletion_plan(stack, fleet)
     tell("stopping web tier and controller")
     estate.stop_groups(lost.groups)
-    _end_instances(estate, fleet, tell, patience)
+    _end_instances(estate, fleet, tell, polling)
     # Nobody writes any more: what is empty now stays empty.
     for bucket in lost.buckets:
         tell(f"emptying {bucket}: {estate.empty_bucket(bucket)} objects")
     seen: set[str] = set()
     stack.events(state.stack_id, seen)
     stack.delete()
-    after = follow(stack, state.stack_id, seen, tell_event, patience)
+    after = follow(stack, state.stack_id, seen, tell_event, polling)
     if after is not None and after.status != "DELETE_COMPLETE":
         raise StackError(
             f"CloudFormation could not delete the stack {stack.name} ({after.status}): {after.reason}; put right what "
             "the events name and run this again"
         )
-    return _left(estate, patience)
+    return _left(estate, polling)
 
 
-def _end_instances(estate: Estate, fleet: Fleet, tell: Callable[[str], None], patience: Patience) -> None:
+def _end_instances(estate: StackResources, fleet: Fleet, tell: Callable[[str], None], polling: PollPolicy) -> None:
     """Terminates workers until none is left: a controller that is just ending may launch one more."""
 
     def done() -> bool:
@@ -111,12 +111,12 @@ def _end_instances(estate: Estate, fleet: Fleet, tell: Callable[[str], None], pa
             fleet.terminate(workers)
         return not workers and not estate.instances()
 
-    patience.until(done, "ending the instances")
+    polling.until(done, "ending the instances")
 
 
-def _left(estate: Estate, patience: Patience) -> list[str]:
+def _left(estate: StackResources, polling: PollPolicy) -> list[str]:
     for _look in range(_LOOKS):
         if not (left := estate.tagged()):
             return []
-        patience.sleep(patience.poll_seconds)
+        polling.sleep(polling.poll_seconds)
     return left

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from aws.clients import Clients
 from aws.metadata import ENDPOINT_VARIABLE
-from core import daemon
+from core import process_setup
 from core.errors import ElasticError
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.metadata_service import MetadataService
-from local_cloud.processes import ROOT, Process, spawn, stop_all
+from local_cloud.processes import Process, spawn, stop_all
 from local_cloud.resources import create_resources
 from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Supervisor, start_worker
 
@@ -39,7 +40,7 @@ log = logging.getLogger("local_cloud")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the embedded cloud; returns the exit status."""
     options = _parse(arguments)
-    stop = daemon.start()
+    stop = process_setup.start()
     try:
         settings = Settings.from_environment(os.environ)
     except ElasticError as error:
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         [sys.executable, "-m", "local_cloud.emulator", "--port", str(options.port), *faults],
         os.environ,
         options.log_directory / "emulator.log",
-        ROOT,
+        REPOSITORY_ROOT,
         stdout=subprocess.PIPE,
     )
     supervisor = None
@@ -70,7 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
         def start(instance: EmulatedInstance) -> Process:
             metadata.set_tags(instance.instance_id, instance.tags)
             told = {**environment, ENDPOINT_VARIABLE: metadata.endpoint(instance.instance_id)}
-            return start_worker(instance, [sys.executable, "-m", "app_tier"], told, options.log_directory, ROOT)
+            return start_worker(
+                instance, [sys.executable, "-m", "app_tier"], told, options.log_directory, REPOSITORY_ROOT
+            )
 
         supervisor = Supervisor(
             EmulatedMachines(clients["ec2"]),
@@ -105,7 +108,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--never-boot", type=int, default=0, metavar="N", help="the first N instances never start a worker"
     )
     parser.add_argument("--faults", metavar="SEED|JSON", help="inject faults; see `python -m local_cloud.emulator -h`")
-    parser.add_argument("--log-directory", type=Path, default=ROOT / "var" / "log", help="where all logs go")
+    parser.add_argument("--log-directory", type=Path, default=REPOSITORY_ROOT / "var" / "log", help="where all logs go")
     return parser.parse_args(arguments)
 
 

@@ -23,7 +23,7 @@ from moto.sqs.exceptions import ReceiptHandleIsInvalid
 from moto.sqs.models import sqs_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from local_cloud import instances, objects, overheads, queues
+from local_cloud import moto_caches, moto_ec2, moto_s3, moto_sqs
 from local_cloud.faults import FaultInjector, FaultSpec
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def create_server(port: int, *, plain_queues: bool = False, faults: FaultSpec | 
     Raises:
         SystemExit: the port is in use.
     """
-    overheads.install()
-    instances.install()
-    objects.install()
+    moto_caches.install()
+    moto_ec2.install()
+    moto_s3.install()
     if not plain_queues:
-        queues.install()
+        moto_sqs.install()
     app: WSGIApplication = _Dispatcher(create_backend_app)
     if faults is not None:
         app = FaultInjector(app, faults, _redeliver)

@@ -29,7 +29,7 @@ from urllib.parse import parse_qs
 
 from werkzeug.wrappers import Request, Response
 
-from local_cloud.instances import CAPACITY_HEADER
+from local_cloud.moto_ec2 import CAPACITY_HEADER
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -41,7 +41,7 @@ _SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
 # What SDKs send alike with each attempt of one request.
 _INVOCATION_HEADER = "HTTP_AMZ_SDK_INVOCATION_ID"
 _REMEMBERED_INVOCATIONS = 1000
-# How a lack of capacity is told to `local_cloud.instances`, and how many instances there may still be capacity for.
+# How a lack of capacity is told to `local_cloud.moto_ec2`, and how many instances there may still be capacity for.
 _CAPACITY_VARIABLE = f"HTTP_{CAPACITY_HEADER.upper().replace('-', '_')}"
 _MOST_CAPACITY = 3
 _EC2_ACTIONS = frozenset(("CreateFleet", "DescribeInstances", "RunInstances"))

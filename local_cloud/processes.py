@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 # Where the program lies, and where its processes run.
-ROOT = Path(__file__).resolve().parent.parent
 
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: the child of a threaded parent must not import or allocate much.

@@ -15,9 +15,10 @@ from typing import Any
 import requests
 
 from core.errors import ElasticError
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.__main__ import LOCAL_CREDENTIALS
-from local_cloud.processes import ROOT, spawn, stop_all
+from local_cloud.processes import spawn, stop_all
 
 START_TIMEOUT_SECONDS = 60.0
 
@@ -25,8 +26,8 @@ START_TIMEOUT_SECONDS = 60.0
 # instances share the machine's cores, so that each takes one, and more than a few do not help.
 LOCAL_SETTINGS: dict[str, Any] = {
     "target_latency_seconds": 4.0,
-    "model_bundle": str(ROOT / Settings().model_bundle),
-    "model_cache": str(ROOT / "var" / "cache"),
+    "model_bundle": str(REPOSITORY_ROOT / Settings().model_bundle),
+    "model_cache": str(REPOSITORY_ROOT / "var" / "cache"),
     "receive_wait_seconds": 2,
     "interpreters": 1,
     "io_threads": 4,
@@ -76,7 +77,7 @@ class LocalStack:
         web_port: int = 0,
         cloud_port: int = 0,
         boot_seconds: float = 0.0,
-        log_directory: Path = ROOT / "var" / "log",
+        log_directory: Path = REPOSITORY_ROOT / "var" / "log",
         controller: bool = True,
         faults: int | dict[str, Any] | None = None,
         never_boots: int = 0,
@@ -196,7 +197,9 @@ class LocalStack:
         raise StackError(f"the web tier did not start; see {self.log_directory / 'web-tier.log'}")
 
     def _spawn(self, name: str, command: list[str], **options: Any) -> subprocess.Popen[str]:
-        self._processes[name] = spawn(command, self.environment, self.log_directory / f"{name}.log", ROOT, **options)
+        self._processes[name] = spawn(
+            command, self.environment, self.log_directory / f"{name}.log", REPOSITORY_ROOT, **options
+        )
         return self._processes[name]
 
 

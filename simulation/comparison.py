@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from controller.policy import Limits
+from controller.scaling.policy import Limits
 from core.settings import Settings
 from simulation.assumptions import BOOT_MEAN_SECONDS, SERVICE_DEVIATION, lognormal
 from simulation.optimum import Problem, optimum, work_bound

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller.policy import Limits, Observation, Recommendation, decide
+from controller.scaling.policy import Limits, Observation, Recommendation, decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Scaler(Protocol):
 
 
 class Ours:
-    """`controller.policy.decide`, the same function that runs in the controller."""
+    """`controller.scaling.policy.decide`, the same function that runs in the controller."""
 
     drains = True
     listens = True

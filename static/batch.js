@@ -1,10 +1,10 @@
 // A batch on the page: its files, their upload from this tab, and the answers as they come.
 
 import { post } from "./api.js";
-import { Feed } from "./feed.js";
+import { Feed } from "./batch_updates.js";
 import { Model } from "./model.js";
-import { Sheet } from "./sheet.js";
-import { Status, show } from "./status.js";
+import { Sheet } from "./image_grid.js";
+import { Status, show } from "./batch_header.js";
 import { Viewer } from "./viewer.js";
 
 const SHOW_EVERY_MS = 100;

@@ -6,7 +6,7 @@ import { localTimes, time } from "./times.js";
 const INTERVAL_MS = 2000;
 const HIDDEN_INTERVAL_MS = 20_000;
 const ANNOUNCE_EVERY_MS = 15_000;
-// As in web_tier/fleet_pages.py.
+// As in web_tier/pages/fleet.py.
 const STALE_SECONDS = 30;
 const DECISIONS_SHOWN = 12;
 const MAX_ROWS = 30;
@@ -101,7 +101,7 @@ function fields(status, latest) {
   };
 }
 
-// As in web_tier/fleet_pages.py.
+// As in web_tier/pages/fleet.py.
 function headline(latest) {
   if (!latest) return "No controller has reported yet";
   const { running, booting } = latest;

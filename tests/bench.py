@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 
+from api_client.client import ApiClient
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.fleet import Fleet
 from aws.queue import JobQueue
-from commands.client import ApiClient
 from local_cloud.stack import LocalStack
 
 PATIENCE_SECONDS = 90.0

@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 
-SHIPPED = Path(__file__).parents[1] / Settings().model_bundle
+SHIPPED = REPOSITORY_ROOT / Settings().model_bundle
 SHIPPED_NAME = "resnet50-photos@1"
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-DATA = ROOT.parent / "shared" / "data"
+from core.paths import REPOSITORY_ROOT
+
+DATA = REPOSITORY_ROOT.parent / "shared" / "data"
 
 # A busy machine is no failure: speed is measured by `benchmarks`, never by a test.
 hypothesis.settings.register_profile("any machine", deadline=None)

@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 from aws.batch_index import index_key
 from aws.buckets import PresignedPost, StoredImage, StoredObject
+from aws.ec2_fleet_launch import Launch, LaunchProblem
 from aws.fleet import Instance, free_names
-from aws.launches import Launch, LaunchProblem
 from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, ReceivedJob
 from aws.state import StateObject
 from core.errors import AlreadyExistsError, CloudError, ConflictError, DecodeError, NotFoundError

@@ -31,7 +31,8 @@ from mypy.nodes import (
 from mypy.options import Options
 from mypy.types import AnyType, Instance, TupleType, Type, TypeType, UnionType, get_proper_type
 
-ROOT = Path(__file__).resolve().parents[1]
+from core.paths import REPOSITORY_ROOT
+
 PACKAGES = ("core", "aws", "app_tier", "controller", "web_tier")
 ENTRIES = {"web": "web_tier.wsgi", "controller": "controller.__main__", "worker": "app_tier.__main__"}
 
@@ -103,7 +104,7 @@ class _Use:
 class Program:
     """The program's modules, typed."""
 
-    def __init__(self, root: Path = ROOT) -> None:
+    def __init__(self, root: Path = REPOSITORY_ROOT) -> None:
         options = Options()
         options.export_types = options.preserve_asts = options.ignore_missing_imports = True
         options.incremental = False

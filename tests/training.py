@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.command import make_config
+from cli.train import make_config
 from training.config import TrainingConfig
 
 SHAPES = ("circle", "square", "triangle")

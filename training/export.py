@@ -22,8 +22,8 @@ from core.errors import ExportError, ImageError
 from evaluation.answers import answer, decoder
 from evaluation.figures import measure
 from evaluation.truth import LabelledPhoto
-from training.card import CARD_FILE, write_card
-from training.kinds import DESCRIPTIONS, Kind
+from training.export_formats import DESCRIPTIONS, Kind
+from training.model_card import CARD_FILE, write_card
 from training.quantize import convert
 
 BATCH_SIZE = 16

@@ -12,11 +12,11 @@ import h5py
 import keras
 
 from app_tier.bundle import InputSpec
-from commands.imagenet import BUNDLE_NAME
 from core.errors import ExportError
+from local_cloud.model_choice import BUNDLE_NAME
 from training.export import Exported, export_bundle, read_images
+from training.export_formats import Kind
 from training.imagenet_names import class_names, labels
-from training.kinds import Kind
 
 # Keras's `keras.applications.resnet50.preprocess_input`: BGR, less ImageNet's means, which are Caffe's.
 INPUT = InputSpec(224, 224, "BGR", (103.939, 116.779, 123.68))

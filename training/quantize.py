@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from core.errors import ExportError
-from training.kinds import Kind
+from training.export_formats import Kind
 
 _INT8_ACTIVATIONS = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
 _INT16_ACTIVATIONS = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8

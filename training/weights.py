@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import TrainingError
-from core.reachability import status_of
+from local_cloud.reachability import status_of
 
 Weights = Mapping[str, list[NDArray[np.float32]]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from flask import Flask
 from PIL import Image
@@ -15,40 +14,36 @@ from aws.buckets import ImageStore, ResultStore
 from aws.queue import JobQueue
 from aws.state import StateStore
 from aws.tokens import TokenStore, UsageStore
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from web_tier import (
-    api_batches,
-    api_classify,
-    api_events,
-    api_images,
-    api_results,
-    api_system,
-    authentication,
-    compat,
-    documents,
-    failures,
-    fleet_pages,
-    operations,
-    pages,
-    request_log,
-    security,
-    sessions,
-    sign_in,
-)
-from web_tier.answers import AnswerWatch
-from web_tier.batches import BatchService
-from web_tier.direct import DirectUploads
-from web_tier.endings import Endings
-from web_tier.fleet import FleetReader
-from web_tier.hub import BatchHub
-from web_tier.known_tokens import Known, KnownTokens
-from web_tier.metrics import Metrics
-from web_tier.rates import Rates
-from web_tier.readiness import Readiness
-from web_tier.sender import JobSender
+from web_tier import errors
+from web_tier.api import batches as api_batches
+from web_tier.api import classify as api_classify
+from web_tier.api import events as api_events
+from web_tier.api import images as api_images
+from web_tier.api import openapi
+from web_tier.api import results as api_results
+from web_tier.api import system as api_system
+from web_tier.auth import identity, sessions
+from web_tier.auth.rate_limits import RateLimits
+from web_tier.auth.token_cache import TokenCache, TTLCache
+from web_tier.domain.batch_lifecycle import BatchLifecycle
+from web_tier.domain.batch_watcher import BatchWatcher
+from web_tier.domain.batches import BatchService
+from web_tier.domain.fleet_reader import FleetReader
+from web_tier.domain.job_batcher import JobBatcher
+from web_tier.domain.presigned_uploads import PresignedUploads
+from web_tier.domain.result_waiter import ResultWaiter
+from web_tier.domain.single_image import SingleImages
+from web_tier.domain.upload_service import UploadService
+from web_tier.observability import health, request_log
+from web_tier.observability.metrics import Metrics
+from web_tier.observability.readiness import Readiness
+from web_tier.pages import batches as batch_pages
+from web_tier.pages import compat, sign_in
+from web_tier.pages import fleet as fleet_pages
+from web_tier.security import response_headers
 from web_tier.services import EXTENSION, Services
-from web_tier.single import SingleImages
-from web_tier.uploads import UploadService
 
 API_VERSION = "1.1.0"
 # Threads of a process that wait for S3, besides those of the server that wait for clients.
@@ -59,9 +54,8 @@ FETCH_THREADS = 16
 MAX_VIEWERS = 256
 MAX_WAITING = 192
 
-_ROOT = Path(__file__).resolve().parent.parent
 _API = (api_batches, api_images, api_results, api_events, api_classify, api_system)
-_OTHERS = (pages, sign_in, fleet_pages, compat, operations, documents)
+_OTHERS = (batch_pages, sign_in, fleet_pages, compat, health, openapi)
 
 
 def create_app(
@@ -77,8 +71,11 @@ def create_app(
     Raises:
         CloudError: with authentication, the key of the session cookies is in S3, and S3 failed.
     """
-    app = documents.open_api(
-        __name__, API_VERSION, template_folder=str(_ROOT / "templates"), static_folder=str(_ROOT / "static")
+    app = openapi.open_api(
+        __name__,
+        API_VERSION,
+        template_folder=str(REPOSITORY_ROOT / "templates"),
+        static_folder=str(REPOSITORY_ROOT / "static"),
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_options = {**app.jinja_options, "trim_blocks": True, "lstrip_blocks": True}
@@ -87,11 +84,11 @@ def create_app(
     _set_up_pillow(settings.max_image_pixels)
     request_log.init_app(app)
     services.metrics.init_app(app)
-    security.init_app(app)
+    response_headers.init_app(app)
     if settings.authentication != "off":
         sessions.init_app(app, sessions.session_key(settings, state))
-    authentication.init_app(app)
-    failures.init_app(app)
+    identity.init_app(app)
+    errors.init_app(app)
     for part in _API:
         app.register_api(part.blueprint)
     for other in _OTHERS:
@@ -111,9 +108,9 @@ def _services(
 ) -> Services:
     store = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     fetch = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
-    uploads = UploadService(settings, images, results, JobSender(queue), store)
+    uploads = UploadService(settings, images, results, JobBatcher(queue), store)
     batches = BatchService(images, results, index, fetch)
-    answers = AnswerWatch(results, MAX_WAITING)
+    result_waiter = ResultWaiter(results, MAX_WAITING)
     fleet = FleetReader(state)
     return Services(
         settings=settings,
@@ -121,19 +118,19 @@ def _services(
         results=results,
         state=state,
         uploads=uploads,
-        direct=DirectUploads(settings, images, results, uploads, store),
+        presigned_uploads=PresignedUploads(settings, images, results, uploads, store),
         batches=batches,
-        endings=Endings(images, results, index, store),
-        single=SingleImages(batches, uploads, answers, results.get),
-        answers=answers,
-        hub=BatchHub(batches.read, fleet.known_status, MAX_VIEWERS),
+        lifecycle=BatchLifecycle(images, results, index, store),
+        single_images=SingleImages(batches, uploads, result_waiter, results.get),
+        result_waiter=result_waiter,
+        watcher=BatchWatcher(batches.read, fleet.known_status, MAX_VIEWERS),
         fleet=fleet,
         readiness=Readiness(images, results, queue),
         metrics=Metrics(),
-        tokens=KnownTokens(TokenStore(state).find),
-        ended_sessions=Known(lambda session_id: sessions.has_ended(state, session_id)),
+        tokens=TokenCache(TokenStore(state).find),
+        ended_sessions=TTLCache(lambda session_id: sessions.has_ended(state, session_id)),
         usage=UsageStore(state),
-        rates=Rates(settings),
+        rate_limits=RateLimits(settings),
     )
 
 

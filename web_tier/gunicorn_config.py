@@ -16,8 +16,8 @@ from typing import Any
 
 from core.errors import SettingsError
 from core.settings import Settings
-from web_tier.binding import check_addresses
-from web_tier.metrics import DIRECTORY_VARIABLE
+from web_tier.observability.metrics import DIRECTORY_VARIABLE
+from web_tier.security.bind_address import check_addresses
 from web_tier.services import EXTENSION
 
 wsgi_app = "web_tier.wsgi:app"
@@ -45,7 +45,7 @@ worker_tmp_dir = str(_MEMORY) if _MEMORY.is_dir() else None
 # Nobody drives a running server through gunicorn's management socket in the home folder.
 control_socket_disable = True
 
-# The processes' metrics meet in files, in memory, too; see `web_tier.metrics`.
+# The processes' metrics meet in files, in memory, too; see `web_tier.observability.metrics`.
 if not os.environ.get(DIRECTORY_VARIABLE):
     os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="eic-metrics-", dir=worker_tmp_dir)
 _METRICS_OWNER = os.getpid()

@@ -10,18 +10,18 @@ from aws.buckets import ImageStore, ResultStore
 from aws.state import StateStore
 from aws.tokens import UsageStore
 from core.settings import Settings
-from web_tier.answers import AnswerWatch
-from web_tier.batches import BatchService
-from web_tier.direct import DirectUploads
-from web_tier.endings import Endings
-from web_tier.fleet import FleetReader
-from web_tier.hub import BatchHub
-from web_tier.known_tokens import Known, KnownTokens
-from web_tier.metrics import Metrics
-from web_tier.rates import Rates
-from web_tier.readiness import Readiness
-from web_tier.single import SingleImages
-from web_tier.uploads import UploadService
+from web_tier.auth.rate_limits import RateLimits
+from web_tier.auth.token_cache import TokenCache, TTLCache
+from web_tier.domain.batch_lifecycle import BatchLifecycle
+from web_tier.domain.batch_watcher import BatchWatcher
+from web_tier.domain.batches import BatchService
+from web_tier.domain.fleet_reader import FleetReader
+from web_tier.domain.presigned_uploads import PresignedUploads
+from web_tier.domain.result_waiter import ResultWaiter
+from web_tier.domain.single_image import SingleImages
+from web_tier.domain.upload_service import UploadService
+from web_tier.observability.metrics import Metrics
+from web_tier.observability.readiness import Readiness
 
 EXTENSION = "web_tier"
 
@@ -35,25 +35,25 @@ class Services:
     results: ResultStore
     state: StateStore
     uploads: UploadService
-    direct: DirectUploads
+    presigned_uploads: PresignedUploads
     batches: BatchService
-    endings: Endings
-    single: SingleImages
-    answers: AnswerWatch
-    hub: BatchHub
+    lifecycle: BatchLifecycle
+    single_images: SingleImages
+    result_waiter: ResultWaiter
+    watcher: BatchWatcher
     fleet: FleetReader
     readiness: Readiness
     metrics: Metrics
-    tokens: KnownTokens
-    ended_sessions: Known[bool]
+    tokens: TokenCache
+    ended_sessions: TTLCache[bool]
     usage: UsageStore
-    rates: Rates
+    rate_limits: RateLimits
 
     def close(self) -> None:
         """Ends what would go on for long, because the server is about to stop."""
         self.readiness.close()
-        self.hub.close()
-        self.answers.close()
+        self.watcher.close()
+        self.result_waiter.close()
 
 
 def services() -> Services:

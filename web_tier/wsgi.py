@@ -13,13 +13,14 @@ from aws.clients import Clients
 from aws.queue import JobQueue
 from aws.state import StateStore
 from core.settings import Settings
-from web_tier import FETCH_THREADS, STORE_THREADS, audit, create_app
+from web_tier import FETCH_THREADS, STORE_THREADS, create_app
 from web_tier.gunicorn_config import threads
+from web_tier.security import audit_log
 
 
 def _create() -> Flask:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    audit.to_stream()
+    audit_log.to_stream()
     # It tells at INFO where it found each credential and endpoint.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     settings = Settings.from_environment(os.environ)

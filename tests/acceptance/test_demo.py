@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from core.paths import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.acceptance
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cli", "demo", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=240)
 
 
 def test_demo_answers_every_photo_and_reports(make_images: Callable[..., list[Path]], tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import requests
 
+from api_client.client import ApiClient
 from aws.clients import Clients
 from aws.fleet import Fleet
 from aws.state import StateStore
-from commands.client import ApiClient
-from commands.fleet import read_status
-from commands.fleet_history import FleetHistory
+from cli.fleet import read_status
 from local_cloud.faults import CONTROL_PATH
+from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.stack import LocalStack
 from tests.bench import PATIENCE_SECONDS, wait_until
 
@@ -57,7 +57,7 @@ def test_of_two_controllers_one_leads_and_the_other_takes_over_when_it_is_killed
     with LocalStack(settings, controller=False, boot_seconds=10, log_directory=tmp_path) as stack:
         clients, fleet = connect(stack)
         state, api = StateStore(clients["s3"], stack.settings.state_bucket), ApiClient(stack.web_url)
-        with FleetHistory(fleet, interval_seconds=0.05) as history:
+        with FleetSizeHistory(fleet, interval_seconds=0.05) as history:
             # Before anyone leads: however slow the machine, all is there when the first decision is made.
             batch_id = api.create_batch()
             assert api.upload(batch_id, paths, lambda count: None) == []
@@ -108,7 +108,7 @@ def test_the_backlog_drains_without_capacity_under_throttling_and_with_machines_
     ) as stack:
         _, fleet = connect(stack)
         api = ApiClient(stack.web_url)
-        with FleetHistory(fleet, interval_seconds=0.1) as history:
+        with FleetSizeHistory(fleet, interval_seconds=0.1) as history:
             batch_id = api.create_batch()
             assert api.upload(batch_id, paths, lambda count: None) == []
             faults = {"capacity": 1.0, "persistence": 0.0}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from core.paths import REPOSITORY_ROOT
 from tests.bench import Bench, running_bench, wait_until
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.acceptance
 
@@ -61,7 +61,7 @@ def elastic(bench: Bench, *arguments: str) -> str:
     """Runs a command against the bench's cloud; returns what it prints."""
     run = subprocess.run(
         [sys.executable, "-m", "cli", *arguments],
-        cwd=ROOT,
+        cwd=REPOSITORY_ROOT,
         env={**bench.stack.environment, "COLUMNS": "200"},
         capture_output=True,
         text=True,

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from commands.client import ApiClient
-from commands.fleet_history import FleetHistory
+from api_client.client import ApiClient
+from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.stack import LocalStack
 from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
 from tests.bundles import measured
@@ -37,7 +37,7 @@ def _cloud(bench: Bench, _no_settings_from_outside: None, monkeypatch: pytest.Mo
 
 def test_from_zero_to_many_instances_and_back_to_zero(bench: Bench, make_images: MakeImages) -> None:
     paths = make_images(200)
-    with FleetHistory(bench.fleet) as history:
+    with FleetSizeHistory(bench.fleet) as history:
         assert history.wait_for_zero(PATIENCE_SECONDS)
         answers = bench.classify(paths)
         assert history.wait_for_zero(PATIENCE_SECONDS)

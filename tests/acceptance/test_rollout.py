@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 
 from aws.clients import Clients
 from benchmarks.rollout import Stage, SteadyLoad, running_stage
-from commands.fleet import read_status
-from commands.fleet_history import FleetHistory
-from commands.model import model
-from commands.photos import from_packages, make_crops
-from commands.rollout import rollout
+from cli.fleet import read_status
+from cli.model import model
+from cli.rollout import rollout
 from core.releases import Release
+from local_cloud.fleet_size_history import FleetSizeHistory
+from local_cloud.sample_photos import from_packages, make_crops
 from tests.bench import PATIENCE_SECONDS, wait_until
 from tests.bundles import shipped_as
 
@@ -65,7 +65,7 @@ def run(command: object, *arguments: str, status: int = 0) -> Result:
 
 
 def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: Stage, photos: list[bytes]) -> None:
-    with FleetHistory(stage.fleet, interval_seconds=0.05) as history:
+    with FleetSizeHistory(stage.fleet, interval_seconds=0.05) as history:
         with SteadyLoad(stage.stack.web_url, photos, IMAGES_PER_SECOND) as load:
             load.wait_for(2 * WORKERS)
             run(model, "shadow", stage.promoted, "--share", "1")
@@ -132,7 +132,7 @@ def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path,
     stage.stack.environment["EIC_MIN_SIZE"] = "0"
     stage.stack.start_controller()
     wait_until(lambda: stage.fleet.describe() == [], "the fleet does not come to rest")
-    with FleetHistory(stage.fleet, interval_seconds=0.05) as history:
+    with FleetSizeHistory(stage.fleet, interval_seconds=0.05) as history:
         run(model, "promote", "3")
         assert history.wait_for_zero(PATIENCE_SECONDS)
         assert history.peak == 1

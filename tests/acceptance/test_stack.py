@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from api_client.client import ApiClient
 from aws.buckets import ResultStore
 from aws.fleet import Fleet
 from aws.stacks import Stack
-from commands.client import ApiClient
-from commands.deploy import deploy, destroy, status
-from commands.model import model
-from commands.photos import from_packages, make_crops
-from commands.rollout import rollout
-from commands.token import token
-from infra import deployment, following, teardown, template
+from cli.deploy import deploy, destroy, status
+from cli.model import model
+from cli.rollout import rollout
+from cli.token import token
+from infra import deployment, stack_waiter, teardown, template
 from infra.outputs import settings_of
+from local_cloud.sample_photos import from_packages, make_crops
 from tests.bundles import shipped_as
 from tests.stack.emulated import emulated
 from tests.stack.world import Account, Tiers
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.acceptance
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setattr(template, "text", emulated)
     for module in (deployment, teardown):
-        monkeypatch.setattr(module, "Patience", functools.partial(following.Patience, poll_seconds=0.05))
+        monkeypatch.setattr(module, "Patience", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
     made = Account(monkeypatch)
     yield made
     made.close()

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from commands.client import ApiClient, ApiError
-from local_cloud.processes import ROOT
+from api_client.client import ApiClient, ApiError
+from core.paths import REPOSITORY_ROOT
 from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
 
 pytestmark = pytest.mark.acceptance
@@ -34,7 +34,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def elastic(bench: Bench, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**bench.stack.environment, "ELASTIC_TOKEN": token, "COLUMNS": "200"}
     return subprocess.run(
-        [*ELASTIC, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        [*ELASTIC, *arguments],
+        cwd=REPOSITORY_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -125,7 +130,7 @@ def test_a_session_begun_in_one_process_is_good_in_the_other(bench: Bench) -> No
 def serve(bind: list[str], authentication: str, environment: dict[str, str], **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "web_tier", *(argument for one in bind for argument in ("--bind", one))],
-        cwd=ROOT,
+        cwd=REPOSITORY_ROOT,
         env={**environment, "EIC_AUTHENTICATION": authentication},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

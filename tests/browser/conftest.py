@@ -12,7 +12,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from commands.screenshots import CHROMIUM_NAMES, find_chromium
+from benchmarks.chromium import CHROMIUM_NAMES, find_chromium
 from local_cloud.stack import START_TIMEOUT_SECONDS, LocalStack
 
 

@@ -7,15 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from aws.clients import Clients
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.resources import create_resources
 
-ROOT = Path(__file__).parents[2]
 _numbers = itertools.count(1)
 
 
@@ -23,7 +22,10 @@ _numbers = itertools.count(1)
 def clients() -> Iterator[Clients]:
     """Clients of an emulator that runs for the whole session."""
     emulator = subprocess.Popen(
-        [sys.executable, "-m", "local_cloud.emulator", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "local_cloud.emulator", "--port", "0"],
+        cwd=REPOSITORY_ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert emulator.stdout is not None

@@ -12,12 +12,12 @@ from flask.testing import FlaskClient
 from moto.moto_server.werkzeug_app import create_backend_app
 from moto.s3.models import FakeKey, s3_backends
 
-from local_cloud import objects
+from local_cloud import moto_s3
 
 
 @pytest.fixture
 def client() -> Iterator[FlaskClient]:
-    uninstall = objects.install()
+    uninstall = moto_s3.install()
     client = create_backend_app("s3").test_client()
     # Whose request it is; nobody checks the signature.
     client.environ_base["HTTP_AUTHORIZATION"] = (
@@ -75,5 +75,5 @@ def test_a_listing_is_what_moto_would_write(client: FlaskClient) -> None:
         return [sorted(client.get(f"/bucket?{query}").text.replace("><", ">\n<").splitlines()) for query in queries]
 
     ours = listings()
-    objects.install()()
+    moto_s3.install()()
     assert ours == listings()

@@ -16,14 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from moto.sqs import models
 from moto.sqs.exceptions import ReceiptHandleIsInvalid
 
-from local_cloud import queues
+from local_cloud import moto_sqs
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 
 
 @pytest.fixture
 def backend() -> Iterator[models.SQSBackend]:
-    uninstall = queues.install()
+    uninstall = moto_sqs.install()
     yield models.SQSBackend(REGION, ACCOUNT)
     uninstall()
 
@@ -137,8 +137,8 @@ def test_queues_that_are_each_others_dead_letter_queue_do_not_deadlock(backend: 
 def test_fifo_queues_keep_motos_class(backend: models.SQSBackend) -> None:
     fifo = backend.create_queue("q.fifo", FifoQueue="true", ContentBasedDeduplication="true")
     assert fifo.fifo_queue
-    assert not isinstance(fifo, queues.IndexedQueue)
-    assert isinstance(backend.create_queue("q"), queues.IndexedQueue)
+    assert not isinstance(fifo, moto_sqs.IndexedQueue)
+    assert isinstance(backend.create_queue("q"), moto_sqs.IndexedQueue)
     backend.send_message("q.fifo", "body", group_id="g")
     (message,) = backend.receive_message("q.fifo", 10, 0, 30)
     backend.change_message_visibility("q.fifo", message.receipt_handle, 60)
@@ -146,9 +146,9 @@ def test_fifo_queues_keep_motos_class(backend: models.SQSBackend) -> None:
 
 
 def test_queues_of_cloudformation_stacks_are_indexed(backend: models.SQSBackend) -> None:
-    resource = queues._MotoQueue.create_from_cloudformation_json("q", {"Properties": {}}, ACCOUNT, REGION)
+    resource = moto_sqs._MotoQueue.create_from_cloudformation_json("q", {"Properties": {}}, ACCOUNT, REGION)
     models.sqs_backends.reset()
-    assert isinstance(resource, queues.IndexedQueue)
+    assert isinstance(resource, moto_sqs.IndexedQueue)
 
 
 def test_messages_older_than_the_retention_period_are_not_delivered(
@@ -216,7 +216,7 @@ class Clock:
 
     def __init__(self, setattr: Callable[[object, str, object], None]) -> None:
         self.now = 1_700_000_000.0
-        for module in (models, queues):
+        for module in (models, moto_sqs):
             setattr(module, "unix_time", lambda: self.now)
             setattr(module, "unix_time_millis", lambda: self.now * 1000)
 
@@ -248,7 +248,7 @@ class SameAsMoto(RuleBasedStateMachine):
     @initialize(max_receive_count=st.integers(1, 3))
     def create(self, max_receive_count: int) -> None:
         self.plain = self.backend(max_receive_count)
-        uninstall = queues.install()
+        uninstall = moto_sqs.install()
         self.ours = self.backend(max_receive_count)
         uninstall()
 
@@ -264,7 +264,7 @@ class SameAsMoto(RuleBasedStateMachine):
         self.patch.undo()
 
     def receive_from_ours(self, name: str, count: int, timeout: int) -> list[models.Message]:
-        return queues._receive_message(self.ours, name, count, 0, timeout)
+        return moto_sqs._receive_message(self.ours, name, count, 0, timeout)
 
     @rule(count=st.integers(1, 3), delay=st.sampled_from([None, None, 2, 5]))
     def send(self, count: int, delay: int | None) -> None:
@@ -302,7 +302,7 @@ class SameAsMoto(RuleBasedStateMachine):
         delivery = data.draw(st.sampled_from(self.deliveries))
         ours, theirs, _until = delivery
         try:
-            queues._change_message_visibility(self.ours, "q", ours, timeout)
+            moto_sqs._change_message_visibility(self.ours, "q", ours, timeout)
         except ReceiptHandleIsInvalid:
             # moto would let a delivery that is over hide or release the message: see the module.
             live = [m for m in self.plain.get_queue("q")._messages if m.receipt_handle == theirs]

@@ -7,19 +7,18 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from aws.clients import Clients
+from core.paths import REPOSITORY_ROOT
 
-ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "local_cloud.emulator", "--port"]
 
 
 def test_it_stops_at_once_and_quietly_while_clients_long_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(
-        [*COMMAND, "0"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "0"], cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as emulator:
         try:
             assert emulator.stdout is not None
@@ -48,6 +47,6 @@ def test_it_stops_at_once_and_quietly_while_clients_long_poll(monkeypatch: pytes
 
 def test_a_port_in_use_is_an_error_that_names_it(clients: Clients) -> None:
     port = clients["s3"].meta.endpoint_url.rpartition(":")[2]
-    second = subprocess.run([*COMMAND, port], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    second = subprocess.run([*COMMAND, port], cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=30)
     assert second.returncode != 0
     assert port in second.stderr

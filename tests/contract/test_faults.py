@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +17,10 @@ from aws.fleet import Fleet
 from aws.queue import JobQueue
 from core.errors import AlreadyExistsError, CloudError
 from core.jobs import ClassificationJob
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.resources import create_resources
 
-ROOT = Path(__file__).parents[2]
 BATCH = "20260101-120000-0123456789ab"
 KEY = f"{BATCH}/00000-dog.jpg"
 JOB = ClassificationJob("job", BATCH, "elastic-input", KEY, "dog.jpg")
@@ -58,7 +57,7 @@ class Cloud:
 def cloud() -> Iterator[Cloud]:
     emulator = subprocess.Popen(
         [sys.executable, "-m", "local_cloud.emulator", "--faults", '{"seed": 1, "throttle": 0, "error": 0}'],
-        cwd=ROOT,
+        cwd=REPOSITORY_ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -12,7 +12,7 @@ import pytest
 from aws.clients import Clients
 from aws.fleet import Fleet
 from core.settings import Settings
-from local_cloud.instances import CAPACITY_HEADER
+from local_cloud.moto_ec2 import CAPACITY_HEADER
 
 _tokens = itertools.count(1)
 

@@ -17,13 +17,13 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 
 from ami.bake import BuildPlan, bake, prunable
-from ami.program import Archive
-from aws.artifacts import ArtifactStore
 from aws.builders import BUILDER_TAG, Builder, Builders, ImageBuildError
 from aws.clients import Clients
 from aws.images import Images, MachineImage
+from aws.presigned_files import PresignedFileStore
 from cli import main
 from core.errors import CloudError, NotFoundError
+from core.packaging import Archive
 from core.settings import Settings
 
 ARCHIVE = Archive(b"the program")
@@ -40,7 +40,7 @@ class Bench:
         self.stops_itself = True
         self.builders = Builders(self.ec2, self.ssm, lambda: self.now, self._sleep)
         self.images = Images(self.ec2, self.ssm, lambda: self.now, self._sleep)
-        self.artifacts = ArtifactStore(self.s3, settings.state_bucket)
+        self.artifacts = PresignedFileStore(self.s3, settings.state_bucket)
         self.plan = self._plan()
 
     def bake(self) -> MachineImage:
@@ -242,9 +242,9 @@ def test_what_ec2_has_just_made_may_be_unknown_for_a_moment(bench: Bench, monkey
 @pytest.fixture
 def elastic(bench: Bench, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs `elastic image …` on the embedded cloud."""
-    monkeypatch.setattr("commands.image.Clients", lambda: clients)
-    monkeypatch.setattr("commands.image.Builders", lambda ec2, ssm: bench.builders)
-    monkeypatch.setattr("commands.image.Images", lambda ec2, ssm: bench.images)
+    monkeypatch.setattr("cli.image.Clients", lambda: clients)
+    monkeypatch.setattr("cli.image.Builders", lambda ec2, ssm: bench.builders)
+    monkeypatch.setattr("cli.image.Images", lambda ec2, ssm: bench.images)
     monkeypatch.setenv("EIC_STATE_BUCKET", bench.settings.state_bucket)
     monkeypatch.setenv("EIC_LAUNCH_TEMPLATE_NAME", bench.settings.launch_template_name)
     # The builders' names are the command's own here, so all of them switch themselves off.

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from aws.stacks import Stack
-from commands.deploy import deploy, destroy
+from cli.deploy import deploy, destroy
 from core.settings import Settings
-from infra import deployment, following, teardown, template
+from infra import deployment, stack_waiter, teardown, template
 from infra.outputs import settings_of
 from local_cloud.resources import create_resources
 from tests.stack.emulated import emulated, original
@@ -43,7 +43,7 @@ NOT_COMPARED = {
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setattr(template, "text", emulated)
     for module in (deployment, teardown):
-        monkeypatch.setattr(module, "Patience", functools.partial(following.Patience, poll_seconds=0.05))
+        monkeypatch.setattr(module, "Patience", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
     made = Account(monkeypatch)
     yield made
     made.close()

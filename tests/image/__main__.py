@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ami.layout import ENVIRONMENT_FILE, HOME, LOG_DIRECTORY, RUN_DIRECTORY, USER, WORKER_LOG
-from ami.program import DEFAULT_BUNDLE, make_archive
+from ami.program import DEFAULT_BUNDLE, image_archive
 from aws.metadata import ENDPOINT_VARIABLE
 from aws.queue import MAX_MESSAGES_PER_REQUEST
-from commands.photos import make_crops
 from core.errors import ElasticError
-from local_cloud.processes import ROOT
+from core.paths import REPOSITORY_ROOT
+from local_cloud.sample_photos import make_crops
 from tests.image import root as roots
 from tests.image.cloud import Cloud, running_cloud
 from tests.image.machine import Machine, counting_workers, provision, run_in
@@ -81,7 +81,7 @@ class Proof:
 
     def _make(self) -> None:
         # Made once: the second run is to meet the same files even when somebody edits them meanwhile.
-        archive = make_archive(ROOT, DEFAULT_BUNDLE)
+        archive = image_archive(REPOSITORY_ROOT, DEFAULT_BUNDLE)
         with self._step("root file system"):
             roots.fresh_root(self._folder)
         base_bytes = roots.size_bytes(self._root)
@@ -137,7 +137,7 @@ class Proof:
         start = self._crontab(machine)[0]
         for _ in range(5):
             machine.run(("sh", "-c", start), USER)
-        for keeper in machine.processes("ami.keeper"):
+        for keeper in machine.processes("ami.worker_supervisor"):
             keeper.kill()
         for _ in range(5):
             machine.run(("sh", "-c", start), USER)
@@ -231,7 +231,9 @@ class Proof:
 def main() -> int:
     """Runs the proof; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "image", help="where the root file system lies")
+    parser.add_argument(
+        "--folder", type=Path, default=REPOSITORY_ROOT / "var" / "image", help="where the root file system lies"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     console = Console(stderr=True)

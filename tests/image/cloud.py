@@ -16,10 +16,11 @@ from aws.clients import Clients
 from aws.queue import JobQueue
 from core.errors import ElasticError
 from core.jobs import ClassificationJob, new_batch_id, new_job_id
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.__main__ import LOCAL_CREDENTIALS
 from local_cloud.metadata_service import MetadataService
-from local_cloud.processes import ROOT, spawn, stop_all
+from local_cloud.processes import spawn, stop_all
 from local_cloud.resources import create_resources
 
 POLL_SECONDS = 0.02
@@ -81,7 +82,7 @@ def running_cloud(log_directory: Path) -> Iterator[Cloud]:
     """Starts an emulator of its own; afterwards this process's environment is as it was before."""
     command = [sys.executable, "-m", "local_cloud.emulator"]
     saved = dict(os.environ)
-    emulator = spawn(command, os.environ, log_directory / "emulator.log", ROOT, stdout=subprocess.PIPE)
+    emulator = spawn(command, os.environ, log_directory / "emulator.log", REPOSITORY_ROOT, stdout=subprocess.PIPE)
     metadata = MetadataService()
     try:
         assert emulator.stdout is not None

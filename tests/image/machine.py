@@ -15,9 +15,10 @@ from types import TracebackType
 
 import psutil
 
-from ami.program import Archive
 from core.errors import ElasticError
-from local_cloud.processes import ROOT, spawn
+from core.packaging import Archive
+from core.paths import REPOSITORY_ROOT
+from local_cloud.processes import spawn
 
 # Mounts in a namespace that nobody else sees.  The first process in it takes all others along when it ends, and ends
 # with unshare, which ends with whoever started it (by SIGKILL: it ignores SIGTERM).
@@ -112,7 +113,7 @@ class Machine:
 
     def __enter__(self) -> Machine:
         self.booted_at = time.monotonic()
-        self._process = spawn(self._command, {"PATH": _PATH}, self._log, ROOT)
+        self._process = spawn(self._command, {"PATH": _PATH}, self._log, REPOSITORY_ROOT)
         return self
 
     def __exit__(

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from commands.client import ApiClient
-from commands.deploy import deploy
-from commands.photos import from_packages, make_crops
-from commands.token import token
+from api_client.client import ApiClient
+from cli.deploy import deploy
+from cli.token import token
 from infra import template
 from infra.outputs import settings_of
+from local_cloud.sample_photos import from_packages, make_crops
 from tests.stack.emulated import emulated
 from tests.stack.world import Account, Tiers
 

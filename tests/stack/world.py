@@ -22,10 +22,11 @@ from ami.variables import instance_variables, read_variables
 from aws.clients import Clients
 from aws.fleet import OWNER_TAG
 from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata
+from core.paths import REPOSITORY_ROOT
 from local_cloud.__main__ import LOCAL_CREDENTIALS
 from local_cloud.emulator import create_server
 from local_cloud.metadata_service import MetadataService
-from local_cloud.processes import ROOT, spawn, stop_all
+from local_cloud.processes import spawn, stop_all
 from local_cloud.stack import LOCAL_SETTINGS
 from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Supervisor, start_worker
 from tests.stack import gaps
@@ -216,7 +217,7 @@ class Tiers:
     def _spawn(self, tier: str, command: list[str], **options: Any) -> None:
         variables = read_variables(settings_file(self._account.user_data(f"{self._name}-{tier}")))
         environment = self._environment(tier, variables)
-        self._processes.append(spawn(command, environment, self._logs / f"{tier}.log", ROOT, **options))
+        self._processes.append(spawn(command, environment, self._logs / f"{tier}.log", REPOSITORY_ROOT, **options))
 
     def _start_worker(self, instance: EmulatedInstance) -> subprocess.Popen[str]:
         endpoint = {ENDPOINT_VARIABLE: self._metadata.endpoint(instance.instance_id)}
@@ -224,7 +225,7 @@ class Tiers:
         self._metadata.set_tags(instance.instance_id, instance.tags)
         variables = instance_variables(InstanceMetadata(endpoint), endpoint)
         environment = self._environment("worker", {**variables, **endpoint})
-        return start_worker(instance, [sys.executable, "-m", "app_tier"], environment, self._logs, ROOT)
+        return start_worker(instance, [sys.executable, "-m", "app_tier"], environment, self._logs, REPOSITORY_ROOT)
 
     def _supervise(self) -> None:
         while not self._stop.wait(SUPERVISE_SECONDS):

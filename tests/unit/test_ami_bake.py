@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ami.bake import BuildPlan, agent_script, bake, image_name, image_tags, provision_script, prunable
-from ami.program import Archive
 from aws.builders import Builder
 from aws.images import MachineImage
 from core.errors import CloudError
+from core.packaging import Archive
 
 ARCHIVE = Archive(b"program")
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from api_client.client import IMAGES_PER_REQUEST
 from benchmarks.page import longest_cpu_ms
 from benchmarks.web_bare import create_app
 from benchmarks.web_load import Load, forms
 from benchmarks.web_uploads import BARE, WEB, Case, Measured, headline, single_ratio
 from benchmarks.web_viewers import latencies_seconds
-from commands.client import IMAGES_PER_REQUEST
 from core.errors import ElasticError
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aws.fleet import Instance
-from controller.drift import (
+from controller.scaling.instance_tracker import State, TrackedInstance
+from controller.status.drift import (
     LEAST_RECENT_IMAGES,
     RECENT_IMAGES,
     REFERENCE_IMAGES,
@@ -21,11 +22,10 @@ from controller.drift import (
     compare_labels,
     sentence,
 )
-from controller.quality import Quality
-from controller.roster import Member, State
-from core.answers import CONFIDENCE_BINS, NO_ANSWERS, AnswerCounts
+from controller.status.prediction_monitor import Quality
 from core.fleet_status import ShadowStatus
 from core.heartbeat import Heartbeat
+from core.prediction_counts import CONFIDENCE_BINS, NO_ANSWERS, AnswerCounts
 from tests.fakes import FakeStateStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,13 +90,13 @@ def test_only_the_latest_answers_are_looked_at() -> None:
 
 def member(
     name: str, answers: AnswerCounts, started_at: float = 1.0, shadow: tuple[str, int, int] = ("", 0, 0)
-) -> Member:
+) -> TrackedInstance:
     model, compared, agreed = shadow
     beat = Heartbeat(
         2.0, started_at, "m@1", answers=answers, shadow_model=model, shadow_compared=compared, shadow_agreed=agreed
     )
     beat = Heartbeat.decode(beat.encode())  # as it comes over the wire
-    return Member(Instance(name, name, "running", START), State.RUNNING, 0.0, beat)
+    return TrackedInstance(Instance(name, name, "running", START), State.RUNNING, 0.0, beat)
 
 
 def test_each_answer_counts_once_whoever_gave_it() -> None:

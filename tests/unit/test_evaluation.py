@@ -18,7 +18,6 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 import cli
-from commands.photos import from_packages
 from core.errors import EvaluationError
 from evaluation.figures import (
     calibration_bins,
@@ -30,6 +29,7 @@ from evaluation.figures import (
 )
 from evaluation.localize import centred_square, localizer
 from evaluation.truth import ClassFinder, LabelledPhoto, read_truth
+from local_cloud.sample_photos import from_packages
 from tests.bundles import SHIPPED, SHIPPED_NAME, measured
 
 LABELS = ("cat", "dog", "fox")

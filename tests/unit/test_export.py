@@ -20,7 +20,7 @@ import cli
 from app_tier.bundle import InputSpec, load_bundle
 from core.errors import ExportError
 from training.export import export_bundle, read_images
-from training.kinds import Kind
+from training.export_formats import Kind
 
 SPEC = InputSpec(32, 32, "BGR", (103.939, 116.779, 123.68))
 COLOURS = {"red": (200, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 210)}

@@ -16,17 +16,18 @@ import yaml
 
 from aws.fleet import Instance
 from aws.stacks import Change, ChangeSet, Event, Resource, StackError, StackState
-from commands.deploy import alarms_of, drift_of, table_of
+from cli.deploy import alarms_of, drift_of, table_of
+from core.packaging import Archive
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from infra.deployment import Hands, Wishes, check_parameters, deploy
-from infra.following import Patience
+from infra.deployment import StackActions, StackSpec, check_parameters, deploy
 from infra.outputs import SETTINGS, OutputError, settings_of
-from infra.program import key_of, make_archive, program_files, sha256_of
+from infra.program import key_of, program_archive
+from infra.stack_waiter import PollPolicy
 from infra.teardown import BUCKET, GROUP, destroy
 from infra.template import MAX_BYTES, PATH, text
 from tests.stack.emulated import differences, original
 
-ROOT = Path(__file__).resolve().parents[2]
 DONE = StackState(
     "id-1", "CREATE_COMPLETE", outputs={name: f"the-{name}" for name in SETTINGS} | {"LaunchTemplateVersion": "3"}
 )
@@ -93,12 +94,12 @@ class Notes:
     versions: list[tuple[str, int]] = field(default_factory=list)
     shown: list[ChangeSet] = field(default_factory=list)
 
-    def hands(self) -> Hands:
+    def actions(self) -> StackActions:
         def confirm(change_set: ChangeSet) -> bool:
             self.shown.append(change_set)
             return self.yes
 
-        return Hands(
+        return StackActions(
             confirm,
             lambda event: None,
             lambda bucket, key, body: self.uploads.append((bucket, key)),
@@ -106,20 +107,21 @@ class Notes:
         )
 
 
-def patience(seconds: float = 100.0) -> Patience:
+def polling(seconds: float = 100.0) -> PollPolicy:
     ticks = itertools.count()
-    return Patience(lambda: float(next(ticks)), lambda wait: None, 1.0, seconds)
+    return PollPolicy(lambda: float(next(ticks)), lambda wait: None, 1.0, seconds)
 
 
-WISHES = Wishes("template", {"DomainName": "photos.example.org"}, b"archive", "elastic:stack")
-KEY = key_of(sha256_of(b"archive"))
+ARCHIVE = Archive(b"archive")
+SPEC = StackSpec("template", {"DomainName": "photos.example.org"}, ARCHIVE, "elastic:stack")
+KEY = key_of(ARCHIVE.sha256)
 
 
 def test_a_new_stack_is_made_and_then_gets_its_program() -> None:
     stack, notes = FakeStack([None, replace(DONE, status="CREATE_IN_PROGRESS"), DONE]), Notes()
-    assert deploy(stack, WISHES, notes.hands(), patience()) == DONE
+    assert deploy(stack, SPEC, notes.actions(), polling()) == DONE
     assert stack.calls == ["execute"]
-    assert stack.given == {"DomainName": "photos.example.org", "ProgramSha256": sha256_of(b"archive")}
+    assert stack.given == {"DomainName": "photos.example.org", "ProgramSha256": ARCHIVE.sha256}
     assert notes.uploads == [("the-StateBucket", KEY)]
     assert notes.versions == [("the-LaunchTemplateName", 3)]
 
@@ -128,9 +130,9 @@ def test_an_update_stores_the_program_before_instances_ask_for_it_and_keeps_para
     before = replace(DONE, parameters={"DomainName": "old.example.org", "ImageDays": "7", "Forgotten": "1"})
     stack, notes = FakeStack([before]), Notes()
     stored_first: list[list[str]] = []
-    hands = notes.hands()
-    hands = replace(hands, confirm=lambda change_set: not stored_first.append([key for _, key in notes.uploads]))
-    deploy(stack, WISHES, hands, patience())
+    actions = notes.actions()
+    actions = replace(actions, confirm=lambda change_set: not stored_first.append([key for _, key in notes.uploads]))
+    deploy(stack, SPEC, actions, polling())
     assert stored_first == [[KEY]]
     assert stack.kept == ["ImageDays"]
 
@@ -147,7 +149,7 @@ def test_nothing_is_executed_without_need_or_consent(
     change_set: ChangeSet, yes: bool, result: StackState | None
 ) -> None:
     stack, notes = FakeStack([DONE], change_set), Notes(yes)
-    assert deploy(stack, WISHES, notes.hands(), patience()) == result
+    assert deploy(stack, SPEC, notes.actions(), polling()) == result
     assert stack.calls == ["discard"]
     assert bool(notes.shown) is not change_set.empty
 
@@ -165,7 +167,7 @@ def test_nothing_is_executed_without_need_or_consent(
 def test_failures_are_told(states: list[StackState | None], change_set: ChangeSet, sentence: str) -> None:
     notes = Notes()
     with pytest.raises(StackError, match=sentence):
-        deploy(FakeStack(states, change_set), WISHES, notes.hands(), patience())
+        deploy(FakeStack(states, change_set), SPEC, notes.actions(), polling())
     assert notes.versions == []
 
 
@@ -179,13 +181,13 @@ def test_the_old_state_right_after_a_request_is_not_taken_for_the_end() -> None:
 
     after = replace(DONE, status="UPDATE_COMPLETE")
     stack = Slow([DONE, DONE, DONE, DONE, replace(DONE, status="UPDATE_IN_PROGRESS"), after])
-    assert deploy(stack, WISHES, Notes().hands(), patience()) == after
+    assert deploy(stack, SPEC, Notes().actions(), polling()) == after
 
 
 def test_waiting_ends() -> None:
     stack = FakeStack([DONE, replace(DONE, status="UPDATE_IN_PROGRESS")])
     with pytest.raises(StackError, match="longer than 5 s"):
-        deploy(stack, WISHES, Notes().hands(), patience(5.0))
+        deploy(stack, SPEC, Notes().actions(), polling(5.0))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def tear_down(left: list[list[str]], after: StackState | None = None) -> tuple[l
     stack = FakeStack([DONE, replace(DONE, status="DELETE_IN_PROGRESS"), after], calls=log)
     # A worker that the dying controller still launched is found in the second round.
     fleet = FakeFleet(log, [["i-1"], ["i-1"], ["i-2"], []])
-    return destroy(stack, FakeEstate(log, left), fleet, lambda told: None, lambda event: None, patience()), log
+    return destroy(stack, FakeEstate(log, left), fleet, lambda told: None, lambda event: None, polling()), log
 
 
 def test_the_controller_stops_before_workers_end_and_buckets_are_emptied_last() -> None:
@@ -277,9 +279,9 @@ def test_alarms_and_drift_in_words() -> None:
 
 
 def test_the_archive_is_the_same_each_time_and_holds_what_instances_start(tmp_path: Path) -> None:
-    archive = make_archive(program_files(ROOT))
-    assert archive == make_archive(program_files(ROOT))
-    with tarfile.open(fileobj=BytesIO(archive)) as found:
+    archive = program_archive(REPOSITORY_ROOT)
+    assert archive == program_archive(REPOSITORY_ROOT)
+    with tarfile.open(fileobj=BytesIO(archive.body)) as found:
         names = set(found.getnames())
     assert {"infra/machine/install.sh", "infra/requirements.txt", "web_tier/wsgi.py", "templates/base.html"} <= names
     assert not any(name.endswith((".pyc", ".tflite")) or "__pycache__" in name for name in names)
@@ -287,12 +289,12 @@ def test_the_archive_is_the_same_each_time_and_holds_what_instances_start(tmp_pa
 
 def test_instances_install_the_versions_of_the_one_list() -> None:
     def pins(path: str) -> dict[str, str]:
-        return dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", (ROOT / path).read_text("utf-8"), re.MULTILINE))
+        return dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", (REPOSITORY_ROOT / path).read_text("utf-8"), re.MULTILINE))
 
     ours = pins("infra/requirements.txt")
     assert ours
     assert ours.items() <= pins("requirements.txt").items()
-    hashes = (ROOT / "infra/requirements.txt").read_text("utf-8").count("--hash=sha256:")
+    hashes = (REPOSITORY_ROOT / "infra/requirements.txt").read_text("utf-8").count("--hash=sha256:")
     assert hashes >= len(ours)
 
 

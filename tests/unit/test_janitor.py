@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aws.dead_letters import DeadLetters
-from controller.janitor import Janitor, find_orphans
+from controller.housekeeping.janitor import Janitor, find_orphans
 from core.jobs import ClassificationJob, ClassificationResult, Prediction, image_key, new_batch_id, new_job_id
 from tests.fakes import FakeClock, FakeImageStore, FakeJobQueue, FakeResultStore
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.history import LOAD_WINDOW_SECONDS, SAMPLES
-from controller.policy import Limits, Observation, Recommendation, ScalingDecision, decide
+from controller.scaling.history import LOAD_WINDOW_SECONDS, SAMPLES
+from controller.scaling.policy import Limits, Observation, Recommendation, ScalingDecision, decide
 
 # Ten jobs for each instance; scale-in after a minute.
 LIMITS = Limits(

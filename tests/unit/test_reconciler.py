@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from aws.launches import LaunchProblem
+from aws.ec2_fleet_launch import LaunchProblem
 from aws.lease import KEY as LEASE_KEY
 from aws.lease import Lease
-from controller.actor import Actor
-from controller.backoff import FATAL_DELAY_SECONDS
-from controller.limits import CurrentLimits
-from controller.observer import Observer
-from controller.policy import Limits
-from controller.reconciler import Reconciler, explain
-from controller.releases import Releases
-from controller.reporter import Reporter
-from controller.reports import Reports
-from controller.roster import Roster
+from controller.rollout.store import RolloutPlanner
+from controller.scaling.executor import Executor
+from controller.scaling.heartbeat_reader import HeartbeatReader
+from controller.scaling.instance_tracker import InstanceTracker
+from controller.scaling.launch_backoff import FATAL_DELAY_SECONDS
+from controller.scaling.limits import CurrentLimits
+from controller.scaling.observer import Observer
+from controller.scaling.policy import Limits
+from controller.scaling.reconciler import Reconciler, explain
+from controller.status.publisher import StatusPublisher
 from core.errors import CloudError
 from core.fleet_status import KEY as STATUS_KEY
 from core.fleet_status import FleetStatus
@@ -106,15 +106,15 @@ class Controller:
         self.cloud = cloud
         clock = cloud.clock
         self.lease = Lease(cloud.store, f"controller-{next(cloud.names)}", LEASE_SECONDS, clock)
-        roster = Roster(BOOT_GRACE_SECONDS, TIMEOUT_SECONDS, HEARTBEAT_SECONDS)
-        reports = Reports(cloud.store, HEARTBEAT_SECONDS, TIMEOUT_SECONDS, clock)
+        tracker = InstanceTracker(BOOT_GRACE_SECONDS, TIMEOUT_SECONDS, HEARTBEAT_SECONDS)
+        reports = HeartbeatReader(cloud.store, HEARTBEAT_SECONDS, TIMEOUT_SECONDS, clock)
         self.reconciler = Reconciler(
             self.lease,
-            Observer(cloud.queue, cloud.fleet, reports, roster, clock),
-            CurrentLimits(LIMITS, roster, lambda: 0, measure_service=False),
-            Releases(cloud.store, MAX_SIZE, BOOT_GRACE_SECONDS, clock, clock),
-            Actor(cloud.fleet, self.lease, roster, MAX_SIZE, clock, clock),
-            Reporter(cloud.store, cloud.sink, SETTINGS, self.lease.holder, clock, clock),
+            Observer(cloud.queue, cloud.fleet, reports, tracker, clock),
+            CurrentLimits(LIMITS, tracker, lambda: 0, measure_service=False),
+            RolloutPlanner(cloud.store, MAX_SIZE, BOOT_GRACE_SECONDS, clock, clock),
+            Executor(cloud.fleet, self.lease, tracker, MAX_SIZE, clock, clock),
+            StatusPublisher(cloud.store, cloud.sink, SETTINGS, self.lease.holder, clock, clock),
             clock,
         )
 
@@ -367,7 +367,7 @@ def test_what_cannot_be_told_stops_nothing(cloud: Cloud, part: str, method: str)
 
 
 def test_each_change_of_mind_is_one_readable_line(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "controller.reconciler")
+    caplog.set_level("INFO", "controller.scaling.reconciler")
     cloud.work_arrives(1)
     cloud.controller().run(5)
     assert [record.getMessage() for record in caplog.records] == [
@@ -386,16 +386,16 @@ def test_a_dry_run_explains_and_touches_nothing(cloud: Cloud, caplog: pytest.Log
             return self.is_set()
 
     start = cloud.clock()
-    caplog.set_level("INFO", "controller.reconciler")
+    caplog.set_level("INFO", "controller.scaling.reconciler")
     cloud.fleet.add()
     cloud.workers_report()
     cloud.work_arrives(35)
     objects = dict(cloud.store.objects)
-    roster = Roster(BOOT_GRACE_SECONDS, TIMEOUT_SECONDS, HEARTBEAT_SECONDS)
-    reports = Reports(cloud.store, HEARTBEAT_SECONDS, TIMEOUT_SECONDS, cloud.clock, keep=True)
-    eyes = Observer(cloud.queue, cloud.fleet, reports, roster, cloud.clock)
-    limits = CurrentLimits(LIMITS, roster, lambda: 0, measure_service=False)
-    explain(eyes, limits, 1.0, Stop())
+    tracker = InstanceTracker(BOOT_GRACE_SECONDS, TIMEOUT_SECONDS, HEARTBEAT_SECONDS)
+    reports = HeartbeatReader(cloud.store, HEARTBEAT_SECONDS, TIMEOUT_SECONDS, cloud.clock, keep=True)
+    observer = Observer(cloud.queue, cloud.fleet, reports, tracker, cloud.clock)
+    limits = CurrentLimits(LIMITS, tracker, lambda: 0, measure_service=False)
+    explain(observer, limits, 1.0, Stop())
     assert any("desired 4, have 1 (+3)" in record.getMessage() for record in caplog.records)
     assert cloud.store.objects == objects
     assert {name for name, _ in cloud.fleet.calls} == {"describe"}

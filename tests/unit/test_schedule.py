@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.schedule import floor_at, parse_schedule
+from controller.scaling.schedule import floor_at, parse_schedule
 from core.errors import SettingsError
 
 OFFICE = "0 8 * * mon-fri = 2; 0 18 * * mon-fri = 0"

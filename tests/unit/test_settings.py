@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from core.errors import SettingsError
+from core.paths import REPOSITORY_ROOT
 from core.profiles import PROFILES
 from core.settings import Settings, render_markdown
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+REFERENCE = REPOSITORY_ROOT / "docs" / "reference" / "settings.md"
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.policy import Limits
+from controller.scaling.policy import Limits
 from simulation.assumptions import BOOT_MEAN_SECONDS, Weather
 from simulation.pool import Pool
 from simulation.scalers import Keda, Ours, Scaler, TargetTracking, View, VisibleOnly

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from controller.policy import Limits
+from controller.scaling.policy import Limits
 from simulation.assumptions import BOOT_MEAN_SECONDS, Weather
 from simulation.optimum import LATE_SHARE, Problem, optimum, work_bound
 from simulation.pool import Pool

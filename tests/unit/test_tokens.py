@@ -109,10 +109,10 @@ def test_tokens_are_added_listed_and_revoked() -> None:
 
 
 @given(st.lists(st.integers(-30, 30), max_size=30), st.integers(1, 50))
-def test_no_more_is_granted_than_the_limit(wishes: list[int], limit: int) -> None:
+def test_no_more_is_granted_than_the_limit(spec: list[int], limit: int) -> None:
     usage = UsageStore(FakeStateStore())  # type: ignore[arg-type]
     used = 0
-    for wanted in wishes:
+    for wanted in spec:
         granted = usage.take("a" * 16, "2026-11-21", wanted, limit)
         assert abs(granted) <= abs(wanted) and granted * wanted >= 0
         used += granted

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from core.errors import TrainingError
+from core.paths import REPOSITORY_ROOT
 from training.datasets import load_dataset
 from training.datasets.near_duplicates import find_near_duplicates
 
@@ -126,7 +127,7 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, sentence: str) -> None:
 
 
 def test_the_mixture_that_comes_with_the_program_can_be_read(tmp_path: Path) -> None:
-    shipped = Path(__file__).parents[2] / "training" / "mixtures" / "photos-267.toml"
+    shipped = REPOSITORY_ROOT / "training" / "mixtures" / "photos-267.toml"
     source = mixture(tmp_path, shipped.read_text("utf-8"))
     with pytest.raises(TrainingError, match=r"no file in .* matches tiny-imagenet-200"):
         load_dataset(source, "auto", tmp_path)

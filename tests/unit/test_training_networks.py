@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from core.paths import REPOSITORY_ROOT
+
 pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is not installed")
 
 import keras
@@ -26,7 +28,7 @@ from training.pipeline import make_batches
 from training.train import plan_stages, score
 from training.weights import imagenet_reachable, initialize, read_weights
 
-CONV1_TO_CONV4 = Path(__file__).parents[3] / "shared" / "data" / "resnet50-imagenet-conv1-to-conv4.npz"
+CONV1_TO_CONV4 = REPOSITORY_ROOT.parent / "shared" / "data" / "resnet50-imagenet-conv1-to-conv4.npz"
 
 
 @pytest.fixture(scope="module")

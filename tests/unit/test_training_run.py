@@ -19,20 +19,20 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from core.paths import REPOSITORY_ROOT
+
 pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is not installed")
 
 import keras
 
+from cli.train import make_config, train
 from core.errors import TrainingError
 from tests.training import SHAPES, toy_config, write_shapes
 from training import weights
-from training.command import make_config, train
+from training.checkpoints import Progress, load_progress, restore, save_checkpoint
 from training.data import make_ready
-from training.keeper import Progress, load_progress, restore, save_checkpoint
 from training.run_folder import read_run
 from training.train import Training
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_the_folder_holds_what_its_readers_want(trained: Path) -> None:
 
 def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
     # Nothing can be learned at such a rate.
-    config = toy_config(shapes, epochs=20, patience=2, optimizer="sgd", learning_rate=1e-12, warmup_epochs=0)
+    config = toy_config(shapes, epochs=20, polling=2, optimizer="sgd", learning_rate=1e-12, warmup_epochs=0)
     run = Training(config, make_ready(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
     assert run["status"] == "finished"
     assert len(run["history"]) == run["best_epoch"] + 2 < 20
@@ -161,7 +161,7 @@ def test_a_killed_training_goes_on_where_it_was(shapes: Path, tmp_path: Path) ->
     # Momentum and the schedule's step are state; so many epochs that it cannot end before it is killed.
     process = subprocess.Popen(
         _command(shapes, *options, "--epochs", 2000, "--patience", 0, "--out", run, "--cache", cache),
-        cwd=ROOT,
+        cwd=REPOSITORY_ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -181,7 +181,7 @@ def test_a_killed_training_goes_on_where_it_was(shapes: Path, tmp_path: Path) ->
     described["hyperparameters"]["epochs"] = done + 1
     (run / "run.json").write_text(json.dumps(described))
     finished = subprocess.run(
-        _command("--resume", run, "--cache", cache), cwd=ROOT, capture_output=True, text=True, timeout=240
+        _command("--resume", run, "--cache", cache), cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=240
     )
     assert finished.returncode == 0, finished.stderr
     assert f"{done} epochs done" in finished.stdout
@@ -254,8 +254,8 @@ def test_options_beat_the_architecture_and_that_beats_all() -> None:
 
 
 def test_help_imports_no_tensorflow() -> None:
-    code = "import sys, training.command; sys.exit('tensorflow' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=os.environ)
+    code = "import sys, cli.train; sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY_ROOT, check=True, env=os.environ)
 
 
 def test_data_sets_that_have_different_classes_are_learned_together(tmp_path: Path) -> None:

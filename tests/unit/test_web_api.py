@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from core.errors import CloudError, NotFoundError
 from tests.web import JPEG, WebBench
-from web_tier import api_results
+from web_tier.api import results
 
 UNKNOWN = "20250101-000000-aaaaaaaaaaaa"
 
@@ -116,7 +116,7 @@ def test_a_cursor_brings_only_what_is_new(bench: WebBench) -> None:
 
 
 def test_a_long_answer_comes_in_pages(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_results, "RESULTS_PER_PAGE", 4)
+    monkeypatch.setattr(results, "RESULTS_PER_PAGE", 4)
     batch_id = bench.create_batch()
     bench.upload(batch_id, [(f"{number}.jpg", JPEG) for number in range(10)])
     bench.answer()

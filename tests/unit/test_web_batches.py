@@ -17,9 +17,9 @@ from core.jobs import ClassificationResult, Prediction
 from core.webhooks import PendingWebhook
 from tests.web import JPEG, WebBench
 from web_tier import create_app
-from web_tier.batches import OPEN_SECONDS, Batch
+from web_tier.domain.batch_state import state_of
+from web_tier.domain.batches import OPEN_SECONDS, Batch
 from web_tier.services import EXTENSION
-from web_tier.states import state_of
 
 
 @pytest.fixture

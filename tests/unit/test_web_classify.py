@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from core.jobs import batch_of
 from tests.web import JPEG, WebBench
-from web_tier import single
+from web_tier.domain import single_image
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_request_that_cannot_be_meant_is_refused(bench: WebBench, options: dic
 
 
 def test_single_images_share_batches_of_bounded_size(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single, "IMAGES_PER_BATCH", 3)
+    monkeypatch.setattr(single_image, "IMAGES_PER_BATCH", 3)
     for _number in range(7):
         bench.client.post("/api/v1/classify?wait_seconds=0", data=JPEG, content_type="image/jpeg")
     sizes: dict[str, int] = {}

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from core.errors import CloudError
 from tests.web import JPEG, WebBench
-from web_tier.answers import AnswerWatch
+from web_tier.domain.result_waiter import ResultWaiter
 
 Post = Callable[[WebBench], TestResponse]
 TOKENS: dict[str, Any] = {"authentication": "tokens", "compat_wait_seconds": 0.0}
@@ -96,7 +96,12 @@ CASES: dict[str, tuple[dict[str, Any], Post, int, str]] = {
         503,
         "the storage does not answer",
     ),
-    "crowd": ({}, after(lambda bench: setattr(bench.services.answers, "_max_waiting", 0)), 503, "too many requests"),
+    "crowd": (
+        {},
+        after(lambda bench: setattr(bench.services.result_waiter, "_max_waiting", 0)),
+        503,
+        "too many requests",
+    ),
     "in vain": ({"compat_wait_seconds": 0.01}, post, 503, "has not been classified in time"),
 }
 
@@ -121,7 +126,7 @@ def test_what_is_waited_for_in_vain_was_stored_once(monkeypatch: pytest.MonkeyPa
         raise CloudError("S3 is away")
 
     bench = WebBench()
-    monkeypatch.setattr(AnswerWatch, "wait", fail)
+    monkeypatch.setattr(ResultWaiter, "wait", fail)
     response = post(bench)
     assert (response.status_code, response.mimetype, response.headers["Retry-After"]) == (503, "text/plain", "5")
     assert len(bench.images.objects) == len(bench.queue.jobs) == 1

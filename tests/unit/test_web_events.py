@@ -14,14 +14,15 @@ import pytest
 from core.errors import CloudError
 from core.fleet_status import FleetStatus, Sample
 from tests.web import JPEG, WebBench
-from web_tier import api_events, hub
-from web_tier.hub import TooManyViewersError
+from web_tier.api import events
+from web_tier.domain import batch_watcher
+from web_tier.domain.batch_watcher import TooManyViewersError
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebBench]:
-    monkeypatch.setattr(hub, "INTERVAL_SECONDS", 0.05)
-    monkeypatch.setattr(api_events, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(batch_watcher, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.2)
     bench = WebBench()
     yield bench
     bench.services.close()
@@ -107,7 +108,7 @@ def test_ids_of_others_are_refused(bench: WebBench, cursor: str, status: int) ->
 
 
 def test_while_nothing_happens_the_connection_is_kept_alive(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_events, "LIFETIME_SECONDS", 0.5)
+    monkeypatch.setattr(events, "LIFETIME_SECONDS", 0.5)
     kinds = [kind for kind, _id, _data in read(bench, bench.create_batch()) if kind != ""]
     assert kinds == ["state"]
 
@@ -116,8 +117,8 @@ def test_many_viewers_cost_as_many_listings_as_one(bench: WebBench) -> None:
     batch_id = bench.create_batch()
     bench.upload(batch_id, [("a.jpg", JPEG)])
     with ExitStack() as stack:
-        watches = [stack.enter_context(bench.services.hub.watch(batch_id)) for _number in range(100)]
-        assert len(set(map(id, watches))) == 1 and bench.services.hub.viewers == 100
+        watches = [stack.enter_context(bench.services.watcher.watch(batch_id)) for _number in range(100)]
+        assert len(set(map(id, watches))) == 1 and bench.services.watcher.viewers == 100
         before = bench.results.count("list")
         time.sleep(0.5)
         assert 1 <= bench.results.count("list") - before <= 11
@@ -131,9 +132,9 @@ def test_no_more_viewers_than_may(bench: WebBench) -> None:
     batch_id = bench.create_batch()
     with ExitStack() as stack:
         for _number in range(256):
-            stack.enter_context(bench.services.hub.watch(batch_id))
+            stack.enter_context(bench.services.watcher.watch(batch_id))
         with pytest.raises(TooManyViewersError):
-            stack.enter_context(bench.services.hub.watch(batch_id))
+            stack.enter_context(bench.services.watcher.watch(batch_id))
         response = bench.client.get(f"/api/v1/batches/{batch_id}/events")
         assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
 

@@ -19,7 +19,7 @@ from core.fleet_status import (
     ShadowStatus,
 )
 from tests.web import WebBench
-from web_tier.fleet_pages import headline, minutes
+from web_tier.pages.fleet import headline, minutes
 
 
 def sample(at: float, visible: int = 0, desired: int = 0, booting: int = 0, running: int = 0) -> Sample:

@@ -12,7 +12,7 @@ import pytest
 from core.errors import CloudError
 from core.settings import Settings
 from tests.web import JPEG, WebBench, form
-from web_tier.rates import Rates
+from web_tier.auth.rate_limits import RateLimits
 
 
 def bench_with(**settings: Any) -> WebBench:
@@ -81,7 +81,7 @@ def test_the_defaults_let_ten_thousand_photos_through() -> None:
 def test_a_store_that_fails_lets_nobody_pass_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = bench_with()
     headers = bench.token("ada")
-    storage = bench.services.rates._limiter.storage
+    storage = bench.services.rate_limits._limiter.storage
 
     def broken(*_arguments: Any, **_options: Any) -> None:
         raise ConnectionError("redis://secret")
@@ -106,7 +106,7 @@ def _wrapped(function: Any) -> Any:
 
 def test_an_unknown_store_is_refused_at_the_start() -> None:
     with pytest.raises(Exception, match="unknown storage"):
-        Rates(Settings(rate_limit_storage="nonsense://"))
+        RateLimits(Settings(rate_limit_storage="nonsense://"))
 
 
 # --- quotas --------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from web_tier import multipart
-from web_tier.multipart import UploadFormatError, boundary_of, read_files
+from web_tier.domain import multipart
+from web_tier.domain.multipart import UploadFormatError, boundary_of, read_files
 
 BOUNDARY = b"xyz"
 Read = list[tuple[str, int, bytes]]

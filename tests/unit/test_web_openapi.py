@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.web import JPEG, WebBench
-from web_tier import api_events
+from web_tier.api import events
 
 _bench = WebBench(classify_wait_seconds=0.0)
 _schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", _bench.app)
@@ -26,7 +26,7 @@ _CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance
 @pytest.fixture(autouse=True, scope="module")
 def _short_streams() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api_events, "LIFETIME_SECONDS", 0.02)
+        patch.setattr(events, "LIFETIME_SECONDS", 0.02)
         yield
 
 

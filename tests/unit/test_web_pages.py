@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.web import JPEG, WebBench, form, image_bytes
-from web_tier import pages
+from web_tier.pages import batches
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 
@@ -81,7 +81,7 @@ def test_hostile_names_and_labels_are_text(bench: WebBench) -> None:
 
 
 def test_a_large_batch_comes_in_pages(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "FRAMES_PER_PAGE", 4)
+    monkeypatch.setattr(batches, "FRAMES_PER_PAGE", 4)
     batch_id = bench.create_batch()
     bench.upload(batch_id, [(f"{number}.jpg", JPEG) for number in range(10)])
 

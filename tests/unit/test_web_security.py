@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
+from core.paths import REPOSITORY_ROOT
 from tests.web import JPEG, WebBench, form
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -60,13 +58,13 @@ def test_reading_is_open_to_links_from_elsewhere(bench: WebBench) -> None:
 
 
 def test_templates_have_no_inline_script_or_style_and_escape_everything() -> None:
-    for path in (ROOT / "templates").glob("*.html"):
+    for path in (REPOSITORY_ROOT / "templates").glob("*.html"):
         text = path.read_text()
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)|\|\s*safe\b", text), path.name
 
 
 def test_the_pages_are_complete_in_themselves() -> None:
-    files = [*(ROOT / "static").iterdir(), *(ROOT / "templates").iterdir()]
+    files = [*(REPOSITORY_ROOT / "static").iterdir(), *(REPOSITORY_ROOT / "templates").iterdir()]
     for path in files:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://|//cdn|@import|innerHTML|insertAdjacentHTML|document\.write", text), path.name

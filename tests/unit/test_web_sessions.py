@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +12,13 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from core.errors import CloudError
+from core.paths import REPOSITORY_ROOT
 from core.settings import SECRETS, Settings
 from tests.fakes import FakeStateStore
 from tests.web import JPEG, WebBench, form
-from web_tier import sessions
-from web_tier.sessions import SESSION_SECONDS, is_loopback_host, session_key
-from web_tier.sign_in import safe_next
+from web_tier.auth import sessions
+from web_tier.auth.sessions import SESSION_SECONDS, is_loopback_host, session_key
+from web_tier.pages.sign_in import safe_next
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_form_that_was_not_fetched_here_signs_nobody_in(bench: WebBench) -> No
 
 
 def test_the_scripts_send_what_the_page_says() -> None:
-    script = (Path(__file__).parents[2] / "static" / "api.js").read_text()
+    script = (REPOSITORY_ROOT / "static" / "api.js").read_text()
     assert 'meta[name="csrf-token"]' in script and "X-CSRF-Token" in script
 
 

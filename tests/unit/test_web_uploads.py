@@ -13,8 +13,8 @@ from core.errors import AlreadyExistsError
 from core.jobs import ClassificationJob, image_key
 from tests.fakes import FakeImageStore, FakeJobQueue, FakeResultStore
 from tests.web import JPEG, File, WebBench
-from web_tier.multipart import UploadedFile, UploadFormatError
-from web_tier.uploads import UploadService
+from web_tier.domain.multipart import UploadedFile, UploadFormatError
+from web_tier.domain.upload_service import UploadService
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controller.deletions import KEEP_NOTES, Deletions
-from controller.delivery import HttpSender, allowed_address
-from controller.webhooks import GIVE_UP_SECONDS, MAX_ATTEMPTS, DeliveryError, Webhooks, retry_delay_seconds
+from controller.housekeeping.deletions import KEEP_NOTES, Deletions
+from controller.housekeeping.webhook_http import HttpSender, allowed_address
+from controller.housekeeping.webhooks import GIVE_UP_SECONDS, MAX_ATTEMPTS, DeliveryError, Webhooks, retry_delay_seconds
 from core.errors import CloudError, ConflictError, DecodeError
 from core.jobs import ClassificationResult, Prediction, image_key
 from core.webhooks import (

@@ -1,0 +1,221 @@
+"""What the image is to hold: packages, files, links and crontab entries, as plain values.  No I/O here.
+
+Everything is there when the image is made: at boot nothing is downloaded, compiled or generated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ami.layout import (
+    ENVIRONMENT_FILE,
+    KEEPER,
+    LOCK_FILE,
+    LOG_DIRECTORY,
+    LOGROTATE_FILE,
+    PROGRAM,
+    RUN_DIRECTORY,
+    SITE_PACKAGES,
+    STATE_DIRECTORY,
+    USER,
+    WORKER_LOG,
+)
+
+# cron is what starts the worker; flock is part of util-linux.
+DEBIAN_PACKAGES = ("python3", "python3-venv", "cron", "logrotate", "util-linux")
+
+# Packages of the program that a worker and its keeper import.
+PROGRAM_PACKAGES = ("core", "aws", "app_tier", "ami")
+
+# Clients that a worker opens; botocore knows four hundred services.
+AWS_SERVICES = ("cloudwatch", "s3", "sqs")
+# What of the wheels no worker imports, as patterns under site-packages; sizes as measured on x86_64.
+UNUSED_FILES = (
+    "ai_edge_litert/libLiteRtWebGpuAccelerator.so",  # 18 MiB: there is no GPU
+    "ai_edge_litert/libLiteRt.so",  # 8 MiB: the API that compiles models; the interpreter has a library of its own
+    "ai_edge_litert/tools",  # 9 MiB
+    "ai_edge_litert/vendor*",  # 3 MiB: compilers for phones
+    "ai_edge_litert/schema_py_generated.py",
+    "numpy/**/tests",  # 10 MiB
+    "numpy/f2py",
+    "numpy/_core/lib",
+    "numpy/_core/include",
+    "numpy/random/lib",
+    "numpy/**/*.pyi",
+    "boto3/examples",
+)
+
+# Timers and services that would take a booting worker's processor, or that nobody uses on it.
+MASKED_UNITS = (
+    "apt-daily.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.service",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "logrotate.timer",  # the crontab does it
+    "man-db.timer",
+    "ssh.service",
+    "ssh.socket",
+    "systemd-networkd-wait-online.service",
+    "unattended-upgrades.service",
+)
+
+_SYSTEMD = Path("/etc/systemd/system")
+_LOG_BYTES = "10M"
+_LOGS_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpec:
+    """A file that belongs to root and that everybody may read."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """A symbolic link."""
+
+    path: Path
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySpec:
+    """A directory that belongs to the worker's user."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CrontabEntry:
+    """One line of the worker's crontab, known by its `comment`."""
+
+    when: str
+    command: str
+    comment: str
+
+
+def crontab() -> tuple[CrontabEntry, ...]:
+    """A start at boot, a guarded one every minute, and the rotation of the log.
+
+    flock leaves at once where a worker runs: exactly one is kept alive.
+    """
+    start = f"/usr/bin/flock --nonblock {LOCK_FILE} {KEEPER} start >> {WORKER_LOG} 2>&1"
+    rotate = f"/usr/sbin/logrotate --state {STATE_DIRECTORY}/logrotate.state {LOGROTATE_FILE} >> {WORKER_LOG} 2>&1"
+    return (
+        CrontabEntry("@reboot", start, "elastic: start at boot"),
+        CrontabEntry("* * * * *", start, "elastic: start again what has ended"),
+        CrontabEntry("7 * * * *", rotate, "elastic: bound the log"),
+    )
+
+
+def directories() -> tuple[DirectorySpec, ...]:
+    """What the worker's user may write to, beside what systemd-tmpfiles makes at boot."""
+    return (DirectorySpec(LOG_DIRECTORY), DirectorySpec(STATE_DIRECTORY))
+
+
+def files(model_bundle: str) -> tuple[FileSpec, ...]:
+    """Configuration.
+
+    Args:
+        model_bundle: the bundle's folder in the program.
+    """
+    return (
+        FileSpec(
+            ENVIRONMENT_FILE, _ENVIRONMENT.format(model_bundle=PROGRAM / model_bundle, model_cache=STATE_DIRECTORY)
+        ),
+        FileSpec(LOGROTATE_FILE, _LOGROTATE),
+        FileSpec(SITE_PACKAGES / "elastic.pth", f"{PROGRAM}\n"),
+        FileSpec(Path("/etc/tmpfiles.d/elastic.conf"), f"d {RUN_DIRECTORY} 0755 {USER} {USER} -\n"),
+        FileSpec(_SYSTEMD / "elastic-drain.service", _DRAIN),
+        FileSpec(_SYSTEMD / "elastic-idle.path", _IDLE_PATH),
+        FileSpec(_SYSTEMD / "elastic-idle.service", _IDLE_SERVICE),
+        # cloud-init takes seconds of every boot.  All that an instance needs of it is an address.
+        FileSpec(Path("/etc/cloud/cloud-init.disabled"), "The keeper reads the user data itself.\n"),
+        FileSpec(Path("/etc/systemd/network/80-elastic.network"), _NETWORK),
+    )
+
+
+def links() -> tuple[LinkSpec, ...]:
+    """Units masked and enabled, as `systemctl` does it, also where no systemd runs."""
+    wants = _SYSTEMD / "multi-user.target.wants"
+    return (
+        *(LinkSpec(_SYSTEMD / unit, "/dev/null") for unit in MASKED_UNITS),
+        LinkSpec(wants / "elastic-drain.service", f"{_SYSTEMD}/elastic-drain.service"),
+        LinkSpec(wants / "elastic-idle.path", f"{_SYSTEMD}/elastic-idle.path"),
+        LinkSpec(wants / "systemd-networkd.service", "/lib/systemd/system/systemd-networkd.service"),
+    )
+
+
+_ENVIRONMENT = """\
+# Settings of the worker, EIC_… and AWS_… variables, a line each.  Such lines in an instance's user data come first.
+EIC_MODEL_BUNDLE={model_bundle}
+EIC_MODEL_CACHE={model_cache}
+"""
+
+# The worker holds the file open, so it is copied and cut.
+_LOGROTATE = f"""\
+{WORKER_LOG} {{
+    size {_LOG_BYTES}
+    rotate {_LOGS_KEPT}
+    copytruncate
+    missingok
+    notifempty
+}}
+"""
+
+# When a machine goes down, systemd stops cron alone (KillMode=process), then the network, and sends SIGTERM to what
+# is left last of all: too late for a worker to give its jobs back.  Units are stopped in reverse order of their
+# start, so this one, started after the network, stops the worker before.
+_DRAIN = f"""\
+[Unit]
+Description=Stop the worker while there is a network
+After=network.target nss-lookup.target systemd-networkd.service systemd-resolved.service cron.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+User={USER}
+ExecStart=/bin/true
+ExecStop={KEEPER} stop
+TimeoutStopSec=20
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+# A worker may not switch the machine off; it may say that it has nothing to do.
+_IDLE_PATH = f"""\
+[Unit]
+Description=The worker has left because there was nothing to do
+
+[Path]
+PathExists={RUN_DIRECTORY}/idle
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_IDLE_SERVICE = """\
+[Unit]
+Description=Switch an idle machine off
+
+[Service]
+Type=oneshot
+ExecStart=/bin/systemctl poweroff
+"""
+
+_NETWORK = """\
+[Match]
+Type=ether
+Name=en* eth*
+
+[Network]
+DHCP=yes
+"""

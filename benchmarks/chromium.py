@@ -1,0 +1,48 @@
+"""A headless Chromium for benchmarks, screenshots and browser tests.
+
+Playwright, which drives it, is among the packages for development only.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from core.errors import ElasticError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class NoBrowserError(ElasticError):
+    """Playwright and Chromium are needed."""
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Chromium as installed on this machine.
+
+    Raises:
+        NoBrowserError: there is none, or Playwright is not installed.
+    """
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise NoBrowserError("Playwright is not installed; `make setup` installs everything for development") from error
+    path = find_chromium()
+    if path is None:
+        raise NoBrowserError(f"no Chromium on this machine (looked for {', '.join(CHROMIUM_NAMES)})")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+def find_chromium() -> str | None:
+    """The path of an installed Chromium; None where there is none."""
+    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)

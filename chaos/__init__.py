@@ -1,0 +1,1 @@
+"""The proof that nothing is lost: photos flow through a real stack while faults are injected."""

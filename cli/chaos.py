@@ -1,0 +1,67 @@
+"""`elastic chaos`: the proof that nothing is lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from api_client.image_files import collect
+from chaos.run import run_chaos
+from cli.session import clients_of, stop_on_signals
+from local_cloud.sample_photos import make_crops
+
+
+@click.command()
+@click.option("--images", type=click.Path(path_type=Path), multiple=True, help="Photos to use instead of made ones.")
+@click.option("--photos", "count", type=click.IntRange(min=1), default=500, show_default=True, help="How many photos.")
+@click.option("--seed", type=int, help="Decides about kills and faults.  [default: a random one]")
+@click.option("--kills", type=click.IntRange(min=0), default=20, show_default=True, help="Workers to kill.")
+@click.option("--faults", type=click.IntRange(min=0), default=200, show_default=True, help="Fewest faults to count.")
+@click.option("--timeout", "timeout_seconds", type=float, default=240.0, show_default=True, help="Bound, seconds.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report there, too."
+)
+def chaos(
+    images: tuple[Path, ...],
+    count: int,
+    seed: int | None,
+    kills: int,
+    faults: int,
+    timeout_seconds: float,
+    json_path: Path | None,
+) -> None:
+    """Prove that nothing is lost: break the stack while photos flow through it, then check the buckets.
+
+    Kills workers, restarts the controller, throttles, fails and delays the cloud and delivers jobs twice.  Prints
+    JSON; ends with status 0 only if nothing was lost or doubled, everything is empty again, and as many kills and
+    faults came as were asked for.
+    """
+    stop_on_signals(raising=True)
+    errors = Console(stderr=True)
+    seed = secrets.randbelow(1_000_000) if seed is None else seed
+    errors.print(f"Seed {seed}.", highlight=False)
+    with tempfile.TemporaryDirectory() as folder:
+        found = collect(images)[0] if images else make_crops(count, seed, Path(folder))
+        report = run_chaos(
+            list(itertools.islice(itertools.cycle(found), count)),
+            seed=seed,
+            kills=kills,
+            faults=faults,
+            timeout_seconds=timeout_seconds,
+            connect=clients_of,
+            console=errors,
+        )
+    for problem in report.problems:
+        errors.print(problem, style="red", markup=False, highlight=False)
+    text = json.dumps(report.fields())
+    click.echo(text)
+    if json_path is not None:
+        json_path.write_text(text + "\n", "utf-8")
+    sys.exit(1 if report.problems else 0)

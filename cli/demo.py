@@ -1,0 +1,160 @@
+"""`elastic demo`: the whole job, unattended: upload, queue, scale up, classify, read the answers, scale down."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from api_client.client import NO_ANSWER_TIMEOUT_SECONDS, ApiClient
+from api_client.image_files import collect
+from aws.buckets import ResultStore
+from aws.clients import Clients
+from aws.fleet import Fleet
+from cli import options
+from cli.session import clients_of, console, local_stack, say, short, stop_on_signals
+from core.jobs import parse_result_line
+from local_cloud.fleet_size_history import FleetSizeHistory
+from local_cloud.model_choice import choose_model, label_count
+from local_cloud.progress import BatchProgress
+from local_cloud.sample_photos import from_packages
+from local_cloud.stack import LocalStack
+
+SCALE_IN_TIMEOUT_SECONDS = 60.0
+MAX_TABLE_ROWS = 40
+
+
+@click.command()
+@click.option(
+    "--images", type=click.Path(path_type=Path), multiple=True, help="Folder or file to classify; may be given again."
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
+@options.boot_seconds
+@options.max_size
+@options.profile
+def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, max_size: int | None) -> None:
+    """The whole job, unattended: start everything, classify photos, show the answers, stop everything.
+
+    Without --images it takes photos that installed packages carry.  Ends with status 0 only if every photo was
+    answered and the fleet is back at 0.
+    """
+    from cli.demo import classify_folder, write_report
+
+    stop_on_signals(raising=True)
+    photos, others = collect(images) if images else (from_packages(), [])
+    if others:
+        console.print(
+            f"Left out, not images by their names: {', '.join(path.name for path in others[:5])}"
+            f"{' …' if len(others) > 5 else ''}",
+            highlight=False,
+        )
+    bundle = choose_model(os.environ, say)
+    if not images:
+        say(
+            f"These are photos that installed packages carry.  The model {bundle.name} knows {label_count(bundle)} "
+            "labels and will be unsure of what it does not know.  Name your own folder with --images."
+        )
+    # So few photos would wake one instance; a tighter target lets even them show how the fleet grows.
+    settings: dict[str, Any] = {} if images else {"target_latency_seconds": 0.2}
+    # It asks only itself.
+    settings["authentication"] = "off"
+    settings["model_bundle"] = str(bundle)
+    with local_stack(max_size, settings, boot_seconds=boot_seconds) as stack:
+        console.print(f"Running at {stack.web_url}; logs in {short(stack.log_directory)}", highlight=False)
+        report = classify_folder(stack, clients_of(stack), photos, console)
+    if json_path is not None:
+        write_report(report, json_path)
+    answered = report["classified"] + report["failed"]
+    console.print(
+        f"{answered} of {report['images']} answered ({report['failed']} of them: cannot be classified) in "
+        f"{report['seconds']:.1f} s, {report['images_per_second']} images/s, at most {report['peak_instances']} "
+        f"instances, {report['final_instances']} now.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if answered != report["images"] or report["final_instances"]:
+        sys.exit(1)
+
+
+def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path], console: Console) -> dict[str, Any]:
+    """Classifies `images` on a running stack, shows progress, and returns the report.
+
+    The report has the keys ``images``, ``classified``, ``failed``, ``seconds``, ``peak_instances``,
+    ``final_instances``, ``images_per_second`` and ``results``, a list of ``name``, ``status``, ``label``,
+    ``score``, in the order of `images`.  ``seconds`` count from the first byte uploaded to the last answer.
+
+    Raises:
+        ApiError: the web tier refused, or an image was not answered.
+    """
+    api = ApiClient(stack.web_url)
+    results_store = ResultStore(clients["s3"], stack.settings.output_bucket)
+    fleet = Fleet(clients["ec2"], stack.settings.launch_template_name, stack.settings.fleet_name)
+    with FleetSizeHistory(fleet) as history, BatchProgress(console, len(images), history) as live:
+        started = time.monotonic()
+        batch_id = api.create_batch()
+        problems = api.upload(batch_id, images, live.uploaded)
+        results = []
+        for result in api.follow(batch_id, len(images) - len(problems), NO_ANSWER_TIMEOUT_SECONDS):
+            results.append(result)
+            live.answered(1)
+        seconds = time.monotonic() - started
+        live.say("all answered; waiting for the fleet to return to 0")
+        history.wait_for_zero(SCALE_IN_TIMEOUT_SECONDS)
+    for problem in problems:
+        console.print(f"[red]not stored[/red] {problem}", highlight=False)
+
+    results.sort(key=lambda result: str(result["key"]))
+    _print_table(console, results_store, results)
+    _print_history(console, history)
+    failed = sum(result["status"] == "failed" for result in results)
+    return {
+        "images": len(images),
+        "classified": len(results) - failed,
+        "failed": failed,
+        "seconds": round(seconds, 2),
+        "peak_instances": history.peak,
+        "final_instances": history.size,
+        "images_per_second": round(len(results) / seconds, 1),
+        "results": [{key: result[key] for key in ("name", "status", "label", "score")} for result in results],
+    }
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Writes the report as JSON."""
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _print_table(console: Console, store: ResultStore, results: Sequence[dict[str, Any]]) -> None:
+    """The pairs as they lie in the output bucket, each read from there."""
+    table = Table(title=f"s3://{store.bucket}", title_justify="left")
+    for heading in ("image", "label", "score", ""):
+        table.add_column(heading, justify="right" if heading == "score" else "left", overflow="fold")
+    for result in results[:MAX_TABLE_ROWS]:
+        name, answer = parse_result_line(store.line(result["key"]))
+        score = f"{result['score']:.2f}" if result["score"] is not None else ""
+        remark = "failed" if result["status"] == "failed" else "unsure" if result["unsure"] else ""
+        style = "red" if remark == "failed" else "dim" if remark == "unsure" else ""
+        table.add_row(*(_plain(text) for text in (name, answer, score, remark)), style=style)
+    console.print(table)
+    if len(results) > MAX_TABLE_ROWS:
+        console.print(f"… and {len(results) - MAX_TABLE_ROWS} more.")
+
+
+def _print_history(console: Console, history: FleetSizeHistory) -> None:
+    console.print(
+        "Instances: " + " → ".join(f"{change.size} ({change.seconds:.1f} s)" for change in history.changes),
+        soft_wrap=True,
+    )
+
+
+def _plain(text: str) -> Text:
+    return Text(text)  # a file name may look like markup

@@ -1,0 +1,175 @@
+"""`elastic evaluate`: how good a model bundle is on labelled photos."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from app_tier.bundle import ModelBundle, load_bundle
+from core.paths import REPOSITORY_ROOT
+from core.settings import Settings
+from evaluation.answers import Answers, Localizer, answer, decoder
+from evaluation.figures import measure, most_confused
+from evaluation.latency import measure_latency
+from evaluation.localize import LOCALIZERS, localizer
+from evaluation.report import Evaluation, to_html, to_json
+from evaluation.truth import read_truth
+
+_LATENCY_PICTURES = 40
+_MOST_SENTENCES = 10
+
+
+def _in_a_folder(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuses at once what could only fail after all the work."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"the folder {path.parent} does not exist")
+    return path
+
+
+_FILE: dict[str, Any] = {"type": click.Path(path_type=Path, dir_okay=False, writable=True), "callback": _in_a_folder}
+
+
+@click.command("evaluate")
+@click.option(
+    "--images", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder of photos."
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV file with the columns file, and label or synset.  [default: a photo's folder is its label]",
+)
+@click.option(
+    "--bundle",
+    "folders",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="Model bundle; give several to compare them.  [default: EIC_MODEL_BUNDLE, else the shipped one]",
+)
+@click.option("--localize", type=click.Choice(LOCALIZERS), help="Cut each photo to what this finds in it, first.")
+@click.option("--json", "json_path", **_FILE, help="Write all figures there.")
+@click.option("--report", "report_path", **_FILE, help="Write a report there, one HTML file with pictures.")
+def evaluate(
+    images: Path,
+    truth: Path | None,
+    folders: tuple[Path, ...],
+    localize: str | None,
+    json_path: Path | None,
+    report_path: Path | None,
+) -> None:
+    """Measure how good model bundles are on labelled photos, read and classified as a worker does it.
+
+    Accuracy, top-5, precision, recall and F1 (micro, macro, weighted, per class), what is taken for what, calibration,
+    photos that may be labelled wrongly, time for an image and size.  Photos that cannot be decoded or whose label the
+    model does not know are named and left out.
+    """
+    console = Console()
+    photos, problems = read_truth(images, truth)
+    bundles = [load_bundle(folder) for folder in folders or (_default_bundle(),)]
+    find = localizer(localize) if localize else None
+    with _progress() as progress:
+        answers = [
+            answer(bundle, photos, find, _advance(progress, bundle.full_name, len(photos))) for bundle in bundles
+        ]
+    latencies = _latencies(bundles, answers[0], find)
+    evaluations = [
+        Evaluation(
+            each,
+            measure(each.truth, each.probabilities, each.bundle.labels),
+            latency,
+            each.bundle.model_path.stat().st_size,
+        )
+        for each, latency in zip(answers, latencies, strict=True)
+    ]
+    _print(console, evaluations, problems)
+    if json_path is not None:
+        fields = to_json(evaluations, problems)
+        json_path.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    if report_path is not None:
+        source = images.resolve().name + (f", {localize} localization" if localize else "")
+        report_path.write_text(to_html(evaluations, problems, source, datetime.now(UTC).astimezone()), "utf-8")
+        console.print(f"Report: {report_path}", highlight=False, soft_wrap=True)
+
+
+def _default_bundle() -> Path:
+    shipped = str(REPOSITORY_ROOT / Settings().model_bundle)
+    return Path(Settings.from_environment(os.environ, defaults={"model_bundle": shipped}).model_bundle)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _advance(progress: Progress, name: str, total: int) -> Callable[[int], None]:
+    task = progress.add_task(name, total=total)
+    return lambda count: progress.advance(task, count)
+
+
+def _latencies(bundles: Sequence[ModelBundle], answers: Answers, find: Localizer | None) -> list[float]:
+    chosen = answers.photos[:: max(1, len(answers.photos) // _LATENCY_PICTURES)][:_LATENCY_PICTURES]
+    pictures = []
+    for bundle in bundles:
+        decode = decoder(bundle.input, find)
+        pictures.append([decode(photo.path) for photo in chosen])
+    return measure_latency(bundles, pictures)
+
+
+_ROWS: tuple[tuple[str, Callable[[Evaluation], str]], ...] = (
+    ("photos", lambda each: f"{each.figures['images']:,}"),
+    ("classes among them", lambda each: str(each.figures["classes"])),
+    ("accuracy", lambda each: f"{each.figures['accuracy']:.4f}"),
+    ("top-5", lambda each: f"{each.figures['top5']:.4f}"),
+    ("precision, macro", lambda each: f"{each.figures['precision']:.4f}"),
+    ("recall, macro", lambda each: f"{each.figures['recall']:.4f}"),
+    ("F1, macro", lambda each: f"{each.figures['f1']:.4f}"),
+    ("F1, weighted", lambda each: f"{each.figures['averages']['weighted']['f1']:.4f}"),
+    ("expected calibration error", lambda each: f"{each.figures['ece']:.4f}"),
+    ("one image on one core, ms", lambda each: f"{each.latency_milliseconds:.1f}"),
+    ("size, MB", lambda each: f"{each.size_bytes / 1e6:.1f}"),
+)
+
+
+def _print(console: Console, evaluations: Sequence[Evaluation], problems: Sequence[str]) -> None:
+    table = Table("", *(escape(_heading(each, evaluations)) for each in evaluations))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, show in _ROWS:
+        table.add_row(name, *(show(each) for each in evaluations))
+    console.print(table)
+    first = evaluations[0]
+    pairs = most_confused(first.figures["confusion"], 5)
+    if pairs:
+        confused = "; ".join(f"{true} as {answered} ({images})" for true, answered, images in pairs)
+        console.print(Text(f"Taken for another most often: {confused}."), soft_wrap=True)
+    for each in evaluations:
+        sentences = [*(problems if each is first else ()), *each.answers.left_out]
+        if sentences:
+            console.print(Text(f"Left out of {each.name}'s figures:"), soft_wrap=True)
+        for sentence in sentences[:_MOST_SENTENCES]:
+            console.print(Text(f"  {sentence}"), soft_wrap=True)
+        if len(sentences) > _MOST_SENTENCES:
+            console.print(f"  … and {len(sentences) - _MOST_SENTENCES} more; --json names all.")
+
+
+def _heading(evaluation: Evaluation, all_of_them: Sequence[Evaluation]) -> str:
+    """The model's name, with its folder where two have the same."""
+    if sum(each.name == evaluation.name for each in all_of_them) == 1:
+        return evaluation.name
+    return f"{evaluation.name}\n{evaluation.answers.bundle.folder.name}"

@@ -1,0 +1,176 @@
+"""`elastic fleet`: the status that the controller publishes, live in a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from aws.clients import Clients
+from aws.state import StateStore
+from cli.session import console, join, stop_on_signals
+from core.errors import CloudError, ElasticError
+from core.fleet_status import KEY, FleetStatus, Sample
+
+POLL_SECONDS = 1.0
+# A status so old was written by a controller that no longer runs; several times the longest time between two.
+STALE_SECONDS = 30.0
+SPARKLINE_WIDTH = 60
+MAX_DECISIONS_SHOWN = 8
+_BARS = " ▁▂▃▄▅▆▇█"
+_STATE_STYLES = {"booting": "yellow", "running": "green", "silent": "red"}
+
+
+class NoStatusError(ElasticError):
+    """No controller has ever written the fleet's status here; start one with `elastic up` or `elastic controller`."""
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Show it once and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status object as JSON, once.")
+def fleet(once: bool, as_json: bool) -> None:
+    """Show the fleet live: numbers, history, instances and reasons; until Ctrl-C."""
+    settings = join()
+    store = StateStore(Clients()["s3"], settings.state_bucket)
+    if as_json:
+        click.echo(read_status(store).encode())
+    elif once or not console.is_terminal:
+        console.print(render(read_status(store), time.time()), highlight=False)
+    else:
+        follow(store, console, stop_on_signals())
+
+
+def read_status(store: StateStore) -> FleetStatus:
+    """The fleet as the controller tells it.
+
+    Raises:
+        NoStatusError: no controller ever told anything.
+        DecodeError: another version's controller did.
+        CloudError: the bucket cannot be read.
+    """
+    found = store.get(KEY)
+    if found is None:
+        raise NoStatusError()
+    return FleetStatus.decode(found.body)
+
+
+def follow(
+    store: StateStore, console: Console, stop: threading.Event, wall_clock: Callable[[], float] = time.time
+) -> None:
+    """Shows the fleet until `stop` is set; a read that fails leaves the last picture.
+
+    Raises:
+        NoStatusError: no controller ever told anything.
+    """
+    status = read_status(store)
+    with Live(render(status, wall_clock()), console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while not stop.wait(POLL_SECONDS):
+            try:
+                status = read_status(store)
+            except CloudError:
+                continue
+            live.update(render(status, wall_clock()), refresh=True)
+
+
+def render(status: FleetStatus, now: float) -> RenderableType:
+    """The picture of one status; `now` is in seconds since the epoch."""
+    parts = (_numbers(status, now), _remarks(status), _history(status.history))
+    return Group(*parts, _instances(status, now), _decisions(status))
+
+
+def sparkline(values: Sequence[float], width: int = SPARKLINE_WIDTH) -> str:
+    """`values` as one line of bars, each the highest of its share of them."""
+    if not values:
+        return ""
+    width = min(width, len(values))
+    bounds = [round(index * len(values) / width) for index in range(width + 1)]
+    highest = [max(values[start:end]) for start, end in itertools.pairwise(bounds)]
+    top = max(highest) or 1.0
+    # What is not zero is seen, however small it is beside the highest.
+    return "".join(_BARS[max(1, round(value / top * (len(_BARS) - 1)))] if value > 0 else _BARS[0] for value in highest)
+
+
+def _numbers(status: FleetStatus, now: float) -> RenderableType:
+    latest, age_seconds = status.latest, now - status.at
+    grid = Table.grid(padding=(0, 3))
+    if latest is not None:
+        grid.add_row("desired", str(latest.desired), "waiting", str(latest.visible))
+        grid.add_row("running", str(latest.running), "in flight", str(latest.in_flight))
+        grid.add_row("booting", str(latest.booting), "images/s", f"{latest.images_per_second:.1f}")
+    oldest, cost = status.oldest_job_age_seconds, status.cost_per_1000_images_usd
+    measured = "measured" if status.mean_service_measured else "assumed"
+    grid.add_row(
+        "limits", f"{status.min_size}–{status.max_size}", "oldest job", "–" if oldest is None else f"{oldest:.1f} s"
+    )
+    grid.add_row(
+        "service time",
+        f"{status.mean_service_seconds * 1000:.0f} ms ({measured})",
+        "boot time",
+        f"{status.expected_boot_seconds:.0f} s",
+    )
+    grid.add_row("answered", str(status.answered), "instance-seconds", f"{status.instance_seconds:.0f}")
+    grid.add_row("profile", status.profile, "per 1,000 images", "–" if cost is None else f"${cost:.4f}")
+    written = f"written {max(age_seconds, 0):.0f} s ago by {status.controller_id}"
+    style = "red" if age_seconds > STALE_SECONDS else "dim"
+    if age_seconds > STALE_SECONDS:
+        written += "; no controller seems to run"
+    return Group(grid, Text(written, style=style))
+
+
+def _remarks(status: FleetStatus) -> RenderableType:
+    return Group(*(Text(one.sentence, style="yellow" if one.alarming else "") for one in status.remarks))
+
+
+def _history(history: Sequence[Sample]) -> RenderableType:
+    if not history:
+        return Text("")
+    grid = Table.grid(padding=(0, 2))
+    for title, values in (
+        ("backlog", [sample.visible + sample.in_flight for sample in history]),
+        ("booting", [sample.booting for sample in history]),
+        ("running", [sample.running for sample in history]),
+    ):
+        grid.add_row(title, Text(sparkline(values), style="cyan"), f"at most {max(values)}")
+    return Group(Text(f"\nThe last {_duration(history[-1].at - history[0].at)}"), grid)
+
+
+def _instances(status: FleetStatus, now: float) -> RenderableType:
+    if not status.instances:
+        return Text("\nNo instances.")
+    table = Table("instance", "id", "state", "model", title="\nInstances", title_justify="left")
+    for heading in ("age", "in hand", "answered", "images/s"):
+        table.add_column(heading, justify="right")
+    for instance in status.instances:
+        table.add_row(
+            Text(instance.name),
+            instance.instance_id,
+            Text(instance.state, style=_STATE_STYLES.get(instance.state, "")),
+            Text(instance.model),
+            _duration(max(0.0, now - instance.launched_at)),
+            str(instance.in_hand),
+            str(instance.answered),
+            f"{instance.images_per_second:.1f}",
+        )
+    return table
+
+
+def _decisions(status: FleetStatus) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    for decision in reversed(status.decisions[-MAX_DECISIONS_SHOWN:]):
+        at = datetime.fromtimestamp(decision.at).astimezone()
+        grid.add_row(f"{at:%H:%M:%S}", f"{decision.change:+d}", f"→ {decision.desired}", Text(decision.reason))
+    return Group(Text("\nLast decisions"), grid)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,182 @@
+"""`elastic image …`: bakes, lists and prunes the app tier's machine images."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from ami.bake import ARCHITECTURES, BASE_PARAMETER, BuildPlan, bake, image_name, image_tags, prunable
+from ami.program import DEFAULT_BUNDLE, image_archive
+from aws.builders import Builders
+from aws.clients import Clients
+from aws.images import Images, MachineImage
+from aws.presigned_files import PresignedFileStore
+from aws.releases import ReleaseStore
+from aws.state import StateStore
+from core.errors import BundleError, NotFoundError
+from core.paths import REPOSITORY_ROOT
+from core.releases import ReleaseRecord
+from core.settings import Settings
+
+_INSTANCE_TYPES = {"amd64": "t3.small", "arm64": "t4g.small"}
+
+console = Console()
+
+
+@click.group()
+def image() -> None:
+    """The app tier's machine image on AWS."""
+
+
+@image.command()
+@click.option("--instance-profile", required=True, help="Lets the builder talk to Systems Manager, and nothing more.")
+@click.option("--architecture", type=click.Choice(ARCHITECTURES), default="amd64", show_default=True)
+@click.option("--base", help="An image's id, or the parameter that holds it.  [default: Debian's latest 12]")
+@click.option("--instance-type", help="The builder's type.  [default: t3.small, t4g.small]")
+@click.option("--subnet", default="", help="Where the builder runs; it must reach the internet.  [default: EC2's]")
+@click.option("--security-group", "security_groups", multiple=True, help="The builder's; may be given again.")
+@click.option("--bundle", default=DEFAULT_BUNDLE, show_default=True, help="The model bundle's folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
+def build(
+    instance_profile: str,
+    architecture: str,
+    base: str | None,
+    instance_type: str | None,
+    subnet: str,
+    security_groups: tuple[str, ...],
+    bundle: str,
+    as_json: bool,
+) -> None:
+    """Bake an image: launch a builder, provision and check it, make an image of it, clean up."""
+    settings, clients = Settings.from_environment(os.environ), Clients()
+    archive = image_archive(REPOSITORY_ROOT, bundle)
+    version, commit = importlib.metadata.version("elastic-image-classifier"), commit_of(REPOSITORY_ROOT)
+    plan = BuildPlan(
+        name=image_name(version, commit, datetime.now(UTC)),
+        base=base or BASE_PARAMETER.format(architecture=architecture),
+        instance_type=instance_type or _INSTANCE_TYPES[architecture],
+        instance_profile=instance_profile,
+        architecture=architecture,
+        bundle=bundle,
+        tags=image_tags(version, commit, model_of(REPOSITORY_ROOT / bundle), archive),
+        subnet_id=subnet,
+        security_group_ids=security_groups,
+    )
+    errors = Console(stderr=True)
+    with errors.status("") as status:
+
+        def tell(what: str) -> None:
+            errors.print(f"{what} …", highlight=False)
+            status.update(f"{what} …")
+
+        made = bake(
+            plan,
+            archive,
+            Builders(clients["ec2"], clients["ssm"]),
+            Images(clients["ec2"], clients["ssm"]),
+            PresignedFileStore(clients["s3"], settings.state_bucket),
+            tell,
+        )
+    click.echo(json.dumps(_fields(made)) if as_json else made.image_id)
+
+
+@image.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_images(as_json: bool) -> None:
+    """Show our images, newest first, and which one new instances are launched from."""
+    settings, images = Settings.from_environment(os.environ), _images()
+    record = _releases(settings)
+    found = images.list()
+    in_use = record.current.image_id or images.in_use_by(settings.launch_template_name)
+    if as_json:
+        click.echo(json.dumps([{**_fields(entry), "in_use": entry.image_id == in_use} for entry in found]))
+    elif not found:
+        click.echo("No images.")
+    else:
+        console.print(table_of(found, in_use))
+
+
+@image.command()
+@click.option("--keep", type=click.IntRange(min=0), default=3, show_default=True, help="How many of the newest stay.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(keep: int, yes: bool) -> None:
+    """Delete old images and their snapshots; never one that the launch template or a rollout names."""
+    settings, images = Settings.from_environment(os.environ), _images()
+    in_use = images.in_use_by(settings.launch_template_name)
+    needed = _releases(settings).image_ids
+    doomed = [entry for entry in prunable(images.list(), keep, in_use) if entry.image_id not in needed]
+    if not doomed:
+        click.echo("Nothing to delete.")
+        return
+    console.print(table_of(doomed, in_use))
+    if not yes:
+        click.confirm(f"Delete {len(doomed)} images and their snapshots?", abort=True)
+    for entry in doomed:
+        images.delete(entry)
+        click.echo(f"deleted {entry.image_id} {entry.name}")
+
+
+def table_of(images: list[MachineImage], in_use: str | None) -> Table:
+    """A row for each image."""
+    table = Table(Column("image", no_wrap=True), Column("name", overflow="fold"), "created", "state", "model", "in use")
+    for entry in images:
+        created = f"{entry.created_at:%Y-%m-%d %H:%M}"
+        used = "yes" if entry.image_id == in_use else ""
+        row = (entry.image_id, entry.name, created, entry.state, entry.tags.get("model", ""), used)
+        table.add_row(*(Text(text) for text in row))
+    return table
+
+
+def commit_of(root: Path) -> str:
+    """The commit of a checkout, with ``-dirty`` where files differ from it; ``unknown`` outside of one."""
+    command = ("git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*")
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def model_of(bundle: Path) -> str:
+    """A bundle's full name.
+
+    Raises:
+        BundleError: it has no manifest.
+    """
+    try:
+        manifest = json.loads((bundle / "bundle.json").read_text("utf-8"))
+        return f"{manifest['name']}@{manifest['version']}"
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(f"{bundle} is no model bundle: {error}") from error
+
+
+def _releases(settings: Settings) -> ReleaseRecord:
+    try:
+        return ReleaseStore(StateStore(Clients()["s3"], settings.state_bucket)).read()
+    except NotFoundError:  # images can be baked before there is a stack
+        return ReleaseRecord()
+
+
+def _images() -> Images:
+    clients = Clients()
+    return Images(clients["ec2"], clients["ssm"])
+
+
+def _fields(image: MachineImage) -> dict[str, Any]:
+    return {
+        "image_id": image.image_id,
+        "name": image.name,
+        "state": image.state,
+        "created_at": image.created_at.isoformat(),
+        "snapshot_ids": image.snapshot_ids,
+        "tags": dict(image.tags),
+    }

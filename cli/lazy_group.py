@@ -1,0 +1,58 @@
+"""A click group that imports a command's module only when that command runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from core.errors import ElasticError
+
+
+@dataclass(frozen=True, slots=True)
+class LazyCommand:
+    """Where a command is defined, and the line that the group's ``--help`` shows for it.
+
+    Attributes:
+        target: ``module:attribute``.
+        short_help: the first sentence of the command's own help, so that ``--help`` imports nothing.
+    """
+
+    target: str
+    short_help: str
+
+    def load(self) -> click.Command:
+        """Imports the command."""
+        module, _, attribute = self.target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+class LazyGroup(click.Group):
+    """A group of `LazyCommand`; reports the program's own errors in one sentence instead of a stack trace."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = dict(lazy or {})
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*super().list_commands(context), *self.lazy]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return self.lazy[name].load() if name in self.lazy else super().get_command(context, name)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        eager = {name: command for name in super().list_commands(context) if (command := self.commands.get(name))}
+        rows = [(name, command.get_short_help_str(limit=100)) for name, command in eager.items() if not command.hidden]
+        rows += [(name, command.short_help) for name, command in self.lazy.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except ElasticError as error:
+            raise click.ClickException(str(error)) from error

@@ -1,0 +1,209 @@
+"""`elastic model …`: the versions in the model store, and which of them the fleet answers with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from aws.models import ModelError, ModelStore, ModelVersion, describe_bundle
+from aws.releases import ReleaseStore
+from aws.state import StateStore
+from cli.lazy_group import LazyCommand, LazyGroup
+from cli.rollout import begin, fleet_status, follow, follow_option, state_store
+from core.fleet_status import FleetStatus
+from core.paths import REPOSITORY_ROOT
+from core.releases import Phase, ReleaseError, ReleaseRecord
+from core.shadow import KEY as SHADOW_KEY
+from core.shadow import Shadow
+
+console = Console()
+SMOKE_SECONDS = 120.0
+
+
+@click.group(
+    cls=LazyGroup, lazy={"build": LazyCommand("cli.model_build:build", "Make a model bundle of published weights.")}
+)
+def model() -> None:
+    """Model bundles: build, list, add, promote, roll back, compare a candidate."""
+
+
+@model.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_models(as_json: bool) -> None:
+    """Show every version, newest first: accuracy as its card says it, size, and what the fleet does with it."""
+    state = state_store()
+    versions, record, fleet = ModelStore(state).list(), ReleaseStore(state).read(), fleet_status(state)
+    candidate = shadow_of(state)
+    rows = [
+        {
+            **_fields(version),
+            "state": state_of(version.full_name, record, candidate),
+            "agreement": agreement_of(version.full_name, fleet),
+        }
+        for version in versions
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    if not record.current.model:
+        console.print("The fleet answers with the model that its image carries.", highlight=False)
+    console.print(table_of(rows) if rows else "The model store is empty: `elastic model add FOLDER`.", highlight=False)
+
+
+@model.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def add(folder: Path) -> None:
+    """Check a bundle (its hashes, then its smoke test) and store it as a version, which never changes."""
+    version = describe_bundle(folder, round(time.time(), 3))
+    click.echo(check(folder), err=True)
+    stored = ModelStore(state_store()).add(folder, version.added_at)
+    click.echo(f"{stored.full_name} added, {stored.size_bytes / 1e6:.1f} MB")
+
+
+@model.command()
+@click.argument("version", metavar="NAME@VERSION")
+@follow_option
+def promote(version: str, wait: bool) -> None:
+    """Roll the fleet over to a version of the store, without a lost or delayed answer."""
+    state = state_store()
+    chosen = find(ModelStore(state).list(), version)
+    releases = ReleaseStore(state)
+    begin(releases, lambda record: (record.goal.image_id, chosen.full_name))
+    follow(releases, wait=wait)
+
+
+@model.command()
+@follow_option
+def rollback(wait: bool) -> None:
+    """Roll the fleet back to the model that it answered with before."""
+    releases = ReleaseStore(state_store())
+    begin(releases, before)
+    follow(releases, wait=wait)
+
+
+@model.command()
+@click.argument("version", metavar="NAME@VERSION|off")
+@click.option(
+    "--share",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="The share of the photos that the candidate sees.",
+)
+def shadow(version: str, share: float) -> None:
+    """Have a candidate classify a share of the photos, too, and count how often it agrees; answers stay as they are."""
+    state = state_store()
+    if version == "off":
+        state.put(SHADOW_KEY, Shadow().encode())
+        click.echo("shadow mode is off")
+        return
+    chosen = find(ModelStore(state).list(), version)
+    state.put(SHADOW_KEY, Shadow(chosen.full_name, share).encode())
+    click.echo(f"{chosen.full_name} sees {share:.0%} of the photos; `elastic model list` shows how often it agrees")
+
+
+def before(record: ReleaseRecord) -> tuple[str, str]:
+    """The image and the model that the fleet ran before.
+
+    Raises:
+        ReleaseError: it never ran another.
+    """
+    if record.previous is None:
+        raise ReleaseError("there is nothing to roll back to: the fleet has never answered with another model")
+    return record.previous.image_id, record.previous.model
+
+
+def check(folder: Path, run: Callable[..., Any] = subprocess.run) -> str:
+    """What a worker says of a bundle, one sentence; in a process of its own, which a bad model may take along.
+
+    Raises:
+        ModelError: a worker cannot answer with it.
+    """
+    try:
+        done = run(
+            (sys.executable, "-m", "app_tier.smoke_test", str(folder.resolve())),
+            cwd=REPOSITORY_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=SMOKE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"a worker does not answer with {folder} within {SMOKE_SECONDS:g} s") from error
+    if done.returncode:
+        last = (done.stderr.strip() or f"it ended with status {done.returncode}").splitlines()[-1]
+        raise ModelError(f"{folder} was not added: {last}")
+    return str(done.stdout).strip()
+
+
+def find(versions: list[ModelVersion], wanted: str) -> ModelVersion:
+    """A version by its full name, or by its version alone where that names one.
+
+    Raises:
+        ModelError: there is none, or more than one.
+    """
+    found = [version for version in versions if wanted in (version.full_name, version.version)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(version.full_name for version in (found or versions)) or "nothing"
+    raise ModelError(f"{wanted} names {len(found) or 'no'} versions; the model store has {names}")
+
+
+def shadow_of(state: StateStore) -> Shadow:
+    """Which candidate is compared."""
+    found = state.get(SHADOW_KEY)
+    return Shadow() if found is None else Shadow.decode(found.body)
+
+
+def agreement_of(full_name: str, fleet: FleetStatus | None) -> dict[str, int] | None:
+    """How often a model agreed with the answers; None where it was not compared."""
+    told = None if fleet is None else fleet.shadow
+    if told is None or told.model != full_name or not told.compared:
+        return None
+    return {"compared": told.compared, "agreed": told.agreed}
+
+
+def state_of(full_name: str, record: ReleaseRecord, candidate: Shadow) -> str:
+    """What the fleet does with a model: ``current``, ``candidate`` (rolled out, or compared), ``previous``, nothing."""
+    if full_name == record.current.model:
+        return "current"
+    if record.phase is not Phase.STEADY and record.target is not None and full_name == record.target.model:
+        return "candidate" if record.phase is Phase.ROLLING else "being taken back"
+    if full_name == candidate.model:
+        return f"candidate, sees {candidate.share:.0%}"
+    if record.previous is not None and full_name == record.previous.model:
+        return "previous"
+    return ""
+
+
+def table_of(rows: list[dict[str, Any]]) -> Table:
+    """A row for each version."""
+    table = Table(Column("model", no_wrap=True), "top-1", "size", "added", "state", "agrees")
+    for row in rows:
+        top1 = "–" if row["top1"] is None else f"{row['top1']:.3f}"
+        added = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["added_at"]))
+        seen = row["agreement"]
+        agrees = f"{seen['agreed'] / seen['compared']:.3f} of {seen['compared']:,}" if seen else ""
+        cells = (row["model"], top1, f"{row['size_bytes'] / 1e6:.1f} MB", added, row["state"], agrees)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _fields(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "model": version.full_name,
+        "top1": version.top1,
+        "size_bytes": version.size_bytes,
+        "added_at": version.added_at,
+        "sha256": version.digest,
+    }

@@ -1,0 +1,96 @@
+"""`elastic model build …`: bundles that are made here of weights from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import get_args
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from api_client.image_files import collect
+from core.errors import ExportError
+from core.settings import Settings
+from local_cloud.model_choice import OFF, bundle_folder, cache_folder
+from local_cloud.sample_photos import make_crops
+from training.download import download
+from training.export_formats import Kind
+from training.requirement import require_tensorflow
+
+# The share of equal answers below which the person should hear of it.
+_POOR_AGREEMENT = 0.9
+
+
+@click.group()
+def build() -> None:
+    """Make a model bundle of published weights."""
+
+
+@build.command()
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Keras's .h5 file, if you have it already.  [default: fetched once, 103 MB]",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Folder of photos like those to come; may be given again.  [default: pieces of photos that packages carry]",
+)
+@click.option(
+    "--calibration-photos", "count", type=click.IntRange(min=1), default=32, show_default=True, help="How many."
+)
+@click.option("--kind", type=click.Choice(get_args(Kind)), default="int8", show_default=True, help="Number format.")
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="The bundle's folder.  [default: in the cache]")
+def imagenet(weights: Path | None, calibration: tuple[Path, ...], count: int, kind: Kind, folder: Path | None) -> None:
+    """Keras's ResNet-50 for ImageNet's 1000 labels, quantized and checked.
+
+    Put where `elastic up` and `elastic demo` look for it, so that they use it from then on.  Needs TensorFlow.
+    """
+    console = Console(stderr=True)
+    target = folder or bundle_folder(os.environ)
+    # Before anything that takes long, TensorFlow's import among it.
+    if target.exists():
+        raise ExportError(f"{target} is there already; remove it to build it anew")
+    require_tensorflow()
+    file = weights or _fetch(Settings.from_environment(os.environ), console)
+    from cli.export import print_export
+    from training.imagenet import build_imagenet_bundle
+
+    with tempfile.TemporaryDirectory() as scratch, console.status("") as status:
+        photos = collect(calibration)[0] if calibration else make_crops(count, 0, Path(scratch))
+        exported = build_imagenet_bundle(
+            file, photos, target, count=count, kind=kind, on_step=lambda step: status.update(f"{step.capitalize()} …")
+        )
+    print_export(console, exported)
+    if exported.parity.top1_agreement < _POOR_AGREEMENT:
+        console.print("That is little: calibrate on more photos like yours, with --calibration.", style="yellow")
+    if folder is None:
+        console.print("`elastic up` and `elastic demo` use it from now on.", highlight=False)
+    console.print(
+        f"To promote it on a running fleet, first: elastic model add {target}", highlight=False, soft_wrap=True
+    )
+
+
+def _fetch(settings: Settings, console: Console) -> Path:
+    """The weights' file in the cache, downloaded if it is not there."""
+    url = settings.imagenet_weights_url
+    if url == OFF:
+        raise ExportError(
+            "EIC_IMAGENET_WEIGHTS_URL is off; give a file with --weights, or the address to fetch it from"
+        )
+    file = cache_folder(os.environ) / "weights" / url.rpartition("/")[2]
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("ImageNet weights", total=None)
+        download(
+            url,
+            settings.imagenet_weights_hash,
+            file,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    return file

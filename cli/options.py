@@ -1,0 +1,32 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from core.profiles import PROFILES
+
+boot_seconds = click.option(
+    "--boot-seconds",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Simulated boot time of an instance.",
+)
+max_size = click.option("--max-size", type=click.IntRange(min=1), help="Most instances at a time.  [default: 15]")
+
+
+def _set_profile(_context: click.Context, _parameter: click.Parameter, profile: str | None) -> None:
+    if profile is not None:
+        os.environ["EIC_PROFILE"] = profile
+
+
+profile = click.option(
+    "--profile",
+    type=click.Choice(tuple(PROFILES)),
+    expose_value=False,
+    callback=_set_profile,
+    help="How eagerly to scale, as EIC_PROFILE says it.  [default: balanced, made for one machine]",
+)

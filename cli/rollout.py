@@ -1,0 +1,172 @@
+"""`elastic rollout …`: a new image or model for the fleet, begun here and carried out by the controller."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aws.clients import Clients
+from aws.images import Images
+from aws.models import ModelStore
+from aws.releases import ReleaseStore
+from aws.state import StateStore
+from core.errors import ElasticError
+from core.fleet_status import KEY as STATUS_KEY
+from core.fleet_status import FleetStatus
+from core.releases import Phase, ReleaseError, ReleaseRecord
+from core.settings import Settings
+from local_cloud.local_stack_registry import join_local_stack
+
+POLL_SECONDS = 0.5
+# The model that the image carries.
+IMAGE_MODEL = "image"
+# The image that the launch template names.
+TEMPLATE_IMAGE = "template"
+console = Console()
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def follow_option(command: Command) -> Command:
+    """Adds ``--wait/--no-wait``."""
+    option = click.option("--wait/--no-wait", default=True, show_default=True, help="Follow it until it has ended.")
+    return option(command)
+
+
+@click.group()
+def rollout() -> None:
+    """Rolling updates of the fleet: start, status, abort."""
+
+
+@rollout.command()
+@click.option("--image", "image_id", help=f"A machine image's id; `{TEMPLATE_IMAGE}`: the launch template's own.")
+@click.option(
+    "--model", "model", help=f"NAME@VERSION of the model store; `{IMAGE_MODEL}`: the one that the image carries."
+)
+@follow_option
+def start(image_id: str | None, model: str | None, wait: bool) -> None:
+    """Roll the fleet over to an image, a model or both: new instances first, old ones drained after them."""
+    if image_id is None and model is None:
+        raise ReleaseError("say what to roll out: --image ami-…, --model NAME@VERSION or both")
+    state = state_store()
+    if model and model != IMAGE_MODEL:
+        model = ModelStore(state).get(model).full_name
+    if image_id and image_id != TEMPLATE_IMAGE:
+        clients = Clients()
+        image_id = Images(clients["ec2"], clients["ssm"]).describe(image_id).image_id
+    chosen_image = {None: None, TEMPLATE_IMAGE: ""}.get(image_id, image_id)
+    chosen_model = {None: None, IMAGE_MODEL: ""}.get(model, model)
+
+    def wanted(record: ReleaseRecord) -> tuple[str, str]:
+        base = record.current
+        return (
+            base.image_id if chosen_image is None else chosen_image,
+            base.model if chosen_model is None else chosen_model,
+        )
+
+    releases = ReleaseStore(state)
+    begin(releases, wanted)
+    follow(releases, wait=wait)
+
+
+@rollout.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+def status(as_json: bool) -> None:
+    """Show what the fleet runs, what is under way, and how the latest rollouts ended."""
+    state = state_store()
+    record = ReleaseStore(state).read()
+    if as_json:
+        click.echo(record.encode())
+        return
+    for line in lines_of(record, fleet_status(state)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if record.past:
+        console.print(table_of(record))
+
+
+@rollout.command()
+@follow_option
+def abort(wait: bool) -> None:
+    """Take the release back that is being rolled out: the fleet returns to what it ran before."""
+    releases = ReleaseStore(state_store())
+    releases.change(lambda record: record.returning("aborted", "aborted by `elastic rollout abort`", time.time()))
+    follow(releases, wait=wait, fails=False)
+
+
+def begin(releases: ReleaseStore, wanted: Callable[[ReleaseRecord], tuple[str, str]]) -> None:
+    """Begins the rollout of the image and the model that `wanted` names.
+
+    Raises:
+        ReleaseError: another one is under way, or the fleet runs this already.
+    """
+    record = releases.change(lambda record: record.begun(*wanted(record), now=time.time()))
+    assert record.target is not None  # noqa: S101
+    click.echo(f"begun: {record.target.title}", err=True)
+
+
+def follow(releases: ReleaseStore, *, wait: bool, fails: bool = True) -> None:
+    """Tells each step until nothing is under way any more.
+
+    Raises:
+        ReleaseError: `fails`, and the release was taken back.
+    """
+    if not wait:
+        click.echo("the controller carries it out; `elastic rollout status` tells how far it is", err=True)
+        return
+    told = ""
+    while (record := releases.read()).phase is not Phase.STEADY:
+        if (reason := record.reason) and reason != told:
+            click.echo(reason, err=True)
+            told = reason
+        time.sleep(POLL_SECONDS)
+    outcome = record.past[-1]
+    if outcome.result != "done" and fails:
+        raise ReleaseError(f"{outcome.release.title} {outcome.result}: {outcome.reason}")
+    click.echo(f"the fleet runs {record.current.title}")
+
+
+def lines_of(record: ReleaseRecord, fleet: FleetStatus | None) -> list[str]:
+    """What there is to say, a line each."""
+    lines = [f"The fleet runs {record.current.title}."]
+    if record.phase is not Phase.STEADY and record.target is not None:
+        lines.append(f"{record.phase.value.capitalize()}: {record.target.title}. {record.reason}")
+    if fleet is not None and fleet.instances:
+        counts: dict[int, int] = {}
+        for instance in fleet.instances:
+            counts[instance.release] = counts.get(instance.release, 0) + 1
+        told = ", ".join(f"{count} of release {number}" for number, count in sorted(counts.items()))
+        lines.append(f"Instances: {told}.")
+        if fleet.rollout is not None and record.phase is not Phase.STEADY:
+            lines.append(f"Now: {fleet.rollout.reason}.")
+    return lines
+
+
+def table_of(record: ReleaseRecord) -> Table:
+    """How the latest rollouts ended, newest first."""
+    table = Table("ended", "release", "result", "why")
+    for outcome in reversed(record.past):
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(outcome.at))
+        table.add_row(*(Text(text) for text in (at, outcome.release.title, outcome.result, outcome.reason)))
+    return table
+
+
+def fleet_status(state: StateStore) -> FleetStatus | None:
+    """What the controller told last; None where it has told nothing that can be read."""
+    try:
+        found = state.get(STATUS_KEY)
+        return None if found is None else FleetStatus.decode(found.body)
+    except ElasticError:
+        return None
+
+
+def state_store() -> StateStore:
+    """The state bucket of the local stack, if one runs and the environment names no other cloud."""
+    join_local_stack()
+    return StateStore(Clients()["s3"], Settings.from_environment(os.environ).state_bucket)

@@ -1,0 +1,214 @@
+"""`elastic screenshots`: pictures of the pages for the documentation, from a real run.
+
+Playwright, which drives the browser, is among the packages for development only.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmarks.chromium import browser
+from cli.session import console, local_stack, stop_on_signals
+from core.errors import ElasticError
+from local_cloud.sample_photos import from_packages, make_crops
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+CROPS = 900
+SEED = 7
+PATIENCE_MS = 240_000
+# The pictures lie in the repository: each is made coarser until it is small enough.
+MAX_BYTES = 150_000
+QUALITIES = (80, 72, 64, 56, 48)
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True}
+# Slow enough to be seen on its way, bytes per second.
+UPLOAD_BYTES_PER_SECOND = 2_000_000
+
+Report = Callable[[Path], None]
+
+
+class NotInTimeError(ElasticError):
+    """The workers had booted before everything was uploaded; this machine is too busy for the picture in between."""
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("docs/images"),
+    show_default=True,
+    help="Folder for the pictures.",
+)
+def screenshots(out: Path) -> None:
+    """Make the documentation's pictures of the pages: a local stack, real photos, Chromium."""
+    stop_on_signals(raising=True)
+    # Workers that take a while to boot, so that warming up can be seen; few, so that they take a while to finish.
+    with local_stack(3, {"target_latency_seconds": 10.0}, boot_seconds=30.0) as stack:
+        take(stack.web_url, out, lambda path: console.print(f"{path}, {path.stat().st_size // 1000} KB"))
+
+
+def take(url: str, folder: Path, report: Report) -> None:
+    """Takes all pictures.
+
+    Args:
+        url: a running web tier's address, whose fleet is at 0 and takes some seconds to boot.
+        folder: where the pictures are written, as ``<page>-<screen>.jpg``.
+        report: told of each picture.
+
+    Raises:
+        NoBrowserError: Playwright or Chromium is not installed.
+        NoPhotosError: no package with photos is installed.
+        NotInTimeError: see there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary, browser() as chromium:
+        _Session(chromium, url, folder, report, Path(temporary)).run()
+
+
+def free_photos() -> list[Path]:
+    """Those of `from_packages` that are in the public domain or under CC0: scikit-image's and matplotlib's."""
+    return [path for path in from_packages() if "sklearn" not in path.parts]
+
+
+class _Session:
+    def __init__(self, chromium: Browser, url: str, folder: Path, report: Report, temporary: Path) -> None:
+        self._chromium = chromium
+        self._url = url
+        self._folder = folder
+        self._report = report
+        self._temporary = temporary
+
+    def run(self) -> None:
+        # A first, small batch, so that the start page has something to list.
+        self._batch(free_photos()[:12], "workshop")
+        self._everywhere("upload", "/")
+        self._wait_for_empty_fleet()
+        page = self._open(DESKTOP)
+        self._upload_slowly(page)
+        path = page.url.removeprefix(self._url)
+        page.wait_for_function("() => !document.getElementById('transfer').textContent", timeout=PATIENCE_MS)
+        if page.get_attribute("#batch", "data-state") != "warming":
+            raise NotInTimeError
+        self._shoot(page, "warming-desktop")
+        self._wait_for(page, "classifying")
+        page.wait_for_function("() => document.getElementById('answered-bar').value > 300", timeout=PATIENCE_MS)
+        self._shoot(page, "running-desktop")
+        self._everywhere("running", path, but=("desktop",), state="classifying")
+        self._everywhere("fleet", "/fleet", ready="path.layer-running")
+        self._wait_for(page, "done")
+        self._everywhere("done", path, state="done")
+        self._everywhere("look", path, state="done", act=_look)
+        self._everywhere("failed", path, state="done", act=_failed)
+
+    def _everywhere(
+        self,
+        name: str,
+        path: str,
+        *,
+        but: tuple[str, ...] = (),
+        state: str = "",
+        ready: str = "",
+        act: Callable[[Page], None] | None = None,
+    ) -> None:
+        screens = {"desktop": DESKTOP, "phone": PHONE, "desktop-dark": {**DESKTOP, "color_scheme": "dark"}}
+        for screen, options in screens.items():
+            if screen in but:
+                continue
+            page = self._open(options)
+            page.goto(path)
+            if state:
+                self._wait_for(page, state)
+            if ready:
+                page.wait_for_selector(ready, state="attached")
+            if act:
+                act(page)
+            self._shoot(page, f"{name}-{screen}")
+            page.context.close()
+
+    def _open(self, options: dict[str, Any]) -> Page:
+        context: BrowserContext = self._chromium.new_context(
+            base_url=self._url, reduced_motion="reduce", locale="en-GB", **options
+        )
+        return context.new_page()
+
+    def _batch(self, photos: list[Path], folder_name: str) -> None:
+        folder = self._temporary / folder_name
+        folder.mkdir()
+        for photo in photos:
+            shutil.copy(photo, folder)
+        page = self._open(DESKTOP)
+        page.goto("/")
+        page.set_input_files("#folder", folder)
+        self._wait_for(page, "done")
+        page.context.close()
+
+    def _wait_for_empty_fleet(self) -> None:
+        page = self._open(DESKTOP)
+        page.goto("/fleet")
+        page.wait_for_function(
+            "() => document.getElementById('headline').textContent === 'No workers, no work'", timeout=PATIENCE_MS
+        )
+        page.context.close()
+
+    def _upload_slowly(self, page: Page) -> None:
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        limits = {"offline": False, "latency": 0, "downloadThroughput": -1}
+        session.send("Network.emulateNetworkConditions", {**limits, "uploadThroughput": UPLOAD_BYTES_PER_SECOND})
+        page.goto("/")
+        page.set_input_files("#files", self._many_photos())
+        for sign in ("uploaded-bar').position > 0.3", "transfer').textContent.includes('left')"):
+            page.wait_for_function(f"() => document.getElementById('{sign}", timeout=PATIENCE_MS)
+        self._shoot(page, "uploading-desktop")
+        session.send("Network.emulateNetworkConditions", {**limits, "uploadThroughput": -1})
+
+    def _many_photos(self) -> list[Path]:
+        photos = free_photos()
+        broken = self._temporary / "broken"
+        broken.mkdir()
+        whole = photos[0].read_bytes()
+        for name, content in (
+            ("holiday.jpg", b"not a picture at all"),
+            ("cut off.jpg", whole[: len(whole) // 3]),
+            ("empty.png", b""),
+            ("video.mp4", b"\x00\x00\x00\x18ftypmp42" + bytes(500)),
+        ):
+            (broken / name).write_bytes(content)
+        crops = self._temporary / "crops"
+        crops.mkdir()
+        return [*photos, *sorted(broken.iterdir()), *make_crops(CROPS, SEED, crops, photos)]
+
+    def _wait_for(self, page: Page, state: str) -> None:
+        page.wait_for_selector(f'#batch[data-state="{state}"]', timeout=PATIENCE_MS)
+
+    def _shoot(self, page: Page, name: str) -> None:
+        page.wait_for_function(
+            "() => [...document.images].every((image) => image.complete || image.loading === 'lazy')"
+        )
+        page.wait_for_timeout(500)
+        for quality in QUALITIES:
+            picture = page.screenshot(type="jpeg", quality=quality)
+            if len(picture) <= MAX_BYTES:
+                break
+        path = self._folder / f"{name}.jpg"
+        path.write_bytes(picture)
+        self._report(path)
+
+
+def _look(page: Page) -> None:
+    page.locator("#sheet button", has_text="chelsea").first.click()
+    page.wait_for_selector("#viewer-top li")
+
+
+def _failed(page: Page) -> None:
+    page.check("#filter-failed")
+    page.wait_for_selector('#sheet .frame[data-state="failed"]')
+    page.wait_for_function("() => !document.querySelector('#sheet .frame:not([data-state=\"failed\"])')")

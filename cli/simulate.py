@@ -1,0 +1,157 @@
+"""`elastic simulate`: the traces to run, the table, and the files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console, Group
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cli.session import console
+from core.errors import ElasticError
+from core.settings import Settings
+from simulation.comparison import Comparison, Row, compare, steps
+from simulation.traces import TRACES, Trace, TraceError, read_csv
+
+_COLUMNS = ("p50 wait", "p95", "max", "drain", "cost", "×optimum", "killed", "thrash")
+
+
+@click.command()
+@click.option(
+    "--trace",
+    "traces",
+    metavar="NAME|FILE.csv",
+    multiple=True,
+    help="A built-in trace (burst, by-hand, curve, crowd, drip, on-off, internet), or a CSV file with a header and the "
+    "columns seconds and, if wanted, images; may be given again.  [default: all built-in ones]",
+)
+@click.option("--profile", help="balanced, fast or thrifty.  [default: EIC_PROFILE, else balanced]")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Decides about all chance.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures there.")
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw them there: .png or .svg.")
+def simulate(
+    traces: tuple[str, ...], profile: str | None, seed: int, json_path: Path | None, picture: Path | None
+) -> None:
+    """Replay arrivals through the real scaling policy, and compare its cost and waits with others'.
+
+    The others: min(visible messages, maximum), AWS's target tracking on the backlog per instance, KEDA's SQS scaler
+    at its defaults, and a clairvoyant that pays the least for the wait that ours reached.  Takes the EIC_… settings
+    of the policy, so that other values can be tried.  docs/reference/simulation.md says what is assumed.
+    """
+
+    environment = {**os.environ, **({} if profile is None else {"EIC_PROFILE": profile})}
+    chosen = find_traces(traces)
+    comparisons = run(chosen, Settings.from_environment(environment), seed, Console(stderr=True))
+    console.print(tables(comparisons))
+    console.print(summary(comparisons), highlight=False, soft_wrap=True)
+    if json_path is not None:
+        write_json(comparisons, json_path)
+    if picture is not None:
+        write_picture(comparisons, picture)
+
+
+def find_traces(names: Sequence[str]) -> list[Trace]:
+    """The traces of these names or CSV files; all built-in ones where none is named.
+
+    Raises:
+        TraceError: there is no such trace, or the file cannot be used.
+    """
+    return [_find_trace(name) for name in names] or list(TRACES.values())
+
+
+def run(traces: Sequence[Trace], settings: Settings, seed: int, console: Console) -> list[Comparison]:
+    """Compares the scalers on each trace, with a progress bar."""
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
+    with bar as progress:
+        task = progress.add_task("", total=sum(steps(trace) for trace in traces))
+        return [
+            compare(trace, settings, seed, lambda step: progress.update(task, advance=1, description=step))
+            for trace in traces
+        ]
+
+
+def tables(comparisons: Sequence[Comparison]) -> Group:
+    """A table for each trace; narrow enough for 80 columns."""
+    return Group(*(_table(comparison) for comparison in comparisons))
+
+
+def summary(comparisons: Sequence[Comparison]) -> str:
+    """Whether another is better in both, and what ours costs."""
+    ours = comparisons[0].ours.scaler
+    beaten = [f"{c.trace.name} ({', '.join(c.beaten_by)})" for c in comparisons if c.beaten_by]
+    killed = sum(c.ours.busy_killed for c in comparisons)
+    return "\n".join(
+        (
+            f"Faster than {ours} at the 95th percentile and cheaper, too: {'; '.join(beaten) or 'none, on any trace'}.",
+            f"Busy instances that {ours} killed without a drain: {killed}.",
+            f"Waits and drain are in seconds, cost is in instance-seconds.  The optimum knows all arrivals in advance "
+            f"and has the waits of {ours}.",
+        )
+    )
+
+
+def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Writes a list with an object for each trace and scaler; see docs/reference/simulation.md."""
+    rows = [
+        {key: round(value, 3) if isinstance(value, float) else value for key, value in dataclasses.asdict(row).items()}
+        for comparison in comparisons
+        for row in comparison.rows
+    ]
+    path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+
+
+def write_picture(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Draws cost against wait; see `simulation.picture`.
+
+    Raises:
+        ElasticError: matplotlib is not installed, or knows no such format.
+    """
+    try:
+        from simulation.picture import draw_picture
+    except ImportError as error:
+        raise ElasticError("drawing needs matplotlib: pip install 'elastic-image-classifier[demo]'") from error
+    try:
+        draw_picture(comparisons, path)
+    except ValueError as error:
+        raise ElasticError(f"{path.name} cannot be drawn: {error}") from error
+
+
+def _find_trace(name: str) -> Trace:
+    if name in TRACES:
+        return TRACES[name]
+    path = Path(name)
+    if path.suffix.lower() == ".csv" or path.exists():
+        return read_csv(path)
+    raise TraceError(f"there is no trace {name!r}: name one of {', '.join(TRACES)}, or a CSV file")
+
+
+def _table(comparison: Comparison) -> Table:
+    trace = comparison.trace
+    runs = f"; means of {trace.runs} runs" if trace.runs > 1 else ""
+    shown = Table(title=f"{trace.name}: {trace.title}{runs}", title_justify="left", title_style="bold", box=None)
+    shown.add_column("", width=19, no_wrap=True)
+    for column in _COLUMNS:
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.padding = (0, 1, 0, 0)
+    for row in comparison.rows:
+        shown.add_row(row.scaler, *_cells(row), style="green" if row is comparison.ours else "")
+    shown.add_row()
+    return shown
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    cost = (f"{row.instance_seconds:,.0f}", f"{row.cost_ratio:,.2f}")
+    if row.p50_wait_seconds is None or row.drain_seconds is None:
+        return "", "", "", "", *cost
+    waits = (row.p50_wait_seconds, row.p95_wait_seconds, row.max_wait_seconds, row.drain_seconds)
+    return *(_number(wait) for wait in waits), *cost, f"{row.busy_killed:,}", _number(row.thrash)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"

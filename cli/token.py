@@ -1,0 +1,88 @@
+"""`elastic token …`: access tokens for a web tier with ``EIC_AUTHENTICATION=tokens``."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aws.clients import Clients
+from aws.state import StateStore
+from aws.tokens import TokenStore
+from core.errors import ElasticError
+from core.settings import Settings
+from core.tokens import SCOPES, new_token
+from local_cloud.local_stack_registry import join_local_stack
+
+console = Console()
+
+
+@click.group()
+def token() -> None:
+    """Access tokens for the web tier: create, list, revoke."""
+
+
+@token.command()
+@click.option("--owner", required=True, help="Whose batches the holder sees.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(SCOPES),
+    multiple=True,
+    default=("upload", "read"),
+    show_default=True,
+    help="What the holder may do; may be given again.",
+)
+@click.option("--name", default="", help="What the token is for.")
+@click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), help="Ends by itself.  [default: never]")
+@click.option(
+    "--images-per-day", type=click.IntRange(min=0), default=0, show_default=True, help="Most images a day; 0: any."
+)
+def create(owner: str, scopes: tuple[str, ...], name: str, expires_days: float | None, images_per_day: int) -> None:
+    """Make a token and print it, this once: only its hash is kept."""
+    text, record = new_token(
+        owner, scopes, time.time(), name=name, expires_days=expires_days, images_per_day=images_per_day
+    )
+    _store().add(record)
+    click.echo(text)
+    click.echo("Keep it well: it cannot be shown again.", err=True)
+
+
+@token.command("list")
+def list_tokens() -> None:
+    """Show all tokens, without their secrets."""
+    table = Table("id", "owner", "scopes", "name", "created", "expires", "images a day")
+    for record in sorted(_store().all(), key=lambda record: record.created_at):
+        expires = "never" if record.expires_at is None else _day(record.expires_at)
+        if not record.is_valid(time.time()):
+            expires = f"expired {expires}"
+        limit = f"{record.images_per_day:,}" if record.images_per_day else "any"
+        row = (record.token_id, record.owner, ", ".join(record.scopes), record.name, _day(record.created_at), expires)
+        table.add_row(*(Text(text) for text in (*row, limit)))
+    console.print(table)
+
+
+@token.command()
+@click.argument("token_id")
+def revoke(token_id: str) -> None:
+    """Revoke a token by its id: within seconds it opens nothing, and sessions begun with it end."""
+    # Whoever has the whole token at hand may give it, too.
+    parts = token_id.split("_")
+    if not _store().revoke(parts[1] if len(parts) > 2 else token_id):
+        raise ElasticError("there is no token with this id")
+    click.echo("Revoked.")
+
+
+def _store() -> TokenStore:
+    join_local_stack()
+    settings = Settings.from_environment(os.environ)
+    return TokenStore(StateStore(Clients()["s3"], settings.state_bucket))
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,46 @@
+"""`elastic watch`: follows the output bucket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import click
+
+from aws.buckets import ResultStore
+from aws.clients import Clients
+from cli.session import join, stop_on_signals
+from core.errors import ElasticError
+
+POLL_SECONDS = 0.5
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Also what is in the bucket already.")
+def watch(everything: bool) -> None:
+    """Follow the output bucket: print each `image, label` as it is stored, until Ctrl-C."""
+    settings = join()
+    stop = stop_on_signals()
+    store = ResultStore(Clients()["s3"], settings.output_bucket)
+    print_results(store, click.echo, stop, from_now=not everything)
+
+
+def print_results(results: ResultStore, show: Callable[[str], None], stop: threading.Event, *, from_now: bool) -> None:
+    """Hands each ``image, label`` line to `show` as it lands, until `stop` is set.
+
+    Args:
+        from_now: leave out what is in the bucket already.
+
+    Raises:
+        CloudError: the bucket cannot be listed.
+    """
+    seen = {stored.key for stored in results.list()} if from_now else set[str]()
+    while not stop.is_set():
+        for stored in results.list():
+            if stored.key not in seen:
+                seen.add(stored.key)
+                try:
+                    show(results.line(stored.key))
+                except ElasticError as error:
+                    show(str(error))
+        stop.wait(POLL_SECONDS)

@@ -1,0 +1,1 @@
+"""Housekeeping beside the control loop: lost jobs, deletions, webhooks."""

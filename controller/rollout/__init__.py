@@ -1,0 +1,1 @@
+"""Rolling updates: a pure state machine and the record that it advances."""

@@ -1,0 +1,106 @@
+"""The record of releases in the state bucket, as the leading controller reads and writes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from aws.state import StateObject
+from controller.rollout.state_machine import Fleet, Plan, plan
+from controller.scaling.observer import FleetSnapshot
+from core.errors import CloudError, ConflictError, DecodeError
+from core.releases import KEY, ReleaseRecord
+
+log = logging.getLogger(__name__)
+
+# How often it is looked whether a command has begun or aborted something.
+LOOK_SECONDS = 3.0
+# A rollout in which no worker proves itself for so many times the boot grace has failed.
+PROGRESS_GRACES = 10
+
+
+class Store(Protocol):
+    """What is asked of `aws.state.StateStore`."""
+
+    def get(self, key: str) -> StateObject | None: ...
+    def create(self, key: str, body: bytes) -> str: ...
+    def replace(self, key: str, body: bytes, etag: str) -> str: ...
+
+
+class RolloutPlanner:
+    """Makes each pass's plan; what the plan takes for true is stored before anybody acts on it.
+
+    Args:
+        clock: monotonic seconds.
+        wall_clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        max_size: int,
+        boot_grace_seconds: float,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._max_size = max_size
+        self._progress_seconds = boot_grace_seconds * PROGRESS_GRACES
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._record: ReleaseRecord | None = None
+        self._etag = ""
+        self._looked_at = float("-inf")
+
+    @property
+    def record(self) -> ReleaseRecord | None:
+        """The record as it was read or written last."""
+        return self._record
+
+    def forget(self) -> None:
+        """Starts anew: another controller led meanwhile."""
+        self._record = None
+
+    def plan(self, snapshot: FleetSnapshot, desired: int) -> Plan:
+        """What to do about what was seen.
+
+        Args:
+            desired: how many instances the scaling policy wanted last.
+
+        Raises:
+            CloudError: it is not known which release is wanted, or the step could not be stored: nothing may be done.
+        """
+        record = self._read()
+        fleet = Fleet(snapshot.members, snapshot.unseen_releases, desired, self._max_size, self._progress_seconds)
+        found = plan(record, fleet, self._wall_clock())
+        if found.record != record:
+            self._write(record, found.record)
+        return found
+
+    def _read(self) -> ReleaseRecord:
+        now = self._clock()
+        if self._record is not None and now - self._looked_at < LOOK_SECONDS:
+            return self._record
+        found = self._store.get(KEY)
+        self._looked_at = now
+        if found is None:
+            self._record, self._etag = ReleaseRecord(), ""
+        elif self._record is None or found.etag != self._etag:
+            try:
+                self._record, self._etag = ReleaseRecord.decode(found.body), found.etag
+            except DecodeError as error:
+                raise CloudError(f"which release is wanted is not known: {error}") from error
+        return self._record
+
+    def _write(self, before: ReleaseRecord, after: ReleaseRecord) -> None:
+        try:
+            body = after.encode()
+            self._etag = self._store.replace(KEY, body, self._etag) if self._etag else self._store.create(KEY, body)
+        except (CloudError, ConflictError):
+            self._record = None  # a command was faster, or nobody knows: read it again
+            raise
+        self._record = after
+        if len(after.past) > len(before.past):
+            last = after.past[-1]
+            log.info("%s: %s%s", last.release.title, last.result, f": {last.reason}" if last.reason else "")

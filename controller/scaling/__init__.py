@@ -1,0 +1,1 @@
+"""Scaling: observe the queue and the fleet, decide the size, launch and terminate."""

@@ -1,0 +1,141 @@
+"""Reads the workers' heartbeats: one listing tells who lives, and only what has changed is fetched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from typing import Protocol
+
+from aws.buckets import StoredObject
+from aws.state import StateObject
+from controller.scaling.instance_tracker import Report
+from core.errors import CloudError, DecodeError
+from core.heartbeat import PREFIX, Heartbeat, instance_of, key_of
+
+log = logging.getLogger(__name__)
+
+# What one look may fetch and delete: a pass of the control loop stays short however large the fleet is.
+MAX_FETCHES = 30
+MAX_REMOVALS = 30
+
+
+class Store(Protocol):
+    """What is asked of `aws.state.StateStore`."""
+
+    def get(self, key: str) -> StateObject | None: ...
+    def list(self, prefix: str) -> Iterator[StoredObject]: ...
+    def delete(self, key: str) -> None: ...
+
+
+class HeartbeatReader:
+    """The latest report of each instance.
+
+    Args:
+        interval_seconds: how often to look where nobody is waited for.
+        keep: delete nothing.
+        forget_after_seconds: a report of an instance that is gone is deleted when it has not changed for so long.
+        clock: monotonic seconds.
+
+    Attributes:
+        latest: by instance, those of instances that are gone included until they are deleted.
+        answered: images that workers have answered, as far as they told; since this object was made.
+        looked_at: when the listing was last fetched.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        interval_seconds: float,
+        forget_after_seconds: float,
+        clock: Callable[[], float],
+        *,
+        keep: bool = False,
+    ) -> None:
+        self.latest: dict[str, Report] = {}
+        self.answered = 0
+        self.looked_at = float("-inf")
+        self._store = store
+        self._interval_seconds = interval_seconds
+        self._forget_after_seconds = forget_after_seconds
+        self._clock = clock
+        self._keep = keep
+        self._changed_at: dict[str, float] = {}
+        self._fetched: dict[str, str] = {}  # ETag of the heartbeat that `latest` holds
+        self._counted: dict[str, tuple[float, int]] = {}  # start of the worker, and its answers counted so far
+        self._there_before: frozenset[str] | None = None
+
+    def refresh(self, present: Collection[str], *, eager: bool) -> None:
+        """Looks, if it is time to.
+
+        Args:
+            present: the fleet's instances.
+            eager: look in any case: somebody's first report is waited for.
+
+        Raises:
+            CloudError: nothing could be listed; everything is as it was.
+        """
+        now = self._clock()
+        if not eager and now - self.looked_at < self._interval_seconds:
+            return
+        etags = {instance_of(stored.key): stored.etag for stored in self._store.list(PREFIX)}
+        for instance_id, etag in etags.items():
+            before = self.latest.get(instance_id)
+            if before is None or before.etag != etag:
+                self._changed_at[instance_id] = now
+                self.latest[instance_id] = Report(etag, None if before is None else before.heartbeat)
+        for instance_id in self.latest.keys() - etags.keys():
+            self._forget(instance_id)
+        if self._there_before is None:
+            self._there_before = frozenset(etags)
+        self.looked_at = now
+        try:
+            self._fetch(present)
+            if not self._keep:
+                self._remove(set(self.latest) - set(present), now)
+        except CloudError as error:
+            log.warning("%s; the next look will", error)  # who lives is known: the rest can wait
+
+    def _fetch(self, present: Collection[str]) -> None:
+        """Fetches what has changed, of present instances first, and there the longest outdated."""
+        changed = [key for key, report in self.latest.items() if self._fetched.get(key) != report.etag]
+        changed.sort(key=lambda key: (key not in present, self._changed_at[key]))
+        for instance_id in changed[:MAX_FETCHES]:
+            found = self._store.get(key_of(instance_id))
+            if found is None:
+                continue
+            self._fetched[instance_id] = found.etag
+            try:
+                heartbeat = Heartbeat.decode(found.body)
+            except DecodeError as error:
+                log.warning("the report of %s: %s", instance_id, error)
+                continue
+            self.latest[instance_id] = Report(found.etag, heartbeat)
+            self._count(instance_id, heartbeat)
+
+    def _count(self, instance_id: str, heartbeat: Heartbeat) -> None:
+        """Adds what is new since the first look; a worker that starts again on its instance counts from zero."""
+        if instance_id in self._counted:
+            started_at, before = self._counted[instance_id]
+            self.answered += heartbeat.answered - (before if started_at == heartbeat.started_at else 0)
+        elif instance_id not in (self._there_before or ()):
+            self.answered += heartbeat.answered
+        self._counted[instance_id] = (heartbeat.started_at, heartbeat.answered)
+
+    def _remove(self, gone: Collection[str], now: float) -> None:
+        """Deletes reports of instances that are gone, once their last word has been read."""
+        removed = 0
+        for instance_id in sorted(gone):
+            heartbeat = self.latest[instance_id].heartbeat
+            has_left = heartbeat is not None and heartbeat.leaving
+            if has_left or now - self._changed_at[instance_id] >= self._forget_after_seconds:
+                self._store.delete(key_of(instance_id))
+                self._forget(instance_id)
+                removed += 1
+                if removed == MAX_REMOVALS:
+                    return
+
+    def _forget(self, instance_id: str) -> None:
+        self._counted.pop(instance_id, None)
+        self._fetched.pop(instance_id, None)
+        self._changed_at.pop(instance_id, None)
+        self.latest.pop(instance_id, None)

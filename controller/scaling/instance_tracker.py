@@ -1,0 +1,166 @@
+"""Who is in the fleet and how each fares: pure bookkeeping over what EC2 describes and what workers report.
+
+EC2's *running* means that a virtual machine has started, not that a worker works.  So an instance counts as running
+once its worker has reported, and as booting before.  Time without a report is counted from look to look and at most
+`max_step_seconds` for each, so that an outage in which nobody could report, or nobody looked, is held against nobody.
+"""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from aws.fleet import Instance
+from core.heartbeat import Heartbeat
+
+# DescribeInstances lags behind launches and terminations, commonly for seconds.
+SETTLE_SECONDS = 60.0
+# Boot times change with instance types and images: the latest ones tell what the next will take.
+_BOOTS_KEPT = 20
+
+
+class State(enum.StrEnum):
+    """How an instance fares."""
+
+    BOOTING = enum.auto()
+    RUNNING = enum.auto()
+    UNRESPONSIVE = enum.auto()  # its worker has stopped reporting
+    BOOT_TIMEOUT = enum.auto()  # its worker has never reported, for too long
+    UNHEALTHY = enum.auto()  # its worker says that it cannot work
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A worker's latest report: `etag` names it, `heartbeat` is its content where that has been read."""
+
+    etag: str
+    heartbeat: Heartbeat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedInstance:
+    """One instance; `quiet_seconds` is since its last report, or since it was first seen without one."""
+
+    instance: Instance
+    state: State
+    quiet_seconds: float
+    heartbeat: Heartbeat | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether its worker is known to hold no job."""
+        return self.heartbeat is not None and self.heartbeat.in_hand == 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is to be replaced."""
+        return self.state in (State.UNRESPONSIVE, State.BOOT_TIMEOUT, State.UNHEALTHY)
+
+
+@dataclass(slots=True)
+class _Entry:
+    etag: str | None = None
+    quiet_seconds: float = 0.0
+
+
+class InstanceTracker:
+    """Keeps account of the fleet's members between two looks.  All times are monotonic seconds.
+
+    Args:
+        boot_grace_seconds, heartbeat_timeout_seconds: see the settings of these names.
+        max_step_seconds: most time between two looks that counts as silence.
+    """
+
+    def __init__(self, boot_grace_seconds: float, heartbeat_timeout_seconds: float, max_step_seconds: float) -> None:
+        self._boot_grace_seconds = boot_grace_seconds
+        self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
+        self._max_step_seconds = max_step_seconds
+        self._entries: dict[str, _Entry] = {}
+        self._launched_at: dict[str, float] = {}
+        self._unseen: dict[str, tuple[float, int]] = {}
+        self._terminated_at: dict[str, float] = {}
+        self._boots: deque[float] = deque(maxlen=_BOOTS_KEPT)
+        self._looked_at: float | None = None
+
+    @property
+    def expected_boot_seconds(self) -> float | None:
+        """The median time from a recent launch to its worker's first report; None where none was measured."""
+        return statistics.median(self._boots) if self._boots else None
+
+    def launched(self, instance_ids: Collection[str], now: float, release: int = 0, *, just_now: bool = True) -> None:
+        """Notes instances of a release that EC2 may not describe yet; `just_now`: their boot can be measured."""
+        for instance_id in instance_ids:
+            if instance_id not in self._entries:
+                self._unseen[instance_id] = now, release
+            if just_now:
+                self._launched_at[instance_id] = now
+
+    def terminated(self, instance_ids: Collection[str], now: float) -> None:
+        """Notes instances that EC2 may still describe."""
+        self._terminated_at |= dict.fromkeys(instance_ids, now)
+
+    def unseen(self, now: float) -> list[str]:
+        """The instances that were launched and are not described yet."""
+        self._unseen = {key: (at, number) for key, (at, number) in self._unseen.items() if now - at < SETTLE_SECONDS}
+        return list(self._unseen)
+
+    def unseen_releases(self, now: float) -> tuple[int, ...]:
+        """The release of each of `unseen`."""
+        return tuple(self._unseen[key][1] for key in self.unseen(now))
+
+    def ended(self, instance_ids: Collection[str]) -> None:
+        """Notes instances that EC2 describes as ended: they will never be seen."""
+        self._unseen = {key: value for key, value in self._unseen.items() if key not in instance_ids}
+
+    def update(
+        self, instances: Sequence[Instance], reports: Mapping[str, Report], looked_at: float, now: float
+    ) -> list[TrackedInstance]:
+        """Takes in a description of the fleet; returns its members, oldest first.
+
+        Args:
+            reports: each instance's latest report.
+            looked_at: when the reports were listed; the same as last time where they were not listed again.
+        """
+        self._terminated_at = {key: at for key, at in self._terminated_at.items() if now - at < SETTLE_SECONDS}
+        present = {i.instance_id: i for i in instances if i.instance_id not in self._terminated_at}
+        passed = 0.0 if self._looked_at is None else min(looked_at - self._looked_at, self._max_step_seconds)
+        self._looked_at = looked_at
+        self._entries = {key: self._entries.get(key, _Entry()) for key in present}
+        self._launched_at = {k: at for k, at in self._launched_at.items() if k in present or k in self._unseen}
+        for key in present:
+            self._unseen.pop(key, None)
+        return [self._member(instance, reports.get(key), passed, now) for key, instance in present.items()]
+
+    def _member(self, instance: Instance, report: Report | None, passed: float, now: float) -> TrackedInstance:
+        entry = self._entries[instance.instance_id]
+        if report is not None and report.etag != entry.etag:
+            if entry.etag is None and (launched_at := self._launched_at.pop(instance.instance_id, None)) is not None:
+                self._boots.append(now - launched_at)
+            entry.etag, entry.quiet_seconds = report.etag, 0.0
+        else:
+            entry.quiet_seconds += passed
+        if entry.etag is None:
+            state = State.BOOT_TIMEOUT if entry.quiet_seconds >= self._boot_grace_seconds else State.BOOTING
+        else:
+            state = State.UNRESPONSIVE if entry.quiet_seconds >= self._heartbeat_timeout_seconds else State.RUNNING
+            if report is not None and report.heartbeat is not None and report.heartbeat.failure:
+                state = State.UNHEALTHY
+        return TrackedInstance(instance, state, entry.quiet_seconds, None if report is None else report.heartbeat)
+
+
+def select_for_termination(members: Sequence[TrackedInstance], count: int) -> list[TrackedInstance]:
+    """Whom scale-in takes: who has been booting longest in vain, then the idle, then the busy, the youngest first.
+
+    The youngest, since it has the least in its caches, and since the oldest are known to live.
+    """
+
+    def loss(member: TrackedInstance) -> tuple[int, float, str]:
+        if member.state in (State.BOOTING, State.BOOT_TIMEOUT, State.UNHEALTHY):
+            return 0, -member.quiet_seconds, member.instance.instance_id
+        launched_at = member.instance.launched_at.timestamp()
+        return 1 if member.is_idle else 2, -launched_at, member.instance.instance_id
+
+    return sorted(members, key=loss)[:count]

@@ -1,0 +1,34 @@
+"""When to ask EC2 again after it launched fewer instances than asked for."""
+
+from __future__ import annotations
+
+FIRST_DELAY_SECONDS = 1.0
+MAX_DELAY_SECONDS = 30.0
+# What somebody has to put right is not worth asking about often, but must not need a restart afterwards.
+FATAL_DELAY_SECONDS = 120.0
+
+
+class LaunchBackoff:
+    """Doubles the time between attempts while nothing is launched.  All times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._delay_seconds = 0.0
+        self._not_before = float("-inf")
+
+    def is_over(self, now: float) -> bool:
+        """Whether another attempt may be made."""
+        return now >= self._not_before
+
+    def succeeded(self) -> None:
+        """Everything asked for was launched."""
+        self._delay_seconds, self._not_before = 0.0, float("-inf")
+
+    def failed(self, now: float, *, retryable: bool, some: bool = False) -> None:
+        """Instances are missing; `some` were launched, so that there may soon be capacity for more."""
+        if not retryable:
+            self._delay_seconds = 0.0
+            self._not_before = now + FATAL_DELAY_SECONDS
+            return
+        doubled = min(self._delay_seconds * 2, MAX_DELAY_SECONDS)
+        self._delay_seconds = FIRST_DELAY_SECONDS if some or not doubled else doubled
+        self._not_before = now + self._delay_seconds

@@ -1,0 +1,248 @@
+"""The scaling policy: numbers in, one decision with its reason out.  Pure: no I/O, no clock.
+
+Two questions, asked afresh at each decision (docs/explanation/scaling.md derives the formulas):
+
+* *Are more instances worth ordering?*  ``needed = ceil(load / TARGET_UTILISATION + left / target_latency)``, where
+  `load` is the work that keeps arriving, in instances, and `left` what of the backlog is still there, in seconds of one
+  instance, when a new one has booted; but no more than can expect to work `boot_payback` times as long as they boot.
+  Without boot time and load this is the backlog-per-instance rule of the EC2 Auto Scaling user guide ("Scaling policy
+  based on Amazon SQS"), ``backlog / (target_latency / mean_service)``, with in-flight jobs counted and booting
+  instances credited.
+* *Can instances go?*  The highest recommendation of a stabilization window rules, as in the Kubernetes Horizontal Pod
+  Autoscaler, and no more go than are idle by their own word.  While work keeps arriving the window is at least as long
+  as a boot: the break-even of keeping against ordering again (the ski-rental problem).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from controller.scaling import history as past
+from controller.scaling.history import History, Recommendation
+
+__all__ = ["Limits", "Observation", "Recommendation", "ScalingDecision", "decide"]
+
+# Above this share of its time an instance has no room left for the ups and downs of arrivals.
+TARGET_UTILISATION = 0.9
+# Instances go only where those that stay would be below this share: apart, so that noise moves nothing.
+SCALE_IN_UTILISATION = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the policy may do; see the settings of the same names.
+
+    `mean_service_seconds` is what one instance needs for one image, `expected_boot_seconds` how long it takes from its
+    launch to its worker's first report: measured, or the settings until they are.
+    `boot_payback`: an instance is worth ordering if it can expect to work so many times as long as it boots; 0: always.
+    `report_seconds`: what a worker has answered is known at most so late.
+    `scale_out_step` and `scale_in_step` are the most instances that one decision launches or terminates.
+    """
+
+    min_size: int
+    max_size: int
+    target_latency_seconds: float
+    mean_service_seconds: float
+    scale_in_stabilization_seconds: float
+    expected_boot_seconds: float = 0.0
+    scale_out_step: int = 100
+    scale_in_step: int = 100
+    max_observation_age_seconds: float = 60.0
+    boot_payback: float = 0.0
+    report_seconds: float = 15.0
+
+    @property
+    def acceptable_backlog_per_instance(self) -> float:
+        """How many jobs may stand before one instance without missing the target latency; at least one."""
+        return max(1.0, self.target_latency_seconds / self.mean_service_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen.
+
+    Attributes:
+        visible, in_flight: jobs that wait and jobs that workers hold, as SQS counts them: up to a minute late.
+        booting: instances launched whose worker has not reported yet.
+        running: instances whose worker reports.
+        busy: those of `running` that hold jobs, as they say themselves; does not lag as SQS does.
+        age_seconds: how old the counts are.
+        answered: how many images the workers say they have answered, all together: a counter that only grows while
+            the controller lives.  None where unknown; `busy` and the service time then tell roughly.
+        booting_ages: how long ago each of `booting` was launched, seconds; where left out, half a boot is assumed.
+    """
+
+    visible: int
+    in_flight: int
+    booting: int
+    running: int
+    busy: int = 0
+    age_seconds: float = 0.0
+    answered: int | None = None
+    booting_ages: tuple[float, ...] = ()
+
+    @property
+    def backlog(self) -> int:
+        """All jobs that are not done."""
+        return self.visible + self.in_flight
+
+    @property
+    def capacity(self) -> int:
+        """Instances that run or will: one that boots is ordered already and must not be ordered twice."""
+        return self.booting + self.running
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingDecision:
+    """How many instances there should be, and why.
+
+    `change` is how many to launch (positive) or to terminate (negative).  `history` is to be passed to the next
+    decision.
+    """
+
+    desired_capacity: int
+    change: int
+    reason: str
+    history: History
+
+
+def decide(
+    observation: Observation | None, limits: Limits, history: History, now: float, previous_desired: int = 0
+) -> ScalingDecision:
+    """Decides how many instances there should be.
+
+    Args:
+        observation: what was seen, or None where observing failed: the fleet is then left as it is.
+        limits: bounds and targets.
+        history: as the last decision returned it; empty at the start.
+        now: monotonic seconds.
+        previous_desired: the last decision's capacity, repeated where nothing could be observed.
+    """
+    if observation is None:
+        return ScalingDecision(previous_desired, 0, "holding: the queue or the fleet could not be observed", history)
+    if observation.age_seconds > limits.max_observation_age_seconds:
+        why = f"holding: the counts are {observation.age_seconds:.0f} s old"
+        return ScalingDecision(previous_desired, 0, why, history)
+
+    sample = _sample(observation, limits, history, now)
+    load = _load((*history, sample), limits)
+    lasted = now - history[0].at if history else 0.0
+    needed, worth = _needed(observation, limits, load), _worth(observation, limits, load, lasted)
+    wanted = _clamped(min(needed, worth), limits)
+    arriving = past.arrived_since((*history, sample), now - limits.expected_boot_seconds)
+    size = max(wanted, _clamped(max(_occupied(observation, limits, load), arriving), limits))
+    history = past.thinned(past.followed_by(history, dataclasses.replace(sample, size=size)), _memory_seconds(limits))
+
+    capacity = observation.capacity
+    if wanted <= capacity:
+        window = limits.scale_in_stabilization_seconds
+        if arriving:
+            window = max(window, limits.expected_boot_seconds)
+        return _scale_in(observation, limits, window, _why(observation, limits, load, size), history)
+    why = _why(observation, limits, load, _clamped(needed, limits))
+    if wanted < min(needed, limits.max_size):
+        why += f"; only {wanted} would work long enough to pay for booting"
+    return _decision(capacity, wanted, why, limits, history)
+
+
+def _load(history: History, limits: Limits) -> float:
+    """What keeps arriving, in instances.  Less than an image in a boot's time is none: booting again is cheaper."""
+    rate = past.sustained_arrivals(history)
+    return rate * limits.mean_service_seconds if rate * limits.expected_boot_seconds >= 1 else 0.0
+
+
+def _needed(observation: Observation, limits: Limits, load: float) -> int:
+    """Instances for load, and for what will be left of the backlog when those ordered now have booted."""
+    if observation.backlog == 0 and load == 0:
+        return 0
+    boot = limits.expected_boot_seconds
+    unknown = observation.booting - len(observation.booting_ages)
+    # What has been booting for so long will by then have worked for as long.
+    credit = sum(min(age, boot) for age in observation.booting_ages) + unknown * boot / 2
+    work = observation.backlog * limits.mean_service_seconds
+    left = max(0.0, work - max(0.0, observation.running - load) * boot - credit)
+    return max(1, _ceil(load / TARGET_UTILISATION + left / _drain_seconds(limits)))
+
+
+def _worth(observation: Observation, limits: Limits, load: float, lasted: float) -> float:
+    """Instances that can expect to work long enough; at least one, and no bound where boots cost nothing.
+
+    Load that has lasted for `lasted` seconds, as far as is remembered, is expected to last as long again.
+    """
+    payback = limits.boot_payback * limits.expected_boot_seconds
+    if payback < 0.001:
+        return math.inf
+    return max(1, _ceil((observation.backlog * limits.mean_service_seconds + load * lasted) / payback))
+
+
+def _occupied(observation: Observation, limits: Limits, load: float) -> int:
+    """Instances that backlog and load occupy now: fewer would be too few."""
+    if observation.backlog == 0 and load == 0:
+        return 0
+    work = observation.backlog * limits.mean_service_seconds
+    return max(1, _ceil(load / SCALE_IN_UTILISATION + work / _drain_seconds(limits)))
+
+
+def _scale_in(observation: Observation, limits: Limits, window: float, why: str, history: History) -> ScalingDecision:
+    """Lets those go that have not been needed for a while, but none that is at work."""
+    capacity, now, size = observation.capacity, history[-1].at, history[-1].size
+    highest = past.highest_since(history, now - window)
+    desired = min(capacity, limits.max_size, max(highest, observation.busy))
+    if desired > max(size, highest):
+        why += f"; keeping {desired} that are at work"
+    elif desired > size:
+        why += f"; keeping {desired} because {highest} were needed within the last {window:.3g} s"
+    return _decision(capacity, desired, why, limits, history)
+
+
+def _decision(capacity: int, desired: int, why: str, limits: Limits, history: History) -> ScalingDecision:
+    """The decision to go from `capacity` to `desired`, as far as one step goes."""
+    change = min(max(desired - capacity, -limits.scale_in_step), limits.scale_out_step)
+    if capacity + change != desired:
+        why += f"; at most {abs(change)} at a time"
+    return ScalingDecision(capacity + change, change, why, history)
+
+
+def _why(observation: Observation, limits: Limits, load: float, size: int) -> str:
+    why = (
+        f"backlog {observation.backlog} ({observation.visible} waiting + {observation.in_flight} in flight)"
+        f" at {limits.acceptable_backlog_per_instance:.0f} for each instance"
+    )
+    why += f" and arrivals that occupy {load:.1f} need {size}" if load >= 0.05 else f" needs {size}"
+    if size in (limits.min_size, limits.max_size) and size > 0:
+        why += f", the {'maximum' if size == limits.max_size else 'minimum'}"
+    return why
+
+
+def _sample(observation: Observation, limits: Limits, history: History, now: float) -> Recommendation:
+    """What is to be remembered of an observation."""
+    untold = observation.busy * limits.report_seconds / limits.mean_service_seconds
+    done = 0.0
+    if history:
+        last = history[-1]
+        if observation.answered is not None and last.answered is not None:
+            done = last.done + max(0, observation.answered - last.answered)
+        else:
+            done = last.done + observation.busy * (now - last.at) / limits.mean_service_seconds
+    return Recommendation(now, 0, observation.backlog, done, untold, observation.answered)
+
+
+def _memory_seconds(limits: Limits) -> float:
+    """How long the past matters: until load that has lasted all the time is worth what `_needed` asks for it."""
+    boots = max(1.0, limits.boot_payback) * limits.expected_boot_seconds
+    return max(limits.scale_in_stabilization_seconds, boots / TARGET_UTILISATION, past.LOAD_WINDOW_SECONDS)
+
+
+def _drain_seconds(limits: Limits) -> float:
+    return limits.acceptable_backlog_per_instance * limits.mean_service_seconds
+
+
+def _clamped(size: float, limits: Limits) -> int:
+    return int(min(max(size, limits.min_size), limits.max_size))
+
+
+def _ceil(number: float) -> int:
+    """The next whole number, where 2.0000000001 is 2: quotients of decimal fractions are not exact."""
+    return math.ceil(number - 1e-9)

@@ -1,0 +1,106 @@
+"""What the controller remembers in order to tell it: samples, decisions, instance-seconds and cost.  No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+from controller.scaling.observer import FleetSnapshot
+from core.fleet_status import (
+    HISTORY_SECONDS,
+    MAX_DECISIONS,
+    MAX_SAMPLES,
+    Decision,
+    FleetStatus,
+    Sample,
+)
+
+# Samples of an unchanged fleet are not taken more often.
+MIN_SAMPLE_SECONDS = 1.0
+# While nobody looked, nobody knows how many instances there were.
+MAX_STEP_SECONDS = 60.0
+
+
+class FleetHistory:
+    """The past, in the form of the status object.  All times are seconds since the epoch, but where they are named so.
+
+    Attributes:
+        since: when the counts began.
+        instance_seconds: sum over instances of their time in the fleet.
+        answered: images answered.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.instance_seconds = 0.0
+        self._answered_before = 0
+        self._reported = 0
+        self._resumed_answered: int | None = None
+        self._samples: list[Sample] = []
+        self._decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
+        self._counted_at: float | None = None
+
+    def resume(self, status: FleetStatus) -> None:
+        """Goes on where another controller ended."""
+        self.since = status.since
+        self.instance_seconds = status.instance_seconds
+        self._resumed_answered = status.answered
+        self._samples = list(status.history)
+        self._decisions = deque(status.decisions, maxlen=MAX_DECISIONS)
+        self._counted_at = None
+
+    @property
+    def answered(self) -> int:
+        """Images answered since `since`."""
+        return self._answered_before + self._reported
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The kept samples, oldest first."""
+        return tuple(self._samples)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The kept decisions, oldest first."""
+        return tuple(self._decisions)
+
+    def cost_per_1000_images_usd(self, instance_usd_per_hour: float) -> float | None:
+        """What 1,000 images cost; None before the first answer."""
+        if not self.answered:
+            return None
+        return self.instance_seconds / 3600 * instance_usd_per_hour / self.answered * 1000
+
+    def count(self, snapshot: FleetSnapshot, monotonic_now: float) -> None:
+        """Adds the time since the last look for each instance, and takes in what was answered."""
+        if self._counted_at is not None:
+            passed = min(monotonic_now - self._counted_at, MAX_STEP_SECONDS)
+            self.instance_seconds += passed * snapshot.present
+        self._counted_at = monotonic_now
+        if self._resumed_answered is not None:
+            self._answered_before, self._resumed_answered = self._resumed_answered - snapshot.answered, None
+        self._reported = snapshot.answered
+
+    def sample(self, sample: Sample) -> None:
+        """Keeps a sample, unless it is too soon after one that says the same of the fleet."""
+        last = self._samples[-1] if self._samples else None
+        if last is not None and sample.at - last.at < MIN_SAMPLE_SECONDS and _sizes(last) == _sizes(sample):
+            self._samples[-1] = replace(sample, at=last.at)  # the newest counts are always there
+            return
+        self._samples.append(sample)
+        oldest_kept = sample.at - HISTORY_SECONDS
+        self._samples = [kept for kept in self._samples if kept.at >= oldest_kept]
+        if len(self._samples) > MAX_SAMPLES:
+            del self._samples[_least_missed([kept.at for kept in self._samples])]
+
+    def decide(self, decision: Decision) -> None:
+        """Keeps a decision."""
+        self._decisions.append(decision)
+
+
+def _sizes(sample: Sample) -> tuple[int, int, int]:
+    return sample.desired, sample.booting, sample.running
+
+
+def _least_missed(times: list[float]) -> int:
+    """Which of the times, without the first and the last, leaves the smallest gap when it is dropped."""
+    return min(range(1, len(times) - 1), key=lambda index: times[index + 1] - times[index - 1])

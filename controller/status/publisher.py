@@ -1,0 +1,245 @@
+"""Tells what the controller sees and does: the status object, and metrics on CloudWatch."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from aws.metrics import Metric
+from aws.state import StateObject
+from controller.rollout.state_machine import Plan
+from controller.scaling.executor import Outcome
+from controller.scaling.instance_tracker import State, TrackedInstance
+from controller.scaling.observer import FleetSnapshot
+from controller.scaling.policy import Limits, ScalingDecision
+from controller.status.fleet_history import FleetHistory
+from controller.status.prediction_monitor import PredictionMonitor
+from core.errors import CloudError, DecodeError
+from core.fleet_status import KEY, Decision, FleetStatus, InstanceStatus, RolloutStatus, Sample
+from core.releases import Phase
+from core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_STATES = {
+    State.BOOTING: "booting",
+    State.RUNNING: "running",
+    State.UNRESPONSIVE: "silent",
+    State.BOOT_TIMEOUT: "silent",
+    State.UNHEALTHY: "silent",
+}
+
+
+class Store(Protocol):
+    """What is asked of `aws.state.StateStore`."""
+
+    def get(self, key: str) -> StateObject | None: ...
+    def put(self, key: str, body: bytes) -> str: ...
+
+
+class Sink(Protocol):
+    """What is asked of `aws.metrics.MetricSink`."""
+
+    def put(self, metrics: Mapping[str, Metric]) -> None: ...
+
+
+class StatusPublisher:
+    """Writes status and metrics after each pass, as far as it is time to; what cannot be written is lost.
+
+    Args:
+        clock: monotonic seconds.
+        wall_clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sink: Sink,
+        settings: Settings,
+        controller_id: str,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._sink = sink
+        self._settings = settings
+        self._controller_id = controller_id
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._fleet_history = FleetHistory(wall_clock())
+        self._quality = PredictionMonitor(store)
+        self._written_at = self._metrics_at = float("-inf")
+        self._told: tuple[int, str, Phase] = (0, "", Phase.STEADY)
+        self._metered_seconds = 0.0
+        self._resumed = True
+
+    def resume(self) -> None:
+        """Goes on with the history that the controller before this one has left."""
+        self._resumed = False
+
+    def _resume(self) -> bool:
+        """Whether the history is there; nothing may be written over it before."""
+        if self._resumed:
+            return True
+        try:
+            found = self._store.get(KEY)
+            before = None if found is None else FleetStatus.decode(found.body)
+            if before is not None:
+                self._fleet_history.resume(before)
+            self._quality.resume(None if before is None else before.shadow)
+        except DecodeError as error:
+            log.warning("starting without the history of the fleet: %s", error)
+        except CloudError as error:
+            log.warning("%s", error)
+            return False
+        self._resumed = True
+        self._metered_seconds = self._fleet_history.instance_seconds
+        return True
+
+    def report(
+        self,
+        snapshot: FleetSnapshot,
+        decision: ScalingDecision,
+        outcome: Outcome,
+        limits: Limits,
+        plan: Plan,
+        *,
+        service_measured: bool,
+    ) -> None:
+        """Takes in one pass and writes what is due.
+
+        Args:
+            service_measured: whether the mean service time in `limits` was measured.
+        """
+        if not self._resume():
+            return
+        now, at = self._clock(), round(self._wall_clock(), 2)
+        self._fleet_history.count(snapshot, now)
+        self._quality.take(snapshot.members)
+        sample = Sample(
+            at,
+            snapshot.backlog.visible,
+            snapshot.backlog.in_flight,
+            decision.desired_capacity,
+            snapshot.booting,
+            snapshot.running,
+            round(snapshot.images_per_second, 2),
+        )
+        self._fleet_history.sample(sample)
+        changed = self._note(decision, outcome, plan, at)
+        if changed or now - self._written_at >= self._settings.status_interval_seconds:
+            self._written_at = now
+            self._write(self._status(at, snapshot, limits, plan, service_measured))
+        if changed or now - self._metrics_at >= self._settings.metrics_interval_seconds:
+            self._metrics_at = now
+            self._meter(sample, snapshot)
+
+    def _note(self, decision: ScalingDecision, outcome: Outcome, plan: Plan, at: float) -> bool:
+        """Keeps what changed something, or is newly in the way; whether this did."""
+        change = outcome.launched - outcome.terminated
+        told = (decision.desired_capacity, outcome.problem, plan.record.phase)
+        if not (outcome.launched or outcome.terminated) and told == self._told:
+            return False
+        self._told = told
+        reason = "; ".join(filter(None, (plan.reason or decision.reason, outcome.problem)))
+        self._fleet_history.decide(Decision(at, decision.desired_capacity, change, reason))
+        return True
+
+    def _status(
+        self, at: float, snapshot: FleetSnapshot, limits: Limits, plan: Plan, service_measured: bool
+    ) -> FleetStatus:
+        fleet_history = self._fleet_history
+        return FleetStatus(
+            at=at,
+            controller_id=self._controller_id,
+            profile=self._settings.profile,
+            min_size=limits.min_size,
+            max_size=limits.max_size,
+            target_latency_seconds=limits.target_latency_seconds,
+            mean_service_seconds=round(limits.mean_service_seconds, 5),
+            mean_service_measured=service_measured,
+            expected_boot_seconds=round(limits.expected_boot_seconds, 2),
+            oldest_job_age_seconds=snapshot.oldest_job_age_seconds,
+            since=fleet_history.since,
+            instance_seconds=round(fleet_history.instance_seconds, 1),
+            answered=fleet_history.answered,
+            cost_per_1000_images_usd=fleet_history.cost_per_1000_images_usd(self._settings.instance_usd_per_hour),
+            instances=tuple(_instance(member) for member in snapshot.members),
+            history=fleet_history.samples,
+            decisions=fleet_history.decisions,
+            rollout=to_rollout(plan),
+            quality=self._quality.status(),
+            shadow=self._quality.shadow(),
+        )
+
+    def _write(self, status: FleetStatus) -> None:
+        try:
+            self._store.put(KEY, status.encode())
+        except CloudError as error:
+            log.warning("%s", error)
+
+    def _meter(self, sample: Sample, snapshot: FleetSnapshot) -> None:
+        spent, self._metered_seconds = (
+            self._fleet_history.instance_seconds - self._metered_seconds,
+            self._fleet_history.instance_seconds,
+        )
+        cost = self._fleet_history.cost_per_1000_images_usd(self._settings.instance_usd_per_hour)
+        try:
+            self._sink.put(to_metrics(sample, spent, snapshot.oldest_job_age_seconds, cost))
+        except CloudError as error:
+            log.warning("%s", error)
+
+
+def to_metrics(
+    sample: Sample, instance_seconds: float, oldest_job_age_seconds: float | None, cost_usd: float | None
+) -> dict[str, Metric]:
+    """The metrics of one pass; ``InstanceSeconds`` counts from the ones before."""
+    metrics = {
+        "Backlog": Metric(sample.visible, "Count"),
+        "JobsInFlight": Metric(sample.in_flight, "Count"),
+        "DesiredInstances": Metric(sample.desired, "Count"),
+        "BootingInstances": Metric(sample.booting, "Count"),
+        "RunningInstances": Metric(sample.running, "Count"),
+        "ImagesPerSecond": Metric(sample.images_per_second, "Count/Second"),
+        "InstanceSeconds": Metric(instance_seconds, "Seconds"),
+    }
+    if oldest_job_age_seconds is not None:
+        metrics["OldestJobAge"] = Metric(oldest_job_age_seconds, "Seconds")
+    if cost_usd is not None:
+        metrics["CostPer1000Images"] = Metric(cost_usd, "None")
+    return metrics
+
+
+def to_rollout(plan: Plan) -> RolloutStatus | None:
+    """The rollout under way, or the last one; None where there never was any."""
+    record = plan.record
+    if record.target is not None:
+        reason = record.reason if record.phase is Phase.RETURNING else plan.reason
+        return RolloutStatus(record.phase.value, record.target.title, reason, record.started_at)
+    if record.past:
+        last = record.past[-1]
+        return RolloutStatus(last.result, last.release.title, last.reason, last.at)
+    return None
+
+
+def _instance(member: TrackedInstance) -> InstanceStatus:
+    heartbeat, instance = member.heartbeat, member.instance
+    told = InstanceStatus(
+        instance.instance_id,
+        instance.name,
+        _STATES[member.state],
+        instance.launched_at.timestamp(),
+        release=instance.release,
+    )
+    if heartbeat is None:
+        return told
+    return dataclasses.replace(
+        told,
+        reported_at=heartbeat.at,
+        in_hand=heartbeat.in_hand,
+        answered=heartbeat.answered,
+        images_per_second=heartbeat.images_per_second,
+        model=heartbeat.model,
+    )

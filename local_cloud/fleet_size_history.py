@@ -1,0 +1,72 @@
+"""The fleet's size over time, as EC2 tells it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from aws.fleet import Fleet
+from core.errors import CloudError
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From `seconds` after the start on there were `size` instances."""
+
+    seconds: float
+    size: int
+
+
+class FleetSizeHistory:
+    """Samples the number of pending and running instances in the background; a context manager."""
+
+    def __init__(self, fleet: Fleet, interval_seconds: float = 0.2) -> None:
+        self._fleet = fleet
+        self._interval_seconds = interval_seconds
+        self._started = time.monotonic()
+        self._changes: list[Change] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> FleetSizeHistory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def changes(self) -> list[Change]:
+        """Every change of size seen so far, the first size included."""
+        return list(self._changes)
+
+    @property
+    def size(self) -> int:
+        """The size last seen."""
+        return self._changes[-1].size if self._changes else 0
+
+    @property
+    def peak(self) -> int:
+        """The largest size seen."""
+        return max((change.size for change in self._changes), default=0)
+
+    def wait_for_zero(self, timeout_seconds: float) -> bool:
+        """Waits until the fleet is empty; whether that came true in time."""
+        deadline = time.monotonic() + timeout_seconds
+        while self.size and time.monotonic() < deadline:
+            time.sleep(self._interval_seconds)
+        return self.size == 0
+
+    def _sample(self) -> None:
+        while True:
+            try:
+                size = len(self._fleet.describe())
+            except CloudError:
+                pass  # the next sample will tell
+            else:
+                if not self._changes or size != self._changes[-1].size:
+                    self._changes.append(Change(time.monotonic() - self._started, size))
+            if self._stop.wait(self._interval_seconds):
+                return

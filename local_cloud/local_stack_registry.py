@@ -1,0 +1,49 @@
+"""Joining a local stack that runs in another terminal, and leaving word of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.paths import REPOSITORY_ROOT
+from core.settings import SECRETS
+from local_cloud.stack import LocalStack
+
+STATE_FILE = REPOSITORY_ROOT / "var" / "local-stack.json"
+
+
+@contextlib.contextmanager
+def announced(stack: LocalStack) -> Iterator[None]:
+    """While the block runs, other commands on this machine find `stack`."""
+    STATE_FILE.parent.mkdir(parents=True, exist_ok=True)
+    state = {"pid": os.getpid(), "web_url": stack.web_url, "environment": _ours(stack.environment)}
+    STATE_FILE.write_text(json.dumps(state, indent=1), "utf-8")
+    try:
+        yield
+    finally:
+        STATE_FILE.unlink(missing_ok=True)
+
+
+def join_local_stack(path: Path = STATE_FILE) -> str | None:
+    """Puts the environment of the running local stack into this process; its web address, or None if none runs.
+
+    An ``AWS_ENDPOINT_URL`` that is set already says where to go: then nothing is changed.
+    """
+    if "AWS_ENDPOINT_URL" in os.environ or not path.exists():
+        return None
+    state = json.loads(path.read_text("utf-8"))
+    try:
+        os.kill(state["pid"], 0)
+    except ProcessLookupError:
+        return None
+    os.environ.update(state["environment"])
+    return str(state["web_url"])
+
+
+def _ours(environment: dict[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in environment.items() if name.startswith(("EIC_", "AWS_"))}
+    # It goes to a file.
+    return {name: value for name, value in ours.items() if name not in SECRETS}

@@ -1,0 +1,109 @@
+// The start page: takes files, starts a batch, becomes the batch's page.  Without it there is a plain form.
+
+import { getJson, post } from "./api.js";
+import { Batch, showNotice } from "./batch.js";
+import { filesFromDrop, keepImages } from "./files.js";
+import { bytes, show } from "./batch_header.js";
+import { localTimes } from "./times.js";
+import { Upload } from "./upload.js";
+
+const element = (id) => document.getElementById(id);
+
+localTimes();
+prepareStart();
+
+function prepareStart() {
+  const form = element("form");
+  form.classList.add("live");
+  element("drop-hint").hidden = false;
+  element("folder-choice").hidden = false;
+  element("submit").hidden = true;
+  for (const input of [element("files"), element("folder")]) {
+    input.addEventListener("change", () => {
+      const files = [...input.files];
+      const name = files[0]?.webkitRelativePath.split("/")[0] ?? "";
+      start(form, input === element("folder") ? { ...keepImages(files), name } : { files, others: 0, name: "" });
+    });
+  }
+  // A form that the browser brings back after "Back" still has its files chosen; choosing anew must count.
+  form.reset();
+  prepareDrop(form);
+  describeRecent();
+}
+
+function prepareDrop(form) {
+  const highlight = (on) => element("dropzone").classList.toggle("over", on);
+  addEventListener("dragover", (event) => {
+    // Also outside of the drop zone: a file that misses it must not replace the page.
+    event.preventDefault();
+    highlight(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget ?? highlight(false));
+  addEventListener("drop", async (event) => {
+    event.preventDefault();
+    highlight(false);
+    if (!form.started) start(form, await filesFromDrop(event.dataTransfer));
+  });
+}
+
+async function start(form, { files, others, name }) {
+  if (form.started) return;
+  if (!files.length) {
+    showNotice("form-notice", others ? "There are no images in this folder." : "Choose at least one image.");
+    return;
+  }
+  form.started = true;
+  let created;
+  try {
+    created = await post(form.dataset.batchesUrl, { name: titleOf(name) });
+  } catch (error) {
+    form.started = false;
+    const sentence = error instanceof TypeError ? "Is the connection up? Please try again." : error.message;
+    showNotice("form-notice", `The batch could not be started. ${sentence}`);
+    return;
+  }
+  const max = Number(form.dataset.maxBatchImages);
+  const maxBytes = Number(form.dataset.maxImageBytes);
+  const batch = openBatch(created, form.dataset.fleetUrl, titleOf(name));
+  const sentences = new Map();
+  const tell = (about, sentence) => showNotice("notice", [...sentences.set(about, sentence).values()].join(" "));
+  const left = files.length - max;
+  if (left > 0) tell("left", `A batch can have ${show(max)} images; ${show(left)} more were left out.`);
+  if (others) tell("others", `Left out: ${show(others)} other ${others === 1 ? "file" : "files"} in the folder.`);
+  const large = (count) => tell("large", `${show(count)} ${count === 1 ? "is" : "are"} larger than ${bytes(maxBytes)} and will be refused.`);
+  batch.upload((model, on) => new Upload(created.images_url, files.slice(0, max), maxBytes, model, { ...on, large }));
+}
+
+function openBatch(created, fleetUrl, title) {
+  history.replaceState(null, "", created.url);
+  document.title = `${title || `Batch ${created.batch_id}`} · Elastic Image Classifier`;
+  element("batch-title").textContent = title;
+  element("batch-id").textContent = created.batch_id;
+  element("csv").href = `${created.results_url}.csv`;
+  element("json").href = `${created.results_url}.json`;
+  element("upload").hidden = true;
+  element("recent")?.remove();
+  element("batch").hidden = false;
+  document.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  scrollTo(0, 0);
+  element("state").focus({ preventScroll: true });
+  const cancel = created.results_url.replace(/results$/, "cancel");
+  return new Batch({ results: created.results_url, events: created.events_url, cancel, fleet: fleetUrl });
+}
+
+// A folder's name as a batch's: what the server would refuse is left out.
+function titleOf(name) {
+  return [...(name ?? "")].filter((character) => character >= " " && character !== "\u007f").join("").slice(0, 200);
+}
+
+// Beside each recent batch, how it stands: one after the other, since a large one takes the server a while.
+async function describeRecent() {
+  for (const place of document.querySelectorAll("[data-batch-url]")) {
+    const batch = await getJson(place.dataset.batchUrl);
+    if (!batch || element("form").started) continue;
+    const images = `${show(batch.accepted)} ${batch.accepted === 1 ? "image" : "images"}`;
+    const left = batch.accepted - batch.answered;
+    const state = batch.state === "cancelled" ? ", cancelled" : left ? `, ${show(left)} to go` : "";
+    place.textContent = batch.accepted ? images + state : "empty";
+  }
+}

@@ -1,0 +1,138 @@
+"""Heartbeats: one listing for all, bodies only where they changed, and nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.scaling.heartbeat_reader import MAX_FETCHES, HeartbeatReader
+from core.errors import CloudError, DecodeError
+from core.heartbeat import Heartbeat, instance_of, key_of
+from tests.fakes import FakeClock, FakeStateStore
+
+INTERVAL_SECONDS, FORGET_SECONDS = 5.0, 60.0
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.clock = FakeClock(0.0)
+        self.store = FakeStateStore(self.clock)
+        self.reports = self.new()
+
+    def new(self, *, keep: bool = False) -> HeartbeatReader:
+        return HeartbeatReader(self.store, INTERVAL_SECONDS, FORGET_SECONDS, self.clock, keep=keep)
+
+    def beat(self, instance_id: str, answered: int = 0, started_at: float = 1.0, leaving: bool = False) -> None:
+        heartbeat = Heartbeat(self.clock(), started_at, answered=answered, leaving=leaving)
+        self.store.put(key_of(instance_id), heartbeat.encode())
+
+    def refresh(self, *present: str, eager: bool = True) -> None:
+        self.clock.advance(1)
+        self.reports.refresh(present, eager=eager)
+
+
+def test_bodies_are_fetched_only_when_they_have_changed() -> None:
+    bench = Bench()
+    bench.beat("i-1")
+    bench.refresh("i-1")
+    bench.refresh("i-1")
+    assert (bench.store.count("list"), bench.store.count("get")) == (2, 1)
+    bench.beat("i-1", answered=5)
+    bench.refresh("i-1")
+    assert bench.store.count("get") == 2
+    heartbeat = bench.reports.latest["i-1"].heartbeat
+    assert heartbeat is not None and heartbeat.answered == 5
+
+
+def test_nothing_is_listed_before_its_time_where_nobody_is_waited_for() -> None:
+    bench = Bench()
+    for _ in range(10):
+        bench.refresh(eager=False)
+    assert bench.store.count("list") == 2
+
+
+def test_one_look_fetches_a_bounded_number_of_bodies_and_the_next_goes_on() -> None:
+    bench = Bench()
+    names = [f"i-{number}" for number in range(MAX_FETCHES + 5)]
+    for name in names:
+        bench.beat(name)
+    bench.refresh(*names)
+    assert bench.store.count("get") == MAX_FETCHES
+    assert len(bench.reports.latest) == len(names), "who lives is known at once"
+    bench.refresh(*names)
+    assert all(report.heartbeat for report in bench.reports.latest.values())
+
+
+def test_answers_are_counted_once_from_the_first_look_on() -> None:
+    bench = Bench()
+    bench.beat("i-old", answered=100)
+    bench.refresh("i-old")
+    assert bench.reports.answered == 0, "that was before"
+    bench.beat("i-old", answered=103)
+    bench.beat("i-new", answered=10)
+    bench.refresh("i-old", "i-new")
+    bench.refresh("i-old", "i-new")
+    assert bench.reports.answered == 13
+    bench.beat("i-new", answered=2, started_at=2.0)
+    bench.refresh("i-old", "i-new")
+    assert bench.reports.answered == 15, "a worker started again counts from zero"
+
+
+def test_the_last_word_of_an_instance_that_is_gone_is_read_and_removed() -> None:
+    bench = Bench()
+    bench.beat("i-1", answered=1)
+    bench.refresh("i-1")
+    bench.beat("i-1", answered=4, leaving=True)
+    bench.refresh()
+    assert bench.reports.answered == 3
+    assert not bench.store.objects and not bench.reports.latest
+
+
+def test_reports_of_instances_that_died_are_removed_in_time_and_others_never() -> None:
+    bench = Bench()
+    bench.beat("i-dead")
+    bench.beat("i-here")
+    bench.refresh("i-dead", "i-here")
+    bench.refresh("i-here")
+    assert key_of("i-dead") in bench.store.objects, "it may drain and report once more"
+    bench.clock.advance(FORGET_SECONDS)
+    bench.refresh("i-here")
+    assert list(bench.store.objects) == [key_of("i-here")]
+
+
+def test_a_dry_run_removes_nothing() -> None:
+    bench = Bench()
+    bench.reports = bench.new(keep=True)
+    bench.beat("i-1", leaving=True)
+    bench.refresh()
+    bench.clock.advance(FORGET_SECONDS)
+    bench.refresh()
+    assert bench.store.count("delete") == 0
+
+
+def test_what_is_no_heartbeat_still_shows_that_somebody_lives() -> None:
+    bench = Bench()
+    bench.store.put(key_of("i-1"), b"garbage")
+    bench.refresh("i-1")
+    bench.refresh("i-1")
+    assert bench.reports.latest["i-1"].heartbeat is None
+    assert bench.store.count("get") == 1
+
+
+def test_a_listing_that_fails_leaves_everything_as_it_was() -> None:
+    bench = Bench()
+    bench.beat("i-1")
+    bench.refresh("i-1")
+    before = dict(bench.reports.latest), bench.reports.looked_at
+    bench.store.fail_next("list")
+    with pytest.raises(CloudError):
+        bench.refresh("i-1")
+    assert (bench.reports.latest, bench.reports.looked_at) == before
+
+
+def test_a_heartbeat_travels() -> None:
+    heartbeat = Heartbeat(2.0, 1.0, "m@1", 3, 40, 2, 5.5, 0.03, 1.5, leaving=True)
+    assert Heartbeat.decode(heartbeat.encode()) == heartbeat
+    assert instance_of(key_of("i-1")) == "i-1"
+    for body in (b"", b"[]", b'{"v": 2}', b"\xff", b'{"v": 1, "unknown": 1}'):
+        with pytest.raises(DecodeError):
+            Heartbeat.decode(body)

@@ -1,0 +1,231 @@
+"""ImageNet's 1000 labels: whose names they are, how they are fetched, and what happens where they cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from app_tier.bundle import load_bundle
+from core.errors import BundleError, ExportError
+from core.paths import REPOSITORY_ROOT
+from core.settings import Settings
+from local_cloud import model_choice
+from local_cloud.model_choice import bundle_folder, choose_model, is_reachable, label_count
+from tests.bundles import SHIPPED
+from training.download import download
+
+# keras.src.applications.imagenet_utils: the `file_hash` of imagenet_class_index.json.
+KERAS_CLASS_INDEX_MD5 = "c2c37ea517e94d9795004a39431a14cb"
+
+
+def test_the_names_are_those_of_keras_in_its_order() -> None:
+    lines = (REPOSITORY_ROOT / "training" / "imagenet_classes.txt").read_text("utf-8").splitlines()
+    index = {str(number): line.split(" ", 1) for number, line in enumerate(lines)}
+    assert hashlib.md5(json.dumps(index).encode()).hexdigest() == KERAS_CLASS_INDEX_MD5
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """An HTTP server on loopback for the files of a folder; its address, without a slash at the end."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def silent_port() -> Iterator[int]:
+    """A port where connections are taken and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_a_download_is_checked_reported_and_not_repeated(tmp_path: Path) -> None:
+    content = b"weights" * 200_000
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "w.h5").write_bytes(content)
+    file, steps = tmp_path / "cache" / "w.h5", []
+    with serving(tmp_path / "served") as address:
+        download(f"{address}/w.h5", sha256(content), file, lambda done, total: steps.append((done, total)))
+    assert file.read_bytes() == content
+    assert steps == sorted(steps) and len(steps) > 1 and steps[-1] == (len(content), len(content))
+    # The server is gone: what is there already is not fetched again.
+    download(f"{address}/w.h5", sha256(content), file)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "sentence"),
+    [
+        ("w.h5", sha256(b"other"), "is not the expected file"),
+        ("missing.h5", sha256(b"x"), "cannot be fetched: 404"),
+        ("w.h5", "quick:12", "is no hash of the form"),
+        ("w.h5", "md5", "is no hash of the form"),
+    ],
+)
+def test_a_bad_download_leaves_nothing(tmp_path: Path, name: str, expected: str, sentence: str) -> None:
+    (tmp_path / "w.h5").write_bytes(b"x" * 1000)
+    with serving(tmp_path) as address, pytest.raises(ExportError, match=sentence):
+        download(f"{address}/{name}", expected, tmp_path / "cache" / "w.h5")
+    assert not list((tmp_path / "cache").glob("*")) if (tmp_path / "cache").exists() else True
+
+
+def test_a_server_is_reachable_only_if_it_has_the_file_and_answers(tmp_path: Path) -> None:
+    (tmp_path / "w.h5").write_bytes(b"x")
+    with serving(tmp_path) as address:
+        assert is_reachable(f"{address}/w.h5")
+        assert not is_reachable(f"{address}/other.h5")
+    assert not is_reachable(f"http://127.0.0.1:{closed_port()}/w.h5")
+    assert not is_reachable("not an address")
+    with silent_port() as port:
+        started = time.monotonic()
+        assert not is_reachable(f"http://127.0.0.1:{port}/w.h5", within_seconds=0.3)
+        assert time.monotonic() - started < model_choice.REACHED_WITHIN_SECONDS
+
+
+def chosen(environment: dict[str, str]) -> tuple[Path, list[str]]:
+    said: list[str] = []
+    return choose_model(environment, said.append), said
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    address = f"http://127.0.0.1:{closed_port()}/w.h5"
+    return {"XDG_CACHE_HOME": str(tmp_path), "EIC_IMAGENET_WEIGHTS_URL": address}
+
+
+def test_a_named_bundle_is_taken_without_a_question(environment: dict[str, str]) -> None:
+    assert chosen({**environment, "EIC_MODEL_BUNDLE": "/some/bundle"}) == (Path("/some/bundle"), [])
+    assert chosen({**environment, "EIC_MODEL_BUNDLE": "models/other"}) == (REPOSITORY_ROOT / "models" / "other", [])
+
+
+def test_switched_off_it_is_the_shipped_one(environment: dict[str, str]) -> None:
+    bundle_folder(environment).mkdir(parents=True)
+    assert chosen({**environment, "EIC_IMAGENET_WEIGHTS_URL": "off"}) == (SHIPPED, [])
+
+
+def test_what_was_built_is_used(environment: dict[str, str]) -> None:
+    bundle_folder(environment).mkdir(parents=True)
+    assert chosen(environment) == (bundle_folder(environment), [])
+
+
+def test_without_a_network_one_line_says_so(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: object())
+    bundle, (sentence,) = chosen(environment)
+    assert bundle == SHIPPED and f"{label_count(SHIPPED)} labels" in sentence and "does not answer" in sentence
+
+
+def test_without_tensorflow_nothing_is_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(model_choice, "is_reachable", lambda url: pytest.fail("the network was asked"))
+    bundle, (sentence,) = chosen(environment)
+    assert bundle == SHIPPED and "make setup" in sentence
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_where_it_can_be_had_it_is_built_first(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    commands: list[list[str]] = []
+
+    def build(command: list[str], **_: Any) -> SimpleNamespace:
+        commands.append(command)
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(model_choice, "is_reachable", lambda url: True)
+    monkeypatch.setattr(model_choice.subprocess, "run", build)
+    bundle, said = chosen(environment)
+    assert commands == [[sys.executable, "-m", "cli", "model", "build", "imagenet"]]
+    assert bundle == (SHIPPED if status else bundle_folder(environment))
+    assert ("failed" in said[-1]) == bool(status)
+
+
+def test_a_folder_that_is_no_bundle_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be read"):
+        label_count(tmp_path)
+
+
+def test_without_tensorflow_building_is_refused_before_the_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    answer = CliRunner().invoke(cli.main, ["model", "build", "imagenet"])
+    assert answer.exit_code == 1 and "make setup" in answer.output and not list(tmp_path.iterdir())
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorflow", reason="TensorFlow, with which the bundle is built, is not installed")
+    weights = tmp_path / "w.h5"
+    weights.write_bytes(b"no weights")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    answer = CliRunner().invoke(cli.main, ["model", "build", "imagenet", "--weights", str(weights)])
+    assert answer.exit_code == 1 and "does not hold the weights of Keras's ResNet-50" in answer.output
+
+
+def test_from_the_server_to_a_bundle_that_up_will_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real path with weights made here, in the layout that Keras publishes: theirs cannot be had in a test.
+
+    In float32, which takes a fraction of the time; quantization has its own tests.
+    """
+    pytest.importorskip("tensorflow", reason="TensorFlow, with which the bundle is built, is not installed")
+    import h5py
+    import keras
+    from keras.src.legacy.saving import legacy_h5_format
+
+    served = tmp_path / "served"
+    served.mkdir()
+    name = Settings().imagenet_weights_url.rpartition("/")[2]
+    keras.utils.set_random_seed(0)
+    with h5py.File(served / name, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, keras.applications.ResNet50(weights=None))
+    with serving(served) as address:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("EIC_IMAGENET_WEIGHTS_URL", f"{address}/{name}")
+        monkeypatch.setenv("EIC_IMAGENET_WEIGHTS_HASH", sha256((served / name).read_bytes()))
+        arguments = ["model", "build", "imagenet", "--kind", "float32", "--calibration-photos", "2"]
+        answer = CliRunner().invoke(cli.main, arguments)
+    assert answer.exit_code == 0, answer.output
+
+    bundle = load_bundle(choose_model({"XDG_CACHE_HOME": str(tmp_path / "cache")}, pytest.fail))
+    assert bundle.full_name == "resnet50-imagenet@1" and len(set(bundle.labels)) == 1000
+    assert bundle.labels[0] == "tench" and {"crane (bird)", "crane (machine)", "Cardigan", "cardigan"} < set(
+        bundle.labels
+    )
+    manifest = json.loads((bundle.folder / "bundle.json").read_text())
+    assert manifest["measured"]["against_float32"]["largest_probability_difference"] < 0.001
+    assert len(manifest["synsets"]) == 1000

@@ -1,0 +1,98 @@
+"""Waiting for single answers costs a bounded number of requests, however many wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.jobs import ClassificationResult, Prediction, image_key
+from tests.fakes import FakeResultStore
+from web_tier.domain import result_waiter
+from web_tier.domain.result_waiter import ResultWaiter, TooManyWaitingError
+
+BATCH = "20260101-000000-0123456789ab"
+OTHER = "20260101-000000-ba9876543210"
+
+
+@pytest.fixture
+def results() -> FakeResultStore:
+    return FakeResultStore()
+
+
+@pytest.fixture
+def watch(results: FakeResultStore) -> Iterator[ResultWaiter]:
+    watch = ResultWaiter(results, 200)  # type: ignore[arg-type]
+    yield watch
+    watch.close()
+
+
+def key(position: int, batch_id: str = BATCH) -> str:
+    return image_key(batch_id, position, "a.jpg")
+
+
+def answer(results: FakeResultStore, which: str) -> None:
+    results.put(ClassificationResult(which, "a.jpg", (Prediction("beagle", 1.0),)))
+
+
+def until_waiting(watch: ResultWaiter, count: int) -> None:
+    deadline = time.monotonic() + 5
+    while watch.waiting != count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_each_waits_for_its_own_answer(results: FakeResultStore, watch: ResultWaiter) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        first, second = pool.submit(watch.wait, key(1), 5.0), pool.submit(watch.wait, key(2), 0.6)
+        other = pool.submit(watch.wait, key(1, OTHER), 5.0)
+        until_waiting(watch, 3)
+        answer(results, key(1))
+        answer(results, key(1, OTHER))
+        answer(results, key(3))
+        assert (first.result(), second.result(), other.result()) == (True, False, True)
+    assert watch.waiting == 0
+
+
+def test_a_hundred_waiting_cost_as_many_requests_as_one(results: FakeResultStore, watch: ResultWaiter) -> None:
+    with ThreadPoolExecutor(100) as pool:
+        waiting = [pool.submit(watch.wait, key(number), 10.0) for number in range(100)]
+        until_waiting(watch, 100)
+        before, seconds = results.count("list"), 1.0
+        time.sleep(seconds)
+        assert results.count("list") - before <= seconds / result_waiter.MIN_INTERVAL_SECONDS + 1
+        for number in range(100):
+            answer(results, key(number))
+        assert all(future.result() for future in waiting)
+    assert results.count("get") == results.count("exists") == 0
+
+
+def test_nobody_is_asked_while_nobody_waits(results: FakeResultStore, watch: ResultWaiter) -> None:
+    assert watch.wait(key(1), 0.05) is False
+    time.sleep(2 * result_waiter.MIN_INTERVAL_SECONDS)
+    before = results.count("list")
+    time.sleep(3 * result_waiter.MIN_INTERVAL_SECONDS)
+    assert results.count("list") == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "answers"]
+
+
+def test_a_cloud_that_fails_for_a_moment_only_delays(results: FakeResultStore, watch: ResultWaiter) -> None:
+    results.fail_next("list", times=3)
+    answer(results, key(1))
+    assert watch.wait(key(1), 5.0)
+    assert results.count("list") == 4
+
+
+def test_no_more_wait_than_may(results: FakeResultStore) -> None:
+    watch = ResultWaiter(results, 1)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(watch.wait, key(1), 5.0)
+        until_waiting(watch, 1)
+        assert watch.full
+        with pytest.raises(TooManyWaitingError):
+            watch.wait(key(2), 5.0)
+        watch.close()
+    assert watch.wait(key(3), 5.0) is False, "a closed watch lets nobody wait"

@@ -1,0 +1,136 @@
+"""Batches over the API: create, list, look, cancel, delete."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import abort, url_for
+
+from core.errors import ConflictError
+from core.jobs import is_batch_id
+from core.webhooks import PendingWebhook, WebhookError, check_url, new_secret, secret_bytes
+from web_tier.api.openapi import Answer, api_blueprint, json_body
+from web_tier.api.request_body import read_json
+from web_tier.api.schemas import (
+    BatchAnswer,
+    BatchList,
+    BatchPath,
+    Cancelled,
+    Created,
+    ListQuery,
+    NewBatch,
+    Webhook,
+)
+from web_tier.auth import authorization
+from web_tier.domain.batch_state import state_of
+from web_tier.domain.batches import Batch
+from web_tier.security import audit_log
+from web_tier.services import services
+
+blueprint = api_blueprint("api_batches", __name__)
+
+
+@blueprint.post("/batches", responses={201: Created}, openapi_extensions=json_body(blueprint, NewBatch, required=False))
+def create_batch() -> Answer:
+    """A new, empty batch.
+
+    With a webhook, its completion is told to an https address by a signed request (Standard Webhooks).
+    """
+    wanted = read_json(NewBatch, optional=True)
+    secret = _check_webhook(wanted.webhook) if wanted.webhook is not None else None
+    found = services()
+    batch_id = found.batches.create(datetime.now(UTC), authorization.owner(), wanted.name)
+    audit_log.record("batch_created", batch_id=batch_id)
+    fields = {
+        "batch_id": batch_id,
+        "url": url_for("pages.batch", batch_id=batch_id),
+        "images_url": url_for("api_images.add_images", batch_id=batch_id),
+        "results_url": url_for("api_results.results", batch_id=batch_id),
+        "events_url": url_for("api_events.events", batch_id=batch_id),
+    }
+    if wanted.webhook is not None and secret is not None:
+        pending = PendingWebhook(batch_id, wanted.webhook.url, secret, time.time())
+        # The id is fresh: in a conflict, a retry has met its own first attempt.
+        with contextlib.suppress(ConflictError):
+            found.state.create(pending.key, pending.encode())
+        fields["webhook_secret"] = secret
+    return fields, 201, {"Location": url_for("api_batches.batch", batch_id=batch_id)}
+
+
+@blueprint.get("/batches", responses={200: BatchList})
+def list_batches(query: ListQuery) -> Answer:
+    """Your batches, newest first, without their counts."""
+    if query.cursor and not is_batch_id(query.cursor):
+        abort(400, "the cursor was not issued by this service")
+    page = services().batches.page(authorization.owner(), query.limit, query.cursor)
+    return {
+        "batches": [
+            {
+                "batch_id": batch_id,
+                "name": record.get("name", ""),
+                "created_at": record.get("created_at", ""),
+                "url": url_for("pages.batch", batch_id=batch_id),
+            }
+            for batch_id, record in page.batches
+        ],
+        "next_cursor": page.after or None,
+    }
+
+
+@blueprint.get("/batches/<batch_id>", responses={200: BatchAnswer})
+def batch(path: BatchPath) -> Answer:
+    """A batch's counts, and what it is doing."""
+    found = authorization.batch(path.batch_id)
+    return {
+        "batch_id": found.batch_id,
+        "name": found.name,
+        "created_at": found.created_at,
+        "state": state_of(found, services().fleet.known_status()),
+        **counts(found),
+    }
+
+
+@blueprint.post("/batches/<batch_id>/cancel", responses={200: Cancelled})
+def cancel_batch(path: BatchPath) -> Answer:
+    """Answers every image that has no answer yet with the failure `cancelled`; the batch takes no more images.
+
+    Repeating it is harmless.  An image that a worker has in hand at this moment may still be classified.
+    """
+    cancelled = services().lifecycle.cancel(authorization.batch(path.batch_id))
+    services().batches.forget_open(path.batch_id)
+    audit_log.record("batch_cancelled", batch_id=path.batch_id, cancelled=cancelled)
+    return {"batch_id": path.batch_id, "cancelled": cancelled, **counts(authorization.batch(path.batch_id))}
+
+
+@blueprint.delete("/batches/<batch_id>", responses={204: None})
+def delete_batch(path: BatchPath) -> Answer:
+    """Deletes a batch with its images, results and everything else.
+
+    Repeating it is harmless: the batch is then unknown.
+    """
+    record = authorization.record_of(path.batch_id, fresh=True)
+    found = services()
+    found.lifecycle.delete(path.batch_id, authorization.owner_in(record))
+    found.batches.forget_open(path.batch_id)
+    found.state.delete(PendingWebhook(path.batch_id, "", "", 0.0).key)
+    audit_log.record("batch_deleted", batch_id=path.batch_id)
+    return "", 204
+
+
+def counts(found: Batch) -> dict[str, Any]:
+    """How far a batch is."""
+    return {"accepted": found.accepted, "answered": found.answered, "complete": found.complete}
+
+
+def _check_webhook(webhook: Webhook) -> str:
+    """The secret to sign with."""
+    try:
+        check_url(webhook.url, allow_private=bool(services().settings.webhook_allow_private))
+        secret = webhook.secret or new_secret()
+        secret_bytes(secret)
+    except WebhookError as error:
+        abort(422, str(error))
+    return secret

@@ -1,0 +1,120 @@
+"""Adding images to a batch over the API: as a form, as base64 in JSON, or straight to S3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import abort, request
+
+from core.errors import ImageError
+from core.jobs import batch_of, is_key
+from web_tier.api.openapi import Answer, api_blueprint, form_with, json_body, json_content, request_body
+from web_tier.api.request_body import decoded_files, read_json, uploaded_files
+from web_tier.api.schemas import (
+    Base64Images,
+    BatchPath,
+    CompletedUploads,
+    ImagesQuery,
+    PlannedUploads,
+    PresignedUploads,
+    UploadAnswer,
+)
+from web_tier.auth import authorization
+from web_tier.auth.quotas import note, reserve, take_in
+from web_tier.domain.presigned_uploads import EXPIRES_SECONDS
+from web_tier.domain.upload_service import UploadReport
+from web_tier.services import services
+
+blueprint = api_blueprint("api_images", __name__)
+_BODY = request_body(
+    {
+        "multipart/form-data": form_with("images", many=True),
+        "application/json": json_content(blueprint, Base64Images),
+    }
+)
+
+
+@blueprint.post("/batches/<batch_id>/images", responses={200: UploadAnswer}, openapi_extensions=_BODY)
+def add_images(path: BatchPath, query: ImagesQuery) -> Answer:
+    """Takes in the files of one request.
+
+    A form may have any number of files under any field names, and is read as it arrives; JSON is held in memory and
+    limited to 32 MiB.  Every file is in exactly one list of the answer.
+    """
+    authorization.open_batch(path.batch_id)
+    _check_offset(query.offset)
+    files = decoded_files(read_json(Base64Images).images) if request.is_json else uploaded_files()
+    return _told(take_in(path.batch_id, files, query.offset))
+
+
+@blueprint.post(
+    "/batches/<batch_id>/uploads",
+    responses={200: PresignedUploads},
+    openapi_extensions=json_body(blueprint, PlannedUploads),
+)
+def permit_uploads(path: BatchPath, query: ImagesQuery) -> Answer:
+    """Permissions to post files straight to S3, each of exactly the size that you name.
+
+    Post a form to `url` with all of `fields`, then the file in the field `file`.  Then tell it to `uploads/complete`.
+    """
+    found = services()
+    authorization.open_batch(path.batch_id)
+    planned = read_json(PlannedUploads)
+    _check_offset(query.offset)
+    reserve(len(planned.files))
+    try:
+        files = [(file.name, file.size_bytes) for file in planned.files]
+        permissions = found.presigned_uploads.permit(path.batch_id, files, query.offset)
+    except (ImageError, ValueError) as error:
+        abort(422, str(error))
+    return {
+        "uploads": [
+            {
+                "name": permission.name,
+                "key": permission.key,
+                "url": permission.post.url,
+                "fields": permission.post.fields,
+            }
+            for permission in permissions
+        ],
+        "expires_seconds": EXPIRES_SECONDS,
+    }
+
+
+@blueprint.post(
+    "/batches/<batch_id>/uploads/complete",
+    responses={200: UploadAnswer},
+    openapi_extensions=json_body(blueprint, CompletedUploads),
+)
+def complete_uploads(path: BatchPath) -> Answer:
+    """Enqueues uploads that have arrived at S3; repeating it is harmless.
+
+    One that has not arrived is `not_stored`.  One that is forgotten here is found by the controller within minutes.
+    """
+    authorization.open_batch(path.batch_id)
+    keys = read_json(CompletedUploads).keys
+    if not all(is_key(key) and batch_of(key) == path.batch_id for key in keys):
+        abort(422, "a key does not belong to this batch")
+    report = services().presigned_uploads.complete(path.batch_id, keys)
+    note(report, path.batch_id)
+    return _told(report)
+
+
+def _check_offset(offset: int | None) -> None:
+    most = services().settings.max_batch_images
+    if offset is not None and offset >= most:
+        abort(422, f"offset must be a whole number from 0 to {most - 1:,}")
+
+
+def _told(report: UploadReport) -> dict[str, Any]:
+    return {
+        "accepted": [{"name": file.name, "key": file.key} for file in report.accepted],
+        "rejected": [
+            {"name": file.name, "key": file.key, "code": file.failure.code, "error": file.failure.sentence}
+            for file in report.rejected
+        ],
+        "not_stored": [
+            {"name": file.name, "position": file.position, "code": file.code, "error": file.sentence}
+            for file in report.not_stored
+        ],
+    }

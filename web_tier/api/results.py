@@ -1,0 +1,101 @@
+"""A batch's results over the API: page by page, one by one, or all as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from flask import Response, stream_with_context, url_for
+
+from core.errors import NotFoundError
+from web_tier.api.batches import counts
+from web_tier.api.openapi import Answer, answer_of, api_blueprint
+from web_tier.api.schemas import BatchPath, Result, ResultPage, ResultPath, ResultsQuery, Waiting
+from web_tier.auth import authorization
+from web_tier.domain.batches import Batch
+from web_tier.domain.csv_export import csv_chunks
+from web_tier.domain.result_fields import result_fields
+from web_tier.domain.result_pagination import Cursor, next_page
+from web_tier.services import services
+
+# More in one answer would be slow to fetch where the cache is cold.
+RESULTS_PER_PAGE = 250
+RETRY_AFTER_SECONDS = 1
+
+blueprint = api_blueprint("api_results", __name__)
+
+
+@blueprint.get("/batches/<batch_id>/results", responses={200: ResultPage})
+def results(path: BatchPath, query: ResultsQuery) -> Answer:
+    """The results that are new since a cursor.
+
+    Begin without one.  A few results come twice: tell them apart by `key`.
+    """
+    cursor = Cursor.decode(query.cursor)
+    found = services()
+    current = authorization.batch(path.batch_id)
+    page = next_page(current.results, cursor, RESULTS_PER_PAGE)
+    unsure_below = found.settings.unsure_below
+    return {
+        "results": [result_fields(result, unsure_below) for result in found.batches.fetch(page.entries)],
+        "cursor": page.cursor.encode(),
+        "more": page.more,
+        **counts(current),
+    }
+
+
+@blueprint.get("/batches/<batch_id>/results/<file>", responses={200: Result, 202: Waiting})
+def result(path: ResultPath) -> Answer:
+    """The result of one image; `202` while it has none."""
+    key = f"{path.batch_id}/{path.file}"
+    authorization.check_key(key)
+    found = services()
+    try:
+        return result_fields(found.results.get(key), found.settings.unsure_below)
+    except NotFoundError:
+        return waiting_fields(key, found.images.name(key)), 202, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
+@blueprint.get(
+    "/batches/<batch_id>/results.csv", responses={200: answer_of("text/csv", "`image,label` lines, by position")}
+)
+def results_csv(path: BatchPath) -> Answer:
+    """The answers there are so far as a CSV file, by position."""
+    current = authorization.batch(path.batch_id)
+    return _file(current, "text/csv", "csv", csv_chunks(services().batches.fetch(current.results)))
+
+
+@blueprint.get(
+    "/batches/<batch_id>/results.json",
+    responses={200: {"content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}}},
+)
+def results_json(path: BatchPath) -> Answer:
+    """The answers there are so far as a JSON file, by position, with all fields."""
+    current = authorization.batch(path.batch_id)
+    return _file(current, "application/json", "json", _json_chunks(current))
+
+
+def waiting_fields(key: str, name: str) -> dict[str, str]:
+    """What is told of an image without a result."""
+    return {"key": key, "name": name, "status": "queued", "result_url": result_url(key)}
+
+
+def result_url(key: str) -> str:
+    """Where the result of one image is found."""
+    batch_id, _, file = key.partition("/")
+    return url_for("api_results.result", batch_id=batch_id, file=file)
+
+
+def _json_chunks(current: Batch) -> Iterator[str]:
+    found = services()
+    before = "[\n"
+    for answer in found.batches.fetch(current.results):
+        yield before + json.dumps(result_fields(answer, found.settings.unsure_below), ensure_ascii=False)
+        before = ",\n"
+    yield "\n]\n" if before != "[\n" else "[]\n"
+
+
+def _file(current: Batch, media_type: str, ending: str, chunks: Iterator[str]) -> Response:
+    response = Response(stream_with_context(chunks), mimetype=media_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="{current.batch_id}.{ending}"'
+    return response

@@ -1,0 +1,1 @@
+"""Authentication and authorization: identities, scopes, sessions, rate limits and quotas."""

@@ -1,0 +1,75 @@
+"""How often somebody may ask.  Counted with `limits`, in this process or in a store that all processes share."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from flask import request
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+from limits.strategies import SlidingWindowCounterRateLimiter
+from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
+
+from core.settings import Settings
+from web_tier.security import audit_log
+
+
+class RateLimits:
+    """The rate limits of an application; safe to share between threads.
+
+    Every method aborts the request with 429 where a limit is exceeded, and with 503 where the store does not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        storage = storage_from_string(settings.rate_limit_storage, wrap_exceptions=True)
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._requests = RateLimitItemPerMinute(settings.requests_per_minute, namespace="requests")
+        self._strangers = RateLimitItemPerMinute(settings.stranger_requests_per_minute, namespace="strangers")
+        self._sign_ins = RateLimitItemPerMinute(settings.sign_ins_per_minute, namespace="sign-ins")
+
+    def count_request(self, token_id: str) -> None:
+        """Counts a request of a token's holder."""
+        self._hit(self._requests, token_id)
+
+    def check_stranger(self) -> None:
+        """Refuses an address that has shown no valid token too often, before anybody looks at what it shows now."""
+        try:
+            allowed = self._limiter.test(self._strangers, _address())
+        except StorageError as error:
+            raise _no_store() from error
+        if not allowed:
+            self._refuse(self._strangers, _address())
+
+    def count_stranger(self) -> None:
+        """Counts a request without a valid token."""
+        self._hit(self._strangers, _address())
+
+    def count_sign_in(self) -> None:
+        """Counts an attempt to sign in."""
+        self._hit(self._sign_ins, _address())
+
+    def _hit(self, item: RateLimitItem, who: str) -> None:
+        try:
+            allowed = self._limiter.hit(item, who)
+        except StorageError as error:
+            raise _no_store() from error
+        if not allowed:
+            self._refuse(item, who)
+
+    def _refuse(self, item: RateLimitItem, who: str) -> None:
+        audit_log.record("rate_limit", "refused", limit=str(item))
+        # The window slides: before its reset, enough of it has passed for another request only sometimes.
+        seconds = math.ceil(self._limiter.get_window_stats(item, who).reset_time - time.time())
+        raise TooManyRequests(
+            "too many requests in a minute; please wait a little", retry_after=min(max(1, seconds), item.get_expiry())
+        )
+
+
+def _address() -> str:
+    return request.remote_addr or "unknown"
+
+
+def _no_store() -> ServiceUnavailable:
+    return ServiceUnavailable("the store of rate limits does not answer; please try again soon", retry_after=5)

@@ -1,0 +1,1 @@
+"""What the web tier does with batches, images and results; independent of the routes that call it."""

@@ -1,0 +1,69 @@
+"""How a batch ends before its time: cancelled, or deleted with all its data."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+from aws.batch_index import BatchIndex
+from aws.buckets import ImageStore, ResultStore
+from core.errors import AlreadyExistsError, NotFoundError
+from core.jobs import ClassificationResult, Failure
+from web_tier.domain.batches import CANCELLED_FIELD, Batch, shown_name
+from web_tier.domain.upload_service import WORKER_ID
+
+CANCELLED = Failure("cancelled", "the batch was cancelled before the image was classified")
+
+
+class BatchLifecycle:
+    """Cancels and deletes batches; safe to share between threads.
+
+    Every method raises `CloudError` where S3 fails; repeating it then goes on where it broke off.
+
+    Args:
+        executor: stores results, several at a time.
+    """
+
+    def __init__(self, images: ImageStore, results: ResultStore, index: BatchIndex, executor: Executor) -> None:
+        self._images = images
+        self._results = results
+        self._index = index
+        self._executor = executor
+
+    def cancel(self, batch: Batch) -> int:
+        """Answers what is not answered yet with the failure `CANCELLED`, deletes those images; returns how many.
+
+        Their jobs stay in the queue: a worker that finds no image stores nothing over an answer and moves on, which
+        costs it one request.  What a worker has in hand at this moment may still be classified; its answer then
+        takes the place of the failure, so that there is one answer for each image in any case.
+        """
+        record = self._images.read_batch(batch.batch_id)
+        # Twice: in the record, which whoever adds images reads, and among the results, which whoever follows lists.
+        self._images.create_batch(batch.batch_id, {**record, CANCELLED_FIELD: True})
+        self._results.mark_cancelled(batch.batch_id)
+        answered = self._executor.map(self._answer, [entry.key for entry in batch.unanswered])
+        keys = [key for key in answered if key is not None]
+        self._images.delete(keys)
+        return len(keys)
+
+    def delete(self, batch_id: str, owner: str) -> None:
+        """Deletes images, results, record and the entry in the owner's list.
+
+        A note is left first, by which the controller deletes what a worker stores meanwhile, and what is left where
+        this process dies.
+        """
+        self._index.mark_deleted(batch_id)
+        self._index.remove(owner, batch_id)
+        self._results.delete_batch(batch_id)
+        self._images.delete_batch(batch_id)
+
+    def _answer(self, key: str) -> str | None:
+        try:
+            name = self._images.name(key)
+        except NotFoundError:
+            name = shown_name(key)
+        try:
+            result = ClassificationResult(key, name, failure=CANCELLED, worker_id=WORKER_ID)
+            self._results.put(result, only_if_new=True)
+        except AlreadyExistsError:
+            return None
+        return key

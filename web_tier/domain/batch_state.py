@@ -1,0 +1,29 @@
+"""What a batch is doing, in one word."""
+
+from __future__ import annotations
+
+from core.fleet_status import FleetStatus
+from web_tier.domain.batches import Batch
+
+STATES = ("queued", "warming", "classifying", "done", "cancelled")
+
+
+def state_of(batch: Batch, fleet: FleetStatus | None) -> str:
+    """One of `STATES`.
+
+    ``warming``: nothing has been classified yet, no instance runs and at least one is booting.  A batch without
+    images is ``queued``.
+
+    Args:
+        fleet: as the controller told last; None where it has not.
+    """
+    if batch.cancelled:
+        return "cancelled"
+    if batch.complete:
+        return "done"
+    if batch.classified:
+        return "classifying"
+    latest = fleet.latest if fleet is not None else None
+    if batch.accepted and latest is not None and latest.booting and not latest.running:
+        return "warming"
+    return "queued"

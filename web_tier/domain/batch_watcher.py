@@ -1,0 +1,157 @@
+"""Watching batches for many viewers: one thread reads a batch for everybody who looks at it in this process.
+
+The thread begins with the first viewer and ends with the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from core.errors import CloudError, ElasticError, NotFoundError
+from core.fleet_status import FleetStatus
+from web_tier.domain.batches import Batch
+
+INTERVAL_SECONDS = 1.0
+# More images may be added to a batch that is complete, but nobody is in a hurry to see it.
+IDLE_INTERVAL_SECONDS = 5.0
+# The larger a batch, the dearer its listing: reading takes a quarter of the time at most.
+REST_FACTOR = 3
+
+log = logging.getLogger(__name__)
+
+
+class TooManyViewersError(ElasticError):
+    """too many viewers already follow batches here"""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A batch at one moment.  `version` grows whenever something has changed; `batch` is None once it is deleted."""
+
+    version: int
+    batch: Batch | None
+    fleet: FleetStatus | None
+
+
+class Watch:
+    """One watched batch."""
+
+    def __init__(self) -> None:
+        self.viewers = 0
+        self.closed = False
+        self._changed = threading.Condition()
+        self._snapshot: Snapshot | None = None
+
+    def wait(self, seen_version: int, timeout_seconds: float) -> Snapshot | None:
+        """The first snapshot that is newer than `seen_version`; None after `timeout_seconds`, or when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.closed or self._newer(seen_version), timeout_seconds)
+            return self._snapshot if self._newer(seen_version) else None
+
+    def publish(self, batch: Batch | None, fleet: FleetStatus | None) -> None:
+        """Shows all viewers what was read, if anything in it is new."""
+        with self._changed:
+            last = self._snapshot
+            if last is None or last.batch != batch or _hint(last.fleet) != _hint(fleet):
+                self._snapshot = Snapshot(last.version + 1 if last else 1, batch, fleet)
+                self._changed.notify_all()
+
+    def pause(self, seconds: float) -> None:
+        """Waits, unless the last viewer goes or the hub closes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.closed or not self.viewers, seconds)
+
+    def release(self, *, close: bool = False) -> None:
+        """Wakes whoever waits, because `viewers` changed or the hub closes."""
+        with self._changed:
+            self.closed = self.closed or close
+            self._changed.notify_all()
+
+    def _newer(self, version: int) -> bool:
+        return self._snapshot is not None and self._snapshot.version > version
+
+
+class BatchWatcher:
+    """All watched batches of a process; safe to share between threads.
+
+    Args:
+        read: a batch as it is now.
+        fleet: the fleet's status as it is now.
+        max_viewers: viewers at a time, of all batches together.
+    """
+
+    def __init__(self, read: Callable[[str], Batch], fleet: Callable[[], FleetStatus | None], max_viewers: int) -> None:
+        self._read = read
+        self._fleet = fleet
+        self._max_viewers = max_viewers
+        self._lock = threading.Lock()
+        self._watches: dict[str, Watch] = {}
+        self._closed = False
+
+    @property
+    def viewers(self) -> int:
+        """How many viewers there are."""
+        with self._lock:
+            return sum(watch.viewers for watch in self._watches.values())
+
+    @contextmanager
+    def watch(self, batch_id: str) -> Iterator[Watch]:
+        """A watch on a batch for one viewer.
+
+        Raises:
+            TooManyViewersError: there are as many viewers as may be.
+        """
+        with self._lock:
+            if self._closed or sum(watch.viewers for watch in self._watches.values()) >= self._max_viewers:
+                raise TooManyViewersError
+            watch = self._watches.get(batch_id)
+            first = watch is None
+            if watch is None:
+                watch = self._watches[batch_id] = Watch()
+            watch.viewers += 1
+            if first:
+                threading.Thread(target=self._follow, args=(batch_id, watch), name="watch", daemon=True).start()
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                watch.viewers -= 1
+                if not watch.viewers:
+                    self._watches.pop(batch_id, None)
+            watch.release()
+
+    def close(self) -> None:
+        """Ends all watching: the server is about to stop."""
+        with self._lock:
+            self._closed = True
+            watches = list(self._watches.values())
+        for watch in watches:
+            watch.release(close=True)
+
+    def _follow(self, batch_id: str, watch: Watch) -> None:
+        while watch.viewers and not watch.closed:
+            started = time.monotonic()
+            complete = False
+            try:
+                batch = self._read(batch_id)
+                complete = batch.complete
+                watch.publish(batch, self._fleet())
+            except NotFoundError:
+                watch.publish(None, None)
+                return
+            except CloudError as error:
+                log.warning("%s", error)
+            except Exception:
+                log.exception("unexpected trouble while watching a batch")
+            interval = IDLE_INTERVAL_SECONDS if complete else INTERVAL_SECONDS
+            watch.pause(max(interval, REST_FACTOR * (time.monotonic() - started)))
+
+
+def _hint(status: FleetStatus | None) -> tuple[int, int, int] | None:
+    latest = status.latest if status is not None else None
+    return None if latest is None else (latest.desired, latest.booting, latest.running)

@@ -1,0 +1,218 @@
+"""What is known of a batch, read from the two buckets whenever somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from aws.batch_index import BatchIndex
+from aws.buckets import ImageStore, ResultStore, StoredObject, is_cancelled_mark
+from core.errors import DecodeError, ElasticError, NotFoundError
+from core.jobs import ClassificationResult, Failure, is_batch_id, is_key, new_batch_id
+from web_tier.auth.token_cache import TTLCache
+
+# In the record of a batch that has been cancelled.
+CANCELLED_FIELD = "cancelled"
+# Who adds to a batch learns after so long at the latest that another process has cancelled or deleted it.  An upload
+# that was under way then is stored as well; the page therefore cancels again, later than this (static/batch.js).
+OPEN_SECONDS = 2.0
+_CACHED_RESULTS = 5_000
+_CACHED_RECORDS = 1000
+# Results of one request that are asked of S3 before the first is waited for.
+_FETCH_AHEAD = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch at one moment: its uploads and its results, both in the order of their keys.
+
+    A refused file has a result and no upload; it counts as accepted and as answered.
+    """
+
+    batch_id: str
+    created_at: str
+    uploads: Sequence[StoredObject]
+    results: Sequence[StoredObject]
+    name: str = ""
+    cancelled: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of all files of the batch, in order."""
+        return sorted({entry.key for entry in self.uploads} | {entry.key for entry in self.results})
+
+    @property
+    def accepted(self) -> int:
+        """How many files the batch has."""
+        return len({entry.key for entry in self.uploads} | {entry.key for entry in self.results})
+
+    @property
+    def answered(self) -> int:
+        """How many of them have a result."""
+        return len(self.results)
+
+    @property
+    def classified(self) -> int:
+        """How many answers the app tier gave: all but those for files that were refused at once."""
+        return len({entry.key for entry in self.uploads} & {entry.key for entry in self.results})
+
+    @property
+    def unanswered(self) -> list[StoredObject]:
+        """The images without a result."""
+        answered = {entry.key for entry in self.results}
+        return [entry for entry in self.uploads if entry.key not in answered]
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are files and all have a result."""
+        return self.answered == self.accepted > 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Some batches, as pairs of id and record, and where the next page begins; empty where there is none."""
+
+    batches: Sequence[tuple[str, dict[str, Any]]]
+    after: str
+
+
+class BatchCancelledError(ElasticError):
+    """the batch has been cancelled and takes no more images"""
+
+
+class BatchService:
+    """Creates and reads batches and their results; safe to share between threads.
+
+    Small caches save requests to S3.  Two hold what never changes while it exists: a batch's record, but for its
+    cancellation, and a result under its key *and* entity tag.  The third holds for seconds that a batch takes images.
+
+    Args:
+        executor: fetches results, several at a time.
+    """
+
+    def __init__(self, images: ImageStore, results: ResultStore, index: BatchIndex, executor: Executor) -> None:
+        self._images = images
+        self._results = results
+        self._index = index
+        self._executor = executor
+        self._record = lru_cache(_CACHED_RECORDS)(images.read_batch)
+        self._open = TTLCache(self._read_open, OPEN_SECONDS)
+        self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
+
+    def create(self, now: datetime, owner: str, name: str = "", *, listed: bool = True) -> str:
+        """Creates an empty batch; returns its id.
+
+        Args:
+            listed: whether it appears among its owner's batches.
+        """
+        batch_id = new_batch_id(now)
+        record = {"created_at": now.isoformat(timespec="seconds"), "owner": owner}
+        self._images.create_batch(batch_id, {**record, "name": name} if name else record)
+        if listed:
+            self._index.add(owner, batch_id)
+        return batch_id
+
+    def record(self, batch_id: str, *, fresh: bool = False) -> dict[str, Any]:
+        """A batch's record, ``{"created_at": …, "owner": …}`` and perhaps a ``name``.
+
+        Args:
+            fresh: ask S3 although the record is known: it may have been deleted.
+
+        Raises:
+            NotFoundError: there is no such batch, or the id is malformed.
+        """
+        if not is_batch_id(batch_id):
+            raise NotFoundError("there is no such batch")
+        return self._images.read_batch(batch_id) if fresh else self._record(batch_id)
+
+    def open_record(self, batch_id: str) -> dict[str, Any]:
+        """The record of a batch that takes images, or did at most `OPEN_SECONDS` ago.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            BatchCancelledError: it has been cancelled.
+        """
+        return self._open.get(batch_id)
+
+    def forget_open(self, batch_id: str) -> None:
+        """Has `open_record` look anew, because this process cancels or deletes the batch."""
+        self._open.forget(batch_id)
+
+    def _read_open(self, batch_id: str) -> dict[str, Any]:
+        record = self.record(batch_id, fresh=True)
+        if record.get(CANCELLED_FIELD):
+            raise BatchCancelledError
+        return record
+
+    def page(self, owner: str, limit: int, after: str = "") -> BatchPage:
+        """Up to `limit` of an owner's batches, newest first: at most 1 + `limit` requests.
+
+        One that is just being deleted is left out.
+
+        Args:
+            after: where the last page ended.
+        """
+        batch_ids = self._index.page(owner, limit, after)
+        records = self._executor.map(self._record_or_none, batch_ids)
+        found = [(batch_id, record) for batch_id, record in zip(batch_ids, records, strict=True) if record is not None]
+        return BatchPage(found, batch_ids[-1] if len(batch_ids) == limit else "")
+
+    def _record_or_none(self, batch_id: str) -> dict[str, Any] | None:
+        try:
+            return self._record(batch_id)
+        except NotFoundError:
+            return None
+
+    def read(self, batch_id: str) -> Batch:
+        """A batch as it is now.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
+        record = self.record(batch_id)
+        uploads = self._executor.submit(lambda: [entry for entry in self._images.list(batch_id) if is_key(entry.key)])
+        found = list(self._results.list(f"{batch_id}/"))
+        results = [entry for entry in found if is_key(entry.key)]
+        if not uploads.result() and not results:
+            record = self.record(batch_id, fresh=True)
+        return Batch(
+            batch_id,
+            record.get("created_at", ""),
+            uploads.result(),
+            results,
+            record.get("name", ""),
+            any(is_cancelled_mark(entry.key) for entry in found),
+        )
+
+    def fetch(self, entries: Sequence[StoredObject]) -> Iterator[ClassificationResult]:
+        """Yields the results in the order of `entries`, a bounded number at a time in memory.
+
+        An object that is not a result becomes a failure; one that was deleted meanwhile is left out.
+        """
+        for start in range(0, len(entries), _FETCH_AHEAD):
+            ahead = entries[start : start + _FETCH_AHEAD]
+            for result in self._executor.map(self._result, ahead):
+                if result is not None:
+                    yield result
+
+    def _result(self, entry: StoredObject) -> ClassificationResult | None:
+        try:
+            return self._cached_result(entry.key, entry.etag)
+        except NotFoundError:
+            return None
+
+    def _fetch_result(self, key: str, _etag: str) -> ClassificationResult:
+        try:
+            return self._results.get(key)
+        except DecodeError:
+            failure = Failure("unreadable", "the stored result cannot be read")
+            return ClassificationResult(key, shown_name(key), failure=failure)
+
+
+def shown_name(key: str) -> str:
+    """The name of a file of which only the key is known: its safe name."""
+    return key.partition("/")[2][6:]

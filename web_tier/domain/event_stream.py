@@ -1,0 +1,109 @@
+"""What one viewer of a batch is sent, as server-sent events.
+
+Events: ``results`` (new results), ``state`` (counts and state changed), ``fleet`` (instances that are desired, booting
+and running), ``complete`` (every image has its answer; the stream ends), ``deleted`` (it ends, too).  Each ``id`` is a
+cursor of `web_tier.domain.result_pagination`, so that a viewer who comes back misses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aws.buckets import StoredObject
+from core.fleet_status import FleetStatus
+from web_tier.domain.batch_state import state_of
+from web_tier.domain.batch_watcher import Snapshot
+from web_tier.domain.batches import Batch
+from web_tier.domain.result_pagination import OVERLAP_SECONDS, Cursor, next_page
+
+RESULTS_PER_EVENT = 100
+RETRY_MILLISECONDS = 2000
+# After the cursor of the last event: a viewer that comes back with it has seen everything there was.
+_END_MARK = "."
+
+Render = Callable[[Sequence[StoredObject]], list[dict[str, Any]]]
+
+
+@dataclass(slots=True)
+class Viewer:
+    """Where one viewer stands.
+
+    Args:
+        cursor: where it begins.
+        render: results as JSON-ready fields.
+    """
+
+    cursor: Cursor
+    render: Render
+    _sent: dict[tuple[str, str], int] = field(default_factory=dict)
+    _state: dict[str, Any] | None = None
+    _fleet: dict[str, Any] | None = None
+
+    def events(self, snapshot: Snapshot) -> Iterator[str]:
+        """What the viewer is to be sent for a newer snapshot."""
+        batch = snapshot.batch
+        if batch is None:
+            yield event("deleted", {})
+            return
+        yield from self._results(batch)
+        state = {
+            "accepted": batch.accepted,
+            "answered": batch.answered,
+            "complete": batch.complete,
+            "state": state_of(batch, snapshot.fleet),
+        }
+        if state != self._state:
+            self._state = state
+            yield event("state", state)
+        fleet = fleet_hint(snapshot.fleet)
+        if fleet != self._fleet:
+            self._fleet = fleet
+            yield event("fleet", fleet or {})
+        if batch.complete:
+            yield event("complete", state, f"{self.cursor.encode()}{_END_MARK}{batch.answered}")
+
+    def _results(self, batch: Batch) -> Iterator[str]:
+        more = True
+        while more:
+            page = next_page(batch.results, self.cursor, RESULTS_PER_EVENT)
+            more, self.cursor = page.more, page.cursor
+            # Sweeps overlap; what this viewer has been sent is left out.
+            fresh = [entry for entry in page.entries if (entry.key, entry.etag) not in self._sent]
+            self._sent.update(((entry.key, entry.etag), int(entry.last_modified.timestamp())) for entry in fresh)
+            if fresh:
+                yield event("results", {"results": self.render(fresh)}, self.cursor.encode())
+        oldest = self.cursor.seconds - OVERLAP_SECONDS
+        self._sent = {key: seconds for key, seconds in self._sent.items() if seconds >= oldest}
+
+
+def event(kind: str, data: Any, event_id: str = "") -> str:
+    """One event as it is sent."""
+    text = json.dumps(data, separators=(",", ":"))
+    return f"event: {kind}\n{f'id: {event_id}' + chr(10) if event_id else ''}data: {text}\n\n"
+
+
+def fleet_hint(status: FleetStatus | None) -> dict[str, Any] | None:
+    """How many instances there are, and how long one takes to boot; None where the controller tells nothing."""
+    latest = status.latest if status is not None else None
+    if status is None or latest is None:
+        return None
+    return {
+        "desired": latest.desired,
+        "booting": latest.booting,
+        "running": latest.running,
+        "expected_boot_seconds": status.expected_boot_seconds,
+    }
+
+
+def split_event_id(text: str) -> tuple[Cursor, int | None]:
+    """The cursor in an event's id and, from the last event of a stream, how many answers there were.
+
+    Raises:
+        CursorError: the id was not issued by this service.
+    """
+    cursor, mark, answered = text.partition(_END_MARK)
+    whole = answered.isascii() and answered.isdecimal() and len(answered) <= 9
+    return Cursor.decode(cursor), int(answered) if mark and whole else None

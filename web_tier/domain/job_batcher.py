@@ -1,0 +1,78 @@
+"""Sends jobs of requests that come at the same time together: ten jobs cost as many requests to SQS as one."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue
+from core.jobs import ClassificationJob
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    jobs: Sequence[ClassificationJob]
+    told: threading.Event = field(default_factory=threading.Event)
+    leads: bool = False
+    error: Exception | None = None
+
+
+class JobBatcher:
+    """Enqueues jobs; safe to share between threads.
+
+    Who finds nobody sending sends at once.  Who comes meanwhile waits; the first of them then sends for all, so that
+    nothing is ever held back for company, and no thread sends more than one group.
+    """
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._busy = False
+
+    def send(self, jobs: Sequence[ClassificationJob]) -> None:
+        """Enqueues `jobs`; they are in the queue when this returns.
+
+        Raises:
+            CloudError: SQS failed; some of them may be in the queue all the same.
+        """
+        if len(jobs) >= MAX_MESSAGES_PER_REQUEST:
+            self._queue.send(jobs)
+            return
+        mine = _Waiting(jobs)
+        with self._lock:
+            self._waiting.append(mine)
+            mine.leads = not self._busy
+            self._busy = True
+        if not mine.leads:
+            mine.told.wait()
+        if mine.leads:
+            self._send_group()
+        if mine.error is not None:
+            raise mine.error
+
+    def _send_group(self) -> None:
+        with self._lock:
+            # Whoever leads is the first of them.
+            group = [self._waiting.popleft()]
+            room = MAX_MESSAGES_PER_REQUEST - len(group[0].jobs)
+            while self._waiting and len(self._waiting[0].jobs) <= room:
+                group.append(self._waiting.popleft())
+                room -= len(group[-1].jobs)
+        error: Exception | None = None
+        try:
+            self._queue.send([job for waiting in group for job in waiting.jobs])
+        except Exception as caught:
+            # Whatever it is, nobody may wait for ever.
+            error = caught
+        with self._lock:
+            for waiting in group:
+                waiting.error = error
+            self._busy = bool(self._waiting)
+            if self._busy:
+                self._waiting[0].leads = True
+                group.append(self._waiting[0])
+        for waiting in group:
+            waiting.told.set()

@@ -1,0 +1,126 @@
+"""Uploads that go straight from the client to S3, on a permission that we sign."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from aws.buckets import ImageStore, PresignedPost, ResultStore
+from core.errors import CloudError, EmptyImageError, ImageError, ImageTooLargeError, NotFoundError
+from core.jobs import (
+    ClassificationJob,
+    ClassificationResult,
+    Failure,
+    clean_name,
+    image_key,
+    new_job_id,
+    position_of,
+)
+from core.settings import Settings
+from web_tier.domain.image_validation import format_bytes
+from web_tier.domain.upload_service import WORKER_ID, NotStored, Outbox, Rejected, Stored, UploadReport, UploadService
+
+EXPIRES_SECONDS = 900
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Permission to post one file."""
+
+    name: str
+    key: str
+    post: PresignedPost
+
+
+class PresignedUploads:
+    """Permits uploads and enqueues those that are done; safe to share between threads.
+
+    Whether a file is an image at all is left to the worker, which finds out when it decodes it.
+
+    Args:
+        executor: asks S3 for several files at a time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        images: ImageStore,
+        results: ResultStore,
+        uploads: UploadService,
+        executor: Executor,
+    ) -> None:
+        self._settings = settings
+        self._images = images
+        self._results = results
+        self._uploads = uploads
+        self._executor = executor
+
+    def permit(self, batch_id: str, files: Sequence[tuple[str, int]], offset: int | None) -> list[Permission]:
+        """Permissions for files of these names and sizes in bytes; stores nothing.
+
+        A permission ends after `EXPIRES_SECONDS`.  A file that is never sent leaves no trace in the batch.
+
+        Args:
+            offset: the position of the first file; None: after what the batch has.  Then keys are made unique,
+                since others may be permitted the same positions before anything is stored.
+
+        Raises:
+            ImageError: a file is larger than the limit.
+            ValueError: the batch cannot have so many images.
+            CloudError: `offset` is None and the batch cannot be listed.
+        """
+        limit = self._settings.max_image_bytes
+        for name, size_bytes in files:
+            if size_bytes > limit:
+                raise ImageTooLargeError(f"{clean_name(name)!r} is larger than the limit of {format_bytes(limit)}")
+        first = self._uploads.next_position(batch_id) if offset is None else offset
+        if first + len(files) > self._settings.max_batch_images:
+            raise ValueError(f"the batch can have {self._settings.max_batch_images:,} images")
+        permissions = []
+        for position, (sent_name, size_bytes) in enumerate(files, start=first):
+            name = clean_name(sent_name)
+            unique = f"{secrets.token_hex(4)}-{name}" if offset is None else name
+            key = image_key(batch_id, position, unique)
+            permissions.append(Permission(name, key, self._images.presign(key, name, size_bytes, EXPIRES_SECONDS)))
+        return permissions
+
+    def complete(self, batch_id: str, keys: Sequence[str]) -> UploadReport:
+        """Enqueues the uploads that have arrived; repeating it is harmless."""
+        outbox = Outbox(self._uploads.sender)
+        for outcome in self._executor.map(lambda key: self._look(batch_id, key), dict.fromkeys(keys)):
+            outbox.add(outcome)
+        outbox.flush()
+        return outbox.report
+
+    def _look(self, batch_id: str, key: str) -> Stored | Rejected | NotStored:
+        try:
+            name, size_bytes = self._images.head(key)
+            failure = self._check(size_bytes)
+            if failure is None:
+                return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
+            self._results.put(ClassificationResult(key, name, failure=failure, worker_id=WORKER_ID))
+            self._images.delete([key])
+            return Rejected(name, key, failure)
+        except NotFoundError:
+            return NotStored(key.partition("/")[2], position_of(key), "not_stored", "has not arrived")
+        except CloudError as error:
+            log.warning("%s: %s", key, error)
+            return NotStored(
+                key.partition("/")[2], position_of(key), "not_queued", "could not be queued, please try again"
+            )
+
+    def _check(self, size_bytes: int) -> Failure | None:
+        limit = self._settings.max_image_bytes
+        try:
+            if size_bytes == 0:
+                raise EmptyImageError
+            if size_bytes > limit:
+                raise ImageTooLargeError(f"the file is larger than the limit of {format_bytes(limit)}")
+        except ImageError as error:
+            return Failure(error.code, str(error))
+        return None

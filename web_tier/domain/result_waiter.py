@@ -1,0 +1,126 @@
+"""Waiting for single answers: one thread looks for all of a process's waiting requests together.
+
+Results are found by listing, from the first key that somebody waits for: one request for each batch that is waited
+for, however many requests wait.  While new requests come it looks often, later less so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aws.buckets import ResultStore
+from core.errors import CloudError, ElasticError
+from core.jobs import batch_of
+
+MIN_INTERVAL_SECONDS = 0.1
+MAX_INTERVAL_SECONDS = 1.0
+# The pause is this part of the time that the newest request has waited: an answer comes at most so much late.
+INTERVAL_PART = 0.1
+
+log = logging.getLogger(__name__)
+
+
+class TooManyWaitingError(ElasticError):
+    """too many requests wait for an answer already"""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    since: float
+    answered: threading.Event = field(default_factory=threading.Event)
+
+
+class ResultWaiter:
+    """Tells when a result is stored; safe to share between threads.
+
+    Args:
+        max_waiting: requests that may wait at a time.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, results: ResultStore, max_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._results = results
+        self._max_waiting = max_waiting
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiters: dict[str, _Waiter] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._waiters)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more requests may wait."""
+        return self.waiting >= self._max_waiting
+
+    def wait(self, key: str, timeout_seconds: float) -> bool:
+        """Waits until there is a result under `key`, a fresh one that nobody else waits for; whether there is.
+
+        Raises:
+            TooManyWaitingError: as many requests wait as may.
+        """
+        waiter = _Waiter(self._clock())
+        with self._lock:
+            if len(self._waiters) >= self._max_waiting:
+                raise TooManyWaitingError
+            if self._closed:
+                return False
+            self._waiters[key] = waiter
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="answers", daemon=True)
+                self._thread.start()
+        try:
+            waiter.answered.wait(timeout_seconds)
+        finally:
+            with self._lock:
+                found = self._waiters.pop(key, None) is None
+        return found
+
+    def close(self) -> None:
+        """Lets all requests go on without their answers: the server is about to stop."""
+        with self._lock:
+            self._closed = True
+            waiters = list(self._waiters.values())
+        for waiter in waiters:
+            waiter.answered.set()
+
+    def _look(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiters:
+                    self._thread = None
+                    return
+                youngest = max(waiter.since for waiter in self._waiters.values())
+                outstanding = sorted(self._waiters)
+            started = self._clock()
+            try:
+                self._look_once(outstanding)
+            except CloudError as error:
+                log.warning("%s", error)
+            except Exception:
+                log.exception("unexpected trouble while looking for answers")
+            took = self._clock() - started
+            pause = max(MIN_INTERVAL_SECONDS, INTERVAL_PART * (self._clock() - youngest), took)
+            # Not woken by requests that come meanwhile: that would be one look for each of them.
+            time.sleep(min(pause, MAX_INTERVAL_SECONDS))
+
+    def _look_once(self, outstanding: list[str]) -> None:
+        firsts: dict[str, str] = {}
+        for key in outstanding:
+            firsts.setdefault(batch_of(key), key)
+        for batch_id, first in firsts.items():
+            # Whatever sorts just before the first key.
+            before = first[:-1]
+            for stored in self._results.list(f"{batch_id}/", start_after=before):
+                with self._lock:
+                    waiter = self._waiters.pop(stored.key, None)
+                if waiter is not None:
+                    waiter.answered.set()

@@ -1,0 +1,223 @@
+"""The upload service: every file of a request becomes a stored image with a job, or a stored failure."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+
+from aws.buckets import ImageStore, ResultStore
+from aws.queue import MAX_MESSAGES_PER_REQUEST
+from core.errors import AlreadyExistsError, CloudError, ImageError
+from core.jobs import (
+    ClassificationJob,
+    ClassificationResult,
+    Failure,
+    clean_name,
+    image_key,
+    is_key,
+    new_job_id,
+    position_of,
+)
+from core.settings import Settings
+from web_tier.domain.image_validation import check_upload
+from web_tier.domain.job_batcher import JobBatcher
+from web_tier.domain.multipart import UploadedFile
+
+WORKER_ID = "web-tier"
+# Files of one request that are stored at the same time: hides S3's latency, bounds memory.
+_WINDOW = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A file that is stored and has a job."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that cannot be classified; its failure is stored as its result."""
+
+    name: str
+    key: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class NotStored:
+    """A file that left no trace, or only an image without a job, and should be sent again.
+
+    `code` is ``not_stored`` or ``not_queued``, where trying again may help, or ``batch_full``.
+    """
+
+    name: str
+    position: int
+    code: str
+    sentence: str
+
+
+@dataclass(slots=True)
+class UploadReport:
+    """What became of the files of one request; each is in exactly one list."""
+
+    accepted: list[Accepted] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    not_stored: list[NotStored] = field(default_factory=list)
+
+
+class UploadService:
+    """Checks files, stores them and enqueues their jobs; safe to share between threads.
+
+    Args:
+        executor: stores files; at most a few of each request at a time.  The last one, which may be the only one, the
+            request's own thread stores.
+    """
+
+    def __init__(
+        self, settings: Settings, images: ImageStore, results: ResultStore, sender: JobBatcher, executor: Executor
+    ) -> None:
+        self._settings = settings
+        self._images = images
+        self._results = results
+        self.sender = sender
+        self._executor = executor
+
+    def accept(self, batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
+        """Takes in the files of one request.
+
+        Jobs are sent ten at a time, each only after its image is stored.  A file for which S3 or SQS fails is
+        reported and the others go on.  If `files` itself raises, what came before is completed first.
+
+        Args:
+            offset: the position of the first file.  Repeating a request with the same offset is harmless: it
+                writes the same keys.  None: after what the batch has, and never over anything stored there.
+
+        Raises:
+            CloudError: `offset` is None and the batch cannot be listed.
+        """
+        first = self.next_position(batch_id) if offset is None else offset
+        positions = _Positions(first, self._settings.max_batch_images)
+        outbox = Outbox(self.sender)
+        pending: deque[Future[Stored | Rejected | NotStored]] = deque()
+        held: tuple[int, UploadedFile] | None = None
+
+        def store(position: int, file: UploadedFile) -> Stored | Rejected | NotStored:
+            return self._store(batch_id, position, file, positions, offset is None)
+
+        try:
+            for file in files:
+                if held is not None:
+                    if len(pending) >= _WINDOW:
+                        outbox.add(pending.popleft().result())
+                    pending.append(self._executor.submit(store, *held))
+                held = positions.take(), file
+        finally:
+            last = store(*held) if held is not None else None
+            while pending:
+                outbox.add(pending.popleft().result())
+            if last is not None:
+                outbox.add(last)
+            outbox.flush()
+        return outbox.report
+
+    def next_position(self, batch_id: str) -> int:
+        """The position after everything that a batch has."""
+        keys = {entry.key for entry in self._images.list(batch_id)}
+        keys.update(entry.key for entry in self._results.list(f"{batch_id}/"))
+        return max((position_of(key) + 1 for key in keys if is_key(key)), default=0)
+
+    def _store(
+        self, batch_id: str, position: int, file: UploadedFile, positions: _Positions, only_if_new: bool
+    ) -> Stored | Rejected | NotStored:
+        name = clean_name(file.filename)
+        with file.body:
+            failure = self._check(file)
+            while position < positions.end:
+                key = image_key(batch_id, position, name)
+                try:
+                    if failure is not None:
+                        self._results.put(ClassificationResult(key, name, failure=failure, worker_id=WORKER_ID))
+                        return Rejected(name, key, failure)
+                    self._images.put(key, file.body, name, only_if_new=only_if_new)
+                    return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
+                except AlreadyExistsError:
+                    # Another request without an offset was faster with the same name.
+                    position = positions.take()
+                    file.body.seek(0)
+                except CloudError as error:
+                    log.warning("%s: %s", key, error)
+                    return NotStored(name, position, "not_stored", "could not be stored, please try again")
+        return NotStored(name, position, "batch_full", f"the batch is full: it can have {positions.end:,} images")
+
+    def _check(self, file: UploadedFile) -> Failure | None:
+        limits = self._settings
+        try:
+            check_upload(file.body, file.size_bytes, limits.max_image_bytes, limits.max_image_pixels)
+        except ImageError as error:
+            return Failure(error.code, str(error))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored image whose job waits to be sent."""
+
+    job: ClassificationJob
+
+
+class _Positions:
+    """Hands out the positions of one request's files, to several threads; at or past `end` the batch is full."""
+
+    def __init__(self, first: int, end: int) -> None:
+        self.end = end
+        self._next = first
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        with self._lock:
+            self._next += 1
+            return self._next - 1
+
+
+class Outbox:
+    """Gathers outcomes into a report, and the jobs of stored images into full queue requests."""
+
+    def __init__(self, sender: JobBatcher) -> None:
+        self.report = UploadReport()
+        self._sender = sender
+        self._jobs: list[ClassificationJob] = []
+
+    def add(self, outcome: Stored | Rejected | NotStored) -> None:
+        """Takes one file's outcome; sends jobs when ten have come together."""
+        if isinstance(outcome, Rejected):
+            self.report.rejected.append(outcome)
+        elif isinstance(outcome, NotStored):
+            self.report.not_stored.append(outcome)
+        else:
+            self._jobs.append(outcome.job)
+            if len(self._jobs) == MAX_MESSAGES_PER_REQUEST:
+                self.flush()
+
+    def flush(self) -> None:
+        """Sends the jobs that are left."""
+        jobs, self._jobs = self._jobs, []
+        if not jobs:
+            return
+        try:
+            self._sender.send(jobs)
+        except CloudError as error:
+            log.warning("%d jobs of batch %s: %s", len(jobs), jobs[0].batch_id, error)
+            self.report.not_stored.extend(
+                NotStored(job.name, position_of(job.key), "not_queued", "could not be queued, please try again")
+                for job in jobs
+            )
+        else:
+            self.report.accepted.extend(Accepted(job.name, job.key) for job in jobs)

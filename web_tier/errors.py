@@ -1,0 +1,104 @@
+"""What goes wrong, told in the language of who asked: problem+json below /api, a line of text, or a page."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from flask import Flask, Response, make_response, render_template, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from core.errors import CloudError, NotFoundError
+from web_tier.domain.batch_watcher import TooManyViewersError
+from web_tier.domain.multipart import UploadFormatError
+from web_tier.domain.result_pagination import CursorError
+from web_tier.domain.result_waiter import TooManyWaitingError
+
+API_PREFIX = "/api/"
+# Where programs ask, too, although outside the API.
+_PROGRAM_PATHS = ("/healthz", "/readyz", "/metrics")
+# Where one line of text is expected.
+_TEXT_ENDPOINT = "compat.classify"
+_RETRY_AFTER_SECONDS = 5
+_MAX_ERRORS = 20
+
+log = logging.getLogger(__name__)
+
+
+def init_app(app: Flask) -> None:
+    """Registers the handlers of errors that views let pass."""
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(NotFoundError, _not_found)
+    app.register_error_handler(CloudError, _cloud_error)
+    app.register_error_handler(UploadFormatError, lambda error: failure(400, "Bad Request", str(error)))
+    app.register_error_handler(CursorError, lambda error: failure(400, "Bad Request", str(error)))
+    app.register_error_handler(TimeoutError, _timeout)
+    app.register_error_handler(ValidationError, validation_failure)
+    for error in (TooManyWaitingError, TooManyViewersError):
+        app.register_error_handler(error, lambda error: try_again(str(error)))
+
+
+def failure(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
+    """The answer for a request that failed (RFC 9457 for programs).
+
+    Args:
+        errors: what is wrong with which part of the request.
+    """
+    if request.path.startswith((API_PREFIX, *_PROGRAM_PATHS)):
+        fields: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        if errors is not None:
+            fields["errors"] = errors
+        return Response(json.dumps(fields), status, mimetype="application/problem+json")
+    if request.endpoint == _TEXT_ENDPOINT:
+        return Response(" ".join(detail.split()), status, mimetype="text/plain")
+    return make_response(render_template("failure.html", title=title, detail=detail), status)
+
+
+def try_again(detail: str) -> Response:
+    """The answer for a request that may succeed a little later."""
+    response = failure(503, "Service Unavailable", detail)
+    response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+    return response
+
+
+def validation_failure(error: ValidationError) -> Response:
+    """The answer for a request that does not have the form that the OpenAPI document describes."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return failure(400, "Bad Request", "the body is not JSON")
+    errors = [
+        {"field": ".".join(str(part) for part in entry["loc"]) or "body", "message": entry["msg"]}
+        for entry in found[:_MAX_ERRORS]
+    ]
+    first = errors[0]
+    return failure(422, "Unprocessable Content", f"{first['field']}: {first['message']}", errors)
+
+
+def _not_found(_error: NotFoundError) -> Response:
+    return failure(404, "Not Found", "there is no such batch or image")
+
+
+def _timeout(_error: TimeoutError) -> Response:
+    response = failure(408, "Request Timeout", "the request did not arrive in time")
+    response.headers["Connection"] = "close"
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    if isinstance(error, InternalServerError):
+        # Flask has logged the traceback.
+        error.description = "something went wrong on our side"
+    if error.response is not None or (error.code or 500) < 400:
+        return error.get_response()  # type: ignore[return-value]
+    response = failure(error.code or 500, error.name, error.description or error.name)
+    for name, value in error.get_headers():
+        if name.lower() in ("allow", "retry-after", "www-authenticate"):
+            response.headers[name] = value
+    return response
+
+
+def _cloud_error(error: CloudError) -> Response:
+    log.warning("%s %s: %s", request.method, request.path, error)
+    return try_again("the storage does not answer at the moment; please try again soon")

@@ -1,0 +1,1 @@
+"""Metrics, request log, health and readiness of a web process."""

@@ -1,0 +1,35 @@
+"""What operators and load balancers ask: health, readiness, metrics."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+from flask.typing import ResponseReturnValue
+
+from web_tier.auth.identity import identity
+from web_tier.errors import try_again
+from web_tier.services import services
+
+blueprint = Blueprint("operations", __name__)
+
+
+@blueprint.get("/healthz")
+def health() -> ResponseReturnValue:
+    """Whether this process answers; says nothing about the cloud behind it."""
+    return {"status": "ok"}
+
+
+@blueprint.get("/readyz")
+def ready() -> ResponseReturnValue:
+    """Whether this process can do its work: S3 and SQS answer."""
+    problems = services().readiness.problems()
+    if not problems:
+        return {"status": "ready"}
+    # What exactly does not answer is no stranger's business.
+    return try_again("; ".join(problems) if identity() is not None else "not ready")
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Prometheus metrics of all processes of this machine."""
+    body, media_type = services().metrics.exposition()
+    return Response(body, content_type=media_type)

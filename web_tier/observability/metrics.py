@@ -1,0 +1,92 @@
+"""What Prometheus may ask: requests, uploads, viewers and waiting requests.
+
+Under gunicorn a request for /metrics meets one of several processes.  Where ``PROMETHEUS_MULTIPROC_DIR`` is set, as
+`web_tier.gunicorn_config` does, all of them write into files there and whoever is asked adds them up.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AbstractContextManager
+
+from flask import Flask, Response, g, request
+
+from web_tier.domain.upload_service import UploadReport
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_LATENCY_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Metrics:
+    """The metrics of one application."""
+
+    def __init__(self) -> None:
+        # Imported late: the library chooses between files and memory when it is imported.
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        self._registry = CollectorRegistry()
+        self._requests = Counter("eic_requests", "requests", ("method", "route", "status"), registry=self._registry)
+        self._latency = Histogram(
+            "eic_request_seconds",
+            "time until an answer begins",
+            ("method", "route"),
+            buckets=_LATENCY_BUCKETS_SECONDS,
+            registry=self._registry,
+        )
+        self._files = Counter("eic_upload_files", "uploaded files", ("outcome",), registry=self._registry)
+        self._bytes = Counter("eic_upload_bytes", "bytes of uploaded files", registry=self._registry)
+        self._rejected = Counter("eic_rejected_files", "files refused at once", ("code",), registry=self._registry)
+        self._viewers = Gauge(
+            "eic_event_viewers", "viewers of events", registry=self._registry, multiprocess_mode="livesum"
+        )
+        self._waiting = Gauge(
+            "eic_waiting_requests",
+            "requests that wait for an answer",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+
+    def init_app(self, app: Flask) -> None:
+        """Counts the requests to `app`."""
+        app.after_request(self._count_request)
+
+    def received(self, size_bytes: int) -> None:
+        """Counts a file that was received."""
+        self._bytes.inc(size_bytes)
+
+    def reported(self, report: UploadReport) -> None:
+        """Counts what became of files."""
+        self._files.labels("accepted").inc(len(report.accepted))
+        self._files.labels("rejected").inc(len(report.rejected))
+        self._files.labels("not_stored").inc(len(report.not_stored))
+        for file in report.rejected:
+            self._rejected.labels(file.failure.code).inc()
+
+    def viewing(self) -> AbstractContextManager[None]:
+        """Counts a viewer for as long as the context lasts."""
+        return self._viewers.track_inprogress()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Counts a waiting request for as long as the context lasts."""
+        return self._waiting.track_inprogress()
+
+    def exposition(self) -> tuple[bytes, str]:
+        """All metrics in Prometheus' text format, and its media type."""
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+
+        registry = self._registry
+        if os.environ.get(DIRECTORY_VARIABLE):
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+    def _count_request(self, response: Response) -> Response:
+        # The rule, not the path: ids in labels would grow without end.
+        route = request.url_rule.rule if request.url_rule is not None else "none"
+        # A method that is nobody's could be any word.
+        method = request.method if request.method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"
+        self._requests.labels(method, route, str(response.status_code)).inc()
+        if "started_seconds" in g:
+            self._latency.labels(method, route).observe(time.monotonic() - g.started_seconds)
+        return response

@@ -1,0 +1,136 @@
+"""The pages for people.  They work without JavaScript; the script in static/ makes them live."""
+
+from __future__ import annotations
+
+import io
+import logging
+from datetime import UTC, datetime
+from itertools import chain
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from core.errors import CloudError
+from core.jobs import position_of
+from web_tier.api.request_body import uploaded_files
+from web_tier.auth import authorization
+from web_tier.auth.quotas import take_in
+from web_tier.domain.batch_state import state_of
+from web_tier.domain.batches import Batch, shown_name
+from web_tier.domain.image_validation import browser_type, format_bytes
+from web_tier.domain.result_fields import image_url, result_fields
+from web_tier.security import audit_log
+from web_tier.services import services
+
+# Few enough to fetch and send at once, and a multiple of most widths; the script loads the others by itself.
+FRAMES_PER_PAGE = 36
+RECENT_BATCHES = 8
+_IMAGE_HEADERS = {
+    # An uploaded file is a stranger's: should a browser take it for a document after all, it can do nothing.
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "private, max-age=31536000, immutable",
+}
+
+log = logging.getLogger(__name__)
+
+blueprint = Blueprint("pages", __name__)
+
+
+@blueprint.get("/")
+def upload() -> ResponseReturnValue:
+    """The upload page."""
+    return _upload_page()
+
+
+@blueprint.post("/batches")
+def create_batch() -> ResponseReturnValue:
+    """The plain form: one request with all files, then the batch's page."""
+    files = uploaded_files()
+    first = next(files, None)
+    if first is None:
+        return _upload_page(problem="Choose at least one image."), 400
+    batch_id = services().batches.create(datetime.now(UTC), authorization.owner())
+    audit_log.record("batch_created", batch_id=batch_id)
+    report = take_in(batch_id, chain([first], files), offset=0)
+    url = url_for("pages.batch", batch_id=batch_id)
+    if not report.not_stored:
+        return redirect(url, 303)
+    # The batch's page knows nothing of a file that left no trace, so its name is told here.
+    stored = len(report.accepted) + len(report.rejected)
+    return render_template("not_stored.html", url=url, stored=stored, not_stored=report.not_stored), 503
+
+
+@blueprint.get("/batches/<batch_id>")
+def batch(batch_id: str) -> ResponseReturnValue:
+    """A batch with the results there are, a page at a time."""
+    current = authorization.batch(batch_id)
+    keys = current.keys
+    pages = max(1, -(-len(keys) // FRAMES_PER_PAGE))
+    page = min(max(1, request.args.get("page", 1, type=int)), pages)
+    shown = keys[(page - 1) * FRAMES_PER_PAGE : page * FRAMES_PER_PAGE]
+    state = state_of(current, services().fleet.known_status())
+    frames = _frames(current, shown)
+    return render_template("batch.html", batch=current, state=state, frames=frames, page=page, pages=pages)
+
+
+@blueprint.get("/batches/<batch_id>/images/<path:rest>")
+def image(batch_id: str, rest: str) -> ResponseReturnValue:
+    """An uploaded image as it came, or a placeholder where browsers do not show its format."""
+    key = f"{batch_id}/{rest}"
+    authorization.check_key(key)
+    body = services().images.get(key).body
+    media_type = browser_type(io.BytesIO(body))
+    if media_type is None:
+        return redirect(url_for("static", filename="no-preview.svg"))
+    return Response(body, mimetype=media_type, headers=_IMAGE_HEADERS)
+
+
+def _frames(current: Batch, keys: list[str]) -> list[dict[str, object]]:
+    found = services()
+    wanted = set(keys)
+    entries = [entry for entry in current.results if entry.key in wanted]
+    unsure_below = found.settings.unsure_below
+    answered = {result.key: result_fields(result, unsure_below) for result in found.batches.fetch(entries)}
+    return [answered.get(key) or _waiting_fields(key) for key in keys]
+
+
+def _waiting_fields(key: str) -> dict[str, object]:
+    return {
+        "key": key,
+        "position": position_of(key),
+        "name": shown_name(key),
+        "status": "queued",
+        "image_url": image_url(key),
+    }
+
+
+def _upload_page(problem: str = "") -> str:
+    settings = services().settings
+    max_image_size = format_bytes(settings.max_image_bytes)
+    # The batch is none yet; the script fills its part of the page.
+    return render_template(
+        "upload.html",
+        batch=None,
+        settings=settings,
+        max_image_size=max_image_size,
+        problem=problem,
+        recent=_recent_batches(),
+    )
+
+
+def _recent_batches() -> list[dict[str, str]]:
+    try:
+        page = services().batches.page(authorization.owner(), RECENT_BATCHES)
+    except CloudError as error:
+        # Nobody should be kept from uploading by it.
+        log.warning("%s", error)
+        return []
+    return [
+        {
+            "name": record.get("name", ""),
+            "created_at": record.get("created_at", ""),
+            "url": url_for("pages.batch", batch_id=batch_id),
+            "api_url": url_for("api_batches.batch", batch_id=batch_id),
+        }
+        for batch_id, record in page.batches
+    ]

@@ -1,0 +1,87 @@
+"""Signing in with an access token, and out again."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+from flask import Blueprint, abort, make_response, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from web_tier.auth import identity
+from web_tier.auth.scopes import READ
+from web_tier.auth.sessions import can_have_cookie, end
+from web_tier.security import audit_log, request_origin
+from web_tier.services import services
+
+HOME = "/"
+# One slash, then neither another one nor anything that browsers make one of.
+_SAFE_NEXT = re.compile(r"/(?![/\\])[^\\]*")
+
+blueprint = Blueprint("sign_in", __name__)
+
+
+@blueprint.get("/sign-in")
+def form() -> ResponseReturnValue:
+    """The form; whoever is signed in already goes on."""
+    after = safe_next(request.args.get("next", ""))
+    if identity.identity() is not None:
+        return redirect(after, 303)
+    return _form(after)
+
+
+@blueprint.post("/sign-in")
+def sign_in() -> ResponseReturnValue:
+    """Begins a session for the holder of a valid token that may read."""
+    if services().settings.authentication == "off":
+        abort(404)
+    services().rate_limits.count_sign_in()
+    if not can_have_cookie():
+        abort(403, "signing in needs HTTPS, so that nobody on the way can read the token")
+    request_origin.check()
+    after = safe_next(request.form.get("next", ""))
+    token = identity.valid_token(request.form.get("token", "").strip())
+    if token is None:
+        audit_log.record("sign_in", "refused", reason="no valid token")
+        return _form(after, "This token is unknown, expired or revoked."), 401
+    if READ not in token.scopes:
+        audit_log.record("sign_in", "refused", reason="scope", presented_token_id=token.token_id)
+        return _form(after, "This token lacks the scope read, which pages need."), 403
+    # Nothing of what was before stays, so that nobody can have prepared it.
+    session.clear()
+    session.permanent = True
+    session.update(token_id=token.token_id, session_id=secrets.token_hex(16), since=time.time())
+    audit_log.record("sign_in", presented_token_id=token.token_id, presented_owner=token.owner)
+    return redirect(after, 303)
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """Ends the session."""
+    if "token_id" in session:
+        request_origin.check()
+        identity.identity()
+        found, session_id = services(), session["session_id"]
+        end(found.state, session_id)
+        found.ended_sessions.forget(session_id)
+        audit_log.record("sign_out")
+        session.clear()
+    response = make_response(redirect(url_for("sign_in.form"), 303))
+    # Pictures of batches are kept by browsers for long.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
+
+
+def safe_next(text: str) -> str:
+    """Where to go after signing in: `text` where it is a path of this site, else the first page.
+
+    Browsers take ``//host`` and ``/\\host`` for another site, and drop tabs and line breaks before they look.
+    """
+    return text if _SAFE_NEXT.fullmatch(text) and text.isprintable() else HOME
+
+
+def _form(after: str, problem: str = "") -> str:
+    return render_template(
+        "sign_in.html", after=after, problem=problem, form_token=request_origin.form_token(), possible=can_have_cookie()
+    )
