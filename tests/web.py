@@ -10,10 +10,17 @@ from typing import Any
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from aws.in_memory import (
+    InMemoryBatchIndex,
+    InMemoryImageStore,
+    InMemoryJobQueue,
+    InMemoryResultStore,
+    InMemoryStateStore,
+    ManualClock,
+)
 from core.jobs import ClassificationResult, Failure, Prediction
 from core.settings import Settings
 from core.tokens import SCOPES, new_token
-from tests.fakes import FakeBatchIndex, FakeClock, FakeImageStore, FakeJobQueue, FakeResultStore, FakeStateStore
 from web_tier import create_app
 from web_tier.services import EXTENSION, Services
 
@@ -34,13 +41,13 @@ class WebBench:
     """The application under test with everything that it talks to."""
 
     def __init__(self, **settings: Any) -> None:
-        self.clock = FakeClock()
-        self.images = FakeImageStore(self.clock)
-        self.results = FakeResultStore(self.clock)
-        self.queue = FakeJobQueue(self.clock)
+        self.clock = ManualClock()
+        self.images = InMemoryImageStore(self.clock)
+        self.results = InMemoryResultStore(self.clock)
+        self.queue = InMemoryJobQueue(self.clock)
         self.settings = Settings(**settings)
-        self.index = FakeBatchIndex(self.clock)
-        self.state = FakeStateStore(self.clock)
+        self.index = InMemoryBatchIndex(self.clock)
+        self.state = InMemoryStateStore(self.clock)
         stores: Any = (self.images, self.results, self.queue, self.index, self.state)
         self.app = create_app(self.settings, *stores)
         self.client = self.app.test_client()

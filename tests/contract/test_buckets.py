@@ -13,10 +13,10 @@ import requests
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore, is_cancelled_mark
 from aws.clients import Clients
+from aws.in_memory import InMemoryBatchIndex
 from core.errors import AlreadyExistsError, DecodeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, Prediction, image_key, new_batch_id
 from core.settings import Settings
-from tests.fakes import FakeBatchIndex
 
 BATCH_ID = new_batch_id(datetime(2026, 3, 1, tzinfo=UTC))
 ODD_NAMES = [
@@ -248,14 +248,14 @@ def test_the_buckets_can_be_looked_for(clients: Clients, images: ImageStore, res
 
 
 @pytest.fixture(params=["embedded S3", "fake"])
-def index(request: pytest.FixtureRequest) -> BatchIndex | FakeBatchIndex:
+def index(request: pytest.FixtureRequest) -> BatchIndex | InMemoryBatchIndex:
     if request.param == "fake":
-        return FakeBatchIndex()
+        return InMemoryBatchIndex()
     settings: Settings = request.getfixturevalue("settings")
     return BatchIndex(request.getfixturevalue("clients")["s3"], settings.input_bucket)
 
 
-def test_an_owners_batches_come_newest_first_page_by_page(index: BatchIndex | FakeBatchIndex) -> None:
+def test_an_owners_batches_come_newest_first_page_by_page(index: BatchIndex | InMemoryBatchIndex) -> None:
     times = [datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC) + timedelta(seconds=step) for step in (0, 1, 2, 90, 10**7)]
     batch_ids = [new_batch_id(time) for time in times]
     for batch_id in batch_ids:
@@ -271,7 +271,7 @@ def test_an_owners_batches_come_newest_first_page_by_page(index: BatchIndex | Fa
     assert index.page("some", 9) == []
 
 
-def test_deleted_batches_are_noted_until_they_are_forgotten(index: BatchIndex | FakeBatchIndex) -> None:
+def test_deleted_batches_are_noted_until_they_are_forgotten(index: BatchIndex | InMemoryBatchIndex) -> None:
     for _twice in range(2):
         index.mark_deleted(BATCH_ID)
     [(batch_id, noted_at)] = index.deleted()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aws.clients import Clients
+from aws.in_memory import InMemoryStateStore
 from aws.models import FILES_PREFIX, ModelError, ModelStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
@@ -18,14 +19,13 @@ from core.errors import CloudError, DecodeError
 from core.releases import KEY, Release, ReleaseRecord
 from core.settings import Settings
 from tests.bundles import make_bundle
-from tests.fakes import FakeStateStore
 
 
 @pytest.fixture(params=["embedded", "fake"])
-def state(request: pytest.FixtureRequest) -> Iterator[StateStore | FakeStateStore]:
+def state(request: pytest.FixtureRequest) -> Iterator[StateStore | InMemoryStateStore]:
     """Both sides of the contract."""
     if request.param == "fake":
-        yield FakeStateStore()
+        yield InMemoryStateStore()
         return
     clients: Clients = request.getfixturevalue("clients")
     settings: Settings = request.getfixturevalue("settings")
@@ -122,7 +122,7 @@ def test_a_file_that_the_store_has_lost_or_that_was_altered_is_refused(state: St
     ],
 )
 def test_what_is_no_bundle_is_refused_and_nothing_stored(spoil: object, sentence: str, tmp_path: Path) -> None:
-    state, folder = FakeStateStore(), make_bundle(tmp_path / "b")
+    state, folder = InMemoryStateStore(), make_bundle(tmp_path / "b")
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(ModelError, match=sentence):
         ModelStore(state).add(folder, 1.0)
@@ -132,7 +132,7 @@ def test_what_is_no_bundle_is_refused_and_nothing_stored(spoil: object, sentence
 @pytest.mark.parametrize("name", ["twenty", "@1", "twenty@", "../x@1", "a/b@1", "twenty@1/2", "twenty@ 1"])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match="not a model's name and version"):
-        ModelStore(FakeStateStore()).get(name)
+        ModelStore(InMemoryStateStore()).get(name)
 
 
 def test_an_unknown_version_is_told(state: StateStore) -> None:
@@ -141,7 +141,7 @@ def test_an_unknown_version_is_told(state: StateStore) -> None:
 
 
 def test_an_upload_that_fails_leaves_no_version(tmp_path: Path) -> None:
-    state = FakeStateStore()
+    state = InMemoryStateStore()
     state.fail_next("create")
     with pytest.raises(CloudError):
         ModelStore(state).add(make_bundle(tmp_path / "b"), 1.0)

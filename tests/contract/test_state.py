@@ -9,18 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from aws.clients import Clients
+from aws.in_memory import InMemoryStateStore, ManualClock
 from aws.lease import Lease
 from aws.state import StateStore
 from core.errors import ConflictError, NotFoundError
 from core.settings import Settings
-from tests.fakes import FakeClock, FakeStateStore
 
 
 @pytest.fixture(params=["embedded", "fake"])
-def store(request: pytest.FixtureRequest) -> Iterator[StateStore | FakeStateStore]:
+def store(request: pytest.FixtureRequest) -> Iterator[StateStore | InMemoryStateStore]:
     """Both sides of the contract."""
     if request.param == "fake":
-        yield FakeStateStore()
+        yield InMemoryStateStore()
         return
     clients: Clients = request.getfixturevalue("clients")
     settings: Settings = request.getfixturevalue("settings")
@@ -68,7 +68,7 @@ def test_a_missing_bucket_is_no_empty_one(clients: Clients) -> None:
 
 def test_of_many_that_want_the_lease_at_once_one_gets_it(clients: Clients, settings: Settings) -> None:
     store = StateStore(clients["s3"], settings.state_bucket)
-    leases = [Lease(store, f"controller-{number}", 15.0, FakeClock(0.0)) for number in range(8)]
+    leases = [Lease(store, f"controller-{number}", 15.0, ManualClock(0.0)) for number in range(8)]
     start = threading.Barrier(len(leases))
 
     def take(lease: Lease) -> bool:
@@ -82,7 +82,7 @@ def test_of_many_that_want_the_lease_at_once_one_gets_it(clients: Clients, setti
 
 
 def test_a_lease_is_renewed_released_and_taken_over(clients: Clients, settings: Settings) -> None:
-    store, clock = StateStore(clients["s3"], settings.state_bucket), FakeClock(0.0)
+    store, clock = StateStore(clients["s3"], settings.state_bucket), ManualClock(0.0)
     first, second = Lease(store, "first", 15.0, clock), Lease(store, "second", 15.0, clock)
     assert first.step() and not second.step()
     clock.advance(6)

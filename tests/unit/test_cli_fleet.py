@@ -8,10 +8,10 @@ import threading
 import pytest
 from rich.console import Console
 
+from aws.in_memory import InMemoryStateStore
 from cli.fleet import STALE_SECONDS, NoStatusError, follow, read_status, render, sparkline
 from core.errors import DecodeError
 from core.fleet_status import KEY, Decision, FleetStatus, InstanceStatus, Sample
-from tests.fakes import FakeStateStore
 
 STATUS = FleetStatus(
     at=1000.0,
@@ -76,18 +76,18 @@ def test_a_long_history_is_a_line_of_fixed_width_with_its_peaks() -> None:
 
 def test_where_no_controller_ever_wrote_it_says_so_in_one_sentence() -> None:
     with pytest.raises(NoStatusError, match="No controller has ever written"):
-        read_status(FakeStateStore())  # type: ignore[arg-type]
+        read_status(InMemoryStateStore())  # type: ignore[arg-type]
 
 
 def test_what_another_version_wrote_is_refused() -> None:
-    store = FakeStateStore()
+    store = InMemoryStateStore()
     store.put(KEY, b'{"v": 99}')
     with pytest.raises(DecodeError):
         read_status(store)  # type: ignore[arg-type]
 
 
 def test_following_shows_the_newest_and_survives_a_bucket_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, stop = FakeStateStore(), threading.Event()
+    store, stop = InMemoryStateStore(), threading.Event()
     store.put(KEY, STATUS.encode())
     rounds = iter(range(3))
 

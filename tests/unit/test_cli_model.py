@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from aws.in_memory import InMemoryStateStore
 from aws.models import ModelError, ModelVersion
 from cli.model import agreement_of, before, check, find, shadow_of, state_of
 from cli.rollout import follow, lines_of, table_of
 from core.releases import ReleaseError, ReleaseRecord
 from core.shadow import KEY, Shadow
-from tests.fakes import FakeStateStore
 
 OLD = ReleaseRecord()
 ROLLING = OLD.begun("", "m@2", 1.0)
@@ -80,7 +80,7 @@ def test_a_bundle_that_no_worker_can_use_is_refused_in_its_own_words() -> None:
 
 
 def test_the_candidate_and_its_agreement_are_read() -> None:
-    state: Any = FakeStateStore()
+    state: Any = InMemoryStateStore()
     assert shadow_of(state) == Shadow()
     state.put(KEY, Shadow("m@2", 0.5).encode())
     assert shadow_of(state) == Shadow("m@2", 0.5)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aws.fleet import Instance
+from aws.in_memory import InMemoryStateStore
 from controller.scaling.instance_tracker import State, TrackedInstance
 from controller.status.drift import (
     LEAST_RECENT_IMAGES,
@@ -26,7 +27,6 @@ from controller.status.prediction_monitor import Quality
 from core.fleet_status import ShadowStatus
 from core.heartbeat import Heartbeat
 from core.prediction_counts import CONFIDENCE_BINS, NO_ANSWERS, AnswerCounts
-from tests.fakes import FakeStateStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 rows = st.lists(st.integers(0, 1000), min_size=2, max_size=20)
@@ -100,7 +100,7 @@ def member(
 
 
 def test_each_answer_counts_once_whoever_gave_it() -> None:
-    quality = Quality(FakeStateStore())
+    quality = Quality(InMemoryStateStore())
     quality.resume(None)
     quality.take([])
     one, two = drawn(60, [1.0, 1.0], 1), drawn(40, [1.0, 1.0], 2)
@@ -114,7 +114,7 @@ def test_each_answer_counts_once_whoever_gave_it() -> None:
 
 
 def test_agreement_adds_up_over_workers_and_controllers_and_begins_anew_with_another_candidate() -> None:
-    quality = Quality(FakeStateStore())
+    quality = Quality(InMemoryStateStore())
     quality.resume(ShadowStatus("m@2", 100, 90))
     # What is there at the start was counted by the controller before.
     quality.take([member("a", NO_ANSWERS, shadow=("m@2", 50, 40))])
@@ -126,7 +126,7 @@ def test_agreement_adds_up_over_workers_and_controllers_and_begins_anew_with_ano
 
 
 def test_the_reference_outlives_the_controller() -> None:
-    store = FakeStateStore()
+    store = InMemoryStateStore()
     first = Quality(store)
     first.resume(None)
     first.take([])

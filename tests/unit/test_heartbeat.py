@@ -9,14 +9,14 @@ import pytest
 
 from app_tier.heartbeat import HeartbeatReporter
 from app_tier.statistics import Vitals
+from aws.in_memory import ManualClock
 from core.errors import CloudError
 from core.heartbeat import Heartbeat
-from tests.fakes import FakeClock
 
 
 class Bench:
     def __init__(self) -> None:
-        self.clock, self.wall = FakeClock(0.0), FakeClock(5000.0)
+        self.clock, self.wall = ManualClock(0.0), ManualClock(5000.0)
         self.vitals = Vitals(0, 0, 0, 0.0, None)
         self.beats: list[Heartbeat] = []
         self.failing = False

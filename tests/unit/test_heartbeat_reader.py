@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from aws.in_memory import InMemoryStateStore, ManualClock
 from controller.scaling.heartbeat_reader import MAX_FETCHES, HeartbeatReader
 from core.errors import CloudError, DecodeError
 from core.heartbeat import Heartbeat, instance_of, key_of
-from tests.fakes import FakeClock, FakeStateStore
 
 INTERVAL_SECONDS, FORGET_SECONDS = 5.0, 60.0
 
 
 class Bench:
     def __init__(self) -> None:
-        self.clock = FakeClock(0.0)
-        self.store = FakeStateStore(self.clock)
+        self.clock = ManualClock(0.0)
+        self.store = InMemoryStateStore(self.clock)
         self.reports = self.new()
 
     def new(self, *, keep: bool = False) -> HeartbeatReader:

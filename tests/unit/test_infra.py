@@ -218,7 +218,7 @@ class FakeEstate:
 
 
 @dataclass
-class FakeFleet:
+class InMemoryFleet:
     log: list[str]
     rounds: list[list[str]]
 
@@ -234,7 +234,7 @@ def tear_down(left: list[list[str]], after: StackState | None = None) -> tuple[l
     log: list[str] = []
     stack = FakeStack([DONE, replace(DONE, status="DELETE_IN_PROGRESS"), after], calls=log)
     # A worker that the dying controller still launched is found in the second round.
-    fleet = FakeFleet(log, [["i-1"], ["i-1"], ["i-2"], []])
+    fleet = InMemoryFleet(log, [["i-1"], ["i-1"], ["i-2"], []])
     return destroy(stack, FakeEstate(log, left), fleet, lambda told: None, lambda event: None, polling()), log
 
 

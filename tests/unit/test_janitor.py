@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aws.dead_letters import DeadLetters
+from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore, ManualClock
 from controller.housekeeping.janitor import Janitor, find_orphans
 from core.jobs import ClassificationJob, ClassificationResult, Prediction, image_key, new_batch_id, new_job_id
-from tests.fakes import FakeClock, FakeImageStore, FakeJobQueue, FakeResultStore
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -35,11 +35,11 @@ def test_who_is_an_orphan(ages_minutes: dict[str, float], answered: str, queue_i
 
 class Bench:
     def __init__(self) -> None:
-        self.clock = FakeClock(NOW.timestamp())
-        self.queue = FakeJobQueue(self.clock, max_receive_count=1)
-        self.dead = FakeJobQueue(self.clock, max_receive_count=1_000_000)
-        self.images = FakeImageStore(self.clock)
-        self.results = FakeResultStore(self.clock)
+        self.clock = ManualClock(NOW.timestamp())
+        self.queue = InMemoryJobQueue(self.clock, max_receive_count=1)
+        self.dead = InMemoryJobQueue(self.clock, max_receive_count=1_000_000)
+        self.images = InMemoryImageStore(self.clock)
+        self.results = InMemoryResultStore(self.clock)
         self.batch = new_batch_id(NOW)
         self.images.create_batch(self.batch, {})
         letters = DeadLetters(self.dead, self.queue)  # type: ignore[arg-type]

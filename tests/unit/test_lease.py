@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aws.in_memory import InMemoryStateStore, ManualClock
 from aws.lease import KEY, Claim, Lease, LeaseLostError
 from core.errors import CloudError, DecodeError
-from tests.fakes import FakeClock, FakeStateStore
 
 TTL_SECONDS = 15.0
 
@@ -19,8 +19,8 @@ class Bench:
     """Some controllers, one store, one flow of time; each controller's clock starts somewhere else."""
 
     def __init__(self, names: str = "ab") -> None:
-        self.clock = FakeClock(0.0)
-        self.store = FakeStateStore(self.clock)
+        self.clock = ManualClock(0.0)
+        self.store = InMemoryStateStore(self.clock)
         self.leases = {name: self.join(name, offset) for offset, name in enumerate(names)}
 
     def join(self, name: str, offset: int = 0) -> Lease:
@@ -114,7 +114,7 @@ def test_what_is_announced_is_found_by_the_next() -> None:
 def test_an_announcement_proves_that_the_lease_is_still_held() -> None:
     """The holder's clock has stood still, as that of a suspended machine: only the store knows better."""
     bench = Bench()
-    frozen = FakeClock(0.0)
+    frozen = ManualClock(0.0)
     a = Lease(bench.store, "a", TTL_SECONDS, frozen)
     b = bench.leases["b"]
     a.step()

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aws.ec2_fleet_launch import LaunchProblem
+from aws.in_memory import CallRecorder, InMemoryFleet, InMemoryJobQueue, InMemoryStateStore, ManualClock
 from aws.lease import KEY as LEASE_KEY
 from aws.lease import Lease
 from controller.rollout.store import RolloutPlanner
@@ -32,7 +33,6 @@ from core.heartbeat import Heartbeat, key_of
 from core.releases import KEY as RELEASE_KEY
 from core.releases import Phase, ReleaseRecord
 from core.settings import Settings
-from tests.fakes import FakeClock, FakeFleet, FakeJobQueue, FakeStateStore, Recorder
 
 MAX_SIZE = 5
 LEASE_SECONDS = 6.0
@@ -48,7 +48,7 @@ LIMITS = Limits(
 SETTINGS = Settings(status_interval_seconds=5, metrics_interval_seconds=60, instance_usd_per_hour=3.6)
 
 
-class FakeSink(Recorder):
+class FakeSink(CallRecorder):
     def put(self, metrics: dict[str, object]) -> None:
         self._record("put", metrics)
 
@@ -57,10 +57,10 @@ class Cloud:
     """Queue, fleet and state bucket, and workers that report."""
 
     def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.queue = FakeJobQueue(self.clock)
-        self.fleet = FakeFleet(self.clock)
-        self.store = FakeStateStore(self.clock)
+        self.clock = ManualClock()
+        self.queue = InMemoryJobQueue(self.clock)
+        self.fleet = InMemoryFleet(self.clock)
+        self.store = InMemoryStateStore(self.clock)
         self.sink = FakeSink()
         self.names = itertools.count(1)
         self.answered_by_each = 0

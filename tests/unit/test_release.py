@@ -16,6 +16,7 @@ from app_tier.decode import DecodeLimits, decode_image
 from app_tier.heartbeat import report_failure
 from app_tier.release import FETCH_SECONDS, Assignment, assignment, find_bundle
 from app_tier.self_test import smoke_test
+from aws.in_memory import ManualClock
 from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata, MetadataUnavailableError
 from aws.models import ModelError
 from core.errors import BundleError, CloudError
@@ -23,7 +24,6 @@ from core.heartbeat import Heartbeat
 from core.releases import FIRST, MODEL_TAG, NUMBER_TAG, Release
 from local_cloud.metadata_service import MetadataService
 from tests.bundles import SHIPPED, SHIPPED_NAME
-from tests.fakes import FakeClock
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_an_instance_reads_from_its_tags_what_it_is_to_be(service: MetadataServi
     service.set_tags("i-1", Release(3, "ami-1", "m@2").tags | {"Name": "app-tier-1"})
     service.set_tags("i-2", FIRST.tags)
     seen = [InstanceMetadata({ENDPOINT_VARIABLE: service.endpoint(f"i-{number}")}) for number in (1, 2, 3)]
-    found = [assignment(metadata, threading.Event(), FakeClock()) for metadata in seen]
+    found = [assignment(metadata, threading.Event(), ManualClock()) for metadata in seen]
     assert found == [Assignment(3, "m@2"), Assignment(0, ""), Assignment(0, "")]
     assert MODEL_TAG not in FIRST.tags
 
@@ -58,7 +58,7 @@ class Slow:
 class Stop(threading.Event):
     """Waiting takes no time but the clock's."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         super().__init__()
         self.clock = clock
 
@@ -68,7 +68,7 @@ class Stop(threading.Event):
 
 
 def test_a_metadata_service_that_is_slow_is_asked_again() -> None:
-    clock = FakeClock()
+    clock = ManualClock()
     assert assignment(Slow(3), Stop(clock), clock) == Assignment(7, "")
     with pytest.raises(CloudError, match="tags cannot be read"):
         assignment(Slow(math.inf), Stop(clock), clock)
@@ -85,18 +85,18 @@ class Models:
         return answer
 
 
-def fetch(models: Models, clock: FakeClock, model: str = "m@2") -> Path:
+def fetch(models: Models, clock: ManualClock, model: str = "m@2") -> Path:
     return find_bundle(model, Path("baked"), Path("cache"), models, Stop(clock), clock)
 
 
 def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
     away = CloudError("S3 is away")
-    assert fetch(Models(away, away, Path("folder")), FakeClock()) == Path("folder")
-    assert fetch(Models(), FakeClock(), model="") == Path("baked")
+    assert fetch(Models(away, away, Path("folder")), ManualClock()) == Path("folder")
+    assert fetch(Models(), ManualClock(), model="") == Path("baked")
     with pytest.raises(CloudError):
-        fetch(Models(*[away] * int(FETCH_SECONDS + 5)), FakeClock())
+        fetch(Models(*[away] * int(FETCH_SECONDS + 5)), ManualClock())
     with pytest.raises(ModelError):
-        fetch(Models(ModelError("unknown"), Path("folder")), FakeClock())
+        fetch(Models(ModelError("unknown"), Path("folder")), ManualClock())
 
 
 def test_a_worker_that_cannot_work_says_why_until_it_is_stopped() -> None:

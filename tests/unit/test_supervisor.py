@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from aws.in_memory import CallRecorder, ManualClock
 from core.errors import CloudError
 from local_cloud.supervisor import EmulatedInstance, Supervisor
-from tests.fakes import FakeClock, Recorder
 
 GRACE_SECONDS = 10.0
 
@@ -27,7 +27,7 @@ class FakeProcess:
         self.status = -9
 
 
-class FakeMachines(Recorder):
+class FakeMachines(CallRecorder):
     def __init__(self) -> None:
         super().__init__()
         self.instances: dict[str, EmulatedInstance] = {}
@@ -47,7 +47,7 @@ class FakeMachines(Recorder):
 
 class Bench:
     def __init__(self, boot_seconds: float = 0.0, never_boots: int = 0) -> None:
-        self.clock = FakeClock(1000.0)
+        self.clock = ManualClock(1000.0)
         self.machines = FakeMachines()
         self.started: list[tuple[str, FakeProcess]] = []
         self.supervisor = Supervisor(self.machines, self.start, boot_seconds, GRACE_SECONDS, self.clock, never_boots)

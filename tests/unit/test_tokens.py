@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aws.in_memory import InMemoryStateStore
 from aws.tokens import TokenStore, UsageStore
 from core.errors import CloudError, DecodeError
 from core.tokens import AccessToken, TokenError, check_owner, new_token, parse
-from tests.fakes import FakeStateStore
 
 NOW = 1_790_000_000.0
 
@@ -81,7 +81,7 @@ def test_what_makes_no_sense_is_refused(scopes: list[str], options: dict[str, An
 )
 def test_a_record_of_another_form_opens_nothing(change: dict[str, Any]) -> None:
     _text, record = new_token("ada", ["read"], NOW)
-    state = FakeStateStore()
+    state = InMemoryStateStore()
     body = json.dumps({**json.loads(record.encode()), **change}).encode()
     with pytest.raises(DecodeError):
         AccessToken.decode(body)
@@ -90,7 +90,7 @@ def test_a_record_of_another_form_opens_nothing(change: dict[str, Any]) -> None:
 
 
 def test_tokens_are_added_listed_and_revoked() -> None:
-    state: Any = FakeStateStore()
+    state: Any = InMemoryStateStore()
     store = TokenStore(state)
     records = [new_token(owner, ["read"], NOW)[1] for owner in ("ada", "bob")]
     for record in records:
@@ -110,7 +110,7 @@ def test_tokens_are_added_listed_and_revoked() -> None:
 
 @given(st.lists(st.integers(-30, 30), max_size=30), st.integers(1, 50))
 def test_no_more_is_granted_than_the_limit(spec: list[int], limit: int) -> None:
-    usage = UsageStore(FakeStateStore())  # type: ignore[arg-type]
+    usage = UsageStore(InMemoryStateStore())  # type: ignore[arg-type]
     used = 0
     for wanted in spec:
         granted = usage.take("a" * 16, "2026-11-21", wanted, limit)
@@ -121,7 +121,7 @@ def test_no_more_is_granted_than_the_limit(spec: list[int], limit: int) -> None:
 
 
 def test_a_new_day_begins_at_nothing_and_tokens_do_not_share() -> None:
-    usage = UsageStore(FakeStateStore())  # type: ignore[arg-type]
+    usage = UsageStore(InMemoryStateStore())  # type: ignore[arg-type]
     assert usage.take("a" * 16, "2026-11-21", 7, 5) == 5
     assert usage.take("a" * 16, "2026-11-21", 1, 5) == 0
     assert usage.take("b" * 16, "2026-11-21", 1, 5) == 1
@@ -129,7 +129,7 @@ def test_a_new_day_begins_at_nothing_and_tokens_do_not_share() -> None:
 
 
 def test_two_who_count_at_the_same_time_count_both() -> None:
-    state = FakeStateStore()
+    state = InMemoryStateStore()
     usage = UsageStore(state, pause=lambda seconds: None)  # type: ignore[arg-type]
     usage.take("a" * 16, "2026-11-21", 1, 100)
     once = iter([True])
@@ -146,7 +146,7 @@ def test_two_who_count_at_the_same_time_count_both() -> None:
 
 
 def test_who_never_gets_to_count_is_told_to_try_again() -> None:
-    state = FakeStateStore()
+    state = InMemoryStateStore()
     pauses: list[float] = []
     usage = UsageStore(state, pauses.append)  # type: ignore[arg-type]
 

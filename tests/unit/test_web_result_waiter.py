@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from aws.in_memory import InMemoryResultStore
 from core.jobs import ClassificationResult, Prediction, image_key
-from tests.fakes import FakeResultStore
 from web_tier.domain import result_waiter
 from web_tier.domain.result_waiter import ResultWaiter, TooManyWaitingError
 
@@ -19,12 +19,12 @@ OTHER = "20260101-000000-ba9876543210"
 
 
 @pytest.fixture
-def results() -> FakeResultStore:
-    return FakeResultStore()
+def results() -> InMemoryResultStore:
+    return InMemoryResultStore()
 
 
 @pytest.fixture
-def watch(results: FakeResultStore) -> Iterator[ResultWaiter]:
+def watch(results: InMemoryResultStore) -> Iterator[ResultWaiter]:
     watch = ResultWaiter(results, 200)  # type: ignore[arg-type]
     yield watch
     watch.close()
@@ -34,7 +34,7 @@ def key(position: int, batch_id: str = BATCH) -> str:
     return image_key(batch_id, position, "a.jpg")
 
 
-def answer(results: FakeResultStore, which: str) -> None:
+def answer(results: InMemoryResultStore, which: str) -> None:
     results.put(ClassificationResult(which, "a.jpg", (Prediction("beagle", 1.0),)))
 
 
@@ -45,7 +45,7 @@ def until_waiting(watch: ResultWaiter, count: int) -> None:
         time.sleep(0.005)
 
 
-def test_each_waits_for_its_own_answer(results: FakeResultStore, watch: ResultWaiter) -> None:
+def test_each_waits_for_its_own_answer(results: InMemoryResultStore, watch: ResultWaiter) -> None:
     with ThreadPoolExecutor(3) as pool:
         first, second = pool.submit(watch.wait, key(1), 5.0), pool.submit(watch.wait, key(2), 0.6)
         other = pool.submit(watch.wait, key(1, OTHER), 5.0)
@@ -57,7 +57,7 @@ def test_each_waits_for_its_own_answer(results: FakeResultStore, watch: ResultWa
     assert watch.waiting == 0
 
 
-def test_a_hundred_waiting_cost_as_many_requests_as_one(results: FakeResultStore, watch: ResultWaiter) -> None:
+def test_a_hundred_waiting_cost_as_many_requests_as_one(results: InMemoryResultStore, watch: ResultWaiter) -> None:
     with ThreadPoolExecutor(100) as pool:
         waiting = [pool.submit(watch.wait, key(number), 10.0) for number in range(100)]
         until_waiting(watch, 100)
@@ -70,7 +70,7 @@ def test_a_hundred_waiting_cost_as_many_requests_as_one(results: FakeResultStore
     assert results.count("get") == results.count("exists") == 0
 
 
-def test_nobody_is_asked_while_nobody_waits(results: FakeResultStore, watch: ResultWaiter) -> None:
+def test_nobody_is_asked_while_nobody_waits(results: InMemoryResultStore, watch: ResultWaiter) -> None:
     assert watch.wait(key(1), 0.05) is False
     time.sleep(2 * result_waiter.MIN_INTERVAL_SECONDS)
     before = results.count("list")
@@ -79,14 +79,14 @@ def test_nobody_is_asked_while_nobody_waits(results: FakeResultStore, watch: Res
     assert not [thread for thread in threading.enumerate() if thread.name == "answers"]
 
 
-def test_a_cloud_that_fails_for_a_moment_only_delays(results: FakeResultStore, watch: ResultWaiter) -> None:
+def test_a_cloud_that_fails_for_a_moment_only_delays(results: InMemoryResultStore, watch: ResultWaiter) -> None:
     results.fail_next("list", times=3)
     answer(results, key(1))
     assert watch.wait(key(1), 5.0)
     assert results.count("list") == 4
 
 
-def test_no_more_wait_than_may(results: FakeResultStore) -> None:
+def test_no_more_wait_than_may(results: InMemoryResultStore) -> None:
     watch = ResultWaiter(results, 1)  # type: ignore[arg-type]
     with ThreadPoolExecutor(1) as pool:
         pool.submit(watch.wait, key(1), 5.0)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from aws.in_memory import InMemoryStateStore
 from core.errors import CloudError
 from core.paths import REPOSITORY_ROOT
 from core.settings import SECRETS, Settings
-from tests.fakes import FakeStateStore
 from tests.web import JPEG, WebBench, form
 from web_tier.auth import sessions
 from web_tier.auth.sessions import SESSION_SECONDS, is_loopback_host, session_key
@@ -237,14 +237,14 @@ def test_wherever_it_leads_is_a_path_of_ours(text: str) -> None:
 
 
 def test_all_processes_share_one_key() -> None:
-    state: Any = FakeStateStore()
+    state: Any = InMemoryStateStore()
     key = session_key(Settings(), state)
     assert len(key) >= 32 and session_key(Settings(), state) == key
     assert session_key(Settings(session_key="k" * 32), state) == "k" * 32
 
 
 def test_of_two_processes_that_start_together_one_makes_the_key() -> None:
-    state: Any = FakeStateStore()
+    state: Any = InMemoryStateStore()
 
     def faster(_method: str, effect: Any) -> str:
         state.objects.clear()
@@ -256,7 +256,7 @@ def test_of_two_processes_that_start_together_one_makes_the_key() -> None:
 
 
 def test_without_a_key_nothing_starts() -> None:
-    state: Any = FakeStateStore()
+    state: Any = InMemoryStateStore()
     state.fail_next("get")
     with pytest.raises(CloudError):
         session_key(Settings(), state)

@@ -9,9 +9,9 @@ from io import BytesIO
 
 import pytest
 
+from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore
 from core.errors import AlreadyExistsError
 from core.jobs import ClassificationJob, image_key
-from tests.fakes import FakeImageStore, FakeJobQueue, FakeResultStore
 from tests.web import JPEG, File, WebBench
 from web_tier.domain.multipart import UploadedFile, UploadFormatError
 from web_tier.domain.upload_service import UploadService
@@ -178,7 +178,7 @@ def test_the_same_names_in_two_batches_do_not_mix(bench: WebBench) -> None:
 
 
 def test_when_the_body_breaks_off_the_complete_files_are_processed() -> None:
-    images, results, queue = FakeImageStore(), FakeResultStore(), FakeJobQueue()
+    images, results, queue = InMemoryImageStore(), InMemoryResultStore(), InMemoryJobQueue()
 
     def files() -> Iterator[UploadedFile]:
         for number in range(12):

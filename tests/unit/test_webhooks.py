@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from aws.in_memory import InMemoryBatchIndex, InMemoryImageStore, InMemoryResultStore, InMemoryStateStore, ManualClock
 from controller.housekeeping.deletions import KEEP_NOTES, Deletions
 from controller.housekeeping.webhook_http import HttpSender, allowed_address
 from controller.housekeeping.webhooks import GIVE_UP_SECONDS, MAX_ATTEMPTS, DeliveryError, Webhooks, retry_delay_seconds
@@ -31,7 +32,6 @@ from core.webhooks import (
     secret_bytes,
     signed_headers,
 )
-from tests.fakes import FakeBatchIndex, FakeClock, FakeImageStore, FakeResultStore, FakeStateStore
 
 BATCH = "20260101-000000-0123456789ab"
 SECRET = new_secret()
@@ -219,10 +219,10 @@ def test_a_receiver_that_cannot_be_reached_is_one_sentence() -> None:
 
 class Bench:
     def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.images = FakeImageStore(self.clock)
-        self.results = FakeResultStore(self.clock)
-        self.state = FakeStateStore(self.clock)
+        self.clock = ManualClock()
+        self.images = InMemoryImageStore(self.clock)
+        self.results = InMemoryResultStore(self.clock)
+        self.state = InMemoryStateStore(self.clock)
         self.sent: list[tuple[str, dict[str, str], bytes]] = []
         self.failures_left = 0
         self.webhooks = Webhooks(self.state, self.images, self.results, self.send, self.clock)  # type: ignore[arg-type]
@@ -341,7 +341,7 @@ def test_what_is_no_note_is_dropped_and_a_failing_cloud_is_waited_for() -> None:
 
 def test_what_comes_back_under_a_deleted_batch_is_deleted_until_nobody_can_hold_it() -> None:
     bench = Bench()
-    index = FakeBatchIndex(bench.clock)
+    index = InMemoryBatchIndex(bench.clock)
     now = lambda: datetime.fromtimestamp(bench.clock(), UTC)  # noqa: E731
     deletions = Deletions(index, bench.images, bench.results, now)  # type: ignore[arg-type]
     index.mark_deleted(BATCH)
@@ -359,7 +359,7 @@ def test_what_comes_back_under_a_deleted_batch_is_deleted_until_nobody_can_hold_
 
 def test_a_deletion_that_fails_is_tried_again() -> None:
     bench = Bench()
-    index = FakeBatchIndex(bench.clock)
+    index = InMemoryBatchIndex(bench.clock)
     deletions = Deletions(index, bench.images, bench.results, lambda: datetime(2100, 1, 1, tzinfo=UTC))  # type: ignore[arg-type]
     index.mark_deleted(BATCH)
     bench.results.fail_next("delete_batch")

@@ -17,6 +17,7 @@ from app_tier.metrics import to_metrics
 from app_tier.quarantine import QuarantineError
 from app_tier.statistics import Report
 from app_tier.worker import Pixels, Worker, WorkerOptions
+from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore
 from core.errors import BrokenImageError, CloudError
 from core.jobs import (
     ClassificationJob,
@@ -27,7 +28,6 @@ from core.jobs import (
     new_batch_id,
     new_job_id,
 )
-from tests.fakes import FakeImageStore, FakeJobQueue, FakeResultStore
 
 BATCH = new_batch_id(datetime(2026, 1, 1, tzinfo=UTC))
 OPTIONS = WorkerOptions(
@@ -75,10 +75,10 @@ class Bench:
     """A worker with everything around it in memory."""
 
     def __init__(self, **options: Any) -> None:
-        self.queue = FakeJobQueue(clock=time.monotonic)
-        self.images = FakeImageStore()
+        self.queue = InMemoryJobQueue(clock=time.monotonic)
+        self.images = InMemoryImageStore()
         self.images.create_batch(BATCH, {})
-        self.results = FakeResultStore()
+        self.results = InMemoryResultStore()
         self.labeller = Labeller()
         self.stop = threading.Event()
         fields = {name: getattr(OPTIONS, name) for name in OPTIONS.__slots__} | options

@@ -1,7 +1,7 @@
 """In-memory stand-ins for the stores and the queue: they record every call and fail on demand.
 
 They have the signatures and the promises of `aws.buckets` and `aws.queue`; `tests/contract` holds both
-sides to the same suite.  Time is a parameter: pass a `FakeClock` where a test is about waiting.
+sides to the same suite.  Time is a parameter: pass a `ManualClock` where a test is about waiting.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from core.jobs import ClassificationJob, ClassificationResult
 from core.releases import FIRST, Release
 
 
-class FakeClock:
+class ManualClock:
     """Seconds that pass only when a test says so."""
 
     def __init__(self, now_seconds: float = 1_700_000_000.0) -> None:
@@ -49,7 +49,7 @@ class _PlannedFailure:
     where: Callable[..., bool]
 
 
-class Recorder:
+class CallRecorder:
     """Records calls as ``(method, first argument)`` and raises the failures that a test has planned."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class _Object:
         return StoredObject(key, len(self.body), etag, modified)
 
 
-class FakeImageStore(Recorder):
+class InMemoryImageStore(CallRecorder):
     """An `aws.buckets.ImageStore` in memory; `objects` and `batches` are open to tests."""
 
     def __init__(self, clock: Callable[[], float] | None = None, bucket: str = "test-input") -> None:
@@ -107,7 +107,7 @@ class FakeImageStore(Recorder):
         self.bucket = bucket
         self.objects: dict[str, _Object] = {}
         self.batches: dict[str, str] = {}
-        self._clock = clock or FakeClock()
+        self._clock = clock or ManualClock()
 
     def create_batch(self, batch_id: str, record: dict[str, Any]) -> None:
         self._record("create_batch", batch_id)
@@ -117,7 +117,8 @@ class FakeImageStore(Recorder):
         self._record("read_batch", batch_id)
         if batch_id not in self.batches:
             raise NotFoundError(f"reading the batch {batch_id} failed")
-        return json.loads(self.batches[batch_id])
+        record: dict[str, Any] = json.loads(self.batches[batch_id])
+        return record
 
     def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
         self._record("put", key)
@@ -173,14 +174,14 @@ class FakeImageStore(Recorder):
         return self.objects[key]
 
 
-class FakeResultStore(Recorder):
+class InMemoryResultStore(CallRecorder):
     """An `aws.buckets.ResultStore` in memory; `objects` is open to tests."""
 
     def __init__(self, clock: Callable[[], float] | None = None, bucket: str = "test-output") -> None:
         super().__init__()
         self.bucket = bucket
         self.objects: dict[str, _Object] = {}
-        self._clock = clock or FakeClock()
+        self._clock = clock or ManualClock()
 
     def put(self, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         self._record("put", result.key)
@@ -236,14 +237,14 @@ def _list(objects: dict[str, _Object], prefix: str) -> Iterator[StoredObject]:
     yield from [objects[key].listed_as(key) for key in sorted(objects) if key.startswith(prefix)]
 
 
-class FakeBatchIndex(Recorder):
+class InMemoryBatchIndex(CallRecorder):
     """An `aws.batch_index.BatchIndex` in memory; `owners` and `notes` are open to tests."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         super().__init__()
         self.owners: set[tuple[str, str]] = set()
         self.notes: dict[str, datetime] = {}
-        self._clock = clock or FakeClock()
+        self._clock = clock or ManualClock()
 
     def add(self, owner: str, batch_id: str) -> None:
         self._record("add", owner)
@@ -272,7 +273,7 @@ class FakeBatchIndex(Recorder):
         self.notes.pop(batch_id, None)
 
 
-class FakeStateStore(Recorder):
+class InMemoryStateStore(CallRecorder):
     """An `aws.state.StateStore` in memory; `objects` is open to tests.
 
     `around`, where a test sets it, is called with each conditional write's method and effect instead of the effect.
@@ -283,7 +284,7 @@ class FakeStateStore(Recorder):
         self.bucket = bucket
         self.objects: dict[str, _Object] = {}
         self.around: Callable[[str, Callable[[], str]], str] = lambda _method, effect: effect()
-        self._clock = clock or FakeClock()
+        self._clock = clock or ManualClock()
         self._after_effect: dict[str, Exception] = {}
 
     def fail_after_effect(self, method: str) -> None:
@@ -342,7 +343,7 @@ class FakeStateStore(Recorder):
         return self.objects[key].listed_as(key).etag
 
 
-class FakeFleet(Recorder):
+class InMemoryFleet(CallRecorder):
     """An `aws.fleet.Fleet` in memory; `instances` is open to tests.
 
     `capacity` is how many more instances can be launched, `problem` why no others can.  EC2
@@ -356,7 +357,7 @@ class FakeFleet(Recorder):
         self.problem = LaunchProblem("InsufficientInstanceCapacity", "EC2 has no capacity", retryable=True)
         self.lag_seconds = 0.0
         self.highest = 0
-        self._clock = clock or FakeClock()
+        self._clock = clock or ManualClock()
         self._answers: dict[str, Launch] = {}
         self._numbers = itertools.count(1)
 
@@ -411,7 +412,7 @@ class _Message:
     receipt_handle: str = field(default="")
 
 
-class FakeJobQueue(Recorder):
+class InMemoryJobQueue(CallRecorder):
     """An `aws.queue.JobQueue` in memory: at-least-once, with a visibility timeout and dead letters.
 
     `receive` never waits; `wait_seconds` is recorded by nobody and costs nothing.
@@ -430,7 +431,7 @@ class FakeJobQueue(Recorder):
     ) -> None:
         super().__init__()
         self.dead_letters: list[str] = []
-        self._clock = clock or FakeClock()
+        self._clock = clock or ManualClock()
         self._visibility_timeout_seconds = visibility_timeout_seconds
         self._max_receive_count = max_receive_count
         self._messages: list[_Message] = []
