@@ -127,7 +127,7 @@ class Training:
         steps = max(1, len(self._data.part(TRAIN)) // config.batch_size)
         optimizer = make_optimizer(config, model, initialized, epochs=stage.end - stage.first, steps_per_epoch=steps)
         if self._priors is None:
-            loss = keras.deletion_plan.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+            loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
             model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
         else:
             model.compile(optimizer, SourcePriorCrossentropy(config.label_smoothing), metrics=[accuracy])
