@@ -30,7 +30,7 @@ from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
 from app_tier.prediction_stats import ShadowRunner, Tally
 from app_tier.release import Assignment, assignment, find_bundle
-from app_tier.self_test import smoke_test
+from app_tier.smoke_test import smoke_test
 from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
