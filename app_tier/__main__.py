@@ -1,7 +1,7 @@
 """``python -m app_tier``: one worker, until SIGTERM, SIGINT, idleness or a notice that EC2 takes the instance back.
 
-Ends with status 0 when it was stopped, 1 after an error, and `IDLE_STATUS` when there was nothing left to do, for
-whoever started it to shut the instance down.
+Ends with status 0 when it was stopped, 1 after an error, and `IDLE_STATUS` when there was nothing left to do, so
+that the parent process can shut the instance down.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
 from app_tier.prediction_stats import ShadowRunner, Tally
 from app_tier.release import Assignment, assignment, find_bundle
-from app_tier.self_test import smoke_test
+from app_tier.smoke_test import smoke_test
 from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients

@@ -81,12 +81,12 @@ class _Work:
 
 
 class Worker:
-    """Answers jobs until told to stop.
+    """Answer jobs until `stop` is set.
 
     Args:
         decode: turns a file's bytes into the pixels that `labeller` wants; raises `ImageError`; picklable.
-        on_report: told of the worker's speed every minute and at its end; must not raise.
-        on_answer: told of each answer once it is stored; must not raise, and return at once.
+        on_report: called with the worker's statistics every minute and at its end; must not raise.
+        on_answer: called with each result once it is stored; must not raise, and return at once.
         clock: monotonic seconds.
     """
 

@@ -43,7 +43,7 @@ class InstanceMetadata:
     def tag(self, key: str) -> str | None:
         """The value of one of this instance's tags, or None.
 
-        EC2 tells tags only where the launch template's metadata options say so (``InstanceMetadataTags``).
+        EC2 serves tags only where the launch template's metadata options enable it (``InstanceMetadataTags``).
         """
         return self._get(f"tags/instance/{key}")
 

@@ -1,4 +1,4 @@
-"""What the controller remembers in order to tell it: samples, decisions, instance-seconds and cost.  No I/O."""
+"""The fleet's history for the status object: samples, decisions, instance-seconds and cost.  No I/O."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from core.fleet_status import (
 
 # Samples of an unchanged fleet are not taken more often.
 MIN_SAMPLE_SECONDS = 1.0
-# While nobody looked, nobody knows how many instances there were.
+# For longer gaps between two samples the number of instances in between is unknown.
 MAX_STEP_SECONDS = 60.0
 
 
 class FleetHistory:
-    """The past, in the form of the status object.  All times are seconds since the epoch, but where they are named so.
+    """The past, in the form of the status object.  Times are seconds since the epoch, unless named otherwise.
 
     Attributes:
         since: when the counts began.

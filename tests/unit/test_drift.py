@@ -23,7 +23,7 @@ from controller.status.drift import (
     compare_labels,
     sentence,
 )
-from controller.status.prediction_monitor import Quality
+from controller.status.prediction_monitor import PredictionMonitor
 from core.fleet_status import ShadowStatus
 from core.heartbeat import Heartbeat
 from core.prediction_counts import CONFIDENCE_BINS, NO_ANSWERS, AnswerCounts
@@ -100,7 +100,7 @@ def member(
 
 
 def test_each_answer_counts_once_whoever_gave_it() -> None:
-    quality = Quality(InMemoryStateStore())
+    quality = PredictionMonitor(InMemoryStateStore())
     quality.resume(None)
     quality.take([])
     one, two = drawn(60, [1.0, 1.0], 1), drawn(40, [1.0, 1.0], 2)
@@ -114,7 +114,7 @@ def test_each_answer_counts_once_whoever_gave_it() -> None:
 
 
 def test_agreement_adds_up_over_workers_and_controllers_and_begins_anew_with_another_candidate() -> None:
-    quality = Quality(InMemoryStateStore())
+    quality = PredictionMonitor(InMemoryStateStore())
     quality.resume(ShadowStatus("m@2", 100, 90))
     # What is there at the start was counted by the controller before.
     quality.take([member("a", NO_ANSWERS, shadow=("m@2", 50, 40))])
@@ -127,16 +127,16 @@ def test_agreement_adds_up_over_workers_and_controllers_and_begins_anew_with_ano
 
 def test_the_reference_outlives_the_controller() -> None:
     store = InMemoryStateStore()
-    first = Quality(store)
+    first = PredictionMonitor(store)
     first.resume(None)
     first.take([])
     reference = drawn(REFERENCE_IMAGES, [1.0] * 20, 1)
     first.take([member("a", reference)])
-    second = Quality(store)
+    second = PredictionMonitor(store)
     second.resume(None)
     second.take([member("a", reference)])
     second.take([member("a", reference.plus(drawn(RECENT_IMAGES, [9.0] + [1.0] * 19, 2)))])
     status = second.status()
     assert status is not None and "label 0" in status.sentence and status.recent_images == RECENT_IMAGES
     store.put("controller/reference.json", b"{}")
-    Quality(store).resume(None)
+    PredictionMonitor(store).resume(None)

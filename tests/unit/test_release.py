@@ -15,7 +15,7 @@ from app_tier.classifier import Classifier
 from app_tier.decode import DecodeLimits, decode_image
 from app_tier.heartbeat import report_failure
 from app_tier.release import FETCH_SECONDS, Assignment, assignment, find_bundle
-from app_tier.self_test import smoke_test
+from app_tier.smoke_test import smoke_test
 from aws.in_memory import ManualClock
 from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata, MetadataUnavailableError
 from aws.models import ModelError
