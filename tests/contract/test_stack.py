@@ -43,7 +43,7 @@ NOT_COMPARED = {
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setattr(template, "text", emulated)
     for module in (deployment, teardown):
-        monkeypatch.setattr(module, "Patience", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
+        monkeypatch.setattr(module, "PollPolicy", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
     made = Account(monkeypatch)
     yield made
     made.close()
