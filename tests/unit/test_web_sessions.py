@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from aws.in_memory import InMemoryStateStore
+from aws.in_memory import InMemoryStateStore, ManualClock
 from core.errors import CloudError
 from core.paths import REPOSITORY_ROOT
 from core.settings import SECRETS, Settings
 from tests.web import JPEG, WebBench, form
 from web_tier.auth import sessions
 from web_tier.auth.sessions import SESSION_SECONDS, is_loopback_host, session_key
+from web_tier.auth.token_cache import CACHE_SECONDS
 from web_tier.pages.sign_in import safe_next
 
 
@@ -108,12 +109,14 @@ def test_attempts_to_sign_in_are_few(bench: WebBench) -> None:
     assert codes == [403] * 10 + [429] * 2
 
 
-def test_a_revoked_token_ends_its_sessions(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revoked_token_ends_its_sessions() -> None:
+    clock = ManualClock()
+    bench = WebBench(clock, authentication="tokens")
     headers = bench.token("ada")
     sign_in(bench, token_text(headers))
     assert bench.client.get("/").status_code == 200
-    monkeypatch.setattr(bench.services.tokens, "_seconds", 0.0)
     bench.state.delete(f"tokens/{token_text(headers).split('_')[1]}.json")
+    clock.advance(CACHE_SECONDS)
     assert bench.client.get("/").status_code == 303
 
 

@@ -119,7 +119,7 @@ def _enforce() -> ResponseReturnValue | None:
         rates.count_stranger()
         return _turn_away()
     rates.count_request(found.token_id)
-    if services().tokens.is_news(found.token_id, request.remote_addr or ""):
+    if services().tokens.is_new_address(found.token_id, request.remote_addr or ""):
         audit_log.record("token_used", by="cookie" if found.by_cookie else "header")
     if scope not in found.scopes:
         audit_log.record("authorization", "refused", scope=scope or "none")

@@ -64,7 +64,7 @@ def sign_out() -> ResponseReturnValue:
         identity.identity()
         found, session_id = services(), session["session_id"]
         end(found.state, session_id)
-        found.ended_sessions.forget(session_id)
+        found.ended_sessions.invalidate(session_id)
         audit_log.record("sign_out")
         session.clear()
     response = make_response(redirect(url_for("sign_in.form"), 303))
