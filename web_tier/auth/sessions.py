@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from flask import Flask, request
 from flask.sessions import SecureCookieSessionInterface
 
+from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
-from core.errors import CloudError, ConflictError
 from core.settings import Settings
 
 KEY = "web/session-key"
@@ -43,18 +43,17 @@ def session_key(settings: Settings, state: StateStore) -> str:
     """
     if settings.session_key:
         return settings.session_key
-    for _attempt in range(3):
-        found = state.get(KEY)
-        if found is not None:
-            return found.body.decode("ascii")
-        try:
-            made = secrets.token_urlsafe(32)
-            state.create(KEY, made.encode("ascii"))
-            return made
-        except ConflictError:
-            # Another process was faster, or this was a retry of our own write: what is there now counts.
-            continue
-    raise CloudError("the key of the session cookies comes and goes")
+    # After a conflict the key that is there now counts: another process was faster, or a retry met our own write.
+    return retry_on_conflict(lambda: _stored_key(state), 3, "the key of the session cookies comes and goes")
+
+
+def _stored_key(state: StateStore) -> str:
+    found = state.get(KEY)
+    if found is not None:
+        return found.body.decode("ascii")
+    key = secrets.token_urlsafe(32)
+    state.create(KEY, key.encode("ascii"))
+    return key
 
 
 def has_ended(state: StateStore, session_id: str) -> bool:
