@@ -45,7 +45,7 @@ from web_tier.observability.readiness import Readiness
 from web_tier.pages import batches as batch_pages
 from web_tier.pages import compat, sign_in
 from web_tier.pages import fleet as fleet_pages
-from web_tier.security import response_headers
+from web_tier.security import client_timeout, request_origin, response_headers, trusted_hosts
 from web_tier.services import EXTENSION, Services
 from web_tier.ttl_cache import TTLCache
 
@@ -92,7 +92,8 @@ def create_app(
     _set_up_pillow(settings.max_image_pixels)
     request_log.init_app(app)
     services.metrics.init_app(app)
-    response_headers.init_app(app)
+    for protection in (client_timeout, trusted_hosts, request_origin, response_headers):
+        protection.init_app(app)
     if settings.authentication != "off":
         sessions.init_app(app, sessions.session_key(settings, state))
     identity.init_app(app)
