@@ -1,11 +1,5 @@
 // Requests to our own server.
 
-// What shows the server that one of its own pages asks; none where nobody has to sign in.
-function proof() {
-  const token = document.querySelector('meta[name="csrf-token"]')?.content;
-  return token ? { "X-CSRF-Token": token } : {};
-}
-
 // The answer as JSON, null where there is none: the server cannot be reached, or refuses.
 export async function getJson(url) {
   try {
@@ -18,10 +12,10 @@ export async function getJson(url) {
 
 // Sends JSON, or nothing; the answer as JSON.  Throws an error whose message is a sentence.
 export async function post(url, fields = null) {
-  const options = { method: "POST", headers: proof() };
+  const options = { method: "POST" };
   if (fields) {
     options.body = JSON.stringify(fields);
-    options.headers["Content-Type"] = "application/json";
+    options.headers = { "Content-Type": "application/json" };
   }
   const response = await fetch(url, options);
   const body = await response.json().catch(() => ({}));
@@ -47,7 +41,6 @@ export function sendForm(url, form, { progress, signal }) {
     request.addEventListener("loadend", finish);
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.open("POST", url);
-    for (const [name, value] of Object.entries(proof())) request.setRequestHeader(name, value);
     request.send(form);
   });
 }

@@ -7,10 +7,5 @@ SwaggerUIBundle({
   domNode: place,
   deepLinking: true,
   validatorUrl: null,
-  requestInterceptor: (request) => {
-    const token = document.querySelector('meta[name="csrf-token"]')?.content;
-    if (token) request.headers["X-CSRF-Token"] = token;
-    return request;
-  },
   presets: [SwaggerUIBundle.presets.apis],
 });

@@ -11,7 +11,7 @@ from aws.state import StateStore
 from aws.tokens import UsageStore
 from core.settings import Settings
 from web_tier.auth.rate_limits import RateLimits
-from web_tier.auth.token_cache import TokenCache, TTLCache
+from web_tier.auth.token_cache import TokenCache
 from web_tier.domain.batch_lifecycle import BatchLifecycle
 from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
@@ -22,6 +22,7 @@ from web_tier.domain.single_image import SingleImages
 from web_tier.domain.upload_service import UploadService
 from web_tier.observability.metrics import Metrics
 from web_tier.observability.readiness import Readiness
+from web_tier.ttl_cache import TTLCache
 
 EXTENSION = "web_tier"
 
@@ -45,7 +46,7 @@ class Services:
     readiness: Readiness
     metrics: Metrics
     tokens: TokenCache
-    ended_sessions: TTLCache[bool]
+    ended_sessions: TTLCache[[str], bool]
     usage: UsageStore
     rate_limits: RateLimits
 

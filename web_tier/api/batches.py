@@ -100,7 +100,7 @@ def cancel_batch(path: BatchPath) -> Answer:
     Repeating it is harmless.  An image that a worker has in hand at this moment may still be classified.
     """
     cancelled = services().lifecycle.cancel(authorization.batch(path.batch_id))
-    services().batches.forget_open(path.batch_id)
+    services().batches.invalidate_open(path.batch_id)
     audit_log.record("batch_cancelled", batch_id=path.batch_id, cancelled=cancelled)
     return {"batch_id": path.batch_id, "cancelled": cancelled, **counts(authorization.batch(path.batch_id))}
 
@@ -114,7 +114,7 @@ def delete_batch(path: BatchPath) -> Answer:
     record = authorization.record_of(path.batch_id, fresh=True)
     found = services()
     found.lifecycle.delete(path.batch_id, authorization.owner_in(record))
-    found.batches.forget_open(path.batch_id)
+    found.batches.invalidate_open(path.batch_id)
     found.state.delete(PendingWebhook(path.batch_id, "", "", 0.0).key)
     audit_log.record("batch_deleted", batch_id=path.batch_id)
     return "", 204

@@ -8,7 +8,7 @@ from web_tier.api.openapi import Answer, api_blueprint, form_with, json_content,
 from web_tier.api.request_body import decoded_files, one_uploaded_file, raw_file, read_json
 from web_tier.api.results import RETRY_AFTER_SECONDS, result_url, waiting_fields
 from web_tier.api.schemas import Base64Image, ClassifyQuery, Result, Waiting
-from web_tier.auth.quotas import take_single
+from web_tier.auth.quotas import submit_single
 from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.result_fields import result_fields
 from web_tier.services import services
@@ -35,7 +35,7 @@ def classify(query: ClassifyQuery) -> Answer:
     found = services()
     longest = found.settings.classify_wait_seconds
     wait_seconds = longest if query.wait_seconds is None else min(query.wait_seconds, longest)
-    submitted = take_single(_file(query.name))
+    submitted = submit_single(_file(query.name))
     with found.metrics.waiting():
         answer = found.single_images.wait(submitted, wait_seconds)
     if answer is not None:

@@ -20,7 +20,7 @@ from web_tier.api.schemas import (
     UploadAnswer,
 )
 from web_tier.auth import authorization
-from web_tier.auth.quotas import note, reserve, take_in
+from web_tier.auth.quotas import accept_files, record_outcome, reserve
 from web_tier.domain.presigned_uploads import EXPIRES_SECONDS
 from web_tier.domain.upload_service import UploadReport
 from web_tier.services import services
@@ -44,7 +44,7 @@ def add_images(path: BatchPath, query: ImagesQuery) -> Answer:
     authorization.open_batch(path.batch_id)
     _check_offset(query.offset)
     files = decoded_files(read_json(Base64Images).images) if request.is_json else uploaded_files()
-    return _told(take_in(path.batch_id, files, query.offset))
+    return _told(accept_files(path.batch_id, files, query.offset))
 
 
 @blueprint.post(
@@ -96,7 +96,7 @@ def complete_uploads(path: BatchPath) -> Answer:
     if not all(is_key(key) and batch_of(key) == path.batch_id for key in keys):
         abort(422, "a key does not belong to this batch")
     report = services().presigned_uploads.complete(path.batch_id, keys)
-    note(report, path.batch_id)
+    record_outcome(report, path.batch_id)
     return _told(report)
 
 

@@ -14,7 +14,7 @@ from core.errors import CloudError
 from core.tokens import SCOPES, AccessToken, parse
 from web_tier.auth import scopes
 from web_tier.auth.sessions import SESSION_SECONDS
-from web_tier.security import audit_log, request_origin
+from web_tier.security import audit_log
 from web_tier.services import services
 
 LOCAL_OWNER = "local"
@@ -27,7 +27,7 @@ class Identity:
     """Who asks.
 
     Attributes:
-        by_cookie: whether a browser said so by itself, so that the request needs proof of its page.
+        by_cookie: whether a session's cookie authenticates the request, not the ``Authorization`` header.
     """
 
     owner: str
@@ -43,7 +43,7 @@ LOCAL = Identity(LOCAL_OWNER, "", SCOPES, 0, by_cookie=False)
 def init_app(app: Flask) -> None:
     """Lets nobody in who has not the scope that a view asks for."""
     app.before_request(_enforce)
-    app.jinja_env.globals.update(csrf_token=request_origin.page_token, signed_in_owner=signed_in_owner)
+    app.jinja_env.globals.update(signed_in_owner=signed_in_owner)
 
 
 def identity() -> Identity | None:
@@ -119,13 +119,11 @@ def _enforce() -> ResponseReturnValue | None:
         rates.count_stranger()
         return _turn_away()
     rates.count_request(found.token_id)
-    if services().tokens.is_news(found.token_id, request.remote_addr or ""):
+    if services().tokens.is_new_address(found.token_id, request.remote_addr or ""):
         audit_log.record("token_used", by="cookie" if found.by_cookie else "header")
     if scope not in found.scopes:
         audit_log.record("authorization", "refused", scope=scope or "none")
         abort(403, f"this access token lacks the scope {scope}" if scope else "nobody may do this")
-    if found.by_cookie and request.method not in request_origin.SAFE_METHODS:
-        request_origin.check()
     return None
 
 

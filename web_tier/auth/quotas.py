@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from core.errors import CloudError
-from core.jobs import clean_name, position_of
 from web_tier.auth.identity import Identity, identity
 from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.single_image import Submitted
-from web_tier.domain.upload_service import NotStored, UploadReport
+from web_tier.domain.upload_service import Refusal, UploadReport
 from web_tier.security import audit_log
 from web_tier.services import services
 
@@ -21,8 +20,8 @@ from web_tier.services import services
 _RESERVED_AT_A_TIME = 20
 
 
-def take_in(batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
-    """Takes in the files of the current request; see `UploadService.accept`.
+def accept_files(batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
+    """Processes the files of the current request; see `UploadService.accept`.
 
     Files beyond the quota are `not_stored` with the code ``quota_exceeded``.
 
@@ -32,17 +31,15 @@ def take_in(batch_id: str, files: Iterable[UploadedFile], offset: int | None) ->
     """
     quota = Quota(_requester())
     quota.open()
-    found = services()
     try:
-        report = found.uploads.accept(batch_id, quota.permitted(files), offset)
+        report = services().uploads.accept(batch_id, files, offset, quota.admit)
     finally:
         quota.close()
-    report.not_stored.extend(quota.refused(_next_position(report, quota.used, offset)))
-    note(report, batch_id)
+    record_outcome(report, batch_id)
     return report
 
 
-def take_single(file: UploadedFile) -> Submitted:
+def submit_single(file: UploadedFile) -> Submitted:
     """Takes in one image that belongs to no batch; see `SingleImages.submit`.
 
     Raises:
@@ -61,7 +58,7 @@ def take_single(file: UploadedFile) -> Submitted:
     except BaseException:
         Quota(requester).give_back(1)
         raise
-    note(report, submitted.key.partition("/")[0])
+    record_outcome(report, submitted.key.partition("/")[0])
     return submitted
 
 
@@ -79,7 +76,7 @@ def reserve(count: int) -> None:
         raise quota.exceeded()
 
 
-def note(report: UploadReport, batch_id: str) -> None:
+def record_outcome(report: UploadReport, batch_id: str) -> None:
     """Counts and audits what became of a request's files."""
     services().metrics.reported(report)
     audit_log.record(
@@ -102,8 +99,7 @@ class Quota:
         self._limit = requester.images_per_day
         self._day = datetime.now(UTC).date().isoformat()
         self._reserved = 0
-        self._refused: list[str] = []
-        self.used = 0
+        self._refused = 0
 
     def open(self) -> None:
         """Reserves the first images.
@@ -114,26 +110,13 @@ class Quota:
         if not self._has_one():
             raise self.exceeded()
 
-    def permitted(self, files: Iterable[UploadedFile]) -> Iterator[UploadedFile]:
-        """Yields files while the quota lasts; of the others only the names are kept."""
-        for file in files:
-            if not self._refused and self._has_one():
-                self._reserved -= 1
-                self.used += 1
-                yield file
-            else:
-                file.body.close()
-                self._refused.append(file.filename)
-        if self._refused:
-            audit_log.record("quota", "refused", images=len(self._refused), images_per_day=self._limit)
-
-    def refused(self, first_position: int) -> list[NotStored]:
-        """The files beyond the quota, which begin at `first_position`."""
-        sentence = f"today's quota of {self._limit:,} images is used up"
-        return [
-            NotStored(clean_name(name), first_position + number, "quota_exceeded", sentence)
-            for number, name in enumerate(self._refused)
-        ]
+    def admit(self, _file: UploadedFile) -> Refusal | None:
+        """Takes one image from the quota; once it is used up, refuses this file and every later one."""
+        if not self._refused and self._has_one():
+            self._reserved -= 1
+            return None
+        self._refused += 1
+        return Refusal("quota_exceeded", f"today's quota of {self._limit:,} images is used up")
 
     def take(self, wanted: int) -> int:
         """Reserves up to `wanted` images; returns how many."""
@@ -148,7 +131,9 @@ class Quota:
                 services().usage.take(self._token_id, self._day, -count, self._limit)
 
     def close(self) -> None:
-        """Gives back what is left of the reservation."""
+        """Returns what is left of the reservation, and audits the refused files."""
+        if self._refused:
+            audit_log.record("quota", "refused", images=self._refused, images_per_day=self._limit)
         self.give_back(self._reserved)
         self._reserved = 0
 
@@ -172,10 +157,3 @@ def _requester() -> Identity:
     if found is None:
         raise Unauthorized("an access token is needed")
     return found
-
-
-def _next_position(report: UploadReport, used: int, offset: int | None) -> int:
-    if offset is not None:
-        return offset + used
-    keys = [file.key for file in report.accepted] + [file.key for file in report.rejected]
-    return max((position_of(key) + 1 for key in keys), default=0)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
-from urllib.parse import urlsplit
 
 from flask import Flask, request
 from flask.sessions import SecureCookieSessionInterface
 
+from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
-from core.errors import CloudError, ConflictError
 from core.settings import Settings
+from web_tier.security.trusted_hosts import is_loopback_host
 
 KEY = "web/session-key"
 # Worth keeping for as long as a session can last; a lifecycle rule may delete what is older than a day.
@@ -30,8 +29,6 @@ def init_app(app: Flask, secret_key: str) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
-        # As long as the session: a page may stay open while thousands of files go up.
-        WTF_CSRF_TIME_LIMIT=None,
     )
 
 
@@ -43,18 +40,17 @@ def session_key(settings: Settings, state: StateStore) -> str:
     """
     if settings.session_key:
         return settings.session_key
-    for _attempt in range(3):
-        found = state.get(KEY)
-        if found is not None:
-            return found.body.decode("ascii")
-        try:
-            made = secrets.token_urlsafe(32)
-            state.create(KEY, made.encode("ascii"))
-            return made
-        except ConflictError:
-            # Another process was faster, or this was a retry of our own write: what is there now counts.
-            continue
-    raise CloudError("the key of the session cookies comes and goes")
+    # After a conflict the key that is there now counts: another process was faster, or a retry met our own write.
+    return retry_on_conflict(lambda: _stored_key(state), 3, "the key of the session cookies comes and goes")
+
+
+def _stored_key(state: StateStore) -> str:
+    found = state.get(KEY)
+    if found is not None:
+        return found.body.decode("ascii")
+    key = secrets.token_urlsafe(32)
+    state.create(KEY, key.encode("ascii"))
+    return key
 
 
 def has_ended(state: StateStore, session_id: str) -> bool:
@@ -78,15 +74,6 @@ def end(state: StateStore, session_id: str) -> None:
 def can_have_cookie() -> bool:
     """Whether a session's cookie may travel with the current request: by HTTPS, or within this machine."""
     return request.is_secure or is_loopback_host(request.host)
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether a Host header's value names this machine: ``localhost`` or a loopback address, with any port."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 class _Sessions(SecureCookieSessionInterface):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore, StoredObject, is_cancelled_mark
 from core.errors import DecodeError, ElasticError, NotFoundError
 from core.jobs import ClassificationResult, Failure, is_batch_id, is_key, new_batch_id
-from web_tier.auth.token_cache import TTLCache
+from web_tier.ttl_cache import TTLCache
 
 # In the record of a batch that has been cancelled.
 CANCELLED_FIELD = "cancelled"
@@ -92,15 +93,23 @@ class BatchService:
 
     Args:
         executor: fetches results, several at a time.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, images: ImageStore, results: ResultStore, index: BatchIndex, executor: Executor) -> None:
+    def __init__(
+        self,
+        images: ImageStore,
+        results: ResultStore,
+        index: BatchIndex,
+        executor: Executor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._images = images
         self._results = results
         self._index = index
         self._executor = executor
         self._record = lru_cache(_CACHED_RECORDS)(images.read_batch)
-        self._open = TTLCache(self._read_open, OPEN_SECONDS)
+        self._open = TTLCache(self._read_open, OPEN_SECONDS, clock=clock)
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
 
     def create(self, now: datetime, owner: str, name: str = "", *, listed: bool = True) -> str:
@@ -138,9 +147,9 @@ class BatchService:
         """
         return self._open.get(batch_id)
 
-    def forget_open(self, batch_id: str) -> None:
+    def invalidate_open(self, batch_id: str) -> None:
         """Has `open_record` look anew, because this process cancels or deletes the batch."""
-        self._open.forget(batch_id)
+        self._open.invalidate(batch_id)
 
     def _read_open(self, batch_id: str) -> dict[str, Any]:
         record = self.record(batch_id, fresh=True)

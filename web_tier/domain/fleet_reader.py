@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from aws.state import StateStore
 from core import fleet_status, heartbeat
 from core.errors import CloudError, DecodeError
 from core.fleet_status import FleetStatus
 from core.heartbeat import Heartbeat
+from web_tier.ttl_cache import TTLCache
 
 STATUS_SECONDS = 1.0
 HEARTBEATS_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-
-class Remembered(Generic[T]):
-    """A value that is read again when it is older than so many seconds; one thread reads, the others wait for it.
-
-    Args:
-        clock: monotonic seconds.
-    """
-
-    def __init__(self, read: Callable[[], T], seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._read = read
-        self._seconds = seconds
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._found: tuple[float, T] | None = None
-
-    def get(self) -> T:
-        """The value; what reading raises is raised and not remembered."""
-        with self._lock:
-            now = self._clock()
-            if self._found is None or now - self._found[0] >= self._seconds:
-                self._found = now, self._read()
-            return self._found[1]
-
 
 class FleetReader:
     """The fleet as others told of it; safe to share between threads."""
 
-    def __init__(self, state: StateStore) -> None:
+    def __init__(self, state: StateStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
-        self._status = Remembered(self._read_status, STATUS_SECONDS)
-        self._heartbeats = Remembered(self._read_heartbeats, HEARTBEATS_SECONDS)
+        self._status = TTLCache(self._read_status, STATUS_SECONDS, single_flight=True, clock=clock)
+        self._heartbeats = TTLCache(self._read_heartbeats, HEARTBEATS_SECONDS, single_flight=True, clock=clock)
 
     def status(self) -> FleetStatus | None:
         """What the controller told last; None where it has told nothing that we understand.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from aws.buckets import ImageStore, ResultStore
@@ -55,7 +56,7 @@ class Rejected:
 class NotStored:
     """A file that left no trace, or only an image without a job, and should be sent again.
 
-    `code` is ``not_stored`` or ``not_queued``, where trying again may help, or ``batch_full``.
+    `code` is ``not_stored`` or ``not_queued``, where trying again may help, ``batch_full``, or that of a `Refusal`.
     """
 
     name: str
@@ -66,11 +67,27 @@ class NotStored:
 
 @dataclass(slots=True)
 class UploadReport:
-    """What became of the files of one request; each is in exactly one list."""
+    """What became of the files of one request; each is in exactly one list.
+
+    `received_bytes` sums up their sizes.
+    """
 
     accepted: list[Accepted] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     not_stored: list[NotStored] = field(default_factory=list)
+    received_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file is not admitted: a stable code for programs, a sentence for people."""
+
+    code: str
+    sentence: str
+
+
+# Decides whether a file is processed, before anything of it is checked; None admits it.
+Admission = Callable[[UploadedFile], Refusal | None]
 
 
 class UploadService:
@@ -90,15 +107,23 @@ class UploadService:
         self.sender = sender
         self._executor = executor
 
-    def accept(self, batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
-        """Takes in the files of one request.
+    def accept(
+        self,
+        batch_id: str,
+        files: Iterable[UploadedFile],
+        offset: int | None,
+        admit: Admission = lambda _file: None,
+    ) -> UploadReport:
+        """Checks, stores and enqueues the files of one request; returns what became of each.
 
-        Jobs are sent ten at a time, each only after its image is stored.  A file for which S3 or SQS fails is
-        reported and the others go on.  If `files` itself raises, what came before is completed first.
+        Every file takes the next position, whether it is stored or not.  Jobs are sent ten at a time, each only after
+        its image is stored.  A file that is not admitted, or for which S3 or SQS fails, is reported, and the others
+        are processed.  If `files` or `admit` raises, the files before that point are completed first.
 
         Args:
             offset: the position of the first file.  Repeating a request with the same offset is harmless: it
                 writes the same keys.  None: after what the batch has, and never over anything stored there.
+            admit: called with each file, in order, in the request's own thread.
 
         Raises:
             CloudError: `offset` is None and the batch cannot be listed.
@@ -114,11 +139,17 @@ class UploadService:
 
         try:
             for file in files:
+                position = positions.take()
+                outbox.report.received_bytes += file.size_bytes
+                refused = _refused(file, position, admit)
+                if refused is not None:
+                    outbox.add(refused)
+                    continue
                 if held is not None:
                     if len(pending) >= _WINDOW:
                         outbox.add(pending.popleft().result())
                     pending.append(self._executor.submit(store, *held))
-                held = positions.take(), file
+                held = position, file
         finally:
             last = store(*held) if held is not None else None
             while pending:
@@ -126,6 +157,7 @@ class UploadService:
             if last is not None:
                 outbox.add(last)
             outbox.flush()
+        outbox.report.not_stored.sort(key=lambda entry: entry.position)
         return outbox.report
 
     def next_position(self, batch_id: str) -> int:
@@ -171,6 +203,17 @@ class Stored:
     """A stored image whose job waits to be sent."""
 
     job: ClassificationJob
+
+
+def _refused(file: UploadedFile, position: int, admit: Admission) -> NotStored | None:
+    """The report of a file that is not admitted, whose body is closed then; None for one that is."""
+    with ExitStack() as stack:
+        stack.callback(file.body.close)
+        refusal = admit(file)
+        if refusal is None:
+            stack.pop_all()
+            return None
+    return NotStored(clean_name(file.filename), position, refusal.code, refusal.sentence)
 
 
 class _Positions:

@@ -51,12 +51,9 @@ class Metrics:
         """Counts the requests to `app`."""
         app.after_request(self._count_request)
 
-    def received(self, size_bytes: int) -> None:
-        """Counts a file that was received."""
-        self._bytes.inc(size_bytes)
-
     def reported(self, report: UploadReport) -> None:
-        """Counts what became of files."""
+        """Counts the files of a request by what became of them, and their bytes."""
+        self._bytes.inc(report.received_bytes)
         self._files.labels("accepted").inc(len(report.accepted))
         self._files.labels("rejected").inc(len(report.rejected))
         self._files.labels("not_stored").inc(len(report.not_stored))

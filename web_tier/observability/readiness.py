@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import JobQueue
 from core.errors import CloudError
-from web_tier.domain.fleet_reader import Remembered
+from web_tier.ttl_cache import TTLCache
 
 SECONDS = 1.0
 
@@ -13,13 +16,19 @@ SECONDS = 1.0
 class Readiness:
     """Asks the cloud at most once a second; safe to share between threads."""
 
-    def __init__(self, images: ImageStore, results: ResultStore, queue: JobQueue) -> None:
+    def __init__(
+        self,
+        images: ImageStore,
+        results: ResultStore,
+        queue: JobQueue,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._checks = (
             ("the bucket of images", images.check),
             ("the bucket of results", results.check),
             ("the queue", queue.backlog),
         )
-        self._problems = Remembered(self._look, SECONDS)
+        self._problems = TTLCache(self._look, SECONDS, single_flight=True, clock=clock)
         self._closing = False
 
     def problems(self) -> list[str]:

@@ -14,7 +14,7 @@ from core.errors import CloudError
 from core.jobs import position_of
 from web_tier.api.request_body import uploaded_files
 from web_tier.auth import authorization
-from web_tier.auth.quotas import take_in
+from web_tier.auth.quotas import accept_files
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch, shown_name
 from web_tier.domain.image_validation import browser_type, format_bytes
@@ -51,7 +51,7 @@ def create_batch() -> ResponseReturnValue:
         return _upload_page(problem="Choose at least one image."), 400
     batch_id = services().batches.create(datetime.now(UTC), authorization.owner())
     audit_log.record("batch_created", batch_id=batch_id)
-    report = take_in(batch_id, chain([first], files), offset=0)
+    report = accept_files(batch_id, chain([first], files), offset=0)
     url = url_for("pages.batch", batch_id=batch_id)
     if not report.not_stored:
         return redirect(url, 303)

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort
 from flask.typing import ResponseReturnValue
 
 from web_tier.api.request_body import one_uploaded_file
-from web_tier.auth.quotas import take_single
+from web_tier.auth.quotas import submit_single
 from web_tier.domain.csv_export import answer_of
 from web_tier.errors import try_again
 from web_tier.services import services
@@ -27,7 +27,7 @@ def classify() -> ResponseReturnValue:
     file = one_uploaded_file(FIELD)
     if file is None:
         abort(400, f"the form needs a file in the field {FIELD}")
-    submitted = take_single(file)
+    submitted = submit_single(file)
     with found.metrics.waiting():
         answer = found.single_images.wait(submitted, found.settings.compat_wait_seconds)
     if answer is None:

@@ -12,10 +12,11 @@ from flask.typing import ResponseReturnValue
 from web_tier.auth import identity
 from web_tier.auth.scopes import READ
 from web_tier.auth.sessions import can_have_cookie, end
-from web_tier.security import audit_log, request_origin
+from web_tier.security import audit_log
 from web_tier.services import services
 
 HOME = "/"
+_MAX_FORM_BYTES = 16 * 1024
 # One slash, then neither another one nor anything that browsers make one of.
 _SAFE_NEXT = re.compile(r"/(?![/\\])[^\\]*")
 
@@ -39,7 +40,7 @@ def sign_in() -> ResponseReturnValue:
     services().rate_limits.count_sign_in()
     if not can_have_cookie():
         abort(403, "signing in needs HTTPS, so that nobody on the way can read the token")
-    request_origin.check()
+    request.max_content_length = _MAX_FORM_BYTES
     after = safe_next(request.form.get("next", ""))
     token = identity.valid_token(request.form.get("token", "").strip())
     if token is None:
@@ -60,11 +61,10 @@ def sign_in() -> ResponseReturnValue:
 def sign_out() -> ResponseReturnValue:
     """Ends the session."""
     if "token_id" in session:
-        request_origin.check()
         identity.identity()
         found, session_id = services(), session["session_id"]
         end(found.state, session_id)
-        found.ended_sessions.forget(session_id)
+        found.ended_sessions.invalidate(session_id)
         audit_log.record("sign_out")
         session.clear()
     response = make_response(redirect(url_for("sign_in.form"), 303))
@@ -82,6 +82,4 @@ def safe_next(text: str) -> str:
 
 
 def _form(after: str, problem: str = "") -> str:
-    return render_template(
-        "sign_in.html", after=after, problem=problem, form_token=request_origin.form_token(), possible=can_have_cookie()
-    )
+    return render_template("sign_in.html", after=after, problem=problem, possible=can_have_cookie())
