@@ -1,7 +1,7 @@
-"""``python -m ami.hashes FILE…``: writes the hashes of the wheels into lists of pinned packages.
+"""``python -m ami.hashes FILE…``: write the wheels' hashes into requirements files with pinned versions.
 
-Downloads each wheel for the processors that instances have, for Debian 12's Python, and keeps comments and order.
-Run it after a version was changed.
+Downloads each wheel for the instances' processors and Debian 12's Python; keeps comments and order.  Run it after a
+version was changed.
 """
 
 from __future__ import annotations

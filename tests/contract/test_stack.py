@@ -71,7 +71,7 @@ def test_a_stack_comes_and_goes_without_a_trace(account: Account, parameters: di
     conditions = {
         "MakeNat": bool(parameters),
         "UseSpot": bool(parameters),
-        "TellSomebody": not parameters,
+        "HasAlarmEmail": not parameters,
         "MakeName": False,
     }
     expected = {
@@ -80,10 +80,10 @@ def test_a_stack_comes_and_goes_without_a_trace(account: Account, parameters: di
         if conditions.get(resource.get("Condition", ""), True) and resource["Type"] not in UNKNOWN_TYPES
     }
     assert made == expected
-    # Without its name nothing is removed.
-    assert "was removed" in repr(CliRunner().invoke(destroy, ["--stack-name", "photos"], input="other\n").exception)
+    # Without its name nothing is deleted.
+    assert "was deleted" in repr(CliRunner().invoke(destroy, ["--stack-name", "photos"], input="other\n").exception)
     assert stack.state() is not None
-    assert "Nothing that carries the stack's tag is left" in run(destroy, "--yes")
+    assert "No resource with the stack's tag remains" in run(destroy, "--yes")
     assert account.left() == before
 
 
