@@ -1,4 +1,4 @@
-"""The web tier: takes in images, enqueues their jobs, shows the results."""
+"""The web tier: accepts uploads, enqueues their jobs, shows the results."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ from web_tier.services import EXTENSION, Services
 from web_tier.ttl_cache import TTLCache
 
 API_VERSION = "1.1.0"
-# Threads of a process that wait for S3, besides those of the server that wait for clients.
+# Threads of a process that wait for S3, besides the server's threads that wait for clients.
 STORE_THREADS = 16
 FETCH_THREADS = 16
-# Of the server's threads (see `web_tier.gunicorn_config`), how many may be kept by viewers and by waiting requests;
+# Of the server's threads (see `web_tier.gunicorn_config`), how many event streams and waiting requests may occupy;
 # the rest is for uploads and everything else.
 MAX_VIEWERS = 256
 MAX_WAITING = 192
@@ -71,13 +71,13 @@ def create_app(
     state: StateStore,
     clock: Callable[[], float] = time.monotonic,
 ) -> Flask:
-    """The application, ready to serve; opens nothing by itself.
+    """Creates the WSGI application; it sends no request to the cloud but the one for the session key.
 
     Args:
-        clock: monotonic seconds; by it cached values expire.
+        clock: monotonic seconds, by which cached values expire.
 
     Raises:
-        CloudError: with authentication, the key of the session cookies is in S3, and S3 failed.
+        CloudError: with authentication, S3 failed while the key of the session cookies was read.
     """
     app = openapi.open_api(
         __name__,
@@ -145,7 +145,7 @@ def _services(
 
 
 def _set_up_pillow(max_pixels: int) -> None:
-    # Pillow's own limit would otherwise cap ours.
+    # Pillow's own limit would otherwise apply before ours.
     Image.MAX_IMAGE_PIXELS = max_pixels
-    # It warns of odd metadata and of many pixels; our checks decide, and a stranger's file must not fill the log.
+    # Pillow warns of odd metadata and of many pixels; our checks decide, and uploaded files must not fill the log.
     warnings.filterwarnings("ignore", module=r"PIL\.")

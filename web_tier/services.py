@@ -1,4 +1,4 @@
-"""What the views work with; `create_app` puts one object of it on the application."""
+"""The service objects that views use; `create_app` stores them on the application."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXTENSION = "web_tier"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Settings, the stores, and what the web tier does with them; all safe to share between threads."""
+    """Settings, stores and the services built on them; all safe to share between threads."""
 
     settings: Settings
     images: ImageStore
@@ -51,7 +51,7 @@ class Services:
     rate_limits: RateLimits
 
     def close(self) -> None:
-        """Ends what would go on for long, because the server is about to stop."""
+        """Ends event streams and waiting requests, and reports the process as not ready, before the server stops."""
         self.readiness.close()
         self.watcher.close()
         self.result_waiter.close()

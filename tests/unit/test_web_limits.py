@@ -125,7 +125,7 @@ def test_files_beyond_the_quota_are_named_and_the_others_go_on() -> None:
     refused = bench.client.post(f"{url}?offset=30", headers=headers, data=files(1))
     assert refused.status_code == 403
     assert json.loads(refused.data)["detail"] == (
-        "the access token's quota of 25 images a day does not suffice; it begins anew at midnight, UTC"
+        "the access token's quota of 25 images a day does not suffice; it is reset at midnight, UTC"
     )
     assert bench.images.count("put") == 25
     # Another token of the same owner has a share of its own.

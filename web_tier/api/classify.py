@@ -1,4 +1,4 @@
-"""One image, one answer, over the API."""
+"""Synchronous classification of a single image over the API."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _BODY = request_body(
 
 @blueprint.post("/classify", responses={200: Result, 202: Waiting}, openapi_extensions=_BODY)
 def classify(query: ClassifyQuery) -> Answer:
-    """Classifies one image and waits for the answer.
+    """Classifies one image and waits for the result.
 
     `202` with the address of the result where it takes longer than `wait_seconds`.  An image that cannot be classified
-    is answered, too: with the status `failed` and the reason.
+    has a result, too: with the status `failed` and the reason.
     """
     found = services()
-    longest = found.settings.classify_wait_seconds
-    wait_seconds = longest if query.wait_seconds is None else min(query.wait_seconds, longest)
+    most = found.settings.classify_wait_seconds
+    wait_seconds = most if query.wait_seconds is None else min(query.wait_seconds, most)
     submitted = submit_single(_file(query.name))
     with found.metrics.waiting():
         answer = found.single_images.wait(submitted, wait_seconds)

@@ -1,4 +1,4 @@
-"""What is in the body of the current request: files, or JSON."""
+"""Reads the body of the current request: files, or JSON."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def uploaded_files() -> Iterator[UploadedFile]:
     """
     settings = services().settings
     boundary = boundary_of(request.content_type or "")
-    # Parts beyond the batch's limit are still reported by name, up to a second batch's worth.
+    # Parts beyond the batch's limit are still reported by name, up to as many again.
     return read_files(request.stream, boundary, settings.max_image_bytes, 2 * settings.max_batch_images)
 
 
 def one_uploaded_file(field: str | None = None) -> UploadedFile | None:
-    """The first file of the request's form, None where it has none; the others are read and dropped.
+    """The first file of the request's form, None where it has none; the other files are read and discarded.
 
     Args:
         field: only a file of this form field counts.
@@ -65,15 +65,15 @@ def raw_file(name: str) -> UploadedFile:
 
 
 def read_json(model: type[M], *, optional: bool = False) -> M:
-    """The request's body, which is JSON of the form of `model`.
+    """The request's JSON body, validated against `model`.
 
     Args:
-        optional: no body is as good as ``{}``.
+        optional: no body is read as ``{}``.
 
     Raises:
-        ValidationError: it is no JSON, or of another form.
+        ValidationError: it is not JSON, or does not match.
         RequestEntityTooLarge: it is longer than `MAX_JSON_BYTES`.
-        UnsupportedMediaType: it does not say that it is JSON.
+        UnsupportedMediaType: its content type is not JSON.
     """
     request.max_content_length = MAX_JSON_BYTES
     body = request.get_data(cache=False)
@@ -85,7 +85,7 @@ def read_json(model: type[M], *, optional: bool = False) -> M:
 
 
 def decoded_files(images: Iterable[Base64Image]) -> list[UploadedFile]:
-    """Files that came as base64 in JSON.
+    """The files that a JSON body has in base64.
 
     Raises:
         UnprocessableEntity: one is not base64.

@@ -1,4 +1,4 @@
-"""What the controller and the workers tell of themselves, read from the state bucket at most once a second."""
+"""Reads the fleet's status and the workers' heartbeats from the state bucket, at most once a second."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class FleetReader:
-    """The fleet as others told of it; safe to share between threads."""
+    """The fleet as the controller and the workers report it; safe to share between threads.
+
+    Args:
+        clock: monotonic seconds.
+    """
 
     def __init__(self, state: StateStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
@@ -28,7 +32,7 @@ class FleetReader:
         self._heartbeats = TTLCache(self._read_heartbeats, HEARTBEATS_SECONDS, single_flight=True, clock=clock)
 
     def status(self) -> FleetStatus | None:
-        """What the controller told last; None where it has told nothing that we understand.
+        """The controller's last status; None where there is none that can be decoded.
 
         Raises:
             CloudError: S3 failed.
@@ -36,7 +40,7 @@ class FleetReader:
         return self._status.get()
 
     def known_status(self) -> FleetStatus | None:
-        """As `status`, but None where S3 failed: for answers that can do without."""
+        """As `status`, but None where S3 failed: for responses that are useful without it."""
         try:
             return self.status()
         except CloudError as error:
@@ -44,7 +48,7 @@ class FleetReader:
             return None
 
     def workers_by_model(self) -> dict[str, int]:
-        """How many workers report, by the model that they answer with.
+        """The number of workers that send heartbeats, by the model that they use.
 
         Raises:
             CloudError: S3 failed.
@@ -66,7 +70,7 @@ class FleetReader:
             return None
 
     def _read_heartbeats(self) -> list[Heartbeat]:
-        # A worker that was killed leaves its last word behind: only instances that the controller still has count.
+        # The last heartbeat of a killed worker stays for a while: only instances that the controller lists count.
         status = self.status()
         alive = None if status is None else {instance.instance_id for instance in status.instances}
         beats = []

@@ -54,7 +54,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class NotStored:
-    """A file that left no trace, or only an image without a job, and should be sent again.
+    """A file that was not stored, or stored without a job, and should be sent again.
 
     `code` is ``not_stored`` or ``not_queued``, where trying again may help, ``batch_full``, or that of a `Refusal`.
     """
@@ -94,17 +94,17 @@ class UploadService:
     """Checks files, stores them and enqueues their jobs; safe to share between threads.
 
     Args:
-        executor: stores files; at most a few of each request at a time.  The last one, which may be the only one, the
-            request's own thread stores.
+        executor: stores files, at most a few of each request at a time.  The last file of a request, which may be the
+            only one, is stored by the request's own thread.
     """
 
     def __init__(
-        self, settings: Settings, images: ImageStore, results: ResultStore, sender: JobBatcher, executor: Executor
+        self, settings: Settings, images: ImageStore, results: ResultStore, job_batcher: JobBatcher, executor: Executor
     ) -> None:
         self._settings = settings
         self._images = images
         self._results = results
-        self.sender = sender
+        self.job_batcher = job_batcher
         self._executor = executor
 
     def accept(
@@ -130,7 +130,7 @@ class UploadService:
         """
         first = self.next_position(batch_id) if offset is None else offset
         positions = _Positions(first, self._settings.max_batch_images)
-        outbox = Outbox(self.sender)
+        outbox = Outbox(self.job_batcher)
         pending: deque[Future[Stored | Rejected | NotStored]] = deque()
         held: tuple[int, UploadedFile] | None = None
 
@@ -181,7 +181,7 @@ class UploadService:
                     self._images.put(key, file.body, name, only_if_new=only_if_new)
                     return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
                 except AlreadyExistsError:
-                    # Another request without an offset was faster with the same name.
+                    # Another request without an offset has stored the same name at this position.
                     position = positions.take()
                     file.body.seek(0)
                 except CloudError as error:
@@ -200,7 +200,7 @@ class UploadService:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored image whose job waits to be sent."""
+    """A stored image whose job is not sent yet."""
 
     job: ClassificationJob
 
@@ -217,7 +217,7 @@ def _refused(file: UploadedFile, position: int, admit: Admission) -> NotStored |
 
 
 class _Positions:
-    """Hands out the positions of one request's files, to several threads; at or past `end` the batch is full."""
+    """Allots the positions of one request's files, to several threads; from `end` on the batch is full."""
 
     def __init__(self, first: int, end: int) -> None:
         self.end = end
@@ -231,15 +231,15 @@ class _Positions:
 
 
 class Outbox:
-    """Gathers outcomes into a report, and the jobs of stored images into full queue requests."""
+    """Collects outcomes into a report, and the jobs of stored images into full queue requests."""
 
-    def __init__(self, sender: JobBatcher) -> None:
+    def __init__(self, job_batcher: JobBatcher) -> None:
         self.report = UploadReport()
-        self._sender = sender
+        self._job_batcher = job_batcher
         self._jobs: list[ClassificationJob] = []
 
     def add(self, outcome: Stored | Rejected | NotStored) -> None:
-        """Takes one file's outcome; sends jobs when ten have come together."""
+        """Adds one file's outcome; sends the jobs of stored images ten at a time."""
         if isinstance(outcome, Rejected):
             self.report.rejected.append(outcome)
         elif isinstance(outcome, NotStored):
@@ -250,12 +250,12 @@ class Outbox:
                 self.flush()
 
     def flush(self) -> None:
-        """Sends the jobs that are left."""
+        """Sends the remaining jobs."""
         jobs, self._jobs = self._jobs, []
         if not jobs:
             return
         try:
-            self._sender.send(jobs)
+            self._job_batcher.send(jobs)
         except CloudError as error:
             log.warning("%d jobs of batch %s: %s", len(jobs), jobs[0].batch_id, error)
             self.report.not_stored.extend(

@@ -1,4 +1,4 @@
-"""Whether this process can do its work: S3 and SQS answer, and it is not about to stop."""
+"""Readiness of a web process: S3 and SQS answer, and it is not about to stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ SECONDS = 1.0
 
 
 class Readiness:
-    """Asks the cloud at most once a second; safe to share between threads."""
+    """Checks S3 and SQS at most once a second; safe to share between threads.
+
+    Args:
+        clock: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -28,18 +32,18 @@ class Readiness:
             ("the bucket of results", results.check),
             ("the queue", queue.backlog),
         )
-        self._problems = TTLCache(self._look, SECONDS, single_flight=True, clock=clock)
+        self._problems = TTLCache(self._check, SECONDS, single_flight=True, clock=clock)
         self._closing = False
 
     def problems(self) -> list[str]:
-        """What is wrong, a sentence each; empty where all is well."""
+        """The problems, a sentence each; empty where the process is ready."""
         return ["the server is about to stop"] if self._closing else self._problems.get()
 
     def close(self) -> None:
-        """Says from now on that the server is about to stop, so that a load balancer sends nothing more."""
+        """Reports from now on that the server is about to stop, so that a load balancer sends no more requests."""
         self._closing = True
 
-    def _look(self) -> list[str]:
+    def _check(self) -> list[str]:
         problems = []
         for what, check in self._checks:
             try:

@@ -1,4 +1,4 @@
-"""One image posted to ``/`` is answered in one line of text, as workload generators for such systems expect."""
+"""``POST /``: classifies one image and returns a line of text, as workload generators for such systems expect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def classify() -> ResponseReturnValue:
     """``name:label`` for the file in the field `inputFile`; waits while workers boot.
 
     Status 422 and ``name:error: <sentence>`` for a file that cannot be classified; 503 where it takes too long.
-    Whatever else fails is told in one line, too: see `web_tier.errors`.
+    Every other failure is one line of text, too: see `web_tier.errors`.
     """
     found = services()
     file = one_uploaded_file(FIELD)

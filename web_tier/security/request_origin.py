@@ -26,7 +26,7 @@ from flask import Flask, abort, request, session
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _OWN_SITES = ("same-origin", "none")
-# Begins a session for the token in its form: forged, it would sign a person in as somebody else (login CSRF).
+# Begins a session for the token in its form: forged, it would sign a person in as another owner (login CSRF).
 _SIGN_IN = "sign_in.sign_in"
 _CROSS_ORIGIN = "this request was sent by a page of another site"
 _NO_ORIGIN = "this request names no origin (Sec-Fetch-Site, Origin) as browsers do; programs use an access token"

@@ -39,6 +39,6 @@ def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if request.is_secure:
-        # Over plain HTTP browsers ignore it, as anybody on the way could have added it.
+        # Over plain HTTP browsers ignore it: it could have been added on the way.
         response.headers["Strict-Transport-Security"] = _TRANSPORT_SECURITY
     return response
