@@ -1,4 +1,4 @@
-// The page to try the API: Swagger UI on our own document; no request leaves this origin.
+// The page to try the API: Swagger UI with this server's document; all requests go to this origin.
 
 const place = document.getElementById("swagger-ui");
 
