@@ -44,7 +44,7 @@ def test_every_start_is_guarded_by_the_same_lock() -> None:
     assert "logrotate" in rotate.command and len({entry.comment for entry in image_spec.crontab()}) == 3
 
 
-def test_the_machine_is_switched_off_on_the_keepers_marker_and_drains_before_the_network_goes() -> None:
+def test_the_machine_powers_off_on_the_idle_marker_and_drains_while_there_is_a_network() -> None:
     assert f"PathExists={RUN_DIRECTORY}/idle" in FILES["/etc/systemd/system/elastic-idle.path"]
     drain = FILES["/etc/systemd/system/elastic-drain.service"]
     assert f"User={USER}" in drain and "ami.worker_supervisor stop" in drain

@@ -76,7 +76,7 @@ def test_nobody_is_asked_while_nobody_waits(results: InMemoryResultStore, watch:
     before = results.count("list")
     time.sleep(3 * result_waiter.MIN_INTERVAL_SECONDS)
     assert results.count("list") == before
-    assert not [thread for thread in threading.enumerate() if thread.name == "answers"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "result-waiter"]
 
 
 def test_a_cloud_that_fails_for_a_moment_only_delays(results: InMemoryResultStore, watch: ResultWaiter) -> None:
