@@ -28,7 +28,7 @@ def test_answers_are_counted_by_label_and_by_tenth_of_the_score() -> None:
     counts = tally.counts()
     assert counts.labels == {"dog": 3, "cat": 1} and counts.total == 4
     assert (counts.confidence[0], counts.confidence[9]) == (2, 2)
-    assert counts.minus(counts).total == 0 and counts.minus(counts).labels == {}
+    assert (counts - counts).total == 0 and (counts - counts).labels == {}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
