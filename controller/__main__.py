@@ -129,7 +129,7 @@ def build_limits(settings: Settings, tracker: InstanceTracker) -> CurrentLimits:
 def build_reconciler(
     settings: Settings, clients: Clients, parts: Parts, tasks: Sequence[PeriodicTask] = ()
 ) -> Reconciler:
-    """Wires a reconciler from settings; it publishes the health of `tasks`."""
+    """Wire a reconciler from settings; it publishes the health of `tasks`."""
     # Unique for each run: a controller that is started again must not take its own earlier lease for held.
     holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     lease = Lease(parts.state, holder, settings.lease_seconds, time.monotonic)
@@ -152,7 +152,7 @@ def build_reconciler(
 
 
 def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTask]:
-    """Wires what recurs beside the control loop from settings: the janitor, webhooks and deletions."""
+    """Wire what recurs beside the control loop from settings: the janitor, webhooks and deletions."""
     jobs = JobQueue(clients["sqs"], settings.queue_name)
     dead_letters = DeadLetters(JobQueue(clients["sqs"], settings.dead_letter_queue_name), jobs)
     images = ImageStore(clients["s3"], settings.input_bucket)

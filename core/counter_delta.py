@@ -45,7 +45,7 @@ class CounterDelta(Generic[CountsT]):
         self._known: dict[str, _Known[CountsT]] = {}
 
     def take(self, source: str, run: Hashable, total: CountsT, *, counted_before: bool = False) -> CountsT:
-        """Takes in a report; returns what is new in it.
+        """Take in a report; return what is new in it.
 
         Args:
             run: identifies what the counters began with, such as the start of the worker; another run counts from zero.
@@ -65,13 +65,13 @@ class CounterDelta(Generic[CountsT]):
         return total - before
 
     def forget(self, source: str) -> None:
-        """Forgets a source; its next report is a first one."""
+        """Forget a source; its next report is a first one."""
         self._known.pop(source, None)
 
     def keep_only(self, sources: Container[str]) -> None:
-        """Forgets all other sources."""
+        """Forget all other sources."""
         self._known = {source: known for source, known in self._known.items() if source in sources}
 
     def clear(self) -> None:
-        """Forgets all sources."""
+        """Forget all sources."""
         self._known.clear()

@@ -79,7 +79,7 @@ def _milliseconds(seconds: float) -> float:
 
 
 class PeriodicTask:
-    """Runs `round` again and again until it is stopped; an exception ends one round, never the task.
+    """Run `round` again and again until it is stopped; an exception ends one round, never the task.
 
     The errors of this program (`ElasticError`) are logged in one line, unexpected exceptions with their traceback.
 
@@ -113,20 +113,20 @@ class PeriodicTask:
         return self._health
 
     def start(self, stop: StopSignal) -> threading.Thread:
-        """Runs the task in a daemon thread until `stop` is set; returns the thread."""
+        """Run the task in a daemon thread until `stop` is set; return the thread."""
         thread = threading.Thread(target=self.run, args=(stop,), name=self.name, daemon=True)
         thread.start()
         return thread
 
     def run(self, stop: StopSignal) -> None:
-        """Runs the task in this thread until `stop` is set."""
+        """Run the task in this thread until `stop` is set."""
         if self._at_once and not stop.is_set():
             self.run_round()
         while not stop.wait(self._seconds):
             self.run_round()
 
     def run_round(self) -> bool:
-        """Runs one round now; returns whether it succeeded."""
+        """Run one round now; return whether it succeeded."""
         try:
             self._round()
         except Exception as error:
@@ -150,7 +150,7 @@ class PeriodicTask:
 
 
 class ItemGuard:
-    """Handles each item of a round on its own: an exception is logged, and the next item has its turn.
+    """Handle each item of a round on its own: an exception is logged, and the next item has its turn.
 
     Example:
         guard = ItemGuard()
@@ -168,7 +168,7 @@ class ItemGuard:
 
     @contextmanager
     def item(self, name: str) -> Iterator[None]:
-        """Logs an exception of the block and goes on.
+        """Log an exception of the block and go on.
 
         Raises:
             CloudError: the cloud failed for `MAX_CLOUD_FAILURES_IN_A_ROW` items in a row.
@@ -192,7 +192,7 @@ class ItemGuard:
             self._cloud_failures_in_a_row = 0
 
     def raise_failures(self) -> None:
-        """Ends the round as a failed one where an item failed.
+        """End the round as a failed one where an item failed.
 
         Raises:
             RoundError: an item failed; names the first.

@@ -37,7 +37,7 @@ class Deletions:
         self._clock = clock
 
     def round(self) -> None:
-        """Does one round over all notes; one that fails is logged and tried again in the next.
+        """Run one round over all notes; one that fails is logged and tried again in the next.
 
         Raises:
             RoundError: a note failed.

@@ -114,7 +114,7 @@ class Janitor:
         self._letters_looked_at = _LONG_AGO
 
     def round(self) -> None:
-        """Does one round; whatever fails is logged and tried again in the next, and holds up nothing else.
+        """Run one round; whatever fails is logged and tried again in the next, and holds up nothing else.
 
         Raises:
             RoundError: something failed.
@@ -127,7 +127,7 @@ class Janitor:
         guard.raise_failures()
 
     def _answer_dead_letters(self) -> None:
-        """Stores a failure for each dead letter whose image has no result."""
+        """Store a failure for each dead letter whose image has no result."""
         now = self._clock()
         unchanged = self._dead_letters.count() == self._settled_letters
         if unchanged and (not self._settled_letters or now - self._letters_looked_at < LOOK_AGAIN_AFTER):
@@ -152,7 +152,7 @@ class Janitor:
         )
 
     def _adopt_orphans(self) -> None:
-        """Enqueues orphans again."""
+        """Enqueue orphans again."""
         # Counted before anything is listed: results are stored before jobs are deleted, so what this count no longer
         # has, the listings do.
         queue_is_empty = self._jobs.backlog().total == 0
@@ -179,7 +179,7 @@ class Janitor:
         guard.raise_failures()
 
     def _look_at(self, batch_id: str, now: datetime) -> tuple[dict[str, datetime], set[str]]:
-        """Lists a batch: when each image was stored, and the keys that have a result."""
+        """List a batch: when each image was stored, and the keys that have a result."""
         images = {stored.key: stored.last_modified for stored in self._images.list(batch_id)}
         results = {stored.key for stored in self._results.list(f"{batch_id}/")}
         if is_settled(batch_id, images, results, now):

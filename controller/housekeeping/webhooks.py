@@ -76,7 +76,7 @@ class Webhooks:
         self._quiet_seconds = quiet_seconds
 
     def round(self) -> None:
-        """Does one round over all pending webhooks; one that fails is logged and tried again in the next.
+        """Run one round over all pending webhooks; one that fails is logged and tried again in the next.
 
         Raises:
             RoundError: a webhook failed here, not at its receiver.
