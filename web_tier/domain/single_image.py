@@ -87,6 +87,7 @@ class SingleImages:
 
         Raises:
             TooManyWaitingError: as many requests wait as may; the image is classified all the same.
+            WaitFailedError: the result could not be looked for; the image is classified all the same.
             CloudError: S3 failed.
         """
         if submitted.answered or self._answers.wait(submitted.key, timeout_seconds):
