@@ -89,8 +89,8 @@ def main() -> int:
 
         name = settings.worker_id or instance or socket.gethostname()
         worker = build_worker(settings, name, clients, classifier, on_answer)
-        watch_for_interruption(metadata, stop)
         if instance:
+            watch_for_interruption(metadata, stop)
             shadow.start(settings.heartbeat_seconds, stop)
         with contextlib.ExitStack() as stack:
             if put is not None:  # off EC2 no controller asks for it
