@@ -287,17 +287,6 @@ def test_the_archive_is_the_same_each_time_and_holds_what_instances_start(tmp_pa
     assert not any(name.endswith((".pyc", ".tflite")) or "__pycache__" in name for name in names)
 
 
-def test_instances_install_the_versions_of_the_one_list() -> None:
-    def pins(path: str) -> dict[str, str]:
-        return dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", (REPOSITORY_ROOT / path).read_text("utf-8"), re.MULTILINE))
-
-    ours = pins("infra/requirements.txt")
-    assert ours
-    assert ours.items() <= pins("requirements.txt").items()
-    hashes = (REPOSITORY_ROOT / "infra/requirements.txt").read_text("utf-8").count("--hash=sha256:")
-    assert hashes >= len(ours)
-
-
 def test_the_template_fits_into_a_request_and_has_no_yaml_aliases() -> None:
     assert len(text().encode()) <= MAX_BYTES
     # CloudFormation refuses aliases and merges.
