@@ -42,9 +42,9 @@ class Progress:
         self.best_epoch, self.best_accuracy = self.epochs_done, entry["val_accuracy"]
         return True
 
-    def is_stuck(self, polling: int) -> bool:
-        """Whether `polling` epochs (0: any number) have not beaten the best."""
-        return bool(polling) and self.epochs_done - self.best_epoch >= polling
+    def is_stuck(self, patience: int) -> bool:
+        """Whether `patience` epochs (0: any number) have not beaten the best."""
+        return bool(patience) and self.epochs_done - self.best_epoch >= patience
 
 
 class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
@@ -56,13 +56,13 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, folder: Path, progress: Progress, twin: keras.Model, polling: int, changed: Callable[[], None]
+        self, folder: Path, progress: Progress, twin: keras.Model, patience: int, changed: Callable[[], None]
     ) -> None:
         super().__init__()
         self._folder = folder
         self._progress = progress
         self._twin = twin
-        self._polling = polling
+        self._patience = patience
         self._changed = changed
         self._started = 0.0
 
@@ -85,7 +85,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
             save_model(self.model, self._twin, self._folder / MODEL_FILE)
         save_checkpoint(self._folder, self.model, self._progress)
         self._changed()
-        if self._progress.is_stuck(self._polling):
+        if self._progress.is_stuck(self._patience):
             self.model.stop_training = True
 
 

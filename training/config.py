@@ -50,7 +50,7 @@ class TrainingConfig:
     label_smoothing: float
     dropout: float
     warmup_epochs: float
-    polling: int
+    patience: int
     augment: tuple[str, ...]
     precision: str
     validation_share: float

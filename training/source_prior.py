@@ -54,7 +54,7 @@ def log_priors(labels: Sequence[int], sources: Sequence[str], classes: int, marg
     return SourcePriors(table, rows)
 
 
-class SourcePriorCrossentropy(keras.deletion_plan.Loss):  # type: ignore[misc]
+class SourcePriorCrossentropy(keras.losses.Loss):  # type: ignore[misc]
     """Cross entropy of probabilities, after the source's prior.
 
     ``y_true`` of shape (batch, 2, classes): one-hot labels, and log priors as `log_priors` gives them (zeros: none).

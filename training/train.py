@@ -127,7 +127,7 @@ class Training:
         steps = max(1, len(self._data.part(TRAIN)) // config.batch_size)
         optimizer = make_optimizer(config, model, initialized, epochs=stage.end - stage.first, steps_per_epoch=steps)
         if self._priors is None:
-            loss = keras.deletion_plan.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+            loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
             model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
         else:
             model.compile(optimizer, SourcePriorCrossentropy(config.label_smoothing), metrics=[accuracy])
@@ -137,7 +137,7 @@ class Training:
             self._checkpoint = None
         seed = config.seed + done
         display = Display(self._console, config.epochs, config.batch_size)
-        keeper = CheckpointCallback(self._folder, self._progress, twin, config.polling, lambda: self._store(RUNNING))
+        keeper = CheckpointCallback(self._folder, self._progress, twin, config.patience, lambda: self._store(RUNNING))
         with contextlib.closing(display):
             model.fit(
                 self._batches(TRAIN, make_augment(config.augment, config.side, seed), seed),
@@ -155,7 +155,7 @@ class Training:
         return self._config.frozen_epochs if initialized and new else 0
 
     def _is_stuck(self) -> bool:
-        return self._progress.is_stuck(self._config.polling)
+        return self._progress.is_stuck(self._config.patience)
 
     def _batches(self, part: str, augment: Augment | None = None, shuffle_seed: int | None = None) -> tf.data.Dataset:
         pixels, rows = self._data.pixels(part)

@@ -23,7 +23,7 @@ from controller.status.drift import (
     compare_labels,
     sentence,
 )
-from controller.status.prediction_monitor import Quality
+from controller.status.prediction_monitor import PredictionMonitor
 from core.fleet_status import ShadowStatus
 from core.heartbeat import Heartbeat
 from core.prediction_counts import CONFIDENCE_BINS, NO_ANSWERS, AnswerCounts
@@ -100,43 +100,43 @@ def member(
 
 
 def test_each_answer_counts_once_whoever_gave_it() -> None:
-    quality = Quality(InMemoryStateStore())
-    quality.resume(None)
-    quality.take([])
+    monitor = PredictionMonitor(InMemoryStateStore())
+    monitor.resume(None)
+    monitor.take([])
     one, two = drawn(60, [1.0, 1.0], 1), drawn(40, [1.0, 1.0], 2)
-    quality.take([member("a", one)])
-    quality.take([member("a", one)])
-    quality.take([member("a", one.plus(two)), member("b", two)])
-    quality.take([member("a", two, started_at=9.0), member("b", two)])  # a worker that started again
-    status = quality.status()
+    monitor.take([member("a", one)])
+    monitor.take([member("a", one)])
+    monitor.take([member("a", one.plus(two)), member("b", two)])
+    monitor.take([member("a", two, started_at=9.0), member("b", two)])  # a worker that started again
+    status = monitor.status()
     assert status is not None
     assert (status.model, status.reference_images, status.label_psi) == ("m@1", 60 + 40 + 40 + 40, None)
 
 
 def test_agreement_adds_up_over_workers_and_controllers_and_begins_anew_with_another_candidate() -> None:
-    quality = Quality(InMemoryStateStore())
-    quality.resume(ShadowStatus("m@2", 100, 90))
+    monitor = PredictionMonitor(InMemoryStateStore())
+    monitor.resume(ShadowStatus("m@2", 100, 90))
     # What is there at the start was counted by the controller before.
-    quality.take([member("a", NO_ANSWERS, shadow=("m@2", 50, 40))])
-    assert quality.shadow() == ShadowStatus("m@2", 100, 90)
-    quality.take([member("a", NO_ANSWERS, shadow=("m@2", 60, 45)), member("b", NO_ANSWERS, shadow=("m@2", 5, 5))])
-    assert quality.shadow() == ShadowStatus("m@2", 115, 100)
-    quality.take([member("a", NO_ANSWERS, shadow=("m@3", 4, 1)), member("b", NO_ANSWERS, shadow=("", 0, 0))])
-    assert quality.shadow() == ShadowStatus("m@3", 4, 1)
+    monitor.take([member("a", NO_ANSWERS, shadow=("m@2", 50, 40))])
+    assert monitor.shadow() == ShadowStatus("m@2", 100, 90)
+    monitor.take([member("a", NO_ANSWERS, shadow=("m@2", 60, 45)), member("b", NO_ANSWERS, shadow=("m@2", 5, 5))])
+    assert monitor.shadow() == ShadowStatus("m@2", 115, 100)
+    monitor.take([member("a", NO_ANSWERS, shadow=("m@3", 4, 1)), member("b", NO_ANSWERS, shadow=("", 0, 0))])
+    assert monitor.shadow() == ShadowStatus("m@3", 4, 1)
 
 
 def test_the_reference_outlives_the_controller() -> None:
     store = InMemoryStateStore()
-    first = Quality(store)
+    first = PredictionMonitor(store)
     first.resume(None)
     first.take([])
     reference = drawn(REFERENCE_IMAGES, [1.0] * 20, 1)
     first.take([member("a", reference)])
-    second = Quality(store)
+    second = PredictionMonitor(store)
     second.resume(None)
     second.take([member("a", reference)])
     second.take([member("a", reference.plus(drawn(RECENT_IMAGES, [9.0] + [1.0] * 19, 2)))])
     status = second.status()
     assert status is not None and "label 0" in status.sentence and status.recent_images == RECENT_IMAGES
     store.put("controller/reference.json", b"{}")
-    Quality(store).resume(None)
+    PredictionMonitor(store).resume(None)

@@ -29,7 +29,7 @@ def test_without_a_prior_the_loss_is_plain_cross_entropy(smoothing: float) -> No
     rng = np.random.default_rng(0)
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, 20)]
     probabilities = keras.ops.softmax(rng.normal(size=(20, CLASSES)).astype(np.float32))
-    plain = keras.deletion_plan.CategoricalCrossentropy(label_smoothing=smoothing)(labels, probabilities)
+    plain = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)(labels, probabilities)
     ours = SourcePriorCrossentropy(smoothing)(np.stack([labels, np.zeros_like(labels)], axis=1), probabilities)
     assert float(ours) == pytest.approx(float(plain), rel=1e-4)
 

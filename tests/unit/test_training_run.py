@@ -89,7 +89,7 @@ def test_the_folder_holds_what_its_readers_want(trained: Path) -> None:
 
 def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
     # Nothing can be learned at such a rate.
-    config = toy_config(shapes, epochs=20, polling=2, optimizer="sgd", learning_rate=1e-12, warmup_epochs=0)
+    config = toy_config(shapes, epochs=20, patience=2, optimizer="sgd", learning_rate=1e-12, warmup_epochs=0)
     run = Training(config, make_ready(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
     assert run["status"] == "finished"
     assert len(run["history"]) == run["best_epoch"] + 2 < 20

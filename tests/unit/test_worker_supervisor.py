@@ -20,8 +20,8 @@ from core.paths import REPOSITORY_ROOT
 from local_cloud.metadata_service import MetadataService
 
 START = (
-    "import os, sys\nfrom pathlib import Path\nfrom ami.worker_supervisor import Keeper\n"
-    "folder = Path(sys.argv[1])\nsys.exit(Keeper(folder, folder / 'lock').start(os.environ, sys.argv[2:]))\n"
+    "import os, sys\nfrom pathlib import Path\nfrom ami.worker_supervisor import WorkerSupervisor\n"
+    "folder = Path(sys.argv[1])\nsys.exit(WorkerSupervisor(folder, folder / 'lock').start(os.environ, sys.argv[2:]))\n"
 )
 # A worker that says when it is there and ends with status 0 on SIGTERM.
 WORKER = (
