@@ -1,16 +1,27 @@
 # Every target installs what it needs into .venv on first use.
-PYTHON ?= python3.11
+
+# The newest CPython that works here.  Each candidate is run, because a version manager's shim may only print an error and
+# Debian may lack python3-venv.  TensorFlow, which the tests and the training need, has no wheels for 3.14 yet.
+PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
+    $$candidate -c $(USABLE) >/dev/null 2>&1 && { echo $$candidate; break; }; done)
+USABLE := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 VENV := .venv
 BIN := $(VENV)/bin
-# The policy scan needs versions of its own of much that the program needs, too.
+# The policy scan and the documentation need versions of their own of much that the program needs, too.
 CHECKOV := var/checkov
-CHECKOV_VERSION := 3.3.30
+DOCS := var/docs
+UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
     tests/acceptance/test_stack.py
-PIP := $(BIN)/python -m pip install --disable-pip-version-check
+PIP := -m pip install --quiet --disable-pip-version-check
+# What machines of the deployment install: wheels for Debian 12's Python.  arm64, because x86_64 always has them.
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command "make lock"
+COMPILE_UNIVERSAL := $(COMPILE) --universal --python-version 3.11
+COMPILE_MACHINE := $(COMPILE) --python-version 3.11 --python-platform aarch64-manylinux_2_36 --only-binary :all: \
+    --no-deps --constraints requirements.txt
 
-.PHONY: help demo run chaos test test-image test-stack lint setup clean
+.PHONY: help demo run chaos test test-image test-stack lint docs lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -42,28 +53,54 @@ lint: $(VENV)/.installed-all ## Style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(DOCS)/.installed ## The documentation as a web site in var/site
+	$(DOCS)/bin/mkdocs build --strict --quiet
+
+lock: $(BIN)/uv ## Write the locks, with hashes, from the lists of packages
+	$(COMPILE_UNIVERSAL) requirements.txt --output-file requirements.lock
+	$(COMPILE_UNIVERSAL) pyproject.toml --extra demo --group build --constraints requirements.txt \
+	    --output-file requirements-run.lock
+	$(COMPILE_UNIVERSAL) docs/requirements.in --output-file docs/requirements.txt
+	$(COMPILE_UNIVERSAL) infra/checkov.in --output-file infra/checkov.txt
+	for folder in ami app_tier infra; do \
+	    $(COMPILE_MACHINE) $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
+
 setup: $(VENV)/.installed-all ## Only the installation; the other targets do it by themselves
 
 clean: ## Remove the virtual environment, logs and caches
 	rm -rf $(VENV) var *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name another interpreter with: make PYTHON=…"; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$(or $(PYTHON),No interpreter found) will not do: CPython 3.11, 3.12 or 3.13 with its venv module is needed" \
+	    "(Debian: python3-venv).  Name an interpreter with: make PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
 # Running needs no TensorFlow, which is most of what the complete list downloads.
-$(VENV)/.installed-run: requirements.txt pyproject.toml | $(BIN)/python
+$(VENV)/.installed-run: requirements-run.lock pyproject.toml | $(BIN)/python
 	@echo "Installing what the program needs into $(VENV): about a minute, once."
-	@$(PIP) -q --constraint requirements.txt --editable '.[demo]'
+	@$(BIN)/python $(PIP) --require-hashes --requirement requirements-run.lock
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-all: requirements.txt pyproject.toml | $(BIN)/python
+$(VENV)/.installed-all: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing everything, TensorFlow included, into $(VENV): some minutes, once."
-	@$(PIP) -q --requirement requirements.txt --constraint requirements.txt --editable '.[demo]'
+	@$(BIN)/python $(PIP) --require-hashes --requirement requirements.lock
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.installed-run
 
-$(CHECKOV)/.installed: Makefile | $(BIN)/python
+$(CHECKOV)/.installed: infra/checkov.txt | $(BIN)/python
 	@echo "Installing the policy scan into $(CHECKOV): about a minute, once."
-	@$(PYTHON) -m venv --clear $(CHECKOV)
-	@$(CHECKOV)/bin/python -m pip install -q --disable-pip-version-check checkov==$(CHECKOV_VERSION)
+	@$(BIN)/python -m venv --clear $(CHECKOV)
+	@$(CHECKOV)/bin/python $(PIP) --require-hashes --requirement infra/checkov.txt
+	@touch $@
+
+$(DOCS)/.installed: docs/requirements.txt | $(BIN)/python
+	@echo "Installing what builds the documentation into $(DOCS), once."
+	@$(BIN)/python -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python $(PIP) --require-hashes --requirement docs/requirements.txt
+	@touch $@
+
+$(BIN)/uv: Makefile | $(BIN)/python
+	@$(BIN)/python $(PIP) uv==$(UV_VERSION)
 	@touch $@

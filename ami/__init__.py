@@ -1,1 +1,1 @@
-"""The machine image of the app tier: what it holds, how it is provisioned and baked, and what runs at its boot."""
+"""The app tier's machine image: its contents, its provisioning and build on AWS, and the worker's supervisor in it."""

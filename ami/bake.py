@@ -1,6 +1,6 @@
-"""Bakes the image on AWS: a builder is launched and provisioned, checked, sealed, made an image of, and terminated.
+"""Build the machine image on AWS: launch a builder instance, provision, check and seal it, create an image from it.
 
-Whatever fails, the builder, the uploaded archive and a half-made image are removed.
+The builder and the uploaded archive are removed in any case, an unfinished image after a failure.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ log = logging.getLogger(__name__)
 BASE_PARAMETER = "/aws/service/debian/release/12/latest/{architecture}"
 ARCHITECTURES = ("amd64", "arm64")
 ARCHIVE_PREFIX = "images/"
-# The builder fetches the archive minutes after it was signed for.
+# The builder fetches the archive minutes after its URL was signed.
 ARCHIVE_URL_SECONDS = 3600
 
 READY_SECONDS = 300.0
 PROVISION_SECONDS = 900.0
 SEAL_SECONDS = 180.0
 CREATE_SECONDS = 1800.0
-_FOLDER = "/var/tmp/elastic"  # noqa: S108 - on a builder that is nobody else's
+_FOLDER = "/var/tmp/elastic"  # noqa: S108 - the builder has no other users
 _SEAL = "/run/elastic-seal.sh"
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """What is to be baked."""
+    """The builder instance to launch, and the name and tags of the image made from it."""
 
     name: str
     base: str
@@ -51,12 +51,12 @@ class BuildPlan:
 
     @property
     def archive_key(self) -> str:
-        """Where the builder finds the program."""
+        """The archive's key in the bucket from which the builder fetches it."""
         return f"{ARCHIVE_PREFIX}{self.name}.tar.gz"
 
 
 class BuilderService(Protocol):
-    """What baking asks of EC2 and Systems Manager; `aws.builders.Builders` is one."""
+    """The calls of EC2 and Systems Manager that baking needs; `aws.builders.Builders` implements them."""
 
     def resolve(self, base: str) -> str: ...
     def launch(self, builder: Builder, name: str) -> str: ...
@@ -66,7 +66,7 @@ class BuilderService(Protocol):
 
 
 class ImageService(Protocol):
-    """What baking asks of EC2; `aws.images.Images` is one."""
+    """The calls of EC2 that baking needs; `aws.images.Images` implements them."""
 
     def create(self, instance_id: str, name: str, tags: Mapping[str, str]) -> str: ...
     def wait_until_available(self, image_id: str, timeout_seconds: float) -> MachineImage: ...
@@ -75,8 +75,8 @@ class ImageService(Protocol):
     def delete(self, image: MachineImage) -> None: ...
 
 
-class Artifacts(Protocol):
-    """Where the archive lies meanwhile; `aws.presigned_files.PresignedFileStore` is one."""
+class ArchiveStore(Protocol):
+    """Stores the archive for the builder; `aws.presigned_files.PresignedFileStore` implements it."""
 
     def put(self, key: str, body: bytes) -> None: ...
     def url(self, key: str, valid_seconds: int) -> str: ...
@@ -89,14 +89,15 @@ def image_name(version: str, commit: str, now: datetime) -> str:
 
 
 def image_tags(version: str, commit: str, model: str, archive: Archive) -> dict[str, str]:
-    """What an image says of itself."""
+    """The tags of an image: the program's version and commit, the model, and the archive's hash."""
     return {"version": version, "commit": commit, "model": model, "sha256": archive.sha256}
 
 
 def agent_script(architecture: str) -> str:
     """User data that installs Systems Manager's agent, which Debian's images lack.
 
-    From AWS's own bucket in the builder's region, by Python, which is there: cloud-init runs on it.
+    The agent comes from AWS's own bucket in the builder's region.  Python fetches it: cloud-init needs Python, so it
+    is installed.
     """
     return f"""\
 #!/bin/sh
@@ -117,7 +118,7 @@ dpkg --install /run/agent.deb
 
 
 def provision_script(url: str, sha256: str, bundle: str) -> list[str]:
-    """Fetches the program and provisions: twice, since a second run that changes something tells of a mistake."""
+    """Commands that fetch the program and provision twice: a second run that changes something reveals a mistake."""
     fetch = "import sys, urllib.request as http; http.urlretrieve(sys.argv[1], sys.argv[2])"
     provision = f"sh {_FOLDER}/ami/provision.sh --bundle {shlex.quote(bundle)}"
     return [
@@ -133,7 +134,7 @@ def provision_script(url: str, sha256: str, bundle: str) -> list[str]:
 
 
 def seal_script() -> list[str]:
-    """Hands the builder over to `ami/seal.sh`, which removes the agent that runs this."""
+    """Commands that start `ami/seal.sh` in the background; it removes the agent that runs these commands."""
     return [
         "set -eu",
         f"cp {_FOLDER}/ami/seal.sh {_SEAL}",
@@ -147,22 +148,25 @@ def bake(
     archive: Archive,
     builders: BuilderService,
     images: ImageService,
-    artifacts: Artifacts,
-    tell: Callable[[str], None],
+    archives: ArchiveStore,
+    report: Callable[[str], None],
 ) -> MachineImage:
-    """Bakes an image; `tell` hears what is being done.
+    """Bakes an image.
+
+    Args:
+        report: called with a description of each step as it begins.
 
     Raises:
         ElasticError: a step failed; what was made until then has been removed.
     """
     with contextlib.ExitStack() as cleaning:
-        tell("uploading the program")
-        # Registered first: an upload whose answer got lost is removed, too.
-        cleaning.enter_context(_removing("the archive", lambda: artifacts.delete(plan.archive_key)))
-        artifacts.put(plan.archive_key, archive.body)
-        url = artifacts.url(plan.archive_key, ARCHIVE_URL_SECONDS)
+        report("uploading the program")
+        # Registered first: an upload whose response was lost is removed, too.
+        cleaning.enter_context(_removing("the archive", lambda: archives.delete(plan.archive_key)))
+        archives.put(plan.archive_key, archive.body)
+        url = archives.url(plan.archive_key, ARCHIVE_URL_SECONDS)
 
-        tell("launching a builder")
+        report("launching a builder")
         builder = Builder(
             base_image_id=builders.resolve(plan.base),
             instance_type=plan.instance_type,
@@ -174,14 +178,14 @@ def bake(
         instance_id = builders.launch(builder, plan.name)
         cleaning.enter_context(_removing(f"the builder {instance_id}", lambda: builders.terminate(instance_id)))
 
-        tell(f"provisioning {instance_id} and checking that a worker can run there")
+        report(f"provisioning {instance_id} and running the worker's smoke test there")
         builders.run(instance_id, provision_script(url, archive.sha256, plan.bundle), READY_SECONDS, PROVISION_SECONDS)
 
-        tell("sealing it and switching it off")
+        report("sealing and stopping the builder")
         builders.run(instance_id, seal_script(), READY_SECONDS, SEAL_SECONDS)
         builders.wait_until_stopped(instance_id, SEAL_SECONDS)
 
-        tell("making the image")
+        report("creating the image")
         image_id = images.create(instance_id, plan.name, plan.tags)
         try:
             image = images.wait_until_available(image_id, CREATE_SECONDS)
@@ -194,14 +198,14 @@ def bake(
 
 @contextlib.contextmanager
 def _removing(what: str, remove: Callable[[], None]) -> Iterator[None]:
-    """Removes something at the end.  Where that fails it says so, and the first error goes on."""
+    """Calls `remove` at the end of the block; a failure is logged and does not hide the block's own error."""
     try:
         yield
     finally:
         try:
             remove()
         except ElasticError as error:
-            log.error("%s is left behind: %s", what, error)
+            log.error("%s could not be removed: %s", what, error)
 
 
 def prunable(images: Sequence[MachineImage], keep: int, in_use: str | None) -> list[MachineImage]:

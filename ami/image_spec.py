@@ -1,6 +1,6 @@
-"""What the image is to hold: packages, files, links and crontab entries, as plain values.  No I/O here.
+"""The image's desired contents: packages, files, links and crontab entries, as plain values.  No I/O here.
 
-Everything is there when the image is made: at boot nothing is downloaded, compiled or generated.
+Everything is in place when the image is made: at boot nothing is downloaded, compiled or generated.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ami.layout import (
     ENVIRONMENT_FILE,
-    KEEPER,
     LOCK_FILE,
     LOG_DIRECTORY,
     LOGROTATE_FILE,
@@ -18,19 +17,20 @@ from ami.layout import (
     RUN_DIRECTORY,
     SITE_PACKAGES,
     STATE_DIRECTORY,
+    SUPERVISOR,
     USER,
     WORKER_LOG,
 )
 
-# cron is what starts the worker; flock is part of util-linux.
+# cron starts the worker; flock is part of util-linux.
 DEBIAN_PACKAGES = ("python3", "python3-venv", "cron", "logrotate", "util-linux")
 
-# Packages of the program that a worker and its keeper import.
+# Packages of the program that a worker and its supervisor import.
 PROGRAM_PACKAGES = ("core", "aws", "app_tier", "ami")
 
-# Clients that a worker opens; botocore knows four hundred services.
+# The services whose clients a worker uses; botocore carries the data of four hundred.
 AWS_SERVICES = ("cloudwatch", "s3", "sqs")
-# What of the wheels no worker imports, as patterns under site-packages; sizes as measured on x86_64.
+# Files of the wheels that no worker imports, as patterns under site-packages; sizes as measured on x86_64.
 UNUSED_FILES = (
     "ai_edge_litert/libLiteRtWebGpuAccelerator.so",  # 18 MiB: there is no GPU
     "ai_edge_litert/libLiteRt.so",  # 8 MiB: the API that compiles models; the interpreter has a library of its own
@@ -46,7 +46,7 @@ UNUSED_FILES = (
     "boto3/examples",
 )
 
-# Timers and services that would take a booting worker's processor, or that nobody uses on it.
+# Timers and services that would compete with a booting worker for the processor, or that have no use on it.
 MASKED_UNITS = (
     "apt-daily.service",
     "apt-daily.timer",
@@ -71,7 +71,7 @@ _LOGS_KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """A file that belongs to root and that everybody may read."""
+    """A file owned by root and readable by all users."""
 
     path: Path
     text: str
@@ -87,14 +87,14 @@ class LinkSpec:
 
 @dataclass(frozen=True, slots=True)
 class DirectorySpec:
-    """A directory that belongs to the worker's user."""
+    """A directory owned by the worker's user."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class CrontabEntry:
-    """One line of the worker's crontab, known by its `comment`."""
+    """One line of the worker's crontab, identified by its `comment`."""
 
     when: str
     command: str
@@ -102,11 +102,11 @@ class CrontabEntry:
 
 
 def crontab() -> tuple[CrontabEntry, ...]:
-    """A start at boot, a guarded one every minute, and the rotation of the log.
+    """The crontab's entries: start the supervisor at boot and every minute, rotate the log every hour.
 
-    flock leaves at once where a worker runs: exactly one is kept alive.
+    flock exits at once while a worker runs, so that at most one runs at a time.
     """
-    start = f"/usr/bin/flock --nonblock {LOCK_FILE} {KEEPER} start >> {WORKER_LOG} 2>&1"
+    start = f"/usr/bin/flock --nonblock {LOCK_FILE} {SUPERVISOR} start >> {WORKER_LOG} 2>&1"
     rotate = f"/usr/sbin/logrotate --state {STATE_DIRECTORY}/logrotate.state {LOGROTATE_FILE} >> {WORKER_LOG} 2>&1"
     return (
         CrontabEntry("@reboot", start, "elastic: start at boot"),
@@ -116,12 +116,12 @@ def crontab() -> tuple[CrontabEntry, ...]:
 
 
 def directories() -> tuple[DirectorySpec, ...]:
-    """What the worker's user may write to, beside what systemd-tmpfiles makes at boot."""
+    """The directories that the worker's user may write to, beside the one that systemd-tmpfiles creates at boot."""
     return (DirectorySpec(LOG_DIRECTORY), DirectorySpec(STATE_DIRECTORY))
 
 
 def files(model_bundle: str) -> tuple[FileSpec, ...]:
-    """Configuration.
+    """The configuration files.
 
     Args:
         model_bundle: the bundle's folder in the program.
@@ -136,14 +136,14 @@ def files(model_bundle: str) -> tuple[FileSpec, ...]:
         FileSpec(_SYSTEMD / "elastic-drain.service", _DRAIN),
         FileSpec(_SYSTEMD / "elastic-idle.path", _IDLE_PATH),
         FileSpec(_SYSTEMD / "elastic-idle.service", _IDLE_SERVICE),
-        # cloud-init takes seconds of every boot.  All that an instance needs of it is an address.
-        FileSpec(Path("/etc/cloud/cloud-init.disabled"), "The keeper reads the user data itself.\n"),
+        # cloud-init takes seconds of every boot; an instance needs only a network address, which networkd gets.
+        FileSpec(Path("/etc/cloud/cloud-init.disabled"), "The worker's supervisor reads the user data itself.\n"),
         FileSpec(Path("/etc/systemd/network/80-elastic.network"), _NETWORK),
     )
 
 
 def links() -> tuple[LinkSpec, ...]:
-    """Units masked and enabled, as `systemctl` does it, also where no systemd runs."""
+    """The links that mask and enable units, as `systemctl` makes them; they need no running systemd."""
     wants = _SYSTEMD / "multi-user.target.wants"
     return (
         *(LinkSpec(_SYSTEMD / unit, "/dev/null") for unit in MASKED_UNITS),
@@ -159,7 +159,7 @@ EIC_MODEL_BUNDLE={model_bundle}
 EIC_MODEL_CACHE={model_cache}
 """
 
-# The worker holds the file open, so it is copied and cut.
+# The worker keeps the file open, so it is copied and truncated in place.
 _LOGROTATE = f"""\
 {WORKER_LOG} {{
     size {_LOG_BYTES}
@@ -170,9 +170,9 @@ _LOGROTATE = f"""\
 }}
 """
 
-# When a machine goes down, systemd stops cron alone (KillMode=process), then the network, and sends SIGTERM to what
-# is left last of all: too late for a worker to give its jobs back.  Units are stopped in reverse order of their
-# start, so this one, started after the network, stops the worker before.
+# At shutdown systemd stops cron without its children (KillMode=process), then the network, and only then sends SIGTERM
+# to the remaining processes: too late for a worker to release its jobs.  Units are stopped in reverse order of their
+# start, so this one, which starts after the network, stops the worker while there is still a network.
 _DRAIN = f"""\
 [Unit]
 Description=Stop the worker while there is a network
@@ -183,14 +183,14 @@ Type=oneshot
 RemainAfterExit=yes
 User={USER}
 ExecStart=/bin/true
-ExecStop={KEEPER} stop
+ExecStop={SUPERVISOR} stop
 TimeoutStopSec=20
 
 [Install]
 WantedBy=multi-user.target
 """
 
-# A worker may not switch the machine off; it may say that it has nothing to do.
+# A worker's user may not power the machine off; its supervisor leaves a marker, on which systemd does.
 _IDLE_PATH = f"""\
 [Unit]
 Description=The worker has left because there was nothing to do

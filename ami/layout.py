@@ -1,4 +1,4 @@
-"""Where things lie in the image, and whose they are; for those who make the image and for those who run in it."""
+"""Paths and the user in the image, shared by provisioning and by the programs that run in the image."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ HOME = Path("/opt/elastic")
 PROGRAM = HOME / "program"
 VENV = HOME / "venv"
 PYTHON = VENV / "bin" / "python"
-# Under Debian 12's Python; a unit test holds it to pyproject.toml's.
+# Debian 12's Python; a unit test compares the version with pyproject.toml's.
 SITE_PACKAGES = VENV / "lib" / "python3.11" / "site-packages"
 
-# What an instance is to know beside its user data; a setting a line.
+# Settings of an instance beside its user data, one a line.
 ENVIRONMENT_FILE = Path("/etc/elastic/worker.env")
 LOGROTATE_FILE = Path("/etc/elastic/logrotate.conf")
 LOG_DIRECTORY = Path("/var/log/elastic")
 WORKER_LOG = LOG_DIRECTORY / "worker.log"
 STATE_DIRECTORY = Path("/var/lib/elastic")
-# In memory, and so empty at every boot.
+# A tmpfs, and so empty at every boot.
 RUN_DIRECTORY = Path("/run/elastic")
 LOCK_FILE = RUN_DIRECTORY / "worker.lock"
 
-KEEPER = f"{PYTHON} -m ami.worker_supervisor"
+SUPERVISOR = f"{PYTHON} -m ami.worker_supervisor"

@@ -1,4 +1,4 @@
-"""What of this program goes into the machine image."""
+"""The files of this program that go into the machine image, and the archive for provisioning it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ami.image_spec import PROGRAM_PACKAGES
 from core.packaging import Archive, make_archive, tree
 
 DEFAULT_BUNDLE = "models/resnet50-photos"
-# What provisioning itself needs beside the modules.
+# The files that provisioning itself needs beside the modules.
 _PROVISIONING_FILES = ("ami/provision.sh", "ami/seal.sh", "ami/requirements.txt", "app_tier/requirements.txt")
 
 
 def program_files(root: Path, bundle: str) -> dict[str, Path]:
-    """What a worker's machine needs of the program in `root`.
+    """The files of the program in `root` that a worker's machine needs.
 
     Args:
         bundle: folder of the model bundle, under `root`.
@@ -22,5 +22,5 @@ def program_files(root: Path, bundle: str) -> dict[str, Path]:
 
 
 def image_archive(root: Path, bundle: str) -> Archive:
-    """Everything that provisioning needs."""
+    """The archive of everything that provisioning needs."""
     return make_archive(program_files(root, bundle) | tree(root, (), files=_PROVISIONING_FILES))

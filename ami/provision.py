@@ -1,7 +1,7 @@
-"""``python -m ami.provision``: makes this machine an instance of the app tier.  Run by ``ami/provision.sh``, as root.
+"""``python -m ami.provision``: make this machine an instance of the app tier.  Run by ``ami/provision.sh``, as root.
 
-Every step looks first and acts only where something is not as `ami.image_spec` says, so a second run changes nothing.
-It prints a line for each step and, last, how many changed something.
+Every step is idempotent: it changes only what differs from `ami.image_spec`, so a second run changes nothing.
+Prints a line for each step and, last, how many steps changed something.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def any_of(changes: Iterable[bool]) -> bool:
-    """Whether there was a change, all of them made."""
+    """Whether any change was made; all of them are carried out first."""
     return any(list(changes))
 
 
 def install_debian_packages(names: Iterable[str]) -> bool:
-    """Installs what is missing, and keeps neither archives nor lists of packages."""
+    """Installs the missing packages, and keeps neither archives nor package lists."""
     missing = [name for name in names if not _is_installed(name)]
     if missing:
         _run("apt-get", "update", "-qq")
@@ -74,7 +74,7 @@ def install_debian_packages(names: Iterable[str]) -> bool:
 
 
 def create_user(name: str) -> bool:
-    """Creates a user without password and shell."""
+    """Creates a system user without password and login shell."""
     try:
         pwd.getpwnam(name)
     except KeyError:
@@ -87,7 +87,7 @@ _NOLOGIN = "/usr/sbin/nologin"
 
 
 def create_directory(path: Path) -> bool:
-    """Creates a directory of the worker's user."""
+    """Creates a directory owned by the worker's user."""
     if path.is_dir() and path.owner() == USER:
         return False
     path.mkdir(parents=True, exist_ok=True)
@@ -96,8 +96,8 @@ def create_directory(path: Path) -> bool:
 
 
 def install_python_packages(requirements: Path) -> bool:
-    """Installs wheels whose hashes are known, without pip and without what no worker imports."""
-    # What is left out counts as well: another list is another installation.
+    """Creates the worker's environment from wheels with known hashes, without pip and without unused files."""
+    # The list of unused files is part of the digest: another list makes another installation.
     recipe = repr((requirements.read_text("utf-8"), sys.version, image_spec.UNUSED_FILES, image_spec.AWS_SERVICES))
     digest = hashlib.sha256(recipe.encode()).hexdigest()
     if _STAMP.is_file() and _STAMP.read_text() == digest:
@@ -106,7 +106,7 @@ def install_python_packages(requirements: Path) -> bool:
     HOME.mkdir(parents=True, exist_ok=True)
     _run("/usr/bin/python3", "-m", "venv", "--without-pip", str(VENV))
     pip = (sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet", "--no-cache-dir")
-    # --no-deps: some packages ask for more than their importable parts need; the list names what is needed.
+    # --no-deps: some packages depend on more than their importable parts need; the list names what is needed.
     checked = ("--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-compile")
     _run(*pip, *checked, "--requirement", str(requirements))
     for path in unused_paths(SITE_PACKAGES):
@@ -117,7 +117,7 @@ def install_python_packages(requirements: Path) -> bool:
 
 
 def unused_paths(site_packages: Path) -> list[Path]:
-    """What of the installed packages no worker imports; nothing in it lies below anything else in it."""
+    """The installed files and folders that no worker imports; none of them lies below another one."""
     found = {path for pattern in image_spec.UNUSED_FILES for path in site_packages.glob(pattern)}
     services = (site_packages / "botocore" / "data", site_packages / "boto3" / "data")
     found |= {
@@ -131,7 +131,7 @@ def unused_paths(site_packages: Path) -> list[Path]:
 
 
 def install_program(tree: Tree) -> bool:
-    """Makes the program's folder hold `tree` and, compiled, nothing else."""
+    """Makes the program's folder hold exactly `tree` and its byte code."""
     stale = stale_files(PROGRAM, tree)
     for path in stale:
         path.unlink()
@@ -144,7 +144,7 @@ def install_program(tree: Tree) -> bool:
 
 
 def stale_files(folder: Path, tree: Tree) -> list[Path]:
-    """Files in `folder` that are neither of `tree` nor the byte code of one that is."""
+    """Files in `folder` that are neither in `tree` nor byte code of a file in it."""
     sources = {folder / name for name in tree}
     return [
         path for path in folder.rglob("*") if path.is_file() and path not in sources and not _source_of(path) & sources
@@ -158,12 +158,12 @@ def _source_of(path: Path) -> set[Path]:
 
 
 def write(path: Path, text: str) -> bool:
-    """Makes `path` a file of root's with this text."""
+    """Makes `path` a regular file with this text, owned by root."""
     return write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> bool:
-    """Makes `path` a file of root's with this content."""
+    """Makes `path` a regular file with this content, owned by root."""
     if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _compile(folder: Path) -> None:
-    """Writes the byte code of everything: the worker may not, and would compile it at every start."""
+    """Writes the byte code of all modules: the worker has no permission to, and would compile them at every start."""
     compileall.compile_dir(folder, quiet=2, workers=0)
 
 

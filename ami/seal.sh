@@ -1,6 +1,6 @@
 #!/bin/sh
-# The last command on a builder: leaves nothing of the building behind and switches the machine off.
-# Run by systemd and not by Systems Manager's agent, which it removes.
+# The last command on a builder: remove the traces of the build and power the machine off.
+# systemd runs it, not Systems Manager's agent, which it removes.
 set -eu
 DEBIAN_FRONTEND=noninteractive apt-get purge -qq amazon-ssm-agent || true
 apt-get clean
@@ -8,7 +8,7 @@ rm -rf /var/lib/amazon /var/log/amazon /etc/amazon /var/lib/cloud /var/lib/apt/l
 rm -f /etc/ssh/ssh_host_* /etc/netplan/50-cloud-init.yaml /var/lib/systemd/random-seed
 journalctl --rotate --vacuum-time=1s || true
 find /var/log -type f ! -path '/var/log/journal/*' -exec truncate --size 0 {} +
-# An empty one: systemd gives each machine an id of its own.
+# An empty file: systemd generates an id at each machine's first boot.
 truncate --size 0 /etc/machine-id
 sync
 systemctl poweroff

@@ -1,4 +1,4 @@
-"""The worker's settings on an instance: lines of variables, in a file and in the instance's user data."""
+"""Read the worker's settings on an instance: ``NAME=value`` lines in a file and in the instance's user data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from core.errors import ElasticError
 
 _LINE = re.compile(r"\s*(?:export\s+)?((?:EIC|AWS)_[A-Z0-9_]+)=(.*)")
 _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
-# EC2's virtual machines name their maker so (Nitro; Xen ones have it in the BIOS's version).
+# The vendor that EC2's Nitro machines report (Xen ones have it in the BIOS's version).
 _VENDOR_FILE = Path("/sys/class/dmi/id/sys_vendor")
 _EC2_VENDOR = "Amazon EC2"
 
-# cron starts with the machine, at times before its network does.
+# cron may start before the network is up.
 METADATA_TIMEOUT_SECONDS = 50.0
 METADATA_POLL_SECONDS = 0.1
 
@@ -26,9 +26,9 @@ class VariablesError(ElasticError):
 
 
 def read_variables(text: str) -> dict[str, str]:
-    """The ``EIC_…`` and ``AWS_…`` variables among the lines of `text`; quotes around a value are taken off.
+    """The ``EIC_…`` and ``AWS_…`` variables among the lines of `text`; quotes around a value are removed.
 
-    All other lines are ignored: user data may say more, to others.
+    All other lines are ignored: user data may hold more than settings.
     """
     found = {}
     for line in text.splitlines():
@@ -46,7 +46,7 @@ def instance_variables(
     sleep: Callable[[float], None] = time.sleep,
     vendor_file: Path = _VENDOR_FILE,
 ) -> dict[str, str]:
-    """What the instance's user data says, and its region where nothing else names one; nothing off EC2.
+    """The settings in the instance's user data, and its region unless a setting names one; empty outside EC2.
 
     Raises:
         VariablesError: this is EC2, but the metadata service does not answer.

@@ -1,9 +1,9 @@
-"""``python -m ami.worker_supervisor start|stop``: keeps an instance's worker running; cron starts it under `flock`.
+"""``python -m ami.worker_supervisor start|stop``: run and stop an instance's worker; cron starts it under `flock`.
 
-*start* gathers the worker's settings (`ENVIRONMENT_FILE`, then the instance's user data), runs the worker and waits
-for its end.  Where the worker left because there was nothing to do, or because EC2 takes the instance back, it leaves
-a marker, on which systemd switches the machine off.  *stop* ends the worker in order and keeps cron from starting
-another; systemd calls it when the machine goes down.
+*start* reads the worker's settings (`ENVIRONMENT_FILE`, then the instance's user data), runs the worker and waits for
+its exit.  If the worker exited because it was idle, or because EC2 interrupts the instance, *start* leaves a marker
+file, on which systemd powers the machine off.  *stop* terminates the worker and keeps cron from starting another;
+systemd calls it at shutdown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ami.layout import ENVIRONMENT_FILE, LOCK_FILE, RUN_DIRECTORY
 from ami.variables import VariablesError, instance_variables, read_variables
 from aws.metadata import InstanceMetadata, MetadataUnavailableError
 
-# The status of `app_tier`'s end for want of work; a unit test holds the two together.
+# The exit status of an idle `app_tier`; a unit test compares the two.
 IDLE_STATUS = 10
 STOP_TIMEOUT_SECONDS = 15.0
 POLL_SECONDS = 0.05
@@ -30,11 +30,11 @@ WORKER = (sys.executable, "-m", "app_tier")
 
 
 class WorkerSupervisor:
-    """Keeps the worker of this machine.
+    """Starts and stops this machine's worker.
 
     Args:
-        directory: where marker and process id lie; emptied at boot.
-        lock_file: what whoever runs `start` holds locked, the worker included.
+        directory: holds the marker files and the worker's process id; emptied at boot.
+        lock_file: locked by the process that runs `start`, and by its worker.
     """
 
     def __init__(self, directory: Path = RUN_DIRECTORY, lock_file: Path = LOCK_FILE) -> None:
@@ -49,33 +49,33 @@ class WorkerSupervisor:
         command: Sequence[str] = WORKER,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> int:
-        """Runs the worker until it ends; returns its exit status, 0 where none is wanted any more.
+        """Runs the worker until it exits; returns its exit status, or 0 if the machine is stopping or idle.
 
         Args:
-            interrupted: whether EC2 has said that it takes this instance back: then no worker comes after this one.
+            interrupted: whether EC2 has announced that it interrupts this instance: then no other worker is started.
         """
         worker: subprocess.Popen[bytes] | None = None
-        told_to_stop = False
+        stop_requested = False
 
         def stop(_number: int, _frame: object) -> None:
-            nonlocal told_to_stop
-            told_to_stop = True
+            nonlocal stop_requested
+            stop_requested = True
             if worker is not None:
                 worker.terminate()
 
         signal.signal(signal.SIGTERM, stop)
         if self._stopping.exists() or self._idle.exists():
             return 0
-        # The lock goes along: while this worker lives there is no other, whatever becomes of the keeper.
+        # The worker inherits the lock: while it runs no other starts, even if this supervisor is killed.
         worker = subprocess.Popen(command, env=dict(environment), close_fds=False)
         self._pid_file.write_text(str(worker.pid))
         try:
-            if told_to_stop:
+            if stop_requested:
                 worker.terminate()
             status = worker.wait()
         finally:
             self._pid_file.unlink(missing_ok=True)
-        if status == IDLE_STATUS or (status == 0 and not told_to_stop and interrupted()):
+        if status == IDLE_STATUS or (status == 0 and not stop_requested and interrupted()):
             self._idle.touch()
         return status
 
@@ -85,19 +85,19 @@ class WorkerSupervisor:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> bool:
-        """Ends the worker; returns whether none is left after `timeout_seconds`."""
+        """Terminates the worker; returns whether none is left after `timeout_seconds`."""
         self._stopping.touch()
-        deadline, told = clock() + timeout_seconds, 0
+        deadline, signalled_pid = clock() + timeout_seconds, 0
         with self._lock_file.open("a") as lock:
             while not _is_free(lock.fileno()):
                 if clock() > deadline:
                     return False
-                # Asked each time: a worker that was just being started has no process id yet.
+                # Read each time: a worker that is just being started has no process id yet.
                 with contextlib.suppress(OSError, ValueError):
                     pid = int(self._pid_file.read_text())
-                    if pid != told:
+                    if pid != signalled_pid:
                         os.kill(pid, signal.SIGTERM)
-                        told = pid
+                        signalled_pid = pid
                 sleep(POLL_SECONDS)
         return True
 

@@ -1,7 +1,7 @@
 """``python -m app_tier``: one worker, until SIGTERM, SIGINT, idleness or a notice that EC2 takes the instance back.
 
-Ends with status 0 when it was stopped, 1 after an error, and `IDLE_STATUS` when there was nothing left to do, for
-whoever started it to shut the instance down.
+Ends with status 0 when it was stopped, 1 after an error, and `IDLE_STATUS` when there was nothing left to do, so
+that the parent process can shut the instance down.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def main() -> int:
 
         name = settings.worker_id or instance or socket.gethostname()
         worker = build_worker(settings, name, clients, classifier, on_answer)
-        watch_for_interruption(metadata, stop)
         if instance:
+            watch_for_interruption(metadata, stop)
             shadow.start(settings.heartbeat_seconds, stop)
         with contextlib.ExitStack() as stack:
             if put is not None:  # off EC2 no controller asks for it

@@ -95,7 +95,7 @@ class _Network:
         """See `Classifier.probabilities`."""
         if len(images) != self._batch_size:
             self._resize(len(images))
-        # A view of the interpreter's own memory, which nobody may hold while it works: hence no name for it here.
+        # A view of the interpreter's own memory, which must not be referenced while it runs: hence no name for it here.
         preprocess(images, self._spec, self._interpreter.tensor(self._input_index)())
         self._interpreter.invoke()
         output: NDArray[np.float32] = self._interpreter.get_tensor(self._output_index)

@@ -1,4 +1,4 @@
-"""When a worker that has nothing to do may leave."""
+"""The rule by which an idle worker shuts down."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class Idleness:
             return False
         if now - self._since < self._limit_seconds:
             return False
-        # The counts are approximate: several zeros in a row, or somebody still has work or will give it back.
+        # The counts are approximate: only several zeros in a row mean that no worker still holds or releases jobs.
         self._empty_polls = self._empty_polls + 1 if count().total == 0 else 0
         return self._empty_polls >= IDLE_POLLS

@@ -11,12 +11,14 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.errors import DecodeError, ElasticError
 from core.jobs import ClassificationResult
+from core.periodic_task import PeriodicTask
 from core.prediction_counts import CONFIDENCE_BINS, AnswerCounts
 from core.shadow import Shadow
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 # What waits for the candidate; more is left out, so that a slow candidate holds up nothing and holds no memory.
 MAX_WAITING = 16
 _LOWEST_PRIORITY = 19
+# How long one look for an answer to compare may take: the thread ends that late, too.
+COMPARE_WAIT_SECONDS = 0.2
 
 # A candidate: decodes a file as it wants it and names the best label.
 Model = Callable[[bytes], str]
@@ -87,6 +91,8 @@ class ShadowRunner:
         self._agreement = Agreement()
         self._waiting: queue.Queue[tuple[str, str]] = queue.Queue(MAX_WAITING)
         self._told = ""
+        self._next_look_at = float("-inf")
+        self._has_low_priority = False
 
     @property
     def agreement(self) -> Agreement:
@@ -102,20 +108,21 @@ class ShadowRunner:
     def start(self, interval_seconds: float, stop: threading.Event) -> None:
         """Compares in the background until `stop` is set, and looks for another candidate every `interval_seconds`."""
 
-        def run() -> None:
-            # On Linux each thread has a priority of its own: the candidate gets what the answers leave over.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-            while not stop.is_set():
+        def look_and_compare() -> None:
+            self._lower_priority()
+            if time.monotonic() >= self._next_look_at:
+                self._next_look_at = time.monotonic() + interval_seconds
                 self.look()
-                waited = threading.Event()
-                timer = threading.Timer(interval_seconds, waited.set)
-                timer.daemon = True
-                timer.start()
-                while not stop.is_set() and not waited.is_set():
-                    self.compare_next(timeout_seconds=0.2)
-                timer.cancel()
+            self.compare_next(timeout_seconds=COMPARE_WAIT_SECONDS)
 
-        threading.Thread(target=run, name="shadow", daemon=True).start()
+        # No pause: each round waits for an answer to compare.
+        PeriodicTask("shadow", 0.0, look_and_compare, at_once=True).start(stop)
+
+    def _lower_priority(self) -> None:
+        """Give the candidate what the answers leave over: on Linux each thread has a priority of its own."""
+        if not self._has_low_priority:
+            self._has_low_priority = True
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
 
     def look(self) -> None:
         """Takes in which candidate is wanted; where that cannot be told, everything stays."""

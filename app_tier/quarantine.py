@@ -1,4 +1,4 @@
-"""Decodes suspects in a process of their own.
+"""Quarantine: decode suspect images in a separate process.
 
 A job that comes back was perhaps in hand when its worker died, and perhaps its image is why: out of memory, a
 fault in a codec.  Decoded here, such an image kills the child and not the worker, so the others that the
@@ -92,7 +92,7 @@ def _prepare_child() -> None:
 
 
 def _end_with_parent() -> None:
-    # The pool's pipes do not tell: this process holds both of their ends, and would wait for work for ever.
+    # The pool's pipes do not report the parent's end: this process holds both of their ends, and would wait for ever.
     if parent := multiprocessing.parent_process():
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)

@@ -1,4 +1,4 @@
-"""What a worker tells of its speed: counts and mean times since the last report."""
+"""Worker statistics: counts and mean times since the last report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Report:
     """A worker's speed over the last `seconds`.
 
     `mean_service_seconds` is the time with work in hand divided by the answers given in it: what one more image
-    costs this instance.  `mean_batch_size` and `mean_interpreter_milliseconds` tell how well the interpreter is
+    costs this instance.  `mean_batch_size` and `mean_interpreter_milliseconds` show how well the interpreter is
     used, `mean_stage_milliseconds` where an image spends its time.
     """
 

@@ -1,4 +1,4 @@
-"""Builders: EC2 instances that a machine image is made of, and what they are told through Systems Manager."""
+"""Builders: EC2 instances that a machine image is made of, and the scripts run on them by Systems Manager."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from aws.clients import cloud_errors
 from core.errors import CloudError, NotFoundError
 
-# A builder is nobody's worker: it carries another tag than the fleet's instances.
+# A builder carries another tag than the fleet's instances, so that the controller does not count it.
 BUILDER_TAG = "elastic:image-builder"
 POLL_SECONDS = 2.0
 # States of a command that goes on.
@@ -115,8 +115,8 @@ class Builders:
             if status == "Success":
                 return str(answer.get("StandardOutputContent", ""))
             if status not in _UNFINISHED:
-                told = answer.get("StandardErrorContent", "").strip() or answer.get("StatusDetails", "")
-                raise ImageBuildError(f"the builder's script ended with status {status}: {told[-1000:]}")
+                output = answer.get("StandardErrorContent", "").strip() or answer.get("StatusDetails", "")
+                raise ImageBuildError(f"the builder's script ended with status {status}: {output[-1000:]}")
             self._wait(deadline, f"the builder's script takes longer than {timeout_seconds:g} s")
 
     def wait_until_stopped(self, instance_id: str, timeout_seconds: float) -> None:
@@ -128,7 +128,7 @@ class Builders:
         deadline = self._clock() + timeout_seconds
         while (state := self._state(instance_id)) != "stopped":
             if state in ("terminated", "shutting-down"):
-                raise ImageBuildError("somebody has terminated the builder")
+                raise ImageBuildError("the builder was terminated from outside")
             self._wait(deadline, f"the builder has not switched itself off in {timeout_seconds:g} s")
 
     def _send(self, instance_id: str, script: Sequence[str], ready_seconds: float, timeout_seconds: float) -> str:

@@ -1,7 +1,7 @@
 """Launching through EC2 Fleet: one ``CreateFleet`` request of type *instant* chooses among types and subnets.
 
-It answers at once, with what it could launch and with an error for each pool that it could not launch in.  Those are
-told apart here: what passes by itself (no capacity, a limit, throttling), and what somebody has to put right.
+EC2 responds at once, with what it launched and with an error for each pool that it could not launch in.  Errors are
+classified here: those that pass by themselves (no capacity, a limit, throttling) and those that an operator must fix.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RETRYABLE = frozenset(
         "UnfulfillableCapacity",
     )
 )
-# After these nobody knows what has happened.
+# After these it is unknown whether instances were launched.
 _UNKNOWN_OUTCOME = frozenset(
     ("InternalError", "InternalFailure", "ServerInternal", "ServiceUnavailable", "Unavailable")
 )
@@ -88,7 +88,7 @@ class LaunchRequest:
 
 @dataclass(frozen=True, slots=True)
 class LaunchProblem:
-    """Why fewer instances were launched than asked for; not `retryable`: somebody has to put it right."""
+    """Why fewer instances were launched than asked for; not `retryable`: an operator must fix it."""
 
     code: str
     sentence: str
@@ -150,12 +150,12 @@ def is_retryable(code: str) -> bool:
 
 
 def _refusal(error: ClientError) -> LaunchProblem | None:
-    """The problem that EC2's refusal of a whole request tells of; None where the outcome is open."""
-    told = error.response.get("Error", {})
-    code = told.get("Code", "")
+    """The problem in EC2's refusal of a whole request; None where the outcome is unknown."""
+    details = error.response.get("Error", {})
+    code = details.get("Code", "")
     if code in _UNKNOWN_OUTCOME:
         return None
-    return _problem(code, told.get("Message", ""))
+    return _problem(code, details.get("Message", ""))
 
 
 def _shortfall(errors: list[dict[str, Any]]) -> LaunchProblem:

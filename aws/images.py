@@ -52,13 +52,15 @@ class Images:
 
     def create(self, instance_id: str, name: str, tags: Mapping[str, str]) -> str:
         """Begins to make an image of a stopped builder, with these `tags`; returns its id."""
-        told = as_tags({"Name": name, IMAGE_TAG: name, **{f"{_TAG_PREFIX}{key}": value for key, value in tags.items()}})
+        image_tags = as_tags(
+            {"Name": name, IMAGE_TAG: name, **{f"{_TAG_PREFIX}{key}": value for key, value in tags.items()}}
+        )
         with cloud_errors("creating the image"):
             image_id: str = self._ec2.create_image(
                 InstanceId=instance_id,
                 Name=name,
                 Description="app tier of the Elastic Image Classifier",
-                TagSpecifications=[{"ResourceType": "image", "Tags": told}],
+                TagSpecifications=[{"ResourceType": "image", "Tags": image_tags}],
             )["ImageId"]
             return image_id
 
@@ -80,11 +82,11 @@ class Images:
             self._sleep(POLL_SECONDS)
 
     def label_snapshots(self, image: MachineImage) -> None:
-        """Gives an image's snapshots its name and tags, for whoever looks at a list of snapshots."""
-        told = {"Name": image.name, **{f"{_TAG_PREFIX}{key}": value for key, value in image.tags.items()}}
+        """Gives an image's snapshots its name and tags, so that a list of snapshots shows what they belong to."""
+        snapshot_tags = {"Name": image.name, **{f"{_TAG_PREFIX}{key}": value for key, value in image.tags.items()}}
         if image.snapshot_ids:
             with cloud_errors(f"tagging the snapshots of {image.name}"):
-                self._ec2.create_tags(Resources=list(image.snapshot_ids), Tags=as_tags(told))
+                self._ec2.create_tags(Resources=list(image.snapshot_ids), Tags=as_tags(snapshot_tags))
 
     def describe(self, image_id: str) -> MachineImage:
         """One image."""

@@ -23,7 +23,7 @@ class PresignedFileStore:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
 
     def url(self, key: str, valid_seconds: int) -> str:
-        """An address at which whoever knows it may read the file for so long."""
+        """A presigned URL: any holder may read the file for `valid_seconds`."""
         with cloud_errors(f"signing for {key}"):
             url: str = self._client.generate_presigned_url(
                 "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=valid_seconds

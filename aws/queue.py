@@ -20,7 +20,7 @@ _SEND_ATTEMPTS = 3
 class ReceivedJob:
     """One delivery of one job.  `job` is None where the message's body is not a job (poison).
 
-    `sent_at` is when it was enqueued, in seconds since the epoch by SQS's clock; None where that is not told.
+    `sent_at` is when it was enqueued, in seconds since the epoch by SQS's clock; None where SQS does not report it.
     """
 
     job: ClassificationJob | None

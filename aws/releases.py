@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
-from core.errors import CloudError, ConflictError
 from core.releases import KEY, ReleaseRecord
 
 _ATTEMPTS = 5
@@ -27,15 +27,15 @@ class ReleaseStore:
 
     def change(self, change: Callable[[ReleaseRecord], ReleaseRecord]) -> ReleaseRecord:
         """Replaces the record by what `change` makes of it; asked anew where the controller wrote meanwhile."""
-        for _attempt in range(_ATTEMPTS):
-            found = self._state.get(KEY)
-            record = change(ReleaseRecord() if found is None else ReleaseRecord.decode(found.body))
-            try:
-                if found is None:
-                    self._state.create(KEY, record.encode())
-                else:
-                    self._state.replace(KEY, record.encode(), found.etag)
-            except ConflictError:
-                continue
-            return record
-        raise CloudError("the record of releases is being changed by others; try again")
+        return retry_on_conflict(
+            lambda: self._change(change), _ATTEMPTS, "the record of releases is being changed by others; try again"
+        )
+
+    def _change(self, change: Callable[[ReleaseRecord], ReleaseRecord]) -> ReleaseRecord:
+        found = self._state.get(KEY)
+        record = change(ReleaseRecord() if found is None else ReleaseRecord.decode(found.body))
+        if found is None:
+            self._state.create(KEY, record.encode())
+        else:
+            self._state.replace(KEY, record.encode(), found.etag)
+        return record

@@ -53,7 +53,7 @@ class StackResources:
             ]
 
     def stop_groups(self, names: Iterable[str]) -> None:
-        """Tells Auto Scaling groups to end their instances and to start no more."""
+        """Scale Auto Scaling groups to 0, so that they end their instances and start no more."""
         for name in names:
             with cloud_errors(f"stopping the group {name}"):
                 self._clients["autoscaling"].update_auto_scaling_group(

@@ -68,7 +68,7 @@ class ChangeSet:
     @property
     def empty(self) -> bool:
         """Whether everything is already as it should be."""
-        return self.status == "FAILED" and any(told in self.reason for told in _NO_CHANGES)
+        return self.status == "FAILED" and any(text in self.reason for text in _NO_CHANGES)
 
 
 @dataclass(frozen=True, slots=True)

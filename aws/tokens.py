@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator
 
+from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
-from core.errors import CloudError, ConflictError, DecodeError
+from core.errors import DecodeError
 from core.tokens import PREFIX, AccessToken, is_token_id, key_of
 
 USAGE_PREFIX = "usage/"
@@ -81,12 +81,13 @@ class UsageStore:
         Raises:
             CloudError: S3 failed, or too many others counted at the same time.
         """
-        for _attempt in range(_ATTEMPTS):
-            try:
-                return self._take(token_id, day, wanted, limit)
-            except ConflictError:
-                self._pause(random.uniform(0, _MOST_PAUSE_SECONDS))  # noqa: S311 - no secret
-        raise CloudError("counting images: too many requests of one token at the same time")
+        return retry_on_conflict(
+            lambda: self._take(token_id, day, wanted, limit),
+            _ATTEMPTS,
+            "counting images: too many requests of one token at the same time",
+            max_pause_seconds=_MOST_PAUSE_SECONDS,
+            sleep=self._pause,
+        )
 
     def _take(self, token_id: str, day: str, wanted: int, limit: int) -> int:
         key = _usage_key(token_id)

@@ -1,4 +1,4 @@
-"""`elastic deploy`, `elastic status` and `elastic destroy`: the stack on AWS."""
+"""`elastic deploy`, `elastic status` and `elastic destroy`: create, show and delete the stack on AWS."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ from aws.state import StateStore
 from cli.fleet import NoStatusError, read_status
 from core.errors import CloudError, DecodeError
 from core.paths import REPOSITORY_ROOT
-from infra import template
+from infra import deployment, teardown, template
 from infra.deployment import StackActions, StackSpec
-from infra.deployment import deploy as bring_about
 from infra.outputs import settings_of
 from infra.program import program_archive
 from infra.teardown import DeletionPlan, deletion_plan
-from infra.teardown import destroy as tear_down
 
 DEFAULT_NAME = "elastic"
-# Shown first: what an update may destroy.
+# Changes that may destroy something are shown first.
 _SEVERITY = {"Remove": 0, "True": 1, "Conditional": 2}
 _STYLES = {"Add": "green", "Modify": "yellow", "Remove": "red"}
 
@@ -37,7 +35,7 @@ _stack_name = click.option("--stack-name", default=DEFAULT_NAME, show_default=Tr
 
 
 class _Parameter(click.ParamType[tuple[str, str]]):
-    """``Key=Value``."""
+    """A stack parameter on the command line, ``KEY=VALUE``."""
 
     name = "KEY=VALUE"
 
@@ -50,35 +48,36 @@ class _Parameter(click.ParamType[tuple[str, str]]):
 
 @click.command()
 @_stack_name
-@click.option("--parameter", "parameters", type=_Parameter(), multiple=True, help="One of stack.yaml's; repeatable.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Show the changes and change nothing.")
+@click.option(
+    "--parameter", "parameters", type=_Parameter(), multiple=True, help="A parameter of the template; repeatable."
+)
+@click.option("--yes", is_flag=True, help="Execute the changes without asking.")
+@click.option("--dry-run", is_flag=True, help="Show the changes, but execute nothing.")
 def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, dry_run: bool) -> None:
-    """Create or update the stack on AWS: show what would change, ask, do it, tell how it goes.
+    """Create or update the stack on AWS: show the changes, ask for confirmation, execute them, report the events.
 
     Parameters that are not given keep their values.  docs/how-to/deploy-to-aws.md explains them.
     """
     clients = Clients()
-    estate = StackResources(clients, stack_name)
+    resources = StackResources(clients, stack_name)
 
     def confirm(change_set: ChangeSet) -> bool:
         console.print(table_of(change_set))
-        return not dry_run and (yes or click.confirm(f"Carry out these {len(change_set.changes)} changes?"))
+        return not dry_run and (yes or click.confirm(f"Execute these {len(change_set.changes)} changes?"))
 
     def upload(bucket: str, key: str, body: bytes) -> None:
         if not dry_run:
-            console.print(f"Storing the program, {len(body) / 1024:.0f} KiB.", highlight=False)
+            console.print(f"Uploading the program, {len(body) / 1024:.0f} KiB.", highlight=False)
             PresignedFileStore(clients["s3"], bucket).put(key, body)
 
     def use_template(name: str, version: int) -> None:
         if not dry_run:
-            estate.use_template_version(name, version)
+            resources.use_template_version(name, version)
 
     archive = program_archive(REPOSITORY_ROOT)
     spec = StackSpec(template.text(), dict(parameters), archive, STACK_TAG)
-    state = bring_about(
-        Stack(clients["cloudformation"], stack_name), spec, StackActions(confirm, tell, upload, use_template)
-    )
+    actions = StackActions(confirm, print_event, upload, use_template)
+    state = deployment.deploy(Stack(clients["cloudformation"], stack_name), spec, actions)
     if state is None:
         click.echo("Nothing was changed.")
         return
@@ -87,9 +86,9 @@ def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, 
 
 @click.command()
 @_stack_name
-@click.option("--env", is_flag=True, help="Print only the settings with which other commands work on this stack.")
+@click.option("--env", is_flag=True, help="Print the settings for other commands, as shell `export` lines, and end.")
 def status(stack_name: str, env: bool) -> None:
-    """Show the stack on AWS: its state, addresses, alarms and fleet.
+    """Show the stack on AWS: its state, outputs, alarms and fleet.
 
     `eval "$(elastic status --env)"` lets `elastic fleet`, `watch`, `dlq`, `token` and `image` work on it.
     """
@@ -110,36 +109,38 @@ def status(stack_name: str, env: bool) -> None:
 
 @click.command()
 @_stack_name
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 @click.option("--images", "with_images", is_flag=True, help="Delete the machine images and their snapshots, too.")
 def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
-    """Remove the stack from AWS with all photos and results, and everything that costs.
+    """Delete the stack on AWS with all photos and results, and everything else that costs money.
 
-    Ends with status 1 if something is left, and says what.
+    Ends with status 1 if resources of the stack remain, and lists them.
     """
     clients = Clients()
-    stack, estate = Stack(clients["cloudformation"], stack_name), StackResources(clients, stack_name)
+    stack, resources = Stack(clients["cloudformation"], stack_name), StackResources(clients, stack_name)
     state = existing(stack)
     fleet = Fleet(clients["ec2"], f"{stack_name}-worker", stack_name)
     images = Images(clients["ec2"], clients["ssm"])
-    doomed = images.list() if with_images else []
-    console.print(Text(told(stack_name, deletion_plan(stack, fleet), len(doomed))))
-    if not yes and click.prompt(f"Type the stack's name ({state.stack_id}) to go on") != stack_name:
-        raise StackError("that is not the stack's name; nothing was removed")
-    left = tear_down(stack, estate, fleet, lambda sentence: console.print(Text(f"{sentence} …")), tell)
-    for image in doomed:
+    images_to_delete = images.list() if with_images else []
+    console.print(Text(describe_deletion(stack_name, deletion_plan(stack, fleet), len(images_to_delete))))
+    if not yes and click.prompt(f"Type the stack's name to delete it ({state.stack_id})") != stack_name:
+        raise StackError("that is not the stack's name; nothing was deleted")
+    remaining = teardown.destroy(
+        stack, resources, fleet, lambda step: console.print(Text(f"{step} …")), on_event=print_event
+    )
+    for image in images_to_delete:
         images.delete(image)
         console.print(Text(f"deleted {image.image_id} {image.name}"))
-    if left:
-        raise StackError(f"these still carry the stack's tag: {', '.join(left)}")
-    console.print("Nothing that carries the stack's tag is left.")
+    if remaining:
+        raise StackError(f"these resources still carry the stack's tag: {', '.join(remaining)}")
+    console.print("No resource with the stack's tag remains.")
 
 
 def existing(stack: Stack) -> StackState:
-    """The stack as it is.
+    """The stack's state.
 
     Raises:
-        StackError: there is none.
+        StackError: there is no such stack.
     """
     state = stack.state()
     if state is None:
@@ -148,7 +149,7 @@ def existing(stack: Stack) -> StackState:
 
 
 def table_of(change_set: ChangeSet) -> Table:
-    """A row for each change, those that lose something first."""
+    """A table of the changes, those that remove or replace a resource first."""
     table = Table("action", "resource", "type", "replaced")
     for change in sorted(
         change_set.changes,
@@ -163,54 +164,54 @@ def table_of(change_set: ChangeSet) -> Table:
 
 
 def outputs_of(state: StackState) -> Table:
-    """A row for each output."""
+    """A table of the stack's outputs."""
     table = Table("output", "value")
     for name, value in sorted(state.outputs.items()):
         table.add_row(Text(name), Text(value))
     return table
 
 
-def tell(event: Event) -> None:
-    """Prints an event."""
+def print_event(event: Event) -> None:
+    """Prints an event of the stack."""
     style = "red" if "FAILED" in event.status else "green" if event.status.endswith("COMPLETE") else "dim"
     reason = f"  {event.reason}" if event.reason else ""
     console.print(Text(f"{event.status:32} {event.logical_id}{reason}", style))
 
 
 def drift_of(state: StackState, stack_name: str) -> str:
-    """Whether somebody has changed the stack's resources by hand, as far as is known."""
+    """The result of CloudFormation's last drift detection, in a sentence."""
     if state.drift == "DRIFTED":
-        return "Drift: somebody has changed resources by hand; CloudFormation's console says which."
+        return "Drift: resources were changed outside CloudFormation; its console shows which."
     if state.drift == "IN_SYNC":
-        return "Drift: none when CloudFormation looked last."
-    return f"Drift: not looked for; `aws cloudformation detect-stack-drift --stack-name {stack_name}` does."
+        return "Drift: none at the last detection."
+    return f"Drift: not checked; `aws cloudformation detect-stack-drift --stack-name {stack_name}` checks."
 
 
 def fleet_of(store: StateStore) -> str:
-    """The fleet in one line."""
+    """The fleet's status in one line."""
     try:
         found = read_status(store)
     except (NoStatusError, DecodeError, CloudError) as error:
         return f"Fleet: {error}"
     last = found.history[-1] if found.history else None
     numbers = (
-        "no history" if last is None else f"{last.running} running, {last.booting} booting, {last.visible} jobs wait"
+        "no history" if last is None else f"{last.running} running, {last.booting} booting, {last.visible} jobs waiting"
     )
-    return f"Fleet: {numbers}; {found.answered} images answered since the count began"
+    return f"Fleet: {numbers}; {found.answered} images answered since counting began"
 
 
 def alarms_of(alarms: Sequence[Alarm]) -> str:
-    """The alarms that ring, in lines."""
-    ringing = [alarm for alarm in alarms if alarm.state == "ALARM"]
-    if not ringing:
-        return f"Alarms: {len(alarms)}, none rings."
-    return "\n".join(f"ALARM {alarm.name}: {alarm.description}" for alarm in ringing)
+    """The alarms in the state ALARM, one a line."""
+    raised = [alarm for alarm in alarms if alarm.state == "ALARM"]
+    if not raised:
+        return f"Alarms: {len(alarms)}, none in the ALARM state."
+    return "\n".join(f"ALARM {alarm.name}: {alarm.description}" for alarm in raised)
 
 
-def told(stack_name: str, lost: DeletionPlan, images: int) -> str:
-    """What will be lost."""
-    lines = [f"This removes the stack {stack_name} for good:"]
-    lines += [f"  everything in the bucket {bucket}" for bucket in lost.buckets]
-    lines += [f"  {len(lost.workers)} workers, the web tier, the controller, queues, logs, alarms and network"]
-    lines += [f"  {images} machine images" if images else "  Machine images stay; --images deletes them, too."]
+def describe_deletion(stack_name: str, plan: DeletionPlan, images: int) -> str:
+    """A list of what is deleted with the stack, for the operator to confirm."""
+    lines = [f"This deletes the stack {stack_name} for good:"]
+    lines += [f"  everything in the bucket {bucket}" for bucket in plan.buckets]
+    lines += [f"  {len(plan.workers)} workers, the web tier, the controller, queues, logs, alarms and network"]
+    lines += [f"  {images} machine images" if images else "  Machine images are kept; --images deletes them, too."]
     return "\n".join(lines)

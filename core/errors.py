@@ -43,7 +43,7 @@ class AlreadyExistsError(CloudError):
 
 
 class ConflictError(CloudError):
-    """Somebody else changed the object first."""
+    """The object was changed by another writer first."""
 
 
 class ImageError(ElasticError):

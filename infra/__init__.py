@@ -1,1 +1,1 @@
-"""The CloudFormation stack of the deployment on AWS, and what deploys and removes it."""
+"""The CloudFormation template of the deployment on AWS, and the code that deploys and deletes its stack."""

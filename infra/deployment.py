@@ -1,4 +1,4 @@
-"""Bringing a stack into the wanted state: validate, propose, ask, carry out, follow."""
+"""Deploy a stack: validate the template, create a change set, confirm and execute it, wait for the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROGRAM_PARAMETER = "ProgramSha256"
 
 
 class Stack(stack_waiter.Stack, Protocol):
-    """What deploying asks of `aws.stacks.Stack`."""
+    """The methods of `aws.stacks.Stack` that deploying needs."""
 
     def state(self) -> StackState | None: ...
     def validate(self, template: str) -> dict[str, bool]: ...
@@ -27,7 +27,7 @@ class Stack(stack_waiter.Stack, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StackSpec:
-    """What the stack is to be."""
+    """The template, the parameters and the program to deploy; `tag` marks the stack's resources."""
 
     template: str
     parameters: Mapping[str, str]
@@ -37,11 +37,11 @@ class StackSpec:
 
 @dataclass(frozen=True, slots=True)
 class StackActions:
-    """What deploying needs done.
+    """The callbacks of a deployment.
 
     Attributes:
-        confirm: shows a change set; whether it is to be carried out.
-        show_event: shows an event.
+        confirm: shows a change set; returns whether to execute it.
+        show_event: shows an event of the stack.
         upload: stores the program under a key in the bucket.
         use_template: makes a version of the launch template the default.
     """
@@ -52,31 +52,31 @@ class StackActions:
     use_template: Callable[[str, int], None]
 
 
-def check_parameters(wanted: Mapping[str, bool], given: Mapping[str, str], existing: Mapping[str, str]) -> list[str]:
-    """The parameters that keep their values.
+def check_parameters(declared: Mapping[str, bool], given: Mapping[str, str], existing: Mapping[str, str]) -> list[str]:
+    """Checks the given parameters; returns the names of those that keep their existing values.
 
     Args:
-        wanted: the template's parameters, and whether each must be given.
+        declared: the template's parameters, and whether each is required.
 
     Raises:
         StackError: a parameter is missing or unknown; names all of them.
     """
-    unknown = sorted(given.keys() - wanted.keys())
+    unknown = sorted(given.keys() - declared.keys())
     if unknown:
-        raise StackError(f"the template has no parameter {', '.join(unknown)}; it has {', '.join(sorted(wanted))}")
-    missing = sorted(name for name, needed in wanted.items() if needed and name not in given and name not in existing)
+        raise StackError(f"the template has no parameter {', '.join(unknown)}; it has {', '.join(sorted(declared))}")
+    missing = sorted(name for name, needed in declared.items() if needed and name not in given and name not in existing)
     if missing:
         raise StackError(f"these parameters are needed: {', '.join(missing)}")
-    return sorted(name for name in wanted if name in existing and name not in given)
+    return sorted(name for name in declared if name in existing and name not in given)
 
 
 def deploy(
     stack: Stack, spec: StackSpec, actions: StackActions, polling: PollPolicy | None = None
 ) -> StackState | None:
-    """Creates or updates the stack; returns it as it is then, None where the person said no.
+    """Creates or updates the stack; returns its new state, or None if the changes were not confirmed.
 
     Raises:
-        StackError: it cannot be deployed now, or CloudFormation failed and went back.
+        StackError: the stack cannot be changed now, or CloudFormation failed and rolled back.
     """
     polling = polling or PollPolicy()
     before = stack.state()
@@ -95,7 +95,7 @@ def deploy(
             return None
         after = before
     else:
-        after = _carry_out(stack, change_set, actions, polling)
+        after = _execute(stack, change_set, actions, polling)
     if after is None or not after.usable or "ROLLBACK" in after.status:
         raise StackError(_failure(stack.name, after))
     if "LaunchTemplateName" in after.outputs:
@@ -106,22 +106,22 @@ def deploy(
 
 
 def refuse_if_unusable(name: str, state: StackState | None) -> None:
-    """Raises `StackError` where a stack cannot be changed now."""
+    """Raises `StackError` if a stack in this state cannot be changed."""
     if state is None or state.usable or state.status == REVIEW:
         return
     if state.in_progress:
-        raise StackError(f"the stack {name} is being changed ({state.status}); wait until that is over")
+        raise StackError(f"the stack {name} is being changed ({state.status}); wait until that has finished")
     raise StackError(
-        f"the stack {name} cannot be changed ({state.status}); `elastic destroy --stack-name {name}` removes what is "
-        "left of it"
+        f"the stack {name} cannot be changed ({state.status}); `elastic destroy --stack-name {name}` removes its "
+        "remaining resources"
     )
 
 
-def _carry_out(stack: Stack, change_set: ChangeSet, actions: StackActions, polling: PollPolicy) -> StackState | None:
+def _execute(stack: Stack, change_set: ChangeSet, actions: StackActions, polling: PollPolicy) -> StackState | None:
     started = stack.look(stack.name)
     stack_id = started.stack_id if started is not None else stack.name
     seen: set[str] = set()
-    stack.events(stack_id, seen)  # those of earlier days
+    stack.events(stack_id, seen)  # marks the events of earlier operations as seen
     stack.execute(change_set.change_set_id)
     return follow(stack, stack_id, seen, actions.show_event, polling)
 
@@ -129,4 +129,4 @@ def _carry_out(stack: Stack, change_set: ChangeSet, actions: StackActions, polli
 def _failure(name: str, state: StackState | None) -> str:
     status = "is gone" if state is None else state.status
     reason = "" if state is None else state.reason
-    return f"the stack {name} could not be deployed: {status}{f': {reason}' if reason else ''}; the events say why"
+    return f"the stack {name} could not be deployed: {status}{f': {reason}' if reason else ''}; see the stack's events"

@@ -1,4 +1,4 @@
-"""What a stack's outputs mean to the program."""
+"""Map a stack's outputs to the program's settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from core.errors import ElasticError
 from core.settings import PREFIX
 
-# A setting's variable for each output that is one.
+# The environment variable of each output that is a setting.
 SETTINGS = {
     "InputBucket": f"{PREFIX}INPUT_BUCKET",
     "OutputBucket": f"{PREFIX}OUTPUT_BUCKET",
@@ -24,10 +24,10 @@ class OutputError(ElasticError):
 
 
 def settings_of(outputs: Mapping[str, str]) -> dict[str, str]:
-    """The variables with which the other commands work on a stack.
+    """The environment variables with which the other commands work on a stack.
 
     Raises:
-        OutputError: the stack does not have these outputs.
+        OutputError: the stack lacks an output.
     """
     if missing := SETTINGS.keys() - outputs.keys():
         raise OutputError(f"the stack has no output {', '.join(sorted(missing))}; is it one of ours, and complete?")

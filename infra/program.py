@@ -1,4 +1,4 @@
-"""What of this program the web tier's and the controller's instances install."""
+"""The archive of this program that the web tier's and the controller's instances install."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PREFIX = "program/"
 
 
 def program_archive(root: Path) -> Archive:
-    """The archive of the program in `root`."""
+    """Makes the archive of the program in `root`."""
     return make_archive(tree(root, PACKAGES, FOLDERS, FILES))
 
 
 def key_of(sha256: str) -> str:
-    """Where the archive of this digest lies in the state bucket; `stack.yaml` says the same."""
+    """The key of the archive with this digest in the state bucket; `stack.yaml` builds the same key."""
     return f"{PREFIX}{sha256}.tar.gz"

@@ -1,4 +1,4 @@
-"""Removing a stack and whatever belongs to it, so that nothing is left that costs."""
+"""Delete a stack with everything that belongs to it, so that nothing is left that costs money."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from infra.stack_waiter import PollPolicy, follow
 
 GROUP = "AWS::AutoScaling::AutoScalingGroup"
 BUCKET = "AWS::S3::Bucket"
-# Looks after which what still carries the tag is told; the index of tags lags behind what it indexes.
-_LOOKS = 20
+# Polls until resources that still carry the tag are reported as left over: the tag index is updated with a delay.
+_TAG_POLLS = 20
 
 
 class Stack(stack_waiter.Stack, Protocol):
-    """What removing asks of `aws.stacks.Stack`."""
+    """The methods of `aws.stacks.Stack` that deletion needs."""
 
     def state(self) -> StackState | None: ...
     def resources(self) -> list[Resource]: ...
@@ -26,7 +26,7 @@ class Stack(stack_waiter.Stack, Protocol):
 
 
 class StackResources(Protocol):
-    """What removing asks of `aws.stack_resources.StackResources`."""
+    """The methods of `aws.stack_resources.StackResources` that deletion needs."""
 
     def stop_groups(self, names: Iterable[str]) -> None: ...
     def instances(self) -> list[str]: ...
@@ -35,7 +35,7 @@ class StackResources(Protocol):
 
 
 class Fleet(Protocol):
-    """What removing asks of `aws.fleet.Fleet`."""
+    """The methods of `aws.fleet.Fleet` that deletion needs."""
 
     def describe(self) -> list[Instance]: ...
     def terminate(self, instance_ids: list[str]) -> None: ...
@@ -43,7 +43,7 @@ class Fleet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeletionPlan:
-    """What goes with a stack."""
+    """The buckets, Auto Scaling groups and workers that are deleted with a stack."""
 
     buckets: tuple[str, ...]
     groups: tuple[str, ...]
@@ -51,7 +51,7 @@ class DeletionPlan:
 
 
 def deletion_plan(stack: Stack, fleet: Fleet) -> DeletionPlan:
-    """What removing the stack would remove, beside what can be made again."""
+    """Lists what is lost with the stack, and what has to be stopped first."""
     resources = stack.resources()
     return DeletionPlan(
         buckets=tuple(resource.physical_id for resource in resources if resource.resource_type == BUCKET),
@@ -62,15 +62,19 @@ def deletion_plan(stack: Stack, fleet: Fleet) -> DeletionPlan:
 
 def destroy(
     stack: Stack,
-    estate: StackResources,
+    resources: StackResources,
     fleet: Fleet,
-    tell: Callable[[str], None],
-    tell_event: Callable[[Event], None],
+    report: Callable[[str], None],
+    on_event: Callable[[Event], None],
     polling: PollPolicy | None = None,
 ) -> list[str]:
-    """Removes a stack; returns the ARNs of what still carries its tag afterwards.
+    """Deletes a stack; returns the ARNs of resources that still carry its tag afterwards.
 
-    Safe to repeat: after a failure another run goes on.
+    Safe to repeat: after a failure another run continues.
+
+    Args:
+        report: called with a description of each step.
+        on_event: called with each event of the stack.
 
     Raises:
         StackError: there is no such stack, or CloudFormation could not delete it.
@@ -80,43 +84,46 @@ def destroy(
     if state is None:
         raise StackError(f"there is no stack {stack.name}")
     if state.in_progress:
-        tell("waiting for what CloudFormation is doing")
-        state = follow(stack, state.stack_id, set(), tell_event, polling, begun=True) or state
-    lost = deletion_plan(stack, fleet)
-    tell("stopping web tier and controller")
-    estate.stop_groups(lost.groups)
-    _end_instances(estate, fleet, tell, polling)
-    # Nobody writes any more: what is empty now stays empty.
-    for bucket in lost.buckets:
-        tell(f"emptying {bucket}: {estate.empty_bucket(bucket)} objects")
+        report("waiting for the operation in progress")
+        state = follow(stack, state.stack_id, set(), on_event, polling, begun=True) or state
+    plan = deletion_plan(stack, fleet)
+    report("stopping the web tier and the controller")
+    resources.stop_groups(plan.groups)
+    _terminate_instances(resources, fleet, report, polling)
+    # No process writes any more: a bucket that is emptied now stays empty.
+    for bucket in plan.buckets:
+        report(f"emptying {bucket}: {resources.empty_bucket(bucket)} objects")
     seen: set[str] = set()
     stack.events(state.stack_id, seen)
     stack.delete()
-    after = follow(stack, state.stack_id, seen, tell_event, polling)
+    after = follow(stack, state.stack_id, seen, on_event, polling)
     if after is not None and after.status != "DELETE_COMPLETE":
         raise StackError(
-            f"CloudFormation could not delete the stack {stack.name} ({after.status}): {after.reason}; put right what "
-            "the events name and run this again"
+            f"CloudFormation could not delete the stack {stack.name} ({after.status}): {after.reason}; resolve what "
+            "the events name, then repeat the command"
         )
-    return _left(estate, polling)
+    return _remaining(resources, polling)
 
 
-def _end_instances(estate: StackResources, fleet: Fleet, tell: Callable[[str], None], polling: PollPolicy) -> None:
-    """Terminates workers until none is left: a controller that is just ending may launch one more."""
+def _terminate_instances(
+    resources: StackResources, fleet: Fleet, report: Callable[[str], None], polling: PollPolicy
+) -> None:
+    """Terminates workers until none is left: a controller that is just stopping may launch one more."""
 
     def done() -> bool:
         workers = [instance.instance_id for instance in fleet.describe()]
         if workers:
-            tell(f"terminating {len(workers)} workers")
+            report(f"terminating {len(workers)} workers")
             fleet.terminate(workers)
-        return not workers and not estate.instances()
+        return not workers and not resources.instances()
 
-    polling.until(done, "ending the instances")
+    polling.until(done, "terminating the instances")
 
 
-def _left(estate: StackResources, polling: PollPolicy) -> list[str]:
-    for _look in range(_LOOKS):
-        if not (left := estate.tagged()):
+def _remaining(resources: StackResources, polling: PollPolicy) -> list[str]:
+    """The ARNs of resources that still carry the stack's tag; waits for the tag index to be updated."""
+    for _poll in range(_TAG_POLLS):
+        if not (remaining := resources.tagged()):
             return []
         polling.sleep(polling.poll_seconds)
-    return left
+    return remaining

@@ -1,4 +1,4 @@
-"""The stack's template."""
+"""Read the stack's CloudFormation template."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ MAX_BYTES = 51_200
 
 
 def text() -> str:
-    """The template, YAML."""
+    """The template's text, YAML."""
     return PATH.read_text("utf-8")

@@ -1,12 +1,6 @@
-// Requests to our own server.
+// Requests to the web tier.
 
-// What shows the server that one of its own pages asks; none where nobody has to sign in.
-function proof() {
-  const token = document.querySelector('meta[name="csrf-token"]')?.content;
-  return token ? { "X-CSRF-Token": token } : {};
-}
-
-// The answer as JSON, null where there is none: the server cannot be reached, or refuses.
+// Fetches JSON.  Returns null if the server cannot be reached or refuses.
 export async function getJson(url) {
   try {
     const response = await fetch(url);
@@ -16,12 +10,12 @@ export async function getJson(url) {
   }
 }
 
-// Sends JSON, or nothing; the answer as JSON.  Throws an error whose message is a sentence.
+// Posts JSON, or an empty body; returns the response's JSON.  Throws an error whose message is a sentence.
 export async function post(url, fields = null) {
-  const options = { method: "POST", headers: proof() };
+  const options = { method: "POST" };
   if (fields) {
     options.body = JSON.stringify(fields);
-    options.headers["Content-Type"] = "application/json";
+    options.headers = { "Content-Type": "application/json" };
   }
   const response = await fetch(url, options);
   const body = await response.json().catch(() => ({}));
@@ -29,8 +23,8 @@ export async function post(url, fields = null) {
   return body;
 }
 
-// Sends a form and tells how much of it is on its way, which fetch cannot.  Resolves to {status, body}; status 0 means
-// that no answer came.
+// Posts a form and reports the progress of the upload, which fetch cannot.  Resolves to {status, body, reason}; status 0
+// means that no response arrived.
 export function sendForm(url, form, { progress, signal }) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
@@ -39,7 +33,7 @@ export function sendForm(url, form, { progress, signal }) {
       try {
         body = JSON.parse(request.responseText);
       } catch {
-        // Not from us: a proxy's page.
+        // Not JSON: a proxy's error page.
       }
       resolve({ status: request.status, body, reason: request.statusText });
     };
@@ -47,12 +41,11 @@ export function sendForm(url, form, { progress, signal }) {
     request.addEventListener("loadend", finish);
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.open("POST", url);
-    for (const [name, value] of Object.entries(proof())) request.setRequestHeader(name, value);
     request.send(form);
   });
 }
 
-// Whether the server can be reached at all.
+// Returns whether the server can be reached.
 export async function reachable() {
   try {
     return (await fetch("/healthz", { signal: AbortSignal.timeout(5000) })).ok;

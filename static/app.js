@@ -1,4 +1,4 @@
-// Makes a batch's page live.  Without it the page loads itself again until all is answered.
+// Keeps a batch's page up to date.  Without JavaScript the page reloads until all images are answered.
 
 import { Batch } from "./batch.js";
 

@@ -1,14 +1,14 @@
-// A batch on the page: its files, their upload from this tab, and the answers as they come.
+// The batch on the page: its files, their upload from this tab, and the results as they arrive.
 
 import { post } from "./api.js";
-import { Feed } from "./batch_updates.js";
+import { BatchUpdates } from "./batch_updates.js";
 import { Model } from "./model.js";
-import { Sheet } from "./image_grid.js";
-import { Status, show } from "./batch_header.js";
+import { ImageGrid } from "./image_grid.js";
+import { BatchHeader, show } from "./batch_header.js";
 import { Viewer } from "./viewer.js";
 
 const SHOW_EVERY_MS = 100;
-// An upload that was under way at the moment of the cancellation may have been stored after it.
+// An upload that was in progress during the cancellation may have been stored after it.
 const CANCEL_AGAIN_MS = 3000;
 const element = (id) => document.getElementById(id);
 
@@ -21,13 +21,13 @@ export class Batch {
   constructor(urls) {
     this.urls = urls;
     this.model = new Model();
-    this.status = new Status(this.model);
-    this.sheet = new Sheet(element("sheet"), element("frame"), this.model, {
+    this.header = new BatchHeader(this.model);
+    this.grid = new ImageGrid(element("sheet"), element("frame"), this.model, {
       open: (file) => this.viewer.open(file),
       shown: (count) => this.#shown(count),
     });
-    this.viewer = new Viewer(this.sheet);
-    this.feed = new Feed(urls, {
+    this.viewer = new Viewer(this.grid);
+    this.updates = new BatchUpdates(urls, {
       results: (results) => this.#results(results),
       state: (page) => this.#state(page),
       fleet: (hint) => this.#fleet(hint),
@@ -43,21 +43,21 @@ export class Batch {
     document.documentElement.batch = this;
   }
 
-  // Takes over the frames that the server has rendered.
+  // Adds the images that the server has rendered to the model, and follows the batch.
   adopt() {
     for (const item of element("sheet").children) this.model.addKnown(fieldsOf(item));
     element("sheet").replaceChildren();
     element("pager")?.remove();
     this.#show();
-    this.feed.run();
+    this.updates.run();
   }
 
-  // Follows the batch from before its first file; `start` makes the upload, of which it is told the callbacks.
+  // Uploads a new batch and follows it.  `start(model, callbacks)` creates the upload.
   upload(start) {
-    this.#upload = start(this.model, { changed: () => this.#plan(), ended: () => this.feed.run() });
-    this.status.upload = this.#upload;
+    this.#upload = start(this.model, { changed: () => this.#plan(), ended: () => this.updates.run() });
+    this.header.upload = this.#upload;
     this.#show();
-    this.feed.run();
+    this.updates.run();
   }
 
   #results(results) {
@@ -66,7 +66,7 @@ export class Batch {
   }
 
   #state(page) {
-    this.status.page = page;
+    this.header.page = page;
     this.#trouble(false);
     if (page.state === "cancelled" && !page.complete && page.accepted && !this.#cancelAgain) {
       this.#cancelAgain = setTimeout(() => this.#postCancel(), CANCEL_AGAIN_MS);
@@ -74,17 +74,17 @@ export class Batch {
   }
 
   #fleet(hint) {
-    this.status.fleet = hint;
+    this.header.fleet = hint;
     this.#plan();
   }
 
   #trouble(is) {
-    this.status.trouble = is;
+    this.header.trouble = is;
     this.#plan();
   }
 
   #deleted() {
-    this.status.deleted = true;
+    this.header.deleted = true;
     this.#plan();
   }
 
@@ -92,7 +92,7 @@ export class Batch {
     element("cancel-dialog").close();
     this.#upload?.cancel();
     await this.#postCancel();
-    this.feed.run();
+    this.updates.run();
   }
 
   async #postCancel() {
@@ -100,11 +100,11 @@ export class Batch {
     try {
       await post(this.urls.cancel);
     } catch {
-      showNotice("notice", "The batch could not be cancelled. Is the connection up? Please try again.");
+      showNotice("notice", "The batch could not be cancelled. Check the connection and try again.");
     }
   }
 
-  // However much happens, the page changes only so often.
+  // Limits how often the page is updated.
   #plan() {
     this.#planned ||= setTimeout(() => this.#show(), SHOW_EVERY_MS);
   }
@@ -112,22 +112,22 @@ export class Batch {
   #show() {
     clearTimeout(this.#planned);
     this.#planned = 0;
-    this.status.show();
-    this.sheet.plan();
+    this.header.show();
+    this.grid.plan();
     this.viewer.refresh();
-    // Remaining time and speed go on without any event.
+    // Remaining time and speed change without any event.
     if (this.#upload?.busy || element("batch").dataset.state === "warming") this.#planned = setTimeout(() => this.#show(), 1000);
   }
 
   #prepareTools() {
     const look = (change) => {
       this.model.setView(change);
-      this.sheet.reorder();
+      this.grid.reorder();
     };
     element("filters").addEventListener("change", (event) => look({ filter: event.target.value }));
     element("sort").addEventListener("change", (event) => look({ sort: event.target.value }));
     element("search").addEventListener("input", (event) => look({ search: event.target.value }));
-    // A browser that comes back to the page brings these back as they were left.
+    // A browser that returns to the page restores the previous values.
     element("sort").value = "position";
     element("search").value = "";
     element("filter-all").checked = true;
@@ -136,7 +136,7 @@ export class Batch {
   #shown(count) {
     const all = this.model.tally.all;
     element("shown").hidden = count === all;
-    const text = count ? `${show(count)} of ${show(all)} shown` : "Nothing matches.";
+    const text = count ? `${show(count)} of ${show(all)} shown` : "No image matches.";
     if (element("shown").textContent !== text) element("shown").textContent = text;
   }
 }
@@ -146,7 +146,7 @@ export function showNotice(id, text) {
   element(id).hidden = false;
 }
 
-// What a frame that the server has rendered tells of its file.
+// Reads a file's fields from the frame that the server has rendered.
 function fieldsOf(item) {
   const part = (name) => item.querySelector(`.${name}`)?.textContent ?? "";
   const state = item.dataset.state;

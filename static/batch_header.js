@@ -1,13 +1,13 @@
-// Where the batch stands: the state line, the counts, the progress bars.
+// The batch's state line, counts and progress bars.
 
 const ANNOUNCE_EVERY_MS = 5000;
 const numbers = new Intl.NumberFormat("en");
 const element = (id) => document.getElementById(id);
 
-export class Status {
+export class BatchHeader {
   trouble = false;
   deleted = false;
-  // What the server told last: counts, and the fleet.
+  // The server's latest counts, and the fleet's.
   page = null;
   #fleet = {};
   #bootingSince = 0;
@@ -20,7 +20,7 @@ export class Status {
     this.model = model;
   }
 
-  // What this tab uploads, if it does.
+  // The upload of this tab, if there is one.
   set upload(upload) {
     this.#upload = upload;
     this.#title = document.title;
@@ -90,20 +90,20 @@ export class Status {
 
   #showFilters(tally, total) {
     const failed = tally.failed + tally.lost;
-    // The server may have files that this tab learns of only with their answers.
+    // The server may have files of which this tab receives nothing before their results.
     const all = Math.max(tally.all, this.page?.accepted ?? 0);
     const counts = { "": all, classified: tally.classified, unsure: tally.unsure, failed };
     const open = all - tally.answered - tally.lost;
     for (const [filter, count] of Object.entries({ ...counts, open })) {
       const chip = element(`filter-${filter || "all"}`);
       setText(`${chip.id}-count`, show(count));
-      // What is chosen stays, also where nothing is left of it.
+      // The chosen filter stays visible even if no image matches it.
       chip.closest("label").hidden = !count && filter !== "" && !chip.checked;
     }
     element("tools").hidden = total < 2 && tally.all < 2;
   }
 
-  // To screen readers, not more often than they can say it.
+  // Announces to screen readers, no more often than they can read it out.
   #announce(text, now) {
     if (text === this.#announced || (!now && performance.now() - this.#announcedAt < ANNOUNCE_EVERY_MS)) return;
     this.#announced = text;
@@ -145,7 +145,7 @@ function setBar(id, value, max) {
   element(id).value = value;
 }
 
-// Writes only what changed: the page should not be laid out again for nothing.
+// Writes only changed text, to avoid a new layout of the page.
 function setText(id, text) {
   if (element(id).textContent !== text) element(id).textContent = text;
 }

@@ -1,18 +1,18 @@
-// News of a batch: server-sent events, and polling where they do not come through.
+// Updates of a batch: server-sent events, and polling if a proxy blocks them.
 
 import { getJson } from "./api.js";
 import { Poller } from "./poller.js";
 
-// So many failures in a row, or so long a silence before the first event (a proxy that gathers them), and we poll.
+// After so many failures in a row, or so long without a first event (a proxy may buffer them), polling is used instead.
 const MAX_FAILURES = 3;
 const SILENCE_MS = 12_000;
-// Where events have come through before, the stream is tried again after a while.
+// If events have arrived before, the stream is opened again after this time.
 const RETURN_MS = 60_000;
-// A tab that nobody looks at gives its stream back after a while.
+// A hidden tab closes its stream after this time.
 const HIDDEN_MS = 30_000;
 const REOPEN_MS = 1000;
 
-export class Feed {
+export class BatchUpdates {
   #source = null;
   #cursor = "";
   #failures = 0;
@@ -24,7 +24,7 @@ export class Feed {
   #ended = false;
 
   // urls: {events, results, fleet}.  on: results(list), state({accepted, answered, complete, state?}), fleet(hint),
-  // trouble(), finished() -> will nothing more come?, missing(answered) -> has a result been missed?, deleted()
+  // trouble(), finished() -> are no more results expected?, missing(answered) -> has a result been missed?, deleted()
   constructor(urls, on) {
     this.urls = urls;
     this.on = on;
@@ -38,12 +38,12 @@ export class Feed {
     addEventListener("online", () => this.run());
   }
 
-  // "events" or "polling", to be seen in tests and in the page's data.
+  // "events" or "polling"; for tests and debugging.
   get way() {
     return this.#source ? "events" : "polling";
   }
 
-  // Starts, or looks at once where it already runs.
+  // Starts to follow the batch; if already running, polls at once.
   run() {
     this.#ended = false;
     if (this.#fallen || document.hidden || !globalThis.EventSource) this.poller.run();
@@ -59,7 +59,7 @@ export class Feed {
       clearTimeout(this.#silence);
       this.#failures = 0;
       this.#proved = true;
-      // The end mark says that all has been seen; when we come back, it is for more.
+      // The end mark in the id means that all results were sent; a later stream starts without it.
       if (event.lastEventId) this.#cursor = event.lastEventId.split(".")[0];
       act(JSON.parse(event.data));
     });
@@ -87,7 +87,7 @@ export class Feed {
     this.#failures += 1;
     clearTimeout(this.#silence);
     const refused = source.readyState === EventSource.CLOSED;
-    // A stream that has lived its time ends, and the browser comes back by itself: only a second failure is trouble.
+    // The server ends a stream after some minutes and the browser reconnects: only a second failure is a problem.
     if (this.#failures > 1 || refused) this.on.trouble();
     if (refused || this.#failures >= MAX_FAILURES) this.#fall();
     else this.#watchSilence();
@@ -125,7 +125,7 @@ export class Feed {
       this.#failures = 0;
       this.run();
     }
-    // Who waits for the first answer is told what for.
+    // Before the first result, the page shows the state of the fleet.
     if (!page.answered && page.accepted) this.#askFleet();
   }
 

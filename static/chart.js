@@ -1,4 +1,4 @@
-// Small line and area charts under each other, over one axis of time, with one cursor through all of them.
+// Stacked line and area charts with a common time axis and cursor.
 
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 38;
@@ -10,7 +10,7 @@ const SHORTEST_SECONDS = 60;
 const LONGEST_SECONDS = 1800;
 const TICKS_SECONDS = [10, 30, 60, 120, 300];
 
-// How much time the axis shows: all samples, within reason; and the words for it.
+// Returns the seconds that the axis shows (all samples, within limits), and their description.
 export function spanOf(samples) {
   const seconds = samples.length ? samples.at(-1).at - samples[0].at : 0;
   const span = Math.min(LONGEST_SECONDS, Math.max(SHORTEST_SECONDS, seconds));
@@ -18,7 +18,7 @@ export function spanOf(samples) {
   return { span, words: minutes > 28 ? "half hour" : minutes === 1 ? "minute" : `${minutes} minutes` };
 }
 
-// A round number at or above `value`, with a round half.
+// Returns a round number at or above `value` whose half is round too.
 export function roundUp(value) {
   if (value <= 2) return 2;
   const power = 10 ** Math.floor(Math.log10(value));
@@ -32,7 +32,7 @@ export class Timeline {
   #to = 1;
   #width = 0;
 
-  // panels: [{svg, height, layers: [{name, of, stepped?, line?}]}]; layers without `line` are areas, on each other.
+  // panels: [{svg, height, layers: [{name, of, stepped?, line?}]}]; layers without `line` are stacked areas.
   // on: read(sample, isNow), label(seconds) -> text
   constructor(place, cursor, panels, on) {
     this.place = place;
@@ -48,7 +48,7 @@ export class Timeline {
   }
 
   update(samples) {
-    // What the cursor is on stays under it.
+    // The sample under the cursor stays selected.
     const chosen = this.#samples[this.#index]?.at;
     this.#samples = samples;
     this.#to = samples.at(-1)?.at ?? 1;

@@ -1,16 +1,17 @@
-// Which files a person means: a folder's images without the odds and ends beside them.
+// Selects the files to upload: the images of a folder, without its other files.
 
 const IMAGE_ENDING = /\.(jpe?g|jpe|jfif|png|gif|webp|avif|bmp|dib|tiff?|mpo|ico|ppm|pgm|pbm|pnm|jp2|j2k|jpx)$/i;
 const collator = new Intl.Collator(undefined, { numeric: true });
 
-// Of a folder's files, those that look like images and are not hidden.  -> {files, others}
+// Keeps a folder's files that have an image's extension and are not hidden.  Returns {files, others}: others is a count.
 export function keepImages(files) {
   const kept = files.filter((file) => !file.name.startsWith(".") && IMAGE_ENDING.test(file.name));
   kept.sort((a, b) => collator.compare(a.name, b.name));
   return { files: kept, others: files.length - kept.length };
 }
 
-// What was dropped: files as they are, of folders the images.  -> {files, others, name}: a single folder's name
+// Reads dropped files and folders: all files, and the images of folders.  Returns {files, others, name}; name is that of
+// a single folder.
 export async function filesFromDrop(transfer) {
   // The transfer is readable only until the first await.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
@@ -30,7 +31,7 @@ export async function filesFromDrop(transfer) {
 async function readFolder(folder, found) {
   const reader = folder.createReader();
   for (;;) {
-    // A reader hands out a hundred entries at a time, then none.
+    // A reader returns a hundred entries at a time, and an empty list at the end.
     const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
     if (!entries.length) return;
     for (const entry of entries) {

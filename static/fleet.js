@@ -1,4 +1,4 @@
-// The fleet's page, live: numbers, charts, decisions and instances, as the controller tells them.
+// Keeps the fleet's page up to date: numbers, charts, decisions and instances, from the controller's status.
 
 import { Timeline, spanOf } from "./chart.js";
 import { localTimes, time } from "./times.js";
@@ -59,7 +59,7 @@ async function refresh() {
 function draw(status) {
   const latest = status.history.at(-1);
   element("no-controller").hidden = true;
-  element("told").hidden = false;
+  element("fleet-status").hidden = false;
   const age = Math.max(0, Date.now() / 1000 - status.at);
   element("stale").hidden = age <= STALE_SECONDS;
   text(element("stale-age"), duration(age));
@@ -117,7 +117,7 @@ function drawRemarks(remarks) {
   replace(element("remarks"), remarks.map(({ sentence, alarming }) => make("li", sentence, alarming ? "alarming" : "")));
 }
 
-// The legends show the moment under the cursor, or now; the sentence is for those who do not see them.
+// Shows the sample under the cursor, or the latest, in the legends; returns it as a sentence for screen readers.
 function read(sample, isNow) {
   const at = isNow ? "now" : time("clock", sample.at);
   text(element("moment"), at);
@@ -188,7 +188,7 @@ function make(tag, content, className = "") {
   return made;
 }
 
-// Only what changed is written, so that a selection or a screen reader's place is not lost every two seconds.
+// Writes only changed text, so that a selection or a screen reader's position is not lost every two seconds.
 function text(place, value) {
   if (place.textContent !== String(value)) place.textContent = value;
 }

@@ -1,13 +1,13 @@
-// One frame of the contact sheet: an element that shows one file, for as long as it is on the screen.
+// One frame of the image grid: the element that shows one file while it is on the screen.
 
 export const SENTENCES = { waiting: "waiting", uploading: "uploading…", queued: "queued" };
 const OPEN = new Set(Object.keys(SENTENCES));
-// As wide as a frame becomes, on a screen with two dots for each pixel.
+// The largest width of a frame, on a screen with two device pixels per CSS pixel.
 const PICTURE_PX = 360;
 
 export class Frame {
   #shown = -1;
-  // Where the picture has been looked for, and whether it was found.
+  // From which sources the picture has been requested, and whether it was found.
   #tried = { local: false, stored: false };
   #found = false;
   #dropped = false;
@@ -17,13 +17,13 @@ export class Frame {
     this.element = template.cloneNode(true);
     this.button = this.#part("film");
     this.#part("number").textContent = file.position + 1;
-    // What the browser cannot show leaves its frame empty.
+    // A format that the browser cannot show leaves the frame empty.
     this.image = this.element.querySelector("img");
     this.image.hidden = true;
     this.image.addEventListener("error", () => { this.image.hidden = true; });
   }
 
-  // Shows what has changed since the last time; `place` is where the file stands among `total`.
+  // Updates the element if the file has changed; `place` is the file's position among `total`.
   show(place, total) {
     this.element.setAttribute("aria-posinset", place);
     this.element.setAttribute("aria-setsize", total);
@@ -44,7 +44,7 @@ export class Frame {
     this.#text("doubt", file.state === "unsure" ? doubt(file.top) : "");
   }
 
-  // Off the screen: the picture's memory is given back.
+  // Removes the frame from the page and frees the picture's memory.
   drop() {
     this.#dropped = true;
     this.element.remove();
@@ -53,14 +53,15 @@ export class Frame {
     if (canvas) canvas.width = canvas.height = 0;
   }
 
-  // Whether there is a picture to load.
+  // Whether a picture can be loaded.
   get pending() {
     const { file } = this;
     if (this.#found || this.#dropped) return false;
     return Boolean((file.file && !this.#tried.local) || (file.imageUrl && !this.#tried.stored));
   }
 
-  // Loads it: from the disk or, where that fails (moved, or a kind that only the server can show), from the server.
+  // Loads the picture from the disk or, if that fails (the file was moved, or the browser cannot decode it), from the
+  // server.
   async load() {
     if (this.file.file && !this.#tried.local) {
       this.#tried.local = true;
@@ -73,8 +74,8 @@ export class Frame {
     }
   }
 
-  // Decoded beside the main thread, and no larger than is shown.  (An image with an object URL would do, too, but for each
-  // of these the browser's processes confer while the page stands still.)
+  // Decodes off the main thread, no larger than needed.  (An image with an object URL would also work, but each one blocks
+  // the page while the browser's processes communicate.)
   async #draw() {
     try {
       const bitmap = await createImageBitmap(this.file.file, { resizeWidth: PICTURE_PX, resizeQuality: "medium" });

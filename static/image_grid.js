@@ -1,24 +1,24 @@
-// The contact sheet.  Only the frames near the screen exist; room above and below stands for the others, so that ten
-// thousand files cost what a hundred do.
+// The virtualized image grid.  Only the frames near the screen exist; padding above and below replaces the others, so that
+// ten thousand files cost as much as a hundred.
 
 import { Frame } from "./frame.js";
 
 const OVERSCAN_ROWS = 2;
-// How often filters and sorting follow answers that come in.
+// The time between two updates of filter and order while results arrive.
 const REORDER_MS = 500;
-const LAST_RESORT_ROW_PX = 300;
-// Pictures that are decoded at a time.
+const DEFAULT_ROW_PX = 300;
+// The number of pictures that are decoded at a time.
 const MAX_LOADING = 4;
 
-export class Sheet {
+export class ImageGrid {
   #frames = new Map();
   #planned = false;
   #orderedAt = -Infinity;
   #order = [];
   #loading = 0;
-  #rowPx = LAST_RESORT_ROW_PX;
+  #rowPx = DEFAULT_ROW_PX;
   #columns = 1;
-  // The place, in the order, of the frame that the Tab key reaches.
+  // The place, in the order, of the frame that the Tab key focuses.
   #active = 0;
 
   // on: open(file), shown(count)
@@ -34,7 +34,7 @@ export class Sheet {
     list.addEventListener("focusin", (event) => this.#focused(event));
   }
 
-  // Draws before the next picture of the screen, however often it is asked.
+  // Schedules one drawing before the next repaint; further calls until then have no effect.
   plan() {
     if (this.#planned) return;
     this.#planned = true;
@@ -46,7 +46,7 @@ export class Sheet {
     requestAnimationFrame(draw);
   }
 
-  // Filter, sorting or search have changed.
+  // Applies a change of filter, order or search at once.
   reorder() {
     this.#orderedAt = -Infinity;
     this.#active = -1;
@@ -55,7 +55,7 @@ export class Sheet {
     this.plan();
   }
 
-  // The file at a place of the order, and where a file stands.
+  // The file at a place in the order, and the place of a file.
   at(place) {
     return this.#order[place];
   }
@@ -64,8 +64,7 @@ export class Sheet {
     return this.#order.indexOf(file);
   }
 
-  // Brings a frame onto the screen and moves the focus to it: that of `file` or, where it is no longer among those
-  // shown, the one that has taken its `place`.
+  // Scrolls to a frame and focuses it: that of `file` or, if it is no longer shown, the one that is now at its `place`.
   focus(file, place) {
     this.#takeOrder();
     const found = this.placeOf(file);
@@ -94,12 +93,12 @@ export class Sheet {
     }
     const reached = this.#active >= first && this.#active < end ? this.#active : first;
     wanted.forEach((file, index) => this.#place(file, index, first + index, total, reached));
-    // Moving or removing an element takes the focus from it.
+    // Moving or removing an element removes its focus.
     if (focused && !this.list.contains(document.activeElement)) this.#reachable?.focus({ preventScroll: true });
     const rows = Math.ceil(total / this.#columns);
     this.list.style.paddingTop = `${(first / this.#columns) * this.#rowPx}px`;
     this.list.style.paddingBottom = `${Math.max(0, rows - Math.ceil(end / this.#columns)) * this.#rowPx}px`;
-    if (this.#rowPx === LAST_RESORT_ROW_PX && wanted.length) this.#measure();
+    if (this.#rowPx === DEFAULT_ROW_PX && wanted.length) this.#measure();
     this.#loadPictures();
   }
 
@@ -117,7 +116,7 @@ export class Sheet {
     this.#loadPictures();
   }
 
-  // The button that the Tab key reaches.
+  // The button that the Tab key focuses.
   get #reachable() {
     return this.list.querySelector('[tabindex="0"]');
   }
@@ -131,7 +130,7 @@ export class Sheet {
     if (this.list.children[index] !== frame.element) this.list.insertBefore(frame.element, this.list.children[index] ?? null);
   }
 
-  // Places [first, end) of the order that are on the screen or near it.
+  // The range [first, end) of places that are on or near the screen.
   #window(total) {
     const top = this.#top;
     const rows = Math.ceil(total / this.#columns);
@@ -141,7 +140,7 @@ export class Sheet {
     return { first, end: Math.max(first, Math.min(total, Math.max(1, lastRow) * this.#columns)) };
   }
 
-  // While answers come in, what is filtered or sorted by them changes only so often.
+  // Limits how often the filtered or sorted order changes while results arrive.
   #takeOrder() {
     const wait = this.#orderedAt + REORDER_MS - performance.now();
     if (this.model.selective && wait > 0) {
@@ -156,7 +155,7 @@ export class Sheet {
 
   #top = 0;
 
-  // The active frame remains that of its file, wherever the new order puts it; if nowhere, its place stays active.
+  // The active frame follows its file to the new order; if the file is no longer in it, the place stays active.
   #follow(order) {
     if (order === this.#order) return;
     const place = order.indexOf(this.#order[this.#active]);

@@ -1,10 +1,10 @@
-// What is known of each file of a batch, and which files are shown in which order.  Nothing in here touches the page,
-// so that counting, filtering and sorting cost the same however many files are on the screen.
+// The state of each file of a batch, and which files are shown in which order.  This module does not touch the page, so
+// that the cost of counting, filtering and sorting does not depend on the number of files on the screen.
 
 export const ANSWERED = new Set(["classified", "unsure", "failed"]);
 const collator = new Intl.Collator("en", { numeric: true });
 const byPosition = (a, b) => a.position - b.position || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
-// Files without an answer come last, whatever is sorted by.
+// Files without a result come last in every order.
 const ORDERS = {
   position: byPosition,
   name: (a, b) => collator.compare(a.name, b.name) || byPosition(a, b),
@@ -46,7 +46,7 @@ export class Model {
     return this.#visible;
   }
 
-  // Whether a change of a file may change what is shown, or where.
+  // Whether a change of a file may change which files are shown, or their order.
   get selective() {
     const { filter, sort, search } = this.#view;
     return Boolean(filter || search || sort !== "position");
@@ -64,12 +64,12 @@ export class Model {
     });
   }
 
-  // A file that the server has told of.
+  // A file that the server has listed.
   addKnown(fields) {
     this.#byKey.set(fields.key, this.#add(fields));
   }
 
-  // Files that have no answer yet are now in `state`; `sentence` says why.
+  // Sets the state of files without a result; `sentence` is the reason.
   mark(offset, count, state, sentence = "") {
     for (let position = offset; position < offset + count; position += 1) {
       const file = this.#local.get(position);
@@ -77,7 +77,7 @@ export class Model {
     }
   }
 
-  // How much of a chunk's files has been sent: they follow each other in the request's body.
+  // Updates how much of each file of a chunk has been sent: the files are consecutive in the request's body.
   sent(offset, sizes, bytes) {
     let left = bytes;
     sizes.forEach((size, index) => {
@@ -95,7 +95,7 @@ export class Model {
     this.mark(position, 1, "queued");
   }
 
-  // Takes in an answer.  The same may come twice.
+  // Adds a result.  The same result may arrive twice.
   answer(result) {
     if (result.error?.code === "cancelled") this.cancelled = true;
     const fields = {
@@ -114,7 +114,7 @@ export class Model {
     else this.addKnown({ ...fields, position: result.position });
   }
 
-  // The file of this tab whose answer is here before that of its upload.
+  // The file of this tab whose result arrives before the response to its upload.
   #adopt({ key, position }) {
     const file = this.#local.get(position);
     if (!file || file.key) return null;

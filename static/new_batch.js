@@ -1,4 +1,4 @@
-// The start page: takes files, starts a batch, becomes the batch's page.  Without it there is a plain form.
+// The start page: accepts files, creates a batch, and becomes the batch's page.  Without JavaScript a plain form is used.
 
 import { getJson, post } from "./api.js";
 import { Batch, showNotice } from "./batch.js";
@@ -25,7 +25,7 @@ function prepareStart() {
       start(form, input === element("folder") ? { ...keepImages(files), name } : { files, others: 0, name: "" });
     });
   }
-  // A form that the browser brings back after "Back" still has its files chosen; choosing anew must count.
+  // A form that the browser restores after "Back" still has its files; choosing the same files must trigger a change.
   form.reset();
   prepareDrop(form);
   describeRecent();
@@ -34,7 +34,7 @@ function prepareStart() {
 function prepareDrop(form) {
   const highlight = (on) => element("dropzone").classList.toggle("over", on);
   addEventListener("dragover", (event) => {
-    // Also outside of the drop zone: a file that misses it must not replace the page.
+    // Also outside the drop zone: a file dropped beside it must not replace the page.
     event.preventDefault();
     highlight(true);
   });
@@ -58,19 +58,19 @@ async function start(form, { files, others, name }) {
     created = await post(form.dataset.batchesUrl, { name: titleOf(name) });
   } catch (error) {
     form.started = false;
-    const sentence = error instanceof TypeError ? "Is the connection up? Please try again." : error.message;
-    showNotice("form-notice", `The batch could not be started. ${sentence}`);
+    const sentence = error instanceof TypeError ? "Check the connection and try again." : error.message;
+    showNotice("form-notice", `The batch could not be created. ${sentence}`);
     return;
   }
   const max = Number(form.dataset.maxBatchImages);
   const maxBytes = Number(form.dataset.maxImageBytes);
   const batch = openBatch(created, form.dataset.fleetUrl, titleOf(name));
   const sentences = new Map();
-  const tell = (about, sentence) => showNotice("notice", [...sentences.set(about, sentence).values()].join(" "));
+  const notify = (about, sentence) => showNotice("notice", [...sentences.set(about, sentence).values()].join(" "));
   const left = files.length - max;
-  if (left > 0) tell("left", `A batch can have ${show(max)} images; ${show(left)} more were left out.`);
-  if (others) tell("others", `Left out: ${show(others)} other ${others === 1 ? "file" : "files"} in the folder.`);
-  const large = (count) => tell("large", `${show(count)} ${count === 1 ? "is" : "are"} larger than ${bytes(maxBytes)} and will be refused.`);
+  if (left > 0) notify("left", `A batch can have ${show(max)} images; ${show(left)} more were skipped.`);
+  if (others) notify("others", `Skipped ${show(others)} other ${others === 1 ? "file" : "files"} in the folder.`);
+  const large = (count) => notify("large", `${show(count)} ${count === 1 ? "is" : "are"} larger than ${bytes(maxBytes)} and will be refused.`);
   batch.upload((model, on) => new Upload(created.images_url, files.slice(0, max), maxBytes, model, { ...on, large }));
 }
 
@@ -91,12 +91,12 @@ function openBatch(created, fleetUrl, title) {
   return new Batch({ results: created.results_url, events: created.events_url, cancel, fleet: fleetUrl });
 }
 
-// A folder's name as a batch's: what the server would refuse is left out.
+// Makes a batch's name from a folder's: removes characters that the server would refuse.
 function titleOf(name) {
   return [...(name ?? "")].filter((character) => character >= " " && character !== "\u007f").join("").slice(0, 200);
 }
 
-// Beside each recent batch, how it stands: one after the other, since a large one takes the server a while.
+// Shows the state of each recent batch: one after the other, because a large one takes the server some time.
 async function describeRecent() {
   for (const place of document.querySelectorAll("[data-batch-url]")) {
     const batch = await getJson(place.dataset.batchUrl);

@@ -1,4 +1,4 @@
-// Asks for new results about once a second: what is left where events do not come through, or the tab is hidden.
+// Polls for new results about once a second: used if events are blocked, or the tab is hidden.
 
 import { getJson } from "./api.js";
 
@@ -23,7 +23,7 @@ export class Poller {
     this.#wake();
   }
 
-  // Starts; asks now instead of after the pause where it already runs.
+  // Starts to poll; if already running, polls now instead of after the pause.
   async run() {
     this.#stopped = false;
     this.#wake();
@@ -35,7 +35,7 @@ export class Poller {
       const page = await getJson(`${this.url}?cursor=${encodeURIComponent(this.cursor)}`);
       if (this.#stopped) break;
       if (page) {
-        // The larger a batch, the dearer its listing: asking takes a quarter of the time at most.
+        // Listing a large batch is expensive: requests take a quarter of the time at most.
         pause = Math.max(INTERVAL_MS, 3 * (performance.now() - asked));
         this.cursor = page.cursor;
         this.on.page(page);

@@ -1,4 +1,4 @@
-// Moments as people around here read them; the server writes UTC.
+// Formats times in the browser's locale and time zone; the server writes UTC.
 
 const formats = {
   day: new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),

@@ -1,4 +1,4 @@
-// How fast an upload goes.  Times are parameters, in milliseconds.
+// The progress and speed of an upload.  Times are parameters, in milliseconds.
 
 const WINDOW_MS = 8000;
 const SHORTEST_MS = 1000;
@@ -23,7 +23,7 @@ export class Transfer {
     return Math.min(sum, this.totalBytes);
   }
 
-  // So much of a chunk is on its way; 0 again where it has to be sent once more.
+  // Sets how much of a chunk has been sent; 0 if it has to be sent again.
   progress(chunk, bytes, nowMs) {
     this.#inFlight.set(chunk, Math.min(bytes, chunk.bytes));
     this.#sample(nowMs);
@@ -35,12 +35,12 @@ export class Transfer {
     this.#sample(nowMs);
   }
 
-  // A chunk that was given up, until it is tried again.
+  // Removes a chunk that failed, until it is sent again.
   forget(chunk) {
     this.#inFlight.delete(chunk);
   }
 
-  // Bytes per second, over the last seconds; 0 until it can be told.
+  // Bytes per second, over the last seconds; 0 until there are enough samples.
   speed(nowMs) {
     const recent = this.#samples.filter((sample) => sample.at > nowMs - WINDOW_MS);
     const first = recent[0];
@@ -48,7 +48,7 @@ export class Transfer {
     return Math.max(0, ((this.sentBytes - first.bytes) / (nowMs - first.at)) * 1000);
   }
 
-  // Seconds until everything is sent, null where nobody can tell.
+  // Seconds until everything is sent; null if unknown.
   remainingSeconds(nowMs) {
     const speed = this.speed(nowMs);
     return speed > 0 && !this.open ? (this.totalBytes - this.sentBytes) / speed : null;

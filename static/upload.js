@@ -1,4 +1,4 @@
-// A batch's upload from this tab: what the uploader does, told to the model and to the page.
+// A batch's upload from this tab: passes the uploader's events to the model and to the page.
 
 import { Transfer } from "./transfer.js";
 import { Uploader } from "./uploader.js";
@@ -6,8 +6,8 @@ import { Uploader } from "./uploader.js";
 export class Upload {
   #failed = [];
 
-  // changed(): something is to be shown; ended(): nothing is being uploaded at the moment; large(count): so many files
-  // are above the limit.
+  // changed(): the page has to be updated; ended(): no upload is in progress; large(count): the number of files above the
+  // size limit.
   constructor(url, files, maxImageBytes, model, { changed, ended, large }) {
     this.model = model;
     this.changed = changed;
@@ -42,7 +42,7 @@ export class Upload {
     return this.uploader.offline;
   }
 
-  // How many files may be tried again.
+  // The number of failed files that can be sent again.
   get lost() {
     return this.#failed.reduce((sum, chunk) => sum + chunk.files.length, 0);
   }

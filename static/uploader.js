@@ -9,7 +9,7 @@ const PARALLEL = 3;
 const ATTEMPTS = 5;
 const FIRST_PAUSE_MS = 500;
 const OFFLINE_PAUSE_MS = 3000;
-// Asking a file for its size may go to the disk: of ten thousand files so long at a time, so that the page stays alive.
+// Reading a file's size may access the disk: the loop over all files yields after this time, so that the page responds.
 const WEIGHING_MS = 12;
 
 export class Uploader {
@@ -35,14 +35,14 @@ export class Uploader {
     return this.#abort.signal.aborted;
   }
 
-  // Uploads files from position 0 on; the first are on their way before the last are looked at.
+  // Uploads files from position 0 on; sending starts before all sizes have been read.
   async addFiles(files) {
     this.#weighing = true;
     let chunk = { offset: 0, files: [], sizes: [], bytes: 0 };
     let large = 0;
     let until = performance.now() + WEIGHING_MS;
     for (const [position, file] of files.entries()) {
-      // Of a file above the limit, one byte more than the limit is enough to be told so.
+      // Of a file above the limit, one byte more than the limit suffices for the server to refuse it.
       const bytes = Math.min(file.size, this.maxImageBytes + 1);
       if (bytes > this.maxImageBytes) large += 1;
       if (chunk.files.length === CHUNK_FILES || (chunk.files.length && chunk.bytes + bytes > CHUNK_BYTES)) {
@@ -79,7 +79,7 @@ export class Uploader {
     this.on.changed();
   }
 
-  // Ends at once; what is not stored never will be.
+  // Cancels at once; files that are not stored yet will not be.
   cancel() {
     this.#abort.abort();
     for (const chunk of this.#queue.splice(0)) this.on.failed(chunk, "cancelled before its upload", false);
@@ -114,11 +114,11 @@ export class Uploader {
         return;
       }
       if (status === 0 && !(await reachable())) {
-        // No attempt is lost while there is no network.
+        // Attempts without a network do not count.
         await this.#waitForNetwork(chunk);
         continue;
       }
-      // Full jitter, so that parallel chunks do not come back in step.
+      // Jitter, so that parallel chunks are not repeated at the same time.
       await pause(FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2));
       attempt += 1;
     }
@@ -152,7 +152,7 @@ export class Uploader {
       this.on.failed(chunk, "not uploaded", true);
       return;
     }
-    // One file that cannot be read (moved, or on a lost disk) fails its whole request: the others go alone.
+    // A file that cannot be read (moved, or on a removed disk) fails its whole request: send each file separately.
     this.on.progress(chunk, 0);
     const singles = chunk.files.map((_file, index) => this.#single(chunk, index));
     for (const single of singles) this.on.waiting(single);

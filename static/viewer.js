@@ -1,4 +1,4 @@
-// The large view of one file: its picture, and the five labels that the model finds likeliest.
+// The large view of one file: its picture and its five likeliest labels.
 
 import { SENTENCES, percent } from "./frame.js";
 
@@ -7,12 +7,12 @@ const element = (id) => document.getElementById(id);
 export class Viewer {
   #file = null;
   #shown = -1;
-  // Where the file stood when it was described last.
+  // The place of the file when it was last shown.
   #place = 0;
   #blobUrl = "";
 
-  constructor(sheet) {
-    this.sheet = sheet;
+  constructor(grid) {
+    this.grid = grid;
     this.dialog = element("viewer");
     this.row = element("viewer-row").content.firstElementChild;
     this.image = element("viewer-image");
@@ -21,9 +21,9 @@ export class Viewer {
     element("viewer-next").addEventListener("click", () => this.#step(1));
     element("viewer-close").addEventListener("click", () => this.#close());
     this.dialog.addEventListener("keydown", (event) => this.#pressed(event));
-    // A phone's gesture closes it, too, of which one hears later; by then another file may be shown.
+    // A gesture on a phone closes the dialog too; the event arrives later, when another file may be shown.
     this.dialog.addEventListener("close", () => !this.dialog.open && this.#file && this.#closed());
-    // Outside of the dialog's content lies its backdrop.
+    // A click on the backdrop has the dialog itself as its target.
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.#close());
   }
 
@@ -32,7 +32,7 @@ export class Viewer {
     this.dialog.showModal();
   }
 
-  // The answer may come while one looks.
+  // Updates the view if the file has changed, for example because its result has arrived.
   refresh() {
     if (this.dialog.open && this.#file.version !== this.#shown) this.#describe();
   }
@@ -49,7 +49,7 @@ export class Viewer {
   #describe() {
     const file = this.#file;
     this.#shown = file.version;
-    const place = this.sheet.placeOf(file);
+    const place = this.grid.placeOf(file);
     if (place >= 0) this.#place = place;
     this.dialog.dataset.state = file.state;
     element("viewer-number").textContent = file.position + 1;
@@ -74,22 +74,22 @@ export class Viewer {
     return row;
   }
 
-  // Where the file is no longer among those shown, its place has been taken by what came after it.
+  // If the file is no longer shown, the next file is at its place.
   #neighbour(change) {
-    const place = this.sheet.placeOf(this.#file);
-    return this.sheet.at(place < 0 ? this.#place + Math.min(0, change) : place + change);
+    const place = this.grid.placeOf(this.#file);
+    return this.grid.at(place < 0 ? this.#place + Math.min(0, change) : place + change);
   }
 
   #step(change) {
     const next = this.#neighbour(change);
     if (next) this.#show(next);
-    // A button that has just been disabled would take the focus with it.
+    // A button that has just been disabled loses the focus.
     if (document.activeElement?.disabled !== false) element("viewer-close").focus();
   }
 
   #pressed(event) {
     if (event.key === "Escape") {
-      // Left to the browser, the focus would first go to the frame that was opened, and from there on only later.
+      // By default the browser would first focus the frame that was opened, and the right frame only later.
       event.preventDefault();
       this.#close();
       return;
@@ -105,12 +105,12 @@ export class Viewer {
     this.#closed();
   }
 
-  // The focus goes to the frame of the file that was looked at last.
+  // Focuses the frame of the file that was shown last.
   #closed() {
     this.#release();
     const file = this.#file;
     this.#file = null;
-    this.sheet.focus(file, this.#place);
+    this.grid.focus(file, this.#place);
   }
 
   #release() {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
@@ -40,7 +40,7 @@ JPEG = image_bytes()
 class WebBench:
     """The application under test with everything that it talks to."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, **settings: Any) -> None:
         self.clock = ManualClock()
         self.images = InMemoryImageStore(self.clock)
         self.results = InMemoryResultStore(self.clock)
@@ -49,7 +49,7 @@ class WebBench:
         self.index = InMemoryBatchIndex(self.clock)
         self.state = InMemoryStateStore(self.clock)
         stores: Any = (self.images, self.results, self.queue, self.index, self.state)
-        self.app = create_app(self.settings, *stores)
+        self.app = create_app(self.settings, *stores, monotonic)
         self.client = self.app.test_client()
         self.services: Services = self.app.extensions[EXTENSION]
 

@@ -1,9 +1,12 @@
-"""The web tier: takes in images, enqueues their jobs, shows the results."""
+"""The web tier: accepts uploads, enqueues their jobs, shows the results."""
 
 from __future__ import annotations
 
+import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from flask import Flask
 from PIL import Image
@@ -26,7 +29,7 @@ from web_tier.api import results as api_results
 from web_tier.api import system as api_system
 from web_tier.auth import identity, sessions
 from web_tier.auth.rate_limits import RateLimits
-from web_tier.auth.token_cache import TokenCache, TTLCache
+from web_tier.auth.token_cache import CACHE_SECONDS, TokenCache
 from web_tier.domain.batch_lifecycle import BatchLifecycle
 from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
@@ -42,14 +45,15 @@ from web_tier.observability.readiness import Readiness
 from web_tier.pages import batches as batch_pages
 from web_tier.pages import compat, sign_in
 from web_tier.pages import fleet as fleet_pages
-from web_tier.security import response_headers
+from web_tier.security import client_timeout, request_origin, response_headers, trusted_hosts
 from web_tier.services import EXTENSION, Services
+from web_tier.ttl_cache import TTLCache
 
 API_VERSION = "1.1.0"
-# Threads of a process that wait for S3, besides those of the server that wait for clients.
+# Threads of a process that wait for S3, besides the server's threads that wait for clients.
 STORE_THREADS = 16
 FETCH_THREADS = 16
-# Of the server's threads (see `web_tier.gunicorn_config`), how many may be kept by viewers and by waiting requests;
+# Of the server's threads (see `web_tier.gunicorn_config`), how many event streams and waiting requests may occupy;
 # the rest is for uploads and everything else.
 MAX_VIEWERS = 256
 MAX_WAITING = 192
@@ -65,11 +69,15 @@ def create_app(
     queue: JobQueue,
     index: BatchIndex,
     state: StateStore,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Flask:
-    """The application, ready to serve; opens nothing by itself.
+    """Creates the WSGI application; it sends no request to the cloud but the one for the session key.
+
+    Args:
+        clock: monotonic seconds, by which cached values expire.
 
     Raises:
-        CloudError: with authentication, the key of the session cookies is in S3, and S3 failed.
+        CloudError: with authentication, S3 failed while the key of the session cookies was read.
     """
     app = openapi.open_api(
         __name__,
@@ -79,12 +87,13 @@ def create_app(
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_options = {**app.jinja_options, "trim_blocks": True, "lstrip_blocks": True}
-    services = _services(settings, images, results, queue, index, state)
+    services = _services(settings, images, results, queue, index, state, clock)
     app.extensions[EXTENSION] = services
     _set_up_pillow(settings.max_image_pixels)
     request_log.init_app(app)
     services.metrics.init_app(app)
-    response_headers.init_app(app)
+    for protection in (client_timeout, trusted_hosts, request_origin, response_headers):
+        protection.init_app(app)
     if settings.authentication != "off":
         sessions.init_app(app, sessions.session_key(settings, state))
     identity.init_app(app)
@@ -105,13 +114,14 @@ def _services(
     queue: JobQueue,
     index: BatchIndex,
     state: StateStore,
+    clock: Callable[[], float],
 ) -> Services:
     store = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     fetch = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
     uploads = UploadService(settings, images, results, JobBatcher(queue), store)
-    batches = BatchService(images, results, index, fetch)
+    batches = BatchService(images, results, index, fetch, clock)
     result_waiter = ResultWaiter(results, MAX_WAITING)
-    fleet = FleetReader(state)
+    fleet = FleetReader(state, clock)
     return Services(
         settings=settings,
         images=images,
@@ -125,17 +135,17 @@ def _services(
         result_waiter=result_waiter,
         watcher=BatchWatcher(batches.read, fleet.known_status, MAX_VIEWERS),
         fleet=fleet,
-        readiness=Readiness(images, results, queue),
+        readiness=Readiness(images, results, queue, clock),
         metrics=Metrics(),
-        tokens=TokenCache(TokenStore(state).find),
-        ended_sessions=TTLCache(lambda session_id: sessions.has_ended(state, session_id)),
+        tokens=TokenCache(TokenStore(state).find, clock),
+        ended_sessions=TTLCache(partial(sessions.has_ended, state), CACHE_SECONDS, clock=clock),
         usage=UsageStore(state),
         rate_limits=RateLimits(settings),
     )
 
 
 def _set_up_pillow(max_pixels: int) -> None:
-    # Pillow's own limit would otherwise cap ours.
+    # Pillow's own limit would otherwise apply before ours.
     Image.MAX_IMAGE_PIXELS = max_pixels
-    # It warns of odd metadata and of many pixels; our checks decide, and a stranger's file must not fill the log.
+    # Pillow warns of odd metadata and of many pixels; our checks decide, and uploaded files must not fill the log.
     warnings.filterwarnings("ignore", module=r"PIL\.")

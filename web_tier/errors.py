@@ -1,4 +1,4 @@
-"""What goes wrong, told in the language of who asked: problem+json below /api, a line of text, or a page."""
+"""Error responses in the form that the client expects: problem+json below /api, a line of text, or a page."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from core.errors import CloudError, NotFoundError
 from web_tier.domain.batch_watcher import TooManyViewersError
 from web_tier.domain.multipart import UploadFormatError
 from web_tier.domain.result_pagination import CursorError
-from web_tier.domain.result_waiter import TooManyWaitingError
+from web_tier.domain.result_waiter import TooManyWaitingError, WaitFailedError
 
 API_PREFIX = "/api/"
-# Where programs ask, too, although outside the API.
+# Outside the API, but called by programs, too.
 _PROGRAM_PATHS = ("/healthz", "/readyz", "/metrics")
-# Where one line of text is expected.
+# Its clients expect one line of text.
 _TEXT_ENDPOINT = "compat.classify"
 _RETRY_AFTER_SECONDS = 5
 _MAX_ERRORS = 20
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
-    """Registers the handlers of errors that views let pass."""
+    """Registers handlers for the errors that views raise."""
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(NotFoundError, _not_found)
     app.register_error_handler(CloudError, _cloud_error)
@@ -36,15 +36,15 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(CursorError, lambda error: failure(400, "Bad Request", str(error)))
     app.register_error_handler(TimeoutError, _timeout)
     app.register_error_handler(ValidationError, validation_failure)
-    for error in (TooManyWaitingError, TooManyViewersError):
+    for error in (TooManyWaitingError, TooManyViewersError, WaitFailedError):
         app.register_error_handler(error, lambda error: try_again(str(error)))
 
 
 def failure(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
-    """The answer for a request that failed (RFC 9457 for programs).
+    """The response to a failed request (RFC 9457 for programs).
 
     Args:
-        errors: what is wrong with which part of the request.
+        errors: the invalid fields of the request, each with a message.
     """
     if request.path.startswith((API_PREFIX, *_PROGRAM_PATHS)):
         fields: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -57,14 +57,14 @@ def failure(status: int, title: str, detail: str, errors: list[dict[str, str]] |
 
 
 def try_again(detail: str) -> Response:
-    """The answer for a request that may succeed a little later."""
+    """The 503 response to a request that may succeed a little later."""
     response = failure(503, "Service Unavailable", detail)
     response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response
 
 
 def validation_failure(error: ValidationError) -> Response:
-    """The answer for a request that does not have the form that the OpenAPI document describes."""
+    """The response to a request that does not match the OpenAPI document's schema."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return failure(400, "Bad Request", "the body is not JSON")

@@ -1,4 +1,4 @@
-"""What the views work with; `create_app` puts one object of it on the application."""
+"""The service objects that views use; `create_app` stores them on the application."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aws.state import StateStore
 from aws.tokens import UsageStore
 from core.settings import Settings
 from web_tier.auth.rate_limits import RateLimits
-from web_tier.auth.token_cache import TokenCache, TTLCache
+from web_tier.auth.token_cache import TokenCache
 from web_tier.domain.batch_lifecycle import BatchLifecycle
 from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
@@ -22,13 +22,14 @@ from web_tier.domain.single_image import SingleImages
 from web_tier.domain.upload_service import UploadService
 from web_tier.observability.metrics import Metrics
 from web_tier.observability.readiness import Readiness
+from web_tier.ttl_cache import TTLCache
 
 EXTENSION = "web_tier"
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Settings, the stores, and what the web tier does with them; all safe to share between threads."""
+    """Settings, stores and the services built on them; all safe to share between threads."""
 
     settings: Settings
     images: ImageStore
@@ -45,12 +46,12 @@ class Services:
     readiness: Readiness
     metrics: Metrics
     tokens: TokenCache
-    ended_sessions: TTLCache[bool]
+    ended_sessions: TTLCache[[str], bool]
     usage: UsageStore
     rate_limits: RateLimits
 
     def close(self) -> None:
-        """Ends what would go on for long, because the server is about to stop."""
+        """Ends event streams and waiting requests, and reports the process as not ready, before the server stops."""
         self.readiness.close()
         self.watcher.close()
         self.result_waiter.close()

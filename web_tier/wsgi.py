@@ -21,7 +21,7 @@ from web_tier.security import audit_log
 def _create() -> Flask:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     audit_log.to_stream()
-    # It tells at INFO where it found each credential and endpoint.
+    # At INFO it logs where it found each credential and endpoint.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     settings = Settings.from_environment(os.environ)
     clients = Clients(max_connections=threads + STORE_THREADS + FETCH_THREADS)

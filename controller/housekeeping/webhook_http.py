@@ -1,6 +1,6 @@
-"""Sends a webhook's request, and only to where one may be sent.
+"""Send webhook requests over HTTP, to public addresses only (protection against server-side request forgery).
 
-The address comes from a stranger.  The host is resolved once, every address that it resolves to must be public, and the
+The address is untrusted input.  The host is resolved once, every address that it resolves to must be public, and the
 connection is made to one of these very addresses: a name that resolves otherwise a moment later changes nothing.
 Redirects are not followed.
 """
@@ -85,7 +85,7 @@ class HttpSender:
 
 def _post(pool: urllib3.HTTPConnectionPool, target: str, headers: dict[str, str], body: bytes) -> int:
     try:
-        # The answer's body is a stranger's, too: it is not read.
+        # The response's body is untrusted, too, and not needed: it is not read.
         response = pool.request("POST", target, body=body, headers=headers, redirect=False, preload_content=False)
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise DeliveryError(f"the receiver could not be reached: {type(error).__name__}") from error

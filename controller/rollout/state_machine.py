@@ -4,7 +4,7 @@ A *canary* comes first: one instance of the target beside the fleet.  Once its w
 it does only after its smoke test, the rest follows: for each worker of the goal that has proven itself one of the
 others drains.  New instances come on top of the fleet as far as the maximum allows; at the maximum, a few places at a
 time are cleared first.  If too many of the target fail, or none proves itself for too long, the same happens in the
-other direction.  Nothing is remembered but the record, so that any controller can go on at any line.
+other direction.  The record is the only state, so that any controller can continue from it.
 
 docs/adr/0012-a-release-is-an-instance.md says why it is done like this.
 """
@@ -89,7 +89,7 @@ def plan(record: ReleaseRecord, fleet: Fleet, now: float) -> Plan:
 
 
 def is_proven(member: TrackedInstance) -> bool:
-    """Whether an instance's worker has told that it works as the release that the instance was launched as."""
+    """Whether an instance's worker has reported that it runs the release that the instance was launched as."""
     beat = member.heartbeat
     return (
         member.state is State.RUNNING
@@ -121,7 +121,7 @@ def _judged(record: ReleaseRecord, fleet: Fleet, now: float) -> ReleaseRecord:
     mine = {m.instance.instance_id: m for m in fleet.members if m.instance.release == target.number}
     causes = {key: cause for key, member in mine.items() if (cause := failure_of(member))}
     if not record.proven:
-        # Nobody but itself ends a canary.
+        # The controller never terminates a canary: one that is gone has failed.
         causes |= {key: "it ended before it had proven itself" for key in record.trying if key not in mine}
     failed = (*record.failed, *(key for key in causes if key not in record.failed))
     proven = {key for key, member in mine.items() if is_proven(member)}
@@ -134,14 +134,14 @@ def _judged(record: ReleaseRecord, fleet: Fleet, now: float) -> ReleaseRecord:
         progress_at=now if came else record.progress_at,
     )
     why = next((cause for key, cause in causes.items() if key not in record.failed), "")
-    told = f"{len(failed)} {'instance' if len(failed) == 1 else 'instances'} failed, the last: {why}"
+    summary = f"{len(failed)} {'instance' if len(failed) == 1 else 'instances'} failed, the last: {why}"
     if len(failed) >= MAX_FAILED:
-        return judged.returning("failed", told, now)
+        return judged.returning("failed", summary, now)
     if now - judged.progress_at > fleet.progress_seconds:
         why = f"no worker proved itself within {fleet.progress_seconds:.0f} s"
         return judged.returning("failed", why, now)
     if why:
-        return dataclasses.replace(judged, reason=told)
+        return dataclasses.replace(judged, reason=summary)
     return judged
 
 

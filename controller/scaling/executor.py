@@ -1,8 +1,8 @@
-"""Acting: launches and terminates, only while the lease is held, and never twice.
+"""The executor: launch and terminate instances, only while the lease is held, and never twice.
 
-Before it launches, the actor announces count and client token in the lease.  Should it die, or EC2's answer get lost,
-then whoever holds the lease next asks for the same once more with the same token: EC2 either answers as before or
-launches now.  So it is known how many there are before anybody orders more.
+Before it launches, the executor announces count and client token in the lease.  Should it die, or EC2's response get
+lost, then the next holder of the lease repeats the request with the same token: EC2 either responds as before or
+launches now.  So the number of instances is known before more are requested.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.releases import Release
 
 log = logging.getLogger(__name__)
 
-# EC2 remembers client tokens for longer, but after this time DescribeInstances has long told everything.
+# EC2 remembers client tokens for longer, but after this time DescribeInstances has long listed everything.
 ANNOUNCEMENT_SECONDS = 3600.0
 
 
@@ -125,7 +125,7 @@ class Executor:
             return True
         if announced.token == self._answered_token:
             if not self._tracker.unseen(self._clock()):
-                self._lease.note = ""  # EC2 describes what was launched: nobody needs to be told
+                self._lease.note = ""  # EC2 describes what was launched: the announcement is no longer needed
             return True
         if not self._lease.held():
             return False

@@ -1,6 +1,6 @@
 """What earlier decisions saw and recommended, and what that says about arrivals.  Pure.
 
-Nobody counts arrivals, but what has arrived is what is left (the queue's counts) plus what is done (the workers'
+SQS has no count of arrivals, but what has arrived is what is left (the queue's counts) plus what is done (the workers'
 counts).  Both are late, each in its own way: SQS's by up to a minute, the workers' by up to the time between two of
 their reports.  So rates are taken over long stretches, and small differences prove nothing.
 """
@@ -26,7 +26,7 @@ class Recommendation:
         size: the instances that backlog and load asked for, before any window was considered.
         backlog: the images that were left.
         done: how many had been answered, from an arbitrary start.
-        untold: how many more the busy workers may have answered without having told it yet.
+        unreported: how many more the busy workers may have answered since their last report.
         answered: the workers' counter, None where unknown.
         until: when the next decision was made; the recommendation held until then.
     """
@@ -35,7 +35,7 @@ class Recommendation:
     size: int
     backlog: int = 0
     done: float = 0.0
-    untold: float = 0.0
+    unreported: float = 0.0
     answered: int | None = None
     until: float = math.inf
 
@@ -68,7 +68,7 @@ def sustained_arrivals(history: History) -> float:
 def arrived_since(history: History, then: float) -> bool:
     """Whether images certainly arrived after `then`."""
     arrived = history[-1].arrived
-    return any(arrived - past.arrived - past.untold >= 0.5 for past in history if past.at >= then)
+    return any(arrived - past.arrived - past.unreported >= 0.5 for past in history if past.at >= then)
 
 
 def highest_since(history: History, then: float) -> int:

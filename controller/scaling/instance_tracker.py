@@ -1,8 +1,8 @@
-"""Who is in the fleet and how each fares: pure bookkeeping over what EC2 describes and what workers report.
+"""The state of each instance in the fleet: pure bookkeeping over what EC2 describes and what workers report.
 
 EC2's *running* means that a virtual machine has started, not that a worker works.  So an instance counts as running
 once its worker has reported, and as booting before.  Time without a report is counted from look to look and at most
-`max_step_seconds` for each, so that an outage in which nobody could report, or nobody looked, is held against nobody.
+`max_step_seconds` for each, so that an outage of the workers' reports or of the controller marks no instance as failed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from core.heartbeat import Heartbeat
 
 # DescribeInstances lags behind launches and terminations, commonly for seconds.
 SETTLE_SECONDS = 60.0
-# Boot times change with instance types and images: the latest ones tell what the next will take.
+# Boot times change with instance types and images: the latest ones predict what the next will take.
 _BOOTS_KEPT = 20
 
 
 class State(enum.StrEnum):
-    """How an instance fares."""
+    """The state of an instance; values are those of the status object."""
 
     BOOTING = enum.auto()
     RUNNING = enum.auto()

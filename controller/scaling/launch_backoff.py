@@ -1,10 +1,10 @@
-"""When to ask EC2 again after it launched fewer instances than asked for."""
+"""Backoff between launches, after EC2 launched fewer instances than asked for."""
 
 from __future__ import annotations
 
 FIRST_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 30.0
-# What somebody has to put right is not worth asking about often, but must not need a restart afterwards.
+# An error that an operator must fix is retried rarely, but without a restart afterwards.
 FATAL_DELAY_SECONDS = 120.0
 
 

@@ -16,7 +16,7 @@ class CurrentLimits:
     Args:
         base: from the settings, with what is assumed while nothing is measured.
         floor: the fewest instances to keep at this moment.
-        measure_service: take the workers' own service time once they tell it.
+        measure_service: take the workers' own service time once they report it.
     """
 
     def __init__(

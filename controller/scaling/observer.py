@@ -32,7 +32,7 @@ class FleetSnapshot:
     """Everything seen in one pass.
 
     `unseen` is instances that were launched but are not described yet, `unseen_releases` the release of each,
-    `answered` how many images workers have told of answering.
+    `answered` how many images workers report to have answered.
     """
 
     backlog: Backlog
@@ -69,7 +69,7 @@ class FleetSnapshot:
 
     @property
     def observation(self) -> Observation:
-        """What the policy is told.  Failed instances are no capacity."""
+        """The policy's input.  Failed instances are no capacity."""
         busy = sum(member.state is State.RUNNING and not member.is_idle for member in self.members)
         ages = [member.quiet_seconds for member in self.members if member.state is State.BOOTING]
         return Observation(

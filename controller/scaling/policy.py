@@ -26,7 +26,7 @@ __all__ = ["Limits", "Observation", "Recommendation", "ScalingDecision", "decide
 
 # Above this share of its time an instance has no room left for the ups and downs of arrivals.
 TARGET_UTILISATION = 0.9
-# Instances go only where those that stay would be below this share: apart, so that noise moves nothing.
+# Instances are terminated only where the rest would be below this share: a gap, so that noise changes nothing.
 SCALE_IN_UTILISATION = 0.75
 
 
@@ -70,7 +70,7 @@ class Observation:
         busy: those of `running` that hold jobs, as they say themselves; does not lag as SQS does.
         age_seconds: how old the counts are.
         answered: how many images the workers say they have answered, all together: a counter that only grows while
-            the controller lives.  None where unknown; `busy` and the service time then tell roughly.
+            the controller lives.  None where unknown; `busy` and the service time are then an estimate.
         booting_ages: how long ago each of `booting` was launched, seconds; where left out, half a boot is assumed.
     """
 
@@ -218,7 +218,7 @@ def _why(observation: Observation, limits: Limits, load: float, size: int) -> st
 
 def _sample(observation: Observation, limits: Limits, history: History, now: float) -> Recommendation:
     """What is to be remembered of an observation."""
-    untold = observation.busy * limits.report_seconds / limits.mean_service_seconds
+    unreported = observation.busy * limits.report_seconds / limits.mean_service_seconds
     done = 0.0
     if history:
         last = history[-1]
@@ -226,7 +226,7 @@ def _sample(observation: Observation, limits: Limits, history: History, now: flo
             done = last.done + max(0, observation.answered - last.answered)
         else:
             done = last.done + observation.busy * (now - last.at) / limits.mean_service_seconds
-    return Recommendation(now, 0, observation.backlog, done, untold, observation.answered)
+    return Recommendation(now, 0, observation.backlog, done, unreported, observation.answered)
 
 
 def _memory_seconds(limits: Limits) -> float:

@@ -1,11 +1,11 @@
-"""Do answers look as they used to?  The population stability index of recent answers against a reference.  Pure.
+"""Prediction drift: the population stability index (PSI) of recent answers against a reference.  Pure.
 
 ``PSI = sum((r - e) * ln(r / e))`` over the shares e of the reference and r of the recent answers in each of B bins
 (N. Siddiqi, *Credit Risk Scorecards*, 2006; the symmetrised Kullback-Leibler divergence).  Siddiqi's rule of thumb
 calls more than 0.25 a shift.  Few answers or many bins exceed that by chance: for N and M answers from one
 distribution, PSI is about (1/N + 1/M) times a chi-squared variable of B - 1 degrees of freedom (B. Yurdakul and
 J. Naranjo, *Statistical properties of the population stability index*, Journal of Risk Model Validation 14(4), 2020).
-Only what is beyond both is told.
+Only what exceeds both is reported.
 """
 
 from __future__ import annotations
@@ -97,18 +97,18 @@ def sentence(model: str, watched: Watched) -> str:
     recent = watched.latest
     if watched.reference.total < REFERENCE_IMAGES or recent.total < LEAST_RECENT_IMAGES:
         return ""
-    told = []
+    shifts = []
     labels = compare_labels(watched.reference.labels, recent.labels)
     if labels.is_shift:
-        told.append(f"other labels ({_most_changed(watched.reference, recent)}; PSI {labels.psi:.2f})")
+        shifts.append(f"other labels ({_most_changed(watched.reference, recent)}; PSI {labels.psi:.2f})")
     confidence = compare(watched.reference.confidence, recent.confidence)
     if confidence.is_shift:
         before, after = _mean_confidence(watched.reference), _mean_confidence(recent)
-        told.append(f"other scores (mean {after:.2f} instead of {before:.2f}; PSI {confidence.psi:.2f})")
-    if not told:
+        shifts.append(f"other scores (mean {after:.2f} instead of {before:.2f}; PSI {confidence.psi:.2f})")
+    if not shifts:
         return ""
     return f"the last {recent.total:,} answers of {model} differ from its first {watched.reference.total:,}: " + (
-        " and ".join(told)
+        " and ".join(shifts)
     )
 
 

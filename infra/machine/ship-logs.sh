@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs Amazon's CloudWatch agent, whose signature is checked, and lets it send one log file.
+# Install Amazon's CloudWatch agent after checking its signature, and configure it to send one log file.
 set -eu
 role=$1 log_group=$2
 # "Verifying the signature of the CloudWatch agent package" in the CloudWatch user guide.

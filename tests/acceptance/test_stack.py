@@ -35,7 +35,7 @@ pytestmark = pytest.mark.acceptance
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setattr(template, "text", emulated)
     for module in (deployment, teardown):
-        monkeypatch.setattr(module, "Patience", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
+        monkeypatch.setattr(module, "PollPolicy", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
     made = Account(monkeypatch)
     yield made
     made.close()

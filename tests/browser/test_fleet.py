@@ -142,7 +142,7 @@ def test_without_javascript_the_numbers_are_there(open_tab: OpenTab) -> None:
     page = open_tab(javascript=False).page
     for _ in range(30):
         page.goto("/fleet")
-        if page.locator("#told").is_visible():
+        if page.locator("#fleet-status").is_visible():
             break
         page.wait_for_timeout(1000)
     expect(page.locator('[data-field="running"]')).to_have_text(re.compile(r"^\d+$"))

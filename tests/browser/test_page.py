@@ -124,7 +124,7 @@ def test_what_is_looked_for_is_found(open_tab: OpenTab, photos: Photos) -> None:
     page.fill("#search", names[1][:-4].upper())
     expect(page.locator("#sheet .name")).to_have_text([name for name in names if names[1][:-4] in name])
     page.fill("#search", "no such thing")
-    expect(page.locator("#shown")).to_have_text("Nothing matches.")
+    expect(page.locator("#shown")).to_have_text("No image matches.")
     page.fill("#search", "")
     expect(page.locator("#sheet .frame")).to_have_count(len(chosen))
     page.select_option("#sort", "doubtful")
@@ -175,11 +175,11 @@ def test_a_closer_look_shows_the_five_likeliest_labels(open_tab: OpenTab, photos
 
 
 CHANGE_SCORE = """([number, score]) => {
-  const { model, sheet } = document.documentElement.batch;
+  const { model, grid } = document.documentElement.batch;
   const file = model.visible.find((file) => file.position === number - 1);
   model.answer({ key: file.key, name: file.name, position: file.position, label: file.label, score,
     unsure: false, top_k: file.top, error: null, model: file.model, image_url: file.imageUrl });
-  sheet.plan();
+  grid.plan();
 }"""
 
 
@@ -215,9 +215,9 @@ def test_what_a_filter_takes_away_leaves_the_focus_to_its_neighbour(open_tab: Op
     expect(page.locator("#viewer-number")).to_have_text("2")
     page.evaluate(
         """() => {
-          const { model, sheet } = document.documentElement.batch;
+          const { model, grid } = document.documentElement.batch;
           model.setView({ search: "0.jpg" });
-          sheet.reorder();
+          grid.reorder();
         }"""
     )
     expect(page.locator("#sheet .frame")).to_have_count(1)

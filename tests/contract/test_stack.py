@@ -43,7 +43,7 @@ NOT_COMPARED = {
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setattr(template, "text", emulated)
     for module in (deployment, teardown):
-        monkeypatch.setattr(module, "Patience", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
+        monkeypatch.setattr(module, "PollPolicy", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
     made = Account(monkeypatch)
     yield made
     made.close()
@@ -71,7 +71,7 @@ def test_a_stack_comes_and_goes_without_a_trace(account: Account, parameters: di
     conditions = {
         "MakeNat": bool(parameters),
         "UseSpot": bool(parameters),
-        "TellSomebody": not parameters,
+        "HasAlarmEmail": not parameters,
         "MakeName": False,
     }
     expected = {
@@ -80,10 +80,10 @@ def test_a_stack_comes_and_goes_without_a_trace(account: Account, parameters: di
         if conditions.get(resource.get("Condition", ""), True) and resource["Type"] not in UNKNOWN_TYPES
     }
     assert made == expected
-    # Without its name nothing is removed.
-    assert "was removed" in repr(CliRunner().invoke(destroy, ["--stack-name", "photos"], input="other\n").exception)
+    # Without its name nothing is deleted.
+    assert "was deleted" in repr(CliRunner().invoke(destroy, ["--stack-name", "photos"], input="other\n").exception)
     assert stack.state() is not None
-    assert "Nothing that carries the stack's tag is left" in run(destroy, "--yes")
+    assert "No resource with the stack's tag remains" in run(destroy, "--yes")
     assert account.left() == before
 
 

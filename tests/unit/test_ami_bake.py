@@ -122,11 +122,11 @@ def test_a_failure_at_any_step_leaves_nothing(step: str, error: BaseException) -
 
 
 @pytest.mark.parametrize("step", ["terminate", "delete archive"])
-def test_what_cannot_be_removed_is_told_and_stops_no_other_removal(step: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_removal_is_logged_and_stops_no_other(step: str, caplog: pytest.LogCaptureFixture) -> None:
     cloud = Cloud(fails_at=step)
     assert cloud.bake().image_id == "ami-1"
     assert {"terminate", "delete archive"} <= set(cloud.calls)
-    assert "is left behind" in caplog.text
+    assert "could not be removed" in caplog.text
 
 
 def test_the_builder_checks_what_it_fetches_and_a_second_run() -> None:
@@ -158,7 +158,7 @@ def images(count: int) -> list[MachineImage]:
 
 
 @pytest.mark.parametrize(
-    ("keep", "in_use", "doomed"),
+    ("keep", "in_use", "deleted"),
     [
         (3, None, []),
         (2, None, ["ami-2"]),
@@ -168,8 +168,8 @@ def images(count: int) -> list[MachineImage]:
         (1, "ami-0", ["ami-1", "ami-2"]),
     ],
 )
-def test_the_oldest_go(keep: int, in_use: str | None, doomed: list[str]) -> None:
-    assert [image.image_id for image in prunable(images(3), keep, in_use)] == doomed
+def test_the_oldest_images_are_pruned(keep: int, in_use: str | None, deleted: list[str]) -> None:
+    assert [image.image_id for image in prunable(images(3), keep, in_use)] == deleted
 
 
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 12), st.randoms())
@@ -177,8 +177,8 @@ def test_pruning_keeps_the_newest_and_the_one_in_use(count: int, keep: int, used
     all_images = images(count)
     shuffled = list(all_images)
     dice.shuffle(shuffled)  # type: ignore[attr-defined]
-    doomed = prunable(shuffled, keep, f"ami-{used}")
-    left = [image for image in all_images if image not in doomed]
+    deleted = prunable(shuffled, keep, f"ami-{used}")
+    left = [image for image in all_images if image not in deleted]
     assert all_images[:keep] == [image for image in all_images[:keep] if image in left]
     assert used >= count or all_images[used] in left
     assert len(left) <= min(count, keep + 1)

@@ -1,4 +1,4 @@
-"""Deploying and removing a stack, decided by fakes; the template's own promises."""
+"""Deploying and deleting a stack, against fakes of CloudFormation; properties of the template."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class FakeStack:
 
 @dataclass
 class Notes:
-    """What `deploy` had done."""
+    """Records the calls of a deployment's actions."""
 
     yes: bool = True
     uploads: list[tuple[str, str]] = field(default_factory=list)
@@ -164,7 +164,7 @@ def test_nothing_is_executed_without_need_or_consent(
         ([DONE], ChangeSet("cs-3", "FAILED", "Parameter X is wrong"), "Parameter X is wrong"),
     ],
 )
-def test_failures_are_told(states: list[StackState | None], change_set: ChangeSet, sentence: str) -> None:
+def test_a_failure_gives_the_reason(states: list[StackState | None], change_set: ChangeSet, sentence: str) -> None:
     notes = Notes()
     with pytest.raises(StackError, match=sentence):
         deploy(FakeStack(states, change_set), SPEC, notes.actions(), polling())
@@ -199,7 +199,7 @@ def test_parameters_are_checked_before_anything_is_asked_of_aws(given: dict[str,
 
 
 @dataclass
-class FakeEstate:
+class FakeStackResources:
     log: list[str]
     left: list[list[str]]
 
@@ -233,9 +233,9 @@ class InMemoryFleet:
 def tear_down(left: list[list[str]], after: StackState | None = None) -> tuple[list[str], list[str]]:
     log: list[str] = []
     stack = FakeStack([DONE, replace(DONE, status="DELETE_IN_PROGRESS"), after], calls=log)
-    # A worker that the dying controller still launched is found in the second round.
+    # A worker that the stopping controller still launched is found in the second round.
     fleet = InMemoryFleet(log, [["i-1"], ["i-1"], ["i-2"], []])
-    return destroy(stack, FakeEstate(log, left), fleet, lambda told: None, lambda event: None, polling()), log
+    return destroy(stack, FakeStackResources(log, left), fleet, lambda step: None, lambda event: None, polling()), log
 
 
 def test_the_controller_stops_before_workers_end_and_buckets_are_emptied_last() -> None:
@@ -244,11 +244,11 @@ def test_the_controller_stops_before_workers_end_and_buckets_are_emptied_last() 
     assert left == []
 
 
-def test_what_is_left_is_told() -> None:
+def test_resources_that_remain_are_returned() -> None:
     assert tear_down([["arn:left"]])[0] == ["arn:left"]
 
 
-def test_a_stack_that_cannot_be_deleted_is_told() -> None:
+def test_a_stack_that_cannot_be_deleted_is_an_error() -> None:
     with pytest.raises(StackError, match="DELETE_FAILED"):
         tear_down([[]], replace(DONE, status="DELETE_FAILED"))
 
@@ -274,8 +274,8 @@ def test_changes_that_lose_something_come_first() -> None:
 
 
 def test_alarms_and_drift_in_words() -> None:
-    assert alarms_of([]) == "Alarms: 0, none rings."
-    assert "by hand" in drift_of(replace(DONE, drift="DRIFTED"), "photos")
+    assert alarms_of([]) == "Alarms: 0, none in the ALARM state."
+    assert "outside CloudFormation" in drift_of(replace(DONE, drift="DRIFTED"), "photos")
 
 
 def test_the_archive_is_the_same_each_time_and_holds_what_instances_start(tmp_path: Path) -> None:
@@ -285,17 +285,6 @@ def test_the_archive_is_the_same_each_time_and_holds_what_instances_start(tmp_pa
         names = set(found.getnames())
     assert {"infra/machine/install.sh", "infra/requirements.txt", "web_tier/wsgi.py", "templates/base.html"} <= names
     assert not any(name.endswith((".pyc", ".tflite")) or "__pycache__" in name for name in names)
-
-
-def test_instances_install_the_versions_of_the_one_list() -> None:
-    def pins(path: str) -> dict[str, str]:
-        return dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", (REPOSITORY_ROOT / path).read_text("utf-8"), re.MULTILINE))
-
-    ours = pins("infra/requirements.txt")
-    assert ours
-    assert ours.items() <= pins("requirements.txt").items()
-    hashes = (REPOSITORY_ROOT / "infra/requirements.txt").read_text("utf-8").count("--hash=sha256:")
-    assert hashes >= len(ours)
 
 
 def test_the_template_fits_into_a_request_and_has_no_yaml_aliases() -> None:

@@ -6,58 +6,78 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from core.paths import REPOSITORY_ROOT
 
-HASHED = ("app_tier/requirements.txt", "ami/requirements.txt")
+# Written by `make lock`: with hashes, from the list of names beside them.
+SHARES = ("app_tier", "ami", "infra")
+LOCKS = (
+    "requirements.lock",
+    "requirements-run.lock",
+    "docs/requirements.txt",
+    "infra/checkov.txt",
+    *(f"{folder}/requirements.txt" for folder in SHARES),
+)
 CARD = {"flask", "boto3", "tensorflow", "pillow", "jinja2", "python-crontab", "moto", "pytest"}
+# Only on Windows, where the web server does not run; a lock for all platforms names them all the same.
+ELSEWHERE = {"colorama", "pywin32"}
 
 
-def pinned(path: Path) -> dict[str, str]:
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith(("#", "    --hash="))]
-    return {normal(name): version for name, _, version in (line.rstrip(" \\").partition("==") for line in lines)}
+def pinned(file: str) -> dict[str, str]:
+    """The version of each package that `file` pins; without those that only another platform installs."""
+    lines = [line for line in (REPOSITORY_ROOT / file).read_text().splitlines() if re.match(r"\w", line)]
+    entries = [re.split(r" ; | \\", line)[0].partition("==") for line in lines]
+    return {normal(name): version for name, _, version in entries if normal(name) not in ELSEWHERE}
 
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_every_version_is_exact() -> None:
-    for file in ("requirements.txt", *HASHED):
-        assert all(re.fullmatch(r"[0-9][0-9A-Za-z.+]*", version) for version in pinned(REPOSITORY_ROOT / file).values())
+@pytest.mark.parametrize("file", ["requirements.txt", *LOCKS])
+def test_every_version_is_exact(file: str) -> None:
+    versions = pinned(file).values()
+    assert versions and all(re.fullmatch(r"[0-9][0-9A-Za-z.+]*", version) for version in versions)
 
 
 def test_what_running_needs_is_in_the_full_list() -> None:
     project = tomllib.loads((REPOSITORY_ROOT / "pyproject.toml").read_text())["project"]
     named = [*project["dependencies"], *project["optional-dependencies"]["demo"]]
-    assert {normal(re.split(r"[\[<>=]", name)[0]) for name in named} <= pinned(
-        REPOSITORY_ROOT / "requirements.txt"
-    ).keys()
-    assert pinned(REPOSITORY_ROOT / "requirements.txt").keys() >= CARD
+    names = {normal(re.split(r"[\[<>=]", name)[0]) for name in named}
+    assert names <= pinned("requirements-run.lock").keys()
+    assert names <= pinned("requirements.txt").keys()
+    assert pinned("requirements.txt").keys() >= CARD
 
 
-def test_a_worker_gets_the_versions_that_were_tested_and_no_more() -> None:
-    everything, worker = (
-        pinned(REPOSITORY_ROOT / "requirements.txt"),
-        pinned(REPOSITORY_ROOT / "app_tier/requirements.txt"),
-    )
-    assert worker.items() <= everything.items()
-    assert not worker.keys() & {"flask", "moto", "tensorflow", "pytest"}
-    assert pinned(REPOSITORY_ROOT / "ami/requirements.txt").items() <= everything.items()
+def test_the_locks_have_the_versions_of_the_one_list() -> None:
+    """Where this fails after a change of requirements.txt or pyproject.toml, run `make lock`."""
+    everything = pinned("requirements.txt")
+    assert pinned("requirements.lock") == everything
+    assert pinned("requirements-run.lock").items() <= everything.items()
+    assert not pinned("requirements-run.lock").keys() & {"tensorflow", "keras", "pytest"}
 
 
-@pytest.mark.parametrize("file", HASHED)
-def test_an_image_takes_only_wheels_of_known_content(file: str) -> None:
-    entries = re.split(r"\n(?=\S)", (REPOSITORY_ROOT / file).read_text())
-    packages = [entry for entry in entries if "==" in entry and not entry.startswith("#")]
-    assert len(packages) == len(pinned(REPOSITORY_ROOT / file))
-    for entry in packages:
-        first, *rest = entry.rstrip().split("\n")
-        hashes = [line for line in rest if re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line)]
-        assert first.endswith(" \\") and hashes and len(hashes) == len([line for line in rest if line]), entry
+@pytest.mark.parametrize("folder", SHARES)
+def test_a_machine_gets_the_versions_that_were_tested_and_no_more(folder: str) -> None:
+    listed = (REPOSITORY_ROOT / folder / "requirements.in").read_text().splitlines()
+    share = pinned(f"{folder}/requirements.txt")
+    assert share.keys() == {normal(name) for name in listed if name and not name.startswith("#")}
+    assert share.items() <= pinned("requirements.txt").items()
+    assert not share.keys() & {"moto", "tensorflow", "pytest"}
+
+
+@pytest.mark.parametrize("file", LOCKS)
+def test_a_lock_has_hashes_for_every_package_and_names_no_index(file: str) -> None:
+    text = (REPOSITORY_ROOT / file).read_text()
+    for entry in re.split(r"\n(?=\S)", text.rstrip()):
+        if entry.startswith("#"):
+            continue
+        first, *rest = entry.split(" \\\n")
+        assert "==" in first
+        assert rest and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in rest), first
+    assert "://" not in text and "--index" not in text and "--find-links" not in text
 
 
 def test_a_worker_imports_no_package_that_its_list_lacks() -> None:
@@ -73,4 +93,4 @@ def test_a_worker_imports_no_package_that_its_list_lacks() -> None:
     # What urllib3, pip's own start-up hook and an editable installation load where they find it.
     elsewhere = {"elastic-image-classifier", "setuptools", "brotli", "certifi"}
     loaded = {normal(name) for name in answer.stdout.split()} - elsewhere
-    assert loaded <= pinned(REPOSITORY_ROOT / "app_tier/requirements.txt").keys()
+    assert loaded <= pinned("app_tier/requirements.txt").keys()

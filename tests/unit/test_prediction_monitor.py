@@ -28,7 +28,7 @@ def test_answers_are_counted_by_label_and_by_tenth_of_the_score() -> None:
     counts = tally.counts()
     assert counts.labels == {"dog": 3, "cat": 1} and counts.total == 4
     assert (counts.confidence[0], counts.confidence[9]) == (2, 2)
-    assert counts.minus(counts).total == 0 and counts.minus(counts).labels == {}
+    assert (counts - counts).total == 0 and (counts - counts).labels == {}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
@@ -141,3 +141,20 @@ def test_it_runs_beside_until_it_is_stopped() -> None:
             break
     stop.set()
     assert done.is_set()
+
+
+def test_an_unexpected_exception_does_not_end_the_comparisons() -> None:
+    bench, stop, looked = Bench(None), threading.Event(), threading.Event()
+    looks = []
+
+    def read() -> bytes | None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise RuntimeError("a fault")
+        looked.set()
+        return None
+
+    bench.runner = ShadowRunner(read, bench.load, bench.fetch, "m@1")
+    bench.runner.start(0.001, stop)
+    assert looked.wait(10)
+    stop.set()

@@ -16,6 +16,7 @@ from core.errors import CloudError
 from tests.web import JPEG, WebBench, form
 from web_tier.auth import scopes, token_cache
 from web_tier.auth.token_cache import TokenCache
+from web_tier.ttl_cache import MAX_ENTRIES
 
 FOREIGN = {"batch_id", "rest", "file"}
 
@@ -221,10 +222,10 @@ def test_a_revoked_token_is_refused_within_seconds_and_asked_for_once_meanwhile(
 
 def test_a_flood_of_ids_does_not_fill_the_memory() -> None:
     known = TokenCache(lambda token_id: None)
-    for number in range(token_cache._CACHED + 100):
+    for number in range(MAX_ENTRIES + 100):
         known.get(str(number))
-        known.is_news(str(number), "")
-    assert len(known._known) == len(known._told) == token_cache._CACHED
+        known.is_new_address(str(number), "")
+    assert len(known) == len(known._addresses) == MAX_ENTRIES
 
 
 def test_a_failing_store_lets_nobody_in(bench: WebBench) -> None:

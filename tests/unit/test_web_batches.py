@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aws.buckets import StoredObject
+from aws.in_memory import ManualClock
 from core.errors import CloudError
 from core.fleet_status import FleetStatus, Sample
 from core.jobs import ClassificationResult, Prediction
@@ -19,7 +20,6 @@ from tests.web import JPEG, WebBench
 from web_tier import create_app
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import OPEN_SECONDS, Batch
-from web_tier.services import EXTENSION
 
 
 @pytest.fixture
@@ -172,13 +172,12 @@ def cancel(bench: WebBench, batch_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_another_process_learns_of_a_batch_s_end(bench: WebBench, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
+def test_another_process_learns_of_a_batch_s_end(bench: WebBench, end: str) -> None:
+    clock = ManualClock()
     other = WebBench()
     stores: Any = (bench.images, bench.results, bench.queue, bench.index, bench.state)
-    other.app = create_app(bench.settings, *stores)
+    other.app = create_app(bench.settings, *stores, clock)
     other.client = other.app.test_client()
-    monkeypatch.setattr(other.app.extensions[EXTENSION].batches._open, "_clock", lambda: now[0])
     batch_id = bench.create_batch()
     assert other.post(batch_id, [("a.jpg", JPEG)], 0).status_code == 200
     if end == "cancel":
@@ -187,7 +186,7 @@ def test_another_process_learns_of_a_batch_s_end(bench: WebBench, end: str, monk
         assert bench.client.delete(f"/api/v1/batches/{batch_id}").status_code == 204
     refused = 409 if end == "cancel" else 404
     assert bench.post(batch_id, [("b.jpg", JPEG)], 1).status_code == refused
-    now[0] = OPEN_SECONDS
+    clock.advance(OPEN_SECONDS)
     assert other.post(batch_id, [("b.jpg", JPEG)], 1).status_code == refused
 
 

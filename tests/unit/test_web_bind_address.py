@@ -12,7 +12,7 @@ from core.errors import SettingsError
 from core.settings import Settings
 from tests.web import WebBench
 from web_tier.security.bind_address import check_addresses
-from web_tier.security.response_headers import is_own_name
+from web_tier.security.trusted_hosts import is_own_name
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_without_a_controller_one_sentence_says_so() -> None:
     page = WebBench().client.get("/fleet")
     assert page.status_code == 200
     assert "No controller has reported yet" in page.text
-    assert re.search(r'id="told" hidden', page.text)
+    assert re.search(r'id="fleet-status" hidden', page.text)
 
 
 def test_the_page_shows_what_the_controller_told_last() -> None:

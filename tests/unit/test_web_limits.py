@@ -125,11 +125,24 @@ def test_files_beyond_the_quota_are_named_and_the_others_go_on() -> None:
     refused = bench.client.post(f"{url}?offset=30", headers=headers, data=files(1))
     assert refused.status_code == 403
     assert json.loads(refused.data)["detail"] == (
-        "the access token's quota of 25 images a day does not suffice; it begins anew at midnight, UTC"
+        "the access token's quota of 25 images a day does not suffice; it is reset at midnight, UTC"
     )
     assert bench.images.count("put") == 25
     # Another token of the same owner has a share of its own.
     assert bench.client.post(url, headers=bench.token("ada"), data=files(1)).get_json()["accepted"]
+
+
+def test_a_failed_file_and_one_beyond_the_quota_have_positions_of_their_own() -> None:
+    bench = bench_with()
+    headers = bench.token("ada", images_per_day=3)
+    batch_id = bench.client.post("/api/v1/batches", headers=headers).get_json()["batch_id"]
+    bench.images.fail_next("put", where=lambda key: key.endswith("-2.jpg"))
+    answer = bench.client.post(f"/api/v1/batches/{batch_id}/images", headers=headers, data=files(5)).get_json()
+    assert [(entry["position"], entry["code"]) for entry in answer["not_stored"]] == [
+        (2, "not_stored"),
+        (3, "quota_exceeded"),
+        (4, "quota_exceeded"),
+    ]
 
 
 def test_what_was_reserved_and_not_used_is_given_back() -> None:

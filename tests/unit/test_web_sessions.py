@@ -11,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from aws.in_memory import InMemoryStateStore
+from aws.in_memory import InMemoryStateStore, ManualClock
 from core.errors import CloudError
-from core.paths import REPOSITORY_ROOT
 from core.settings import SECRETS, Settings
 from tests.web import JPEG, WebBench, form
 from web_tier.auth import sessions
-from web_tier.auth.sessions import SESSION_SECONDS, is_loopback_host, session_key
+from web_tier.auth.sessions import SESSION_SECONDS, session_key
+from web_tier.auth.token_cache import CACHE_SECONDS
 from web_tier.pages.sign_in import safe_next
+from web_tier.security.trusted_hosts import is_loopback_host
+
+# What browsers send with the forms and scripts of a page.
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture
@@ -30,23 +34,11 @@ def token_text(headers: dict[str, str]) -> str:
     return headers["Authorization"].partition(" ")[2]
 
 
-def hidden(page: str, name: str = "csrf_token") -> str:
-    found = re.search(rf'name="{name}" value="([^"]+)"', page)
-    assert found is not None, page
-    return found[1]
-
-
 def sign_in(bench: WebBench, text: str, base_url: str = "http://localhost", **fields: str) -> TestResponse:
     page = bench.client.get("/sign-in", base_url=base_url)
     assert page.status_code == 200
-    data = {"csrf_token": hidden(page.text), "token": text, **fields}
-    return bench.client.post("/sign-in", base_url=base_url, data=data)
-
-
-def page_token(bench: WebBench) -> str:
-    found = re.search(r'<meta name="csrf-token" content="([^"]+)">', bench.client.get("/").text)
-    assert found is not None
-    return found[1]
+    data = {"token": text, **fields}
+    return bench.client.post("/sign-in", base_url=base_url, data=data, headers={"Origin": base_url})
 
 
 def test_a_browser_signs_in_works_and_signs_out(bench: WebBench) -> None:
@@ -57,12 +49,12 @@ def test_a_browser_signs_in_works_and_signs_out(bench: WebBench) -> None:
     action = re.search(r'action="(/batches[^"]*)"', home.text)
     assert action is not None
     # The form as a browser without JavaScript sends it.
-    created = bench.client.post(action[1].replace("&amp;", "&"), data=form([("a.jpg", JPEG)]))
+    created = bench.client.post(action[1], data=form([("a.jpg", JPEG)]), headers=OWN_PAGE)
     assert created.status_code == 303
     assert bench.client.get(created.headers["Location"]).status_code == 200
     cookie = bench.client.get_cookie("eic_session")
     assert cookie is not None
-    out = bench.client.post("/sign-out", data={"csrf_token": hidden(home.text)})
+    out = bench.client.post("/sign-out", headers=OWN_PAGE)
     assert (out.status_code, out.headers["Location"]) == (303, "/sign-in")
     assert out.headers["Clear-Site-Data"] == '"cache"'
     # A copy of the cookie is worth nothing either.
@@ -92,7 +84,8 @@ def test_nobody_signs_in_over_plain_http_from_elsewhere(bench: WebBench) -> None
     page = bench.client.get("/sign-in", base_url="http://photos.example")
     assert "needs HTTPS" in page.text and 'type="password"' not in page.text
     data = {"token": token_text(bench.token("ada"))}
-    answer = bench.client.post("/sign-in", base_url="http://photos.example", data=data)
+    headers = {"Origin": "http://photos.example"}
+    answer = bench.client.post("/sign-in", base_url="http://photos.example", data=data, headers=headers)
     assert answer.status_code == 403 and "token_id" not in answer.headers.get("Set-Cookie", "")
 
 
@@ -104,16 +97,18 @@ def test_a_wrong_token_signs_nobody_in(bench: WebBench) -> None:
 
 
 def test_attempts_to_sign_in_are_few(bench: WebBench) -> None:
-    codes = [bench.client.post("/sign-in", data={"token": "x"}).status_code for _number in range(12)]
-    assert codes == [403] * 10 + [429] * 2
+    codes = [sign_in(bench, "x").status_code for _number in range(12)]
+    assert codes == [401] * 10 + [429] * 2
 
 
-def test_a_revoked_token_ends_its_sessions(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revoked_token_ends_its_sessions() -> None:
+    clock = ManualClock()
+    bench = WebBench(clock, authentication="tokens")
     headers = bench.token("ada")
     sign_in(bench, token_text(headers))
     assert bench.client.get("/").status_code == 200
-    monkeypatch.setattr(bench.services.tokens, "_seconds", 0.0)
     bench.state.delete(f"tokens/{token_text(headers).split('_')[1]}.json")
+    clock.advance(CACHE_SECONDS)
     assert bench.client.get("/").status_code == 303
 
 
@@ -157,45 +152,38 @@ def test_a_forged_cookie_opens_nothing(bench: WebBench) -> None:
 def test_a_cookie_alone_changes_nothing(bench: WebBench, method: str, path: str) -> None:
     sign_in(bench, token_text(bench.token("ada")))
     before = len(bench.images.batches)
-    for headers in ({}, {"X-CSRF-Token": "guess"}, {"X-CSRF-Token": ""}):
+    for headers in ({}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "same-site"}):
         assert bench.client.open(path, method=method, headers=headers).status_code == 403
     assert len(bench.images.batches) == before
     assert bench.client.get("/").status_code == 200, "still signed in"
 
 
-def test_the_pages_scripts_show_their_token(bench: WebBench) -> None:
+def test_a_page_of_ours_works_with_the_cookie(bench: WebBench) -> None:
     sign_in(bench, token_text(bench.token("ada")))
-    headers = {"X-CSRF-Token": page_token(bench)}
-    created = bench.client.post("/api/v1/batches", headers=headers)
-    assert created.status_code == 201
-    url = created.get_json()["images_url"]
-    assert bench.client.post(url, headers=headers, data=form([("a.jpg", JPEG)])).status_code == 200
-    # A page of another site that knew it would still be refused.
-    foreign = {**headers, "Sec-Fetch-Site": "cross-site"}
-    assert bench.client.post("/api/v1/batches", headers=foreign).status_code == 403
+    for headers in (OWN_PAGE, {"Origin": "http://localhost"}):
+        created = bench.client.post("/api/v1/batches", headers=headers)
+        assert created.status_code == 201
+        url = created.get_json()["images_url"]
+        assert bench.client.post(url, headers=headers, data=form([("a.jpg", JPEG)])).status_code == 200
 
 
-def test_one_sessions_token_is_worth_nothing_in_another(bench: WebBench) -> None:
-    sign_in(bench, token_text(bench.token("bob")))
-    stolen = page_token(bench)
-    bench.client.delete_cookie("eic_session")
-    sign_in(bench, token_text(bench.token("ada")))
-    assert bench.client.post("/api/v1/batches", headers={"X-CSRF-Token": stolen}).status_code == 403
-
-
-def test_programs_with_a_token_need_no_proof(bench: WebBench) -> None:
+def test_programs_with_a_token_name_no_origin(bench: WebBench) -> None:
     assert bench.client.post("/api/v1/batches", headers=bench.token("ada")).status_code == 201
 
 
-def test_a_form_that_was_not_fetched_here_signs_nobody_in(bench: WebBench) -> None:
-    answer = bench.client.post("/sign-in", data={"token": token_text(bench.token("ada"))})
+@pytest.mark.parametrize("headers", [{}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_a_page_of_another_site_signs_nobody_in(bench: WebBench, headers: dict[str, str]) -> None:
+    answer = bench.client.post("/sign-in", data={"token": token_text(bench.token("ada"))}, headers=headers)
     assert answer.status_code == 403
     assert bench.client.get("/").status_code == 303
 
 
-def test_the_scripts_send_what_the_page_says() -> None:
-    script = (REPOSITORY_ROOT / "static" / "api.js").read_text()
-    assert 'meta[name="csrf-token"]' in script and "X-CSRF-Token" in script
+def test_a_page_sets_no_cookie_before_the_sign_in(bench: WebBench) -> None:
+    assert "Set-Cookie" not in bench.client.get("/sign-in").headers
+
+
+def test_an_overlong_form_is_not_read(bench: WebBench) -> None:
+    assert sign_in(bench, "x" * 20_000).status_code == 413
 
 
 # --- where to go ---------------------------------------------------------------------------------
@@ -273,9 +261,9 @@ def test_without_authentication_there_are_no_cookies_and_no_form() -> None:
     bench = WebBench()
     for path in ("/", "/nothing", "/api/v1/limits"):
         answer = bench.client.get(path)
-        assert "Set-Cookie" not in answer.headers and "csrf-token" not in answer.text
+        assert "Set-Cookie" not in answer.headers
     assert bench.client.get("/sign-in").headers["Location"] == "/"
-    assert bench.client.post("/sign-in", data={"token": "x"}).status_code == 404
+    assert bench.client.post("/sign-in", data={"token": "x"}, headers=OWN_PAGE).status_code == 404
     assert bench.state.count("create") == 0
 
 

@@ -10,11 +10,11 @@ from io import BytesIO
 import pytest
 
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore
-from core.errors import AlreadyExistsError
-from core.jobs import ClassificationJob, image_key
+from core.errors import AlreadyExistsError, CloudError
+from core.jobs import ClassificationJob, image_key, position_of
 from tests.web import JPEG, File, WebBench
 from web_tier.domain.multipart import UploadedFile, UploadFormatError
-from web_tier.domain.upload_service import UploadService
+from web_tier.domain.upload_service import Refusal, UploadService
 
 
 @pytest.fixture
@@ -190,6 +190,43 @@ def test_when_the_body_breaks_off_the_complete_files_are_processed() -> None:
         with pytest.raises(UploadFormatError):
             service.accept("20260101-000000-aaaaaaaaaaaa", files(), 0)
     assert len(images.objects) == len(queue.jobs) == 12
+
+
+def test_each_file_is_admitted_in_order_and_positions_go_on_over_the_refused(bench: WebBench) -> None:
+    asked: list[str] = []
+
+    def admit(file: UploadedFile) -> Refusal | None:
+        asked.append(file.filename)
+        return Refusal("full", "no more today") if file.filename in ("1.jpg", "3.jpg") else None
+
+    bodies = [BytesIO(JPEG) for _number in range(5)]
+    files = (UploadedFile(f"{number}.jpg", len(JPEG), body) for number, body in enumerate(bodies))
+    with ThreadPoolExecutor(2) as pool:
+        service = UploadService(bench.settings, bench.images, bench.results, bench.queue, pool)  # type: ignore[arg-type]
+        report = service.accept("20260101-000000-aaaaaaaaaaaa", files, None, admit)
+    assert asked == [f"{number}.jpg" for number in range(5)]
+    assert [position_of(entry.key) for entry in report.accepted] == [0, 2, 4]
+    assert [(entry.name, entry.position, entry.code, entry.sentence) for entry in report.not_stored] == [
+        ("1.jpg", 1, "full", "no more today"),
+        ("3.jpg", 3, "full", "no more today"),
+    ]
+    assert report.received_bytes == 5 * len(JPEG)
+    assert all(body.closed for body in bodies)
+
+
+def test_when_admission_fails_the_files_before_it_are_processed_and_its_body_is_closed(bench: WebBench) -> None:
+    def admit(file: UploadedFile) -> None:
+        if file.filename == "2.jpg":
+            raise CloudError("the store of quotas does not answer")
+
+    bodies = [BytesIO(JPEG) for _number in range(3)]
+    files = (UploadedFile(f"{number}.jpg", len(JPEG), body) for number, body in enumerate(bodies))
+    with ThreadPoolExecutor(2) as pool:
+        service = UploadService(bench.settings, bench.images, bench.results, bench.queue, pool)  # type: ignore[arg-type]
+        with pytest.raises(CloudError):
+            service.accept("20260101-000000-aaaaaaaaaaaa", files, 0, admit)
+    assert len(bench.images.objects) == len(bench.queue.jobs) == 2
+    assert all(body.closed for body in bodies)
 
 
 def test_every_body_is_closed(bench: WebBench) -> None:

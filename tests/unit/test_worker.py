@@ -368,3 +368,29 @@ def test_the_worker_reports_its_speed() -> None:
     assert 0 < report.mean_service_seconds < 1 and report.images_per_second > 0
     assert "3 answered (1 failed)" in report.line()
     assert all(metric.value >= 0 and metric.unit for metric in to_metrics(report).values())
+
+
+def test_unexpected_exceptions_end_neither_renewals_nor_deletions() -> None:
+    bench = Bench(visibility_timeout_seconds=1)
+    bench.labeller.gate.clear()
+    bench.queue.fail_next("extend", error=RuntimeError("a fault"))
+    bench.queue.fail_next("delete", error=RuntimeError("a fault"))
+    keys = bench.upload("beagle", "church")
+    with bench.running():
+        until(lambda: bench.queue.count("extend") >= 3)
+        bench.labeller.gate.set()
+        until(lambda: not bench.queue.jobs)
+    assert all(key in bench.results.objects for key in keys)
+
+
+def test_a_model_that_returns_too_few_answers_is_asked_again() -> None:
+    bench = Bench()
+    classify, short = bench.labeller.classify, [True]
+
+    def too_few(images: Sequence[Pixels]) -> list[tuple[Prediction, ...]]:
+        return classify(images)[1:] if short and short.pop() else classify(images)
+
+    bench.labeller.classify = too_few  # type: ignore[method-assign]
+    keys = bench.upload("beagle", "church")
+    with bench.running():
+        until(lambda: all(key in bench.results.objects for key in keys))

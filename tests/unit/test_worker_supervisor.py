@@ -1,4 +1,4 @@
-"""The keeper: one worker at a time, stopped in order, its settings from file and user data."""
+"""The worker's supervisor: one worker at a time, an orderly stop, settings from a file and from user data."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from local_cloud.metadata_service import MetadataService
 
 START = (
     "import os, sys\nfrom pathlib import Path\nfrom ami.worker_supervisor import WorkerSupervisor\n"
-    "folder = Path(sys.argv[1])\nsys.exit(WorkerSupervisor(folder, folder / 'lock').start(os.environ, sys.argv[2:]))\n"
+    "folder = Path(sys.argv[1])\n"
+    "sys.exit(WorkerSupervisor(folder, folder / 'lock').start(os.environ, sys.argv[2:]))\n"
 )
-# A worker that says when it is there and ends with status 0 on SIGTERM.
+# A worker that signals its start with a file, and exits with status 0 on SIGTERM.
 WORKER = (
     "import pathlib, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
     "pathlib.Path(sys.argv[1], 'there').touch()\ntime.sleep(60)\n"
@@ -50,22 +51,22 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-def test_keeper_and_worker_agree_on_what_idle_means() -> None:
+def test_supervisor_and_worker_agree_on_the_idle_status() -> None:
     assert IDLE_STATUS == WORKERS_IDLE_STATUS
 
 
 @pytest.mark.parametrize(("status", "idle"), [(0, False), (1, False), (IDLE_STATUS, True)])
 def test_an_idle_worker_leaves_a_marker_and_no_other_does(tmp_path: Path, status: int, idle: bool) -> None:
-    keeper = WorkerSupervisor(tmp_path, tmp_path / "lock")
-    assert keeper.start(os.environ, (sys.executable, "-c", f"raise SystemExit({status})")) == status
+    supervisor = WorkerSupervisor(tmp_path, tmp_path / "lock")
+    assert supervisor.start(os.environ, (sys.executable, "-c", f"raise SystemExit({status})")) == status
     assert (tmp_path / "idle").exists() == idle
     assert not (tmp_path / "worker.pid").exists()
 
 
 @pytest.mark.parametrize(("status", "off"), [(0, True), (1, False)])
-def test_a_machine_that_ec2_takes_back_gets_no_other_worker(tmp_path: Path, status: int, off: bool) -> None:
-    keeper = WorkerSupervisor(tmp_path, tmp_path / "lock")
-    keeper.start(os.environ, (sys.executable, "-c", f"raise SystemExit({status})"), interrupted=lambda: True)
+def test_an_interrupted_instance_gets_no_other_worker(tmp_path: Path, status: int, off: bool) -> None:
+    supervisor = WorkerSupervisor(tmp_path, tmp_path / "lock")
+    supervisor.start(os.environ, (sys.executable, "-c", f"raise SystemExit({status})"), interrupted=lambda: True)
     assert (tmp_path / "idle").exists() == off
 
 
@@ -75,14 +76,14 @@ def test_nothing_starts_on_a_machine_that_goes_down(tmp_path: Path, marker: str)
     assert WorkerSupervisor(tmp_path, tmp_path / "lock").start(os.environ, ("/nonexistent",)) == 0
 
 
-def test_a_second_start_is_refused_even_when_the_keeper_has_been_killed(tmp_path: Path) -> None:
+def test_a_second_start_is_refused_even_after_the_supervisor_was_killed(tmp_path: Path) -> None:
     first = start(tmp_path)
     wait_for(tmp_path / "there")
     assert start(tmp_path).wait(10) == 1
     worker = int((tmp_path / "worker.pid").read_text())
     try:
-        (keeper,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-        os.kill(int(keeper), signal.SIGKILL)
+        (supervisor,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+        os.kill(int(supervisor), signal.SIGKILL)
         first.wait(10)
         assert start(tmp_path).wait(10) == 1
     finally:
@@ -98,7 +99,7 @@ def test_stop_ends_the_worker_in_order(tmp_path: Path) -> None:
     assert (tmp_path / "stopping").exists()
 
 
-def test_stop_tells_of_a_worker_that_does_not_go(tmp_path: Path) -> None:
+def test_stop_reports_a_worker_that_does_not_exit(tmp_path: Path) -> None:
     deaf = WORKER.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
     running = start(tmp_path, deaf)
     wait_for(tmp_path / "there")
@@ -111,7 +112,7 @@ def test_stop_tells_of_a_worker_that_does_not_go(tmp_path: Path) -> None:
 
 
 def test_stop_without_a_worker_is_at_once_done(tmp_path: Path) -> None:
-    (tmp_path / "worker.pid").write_text(str(os.getpid()))  # of one that was killed long ago; now somebody else's
+    (tmp_path / "worker.pid").write_text(str(os.getpid()))  # stale, of another process
     assert WorkerSupervisor(tmp_path, tmp_path / "lock").stop(timeout_seconds=0)
 
 
@@ -145,15 +146,15 @@ def service() -> Iterator[MetadataService]:
     service.close()
 
 
-def told(service: MetadataService, instance_id: str) -> dict[str, str]:
+def variables_of(service: MetadataService, instance_id: str) -> dict[str, str]:
     environment = {ENDPOINT_VARIABLE: service.endpoint(instance_id)}
     return instance_variables(InstanceMetadata(environment), environment)
 
 
 def test_user_data_is_what_the_instance_was_launched_with(service: MetadataService) -> None:
     service.set_user_data("i-1", "#cloud-config\nEIC_QUEUE_NAME=jobs-1\nAWS_REGION=eu-central-1\n")
-    assert told(service, "i-1") == {"EIC_QUEUE_NAME": "jobs-1", "AWS_REGION": "eu-central-1"}
-    assert told(service, "i-2") == {}
+    assert variables_of(service, "i-1") == {"EIC_QUEUE_NAME": "jobs-1", "AWS_REGION": "eu-central-1"}
+    assert variables_of(service, "i-2") == {}
 
 
 def test_the_region_is_the_instances_own_where_nothing_names_one() -> None:
@@ -167,7 +168,7 @@ def test_the_region_is_the_instances_own_where_nothing_names_one() -> None:
     assert instance_variables(Metadata(environment), {**environment, "AWS_REGION": "x"}) == {"EIC_TOP_K": "1"}
 
 
-def test_off_ec2_nobody_is_asked(tmp_path: Path) -> None:
+def test_outside_ec2_no_metadata_service_is_asked(tmp_path: Path) -> None:
     vendor = tmp_path / "vendor"
     for text in (None, "QEMU\n"):
         if text is not None:

@@ -1,4 +1,4 @@
-"""Batches over the API: create, list, look, cancel, delete."""
+"""Batches over the API: create, list, read, cancel, delete."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ blueprint = api_blueprint("api_batches", __name__)
 
 @blueprint.post("/batches", responses={201: Created}, openapi_extensions=json_body(blueprint, NewBatch, required=False))
 def create_batch() -> Answer:
-    """A new, empty batch.
+    """Creates an empty batch.
 
-    With a webhook, its completion is told to an https address by a signed request (Standard Webhooks).
+    With a webhook, its completion is reported to an https address by a signed request (Standard Webhooks).
     """
     wanted = read_json(NewBatch, optional=True)
     secret = _check_webhook(wanted.webhook) if wanted.webhook is not None else None
@@ -53,7 +53,7 @@ def create_batch() -> Answer:
     }
     if wanted.webhook is not None and secret is not None:
         pending = PendingWebhook(batch_id, wanted.webhook.url, secret, time.time())
-        # The id is fresh: in a conflict, a retry has met its own first attempt.
+        # The id is new: after a conflict, a retry within botocore has met its own first attempt.
         with contextlib.suppress(ConflictError):
             found.state.create(pending.key, pending.encode())
         fields["webhook_secret"] = secret
@@ -62,7 +62,7 @@ def create_batch() -> Answer:
 
 @blueprint.get("/batches", responses={200: BatchList})
 def list_batches(query: ListQuery) -> Answer:
-    """Your batches, newest first, without their counts."""
+    """Lists your batches, newest first, without their counts."""
     if query.cursor and not is_batch_id(query.cursor):
         abort(400, "the cursor was not issued by this service")
     page = services().batches.page(authorization.owner(), query.limit, query.cursor)
@@ -82,7 +82,7 @@ def list_batches(query: ListQuery) -> Answer:
 
 @blueprint.get("/batches/<batch_id>", responses={200: BatchAnswer})
 def batch(path: BatchPath) -> Answer:
-    """A batch's counts, and what it is doing."""
+    """A batch's state and counts."""
     found = authorization.batch(path.batch_id)
     return {
         "batch_id": found.batch_id,
@@ -95,12 +95,12 @@ def batch(path: BatchPath) -> Answer:
 
 @blueprint.post("/batches/<batch_id>/cancel", responses={200: Cancelled})
 def cancel_batch(path: BatchPath) -> Answer:
-    """Answers every image that has no answer yet with the failure `cancelled`; the batch takes no more images.
+    """Cancels a batch: every image without a result gets the failure `cancelled`, and no more images are accepted.
 
-    Repeating it is harmless.  An image that a worker has in hand at this moment may still be classified.
+    Repeating it is harmless.  An image that a worker is processing at this moment may still be classified.
     """
     cancelled = services().lifecycle.cancel(authorization.batch(path.batch_id))
-    services().batches.forget_open(path.batch_id)
+    services().batches.invalidate_open(path.batch_id)
     audit_log.record("batch_cancelled", batch_id=path.batch_id, cancelled=cancelled)
     return {"batch_id": path.batch_id, "cancelled": cancelled, **counts(authorization.batch(path.batch_id))}
 
@@ -114,19 +114,19 @@ def delete_batch(path: BatchPath) -> Answer:
     record = authorization.record_of(path.batch_id, fresh=True)
     found = services()
     found.lifecycle.delete(path.batch_id, authorization.owner_in(record))
-    found.batches.forget_open(path.batch_id)
+    found.batches.invalidate_open(path.batch_id)
     found.state.delete(PendingWebhook(path.batch_id, "", "", 0.0).key)
     audit_log.record("batch_deleted", batch_id=path.batch_id)
     return "", 204
 
 
 def counts(found: Batch) -> dict[str, Any]:
-    """How far a batch is."""
+    """A batch's progress: how many images it has, and how many results."""
     return {"accepted": found.accepted, "answered": found.answered, "complete": found.complete}
 
 
 def _check_webhook(webhook: Webhook) -> str:
-    """The secret to sign with."""
+    """Checks a webhook; returns the secret to sign its requests with."""
     try:
         check_url(webhook.url, allow_private=bool(services().settings.webhook_allow_private))
         secret = webhook.secret or new_secret()

@@ -1,4 +1,4 @@
-"""One image, one answer, over the API."""
+"""Synchronous classification of a single image over the API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from web_tier.api.openapi import Answer, api_blueprint, form_with, json_content,
 from web_tier.api.request_body import decoded_files, one_uploaded_file, raw_file, read_json
 from web_tier.api.results import RETRY_AFTER_SECONDS, result_url, waiting_fields
 from web_tier.api.schemas import Base64Image, ClassifyQuery, Result, Waiting
-from web_tier.auth.quotas import take_single
+from web_tier.auth.quotas import submit_single
 from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.result_fields import result_fields
 from web_tier.services import services
@@ -27,15 +27,15 @@ _BODY = request_body(
 
 @blueprint.post("/classify", responses={200: Result, 202: Waiting}, openapi_extensions=_BODY)
 def classify(query: ClassifyQuery) -> Answer:
-    """Classifies one image and waits for the answer.
+    """Classifies one image and waits for the result.
 
     `202` with the address of the result where it takes longer than `wait_seconds`.  An image that cannot be classified
-    is answered, too: with the status `failed` and the reason.
+    has a result, too: with the status `failed` and the reason.
     """
     found = services()
-    longest = found.settings.classify_wait_seconds
-    wait_seconds = longest if query.wait_seconds is None else min(query.wait_seconds, longest)
-    submitted = take_single(_file(query.name))
+    most = found.settings.classify_wait_seconds
+    wait_seconds = most if query.wait_seconds is None else min(query.wait_seconds, most)
+    submitted = submit_single(_file(query.name))
     with found.metrics.waiting():
         answer = found.single_images.wait(submitted, wait_seconds)
     if answer is not None:

@@ -1,4 +1,4 @@
-"""A batch's progress over the API, as it happens: server-sent events."""
+"""Server-sent events of a batch's progress over the API."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from aws.buckets import StoredObject
 from web_tier.api.openapi import Answer, api_blueprint
 from web_tier.api.schemas import BatchPath, ResultsQuery
 from web_tier.auth import authorization
-from web_tier.domain.batch_watcher import Watch
+from web_tier.domain.batch_watcher import Watch, WatchFailedError
 from web_tier.domain.event_stream import RETRY_MILLISECONDS, Viewer, split_event_id
 from web_tier.domain.result_fields import result_fields
 from web_tier.domain.result_pagination import Cursor
 from web_tier.services import Services, services
 
-# A comment so often keeps proxies from closing the connection, and shows which viewers have gone.
+# Interval of comments, which keep proxies from closing the connection and reveal clients that are gone.
 HEARTBEAT_SECONDS = 15.0
-# Viewers come back by themselves; connections that nobody looks at any more do not pile up.
+# Browsers reconnect by themselves, so that abandoned connections do not pile up.
 LIFETIME_SECONDS = 300.0
 
 blueprint = api_blueprint("api_events", __name__)
@@ -45,22 +45,22 @@ _STREAM = {
     responses={200: _STREAM, 204: None},
 )
 def events(path: BatchPath, query: ResultsQuery) -> Answer:
-    """New results, counts and the fleet's state as they change.
+    """Streams new results, counts and the fleet's state as they change.
 
     The events are `results`, `state`, `fleet`, `complete` and `deleted`; the stream ends after the last two, and after
-    five minutes in any case.  `Last-Event-ID` or `cursor` say where to go on; `204` says that there is nothing more.
+    five minutes in any case.  `Last-Event-ID` or `cursor` say where to continue; `204` means that nothing follows.
     """
     cursor, answered = split_event_id(request.headers.get("Last-Event-ID") or query.cursor)
     authorization.record_of(path.batch_id, fresh=True)
     found = services()
     if answered is not None and not _more_than(path.batch_id, answered):
-        # To a browser this means: do not come back.
+        # After 204 a browser does not reconnect.
         return "", 204
     stack = ExitStack()
     watch = stack.enter_context(found.watcher.watch(path.batch_id))
     stack.enter_context(found.metrics.viewing())
     response = Response(stream_with_context(_stream(found, watch, cursor, stack)), mimetype="text/event-stream")
-    # nginx would otherwise gather events before it passes them on.
+    # nginx would otherwise buffer events before it forwards them.
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(stack.close)
     return response
@@ -78,7 +78,10 @@ def _stream(found: Services, watch: Watch, cursor: Cursor, stack: ExitStack) -> 
     with stack:
         yield f"retry: {RETRY_MILLISECONDS}\n\n"
         while not watch.closed and (left := ends_at - time.monotonic()) > 0:
-            snapshot = watch.wait(version, min(HEARTBEAT_SECONDS, left))
+            try:
+                snapshot = watch.wait(version, min(HEARTBEAT_SECONDS, left))
+            except WatchFailedError:
+                return  # viewers come back by themselves, and get an error where it is a lasting one
             if snapshot is None:
                 yield ": still here\n\n"
                 continue

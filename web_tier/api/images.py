@@ -1,4 +1,4 @@
-"""Adding images to a batch over the API: as a form, as base64 in JSON, or straight to S3."""
+"""Adding images to a batch over the API: as a form, as base64 in JSON, or by a presigned upload to S3."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web_tier.api.schemas import (
     UploadAnswer,
 )
 from web_tier.auth import authorization
-from web_tier.auth.quotas import note, reserve, take_in
+from web_tier.auth.quotas import accept_files, record_outcome, reserve
 from web_tier.domain.presigned_uploads import EXPIRES_SECONDS
 from web_tier.domain.upload_service import UploadReport
 from web_tier.services import services
@@ -36,7 +36,7 @@ _BODY = request_body(
 
 @blueprint.post("/batches/<batch_id>/images", responses={200: UploadAnswer}, openapi_extensions=_BODY)
 def add_images(path: BatchPath, query: ImagesQuery) -> Answer:
-    """Takes in the files of one request.
+    """Adds the files of one request to a batch.
 
     A form may have any number of files under any field names, and is read as it arrives; JSON is held in memory and
     limited to 32 MiB.  Every file is in exactly one list of the answer.
@@ -44,7 +44,7 @@ def add_images(path: BatchPath, query: ImagesQuery) -> Answer:
     authorization.open_batch(path.batch_id)
     _check_offset(query.offset)
     files = decoded_files(read_json(Base64Images).images) if request.is_json else uploaded_files()
-    return _told(take_in(path.batch_id, files, query.offset))
+    return _report_fields(accept_files(path.batch_id, files, query.offset))
 
 
 @blueprint.post(
@@ -53,9 +53,10 @@ def add_images(path: BatchPath, query: ImagesQuery) -> Answer:
     openapi_extensions=json_body(blueprint, PlannedUploads),
 )
 def permit_uploads(path: BatchPath, query: ImagesQuery) -> Answer:
-    """Permissions to post files straight to S3, each of exactly the size that you name.
+    """Presigns uploads of files straight to S3, each of exactly the size that you name.
 
-    Post a form to `url` with all of `fields`, then the file in the field `file`.  Then tell it to `uploads/complete`.
+    Post a form to `url` with all of `fields`, then the file in the field `file`.  Then post its key to
+    `uploads/complete`.
     """
     found = services()
     authorization.open_batch(path.batch_id)
@@ -89,24 +90,24 @@ def permit_uploads(path: BatchPath, query: ImagesQuery) -> Answer:
 def complete_uploads(path: BatchPath) -> Answer:
     """Enqueues uploads that have arrived at S3; repeating it is harmless.
 
-    One that has not arrived is `not_stored`.  One that is forgotten here is found by the controller within minutes.
+    One that has not arrived is `not_stored`.  One that is never named here is found by the controller within minutes.
     """
     authorization.open_batch(path.batch_id)
     keys = read_json(CompletedUploads).keys
     if not all(is_key(key) and batch_of(key) == path.batch_id for key in keys):
         abort(422, "a key does not belong to this batch")
     report = services().presigned_uploads.complete(path.batch_id, keys)
-    note(report, path.batch_id)
-    return _told(report)
+    record_outcome(report, path.batch_id)
+    return _report_fields(report)
 
 
 def _check_offset(offset: int | None) -> None:
-    most = services().settings.max_batch_images
-    if offset is not None and offset >= most:
-        abort(422, f"offset must be a whole number from 0 to {most - 1:,}")
+    limit = services().settings.max_batch_images
+    if offset is not None and offset >= limit:
+        abort(422, f"offset must be a whole number from 0 to {limit - 1:,}")
 
 
-def _told(report: UploadReport) -> dict[str, Any]:
+def _report_fields(report: UploadReport) -> dict[str, Any]:
     return {
         "accepted": [{"name": file.name, "key": file.key} for file in report.accepted],
         "rejected": [

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from web_tier.api.schemas import Problem
 from web_tier.errors import validation_failure
 
-# What views of the API return.  (The annotations are evaluated, which those of Flask's own alias cannot be.)
+# Return types of the API's views.  (The annotations are evaluated, which those of Flask's own alias cannot be.)
 Answer = dict[str, Any] | Response | tuple[dict[str, Any] | str, int] | tuple[dict[str, Any], int, dict[str, str]]
 
 API_PREFIX = "/api/v1"
@@ -28,12 +28,12 @@ _PROBLEM = {
     "description": "A problem document (RFC 9457)",
     "content": {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}Problem"}}},
 }
-# Answers that every operation may give.
+# Responses that every operation may give.
 PROBLEMS: Any = {"422": _PROBLEM, "default": _PROBLEM}
-# A token, or nothing: a browser's cookie, or a server on loopback that asks nobody.
+# A token, or nothing: a browser's cookie, or a server on loopback without authentication.
 _SECURITY: list[dict[str, list[str]]] = [{"token": []}, {}]
 _SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
-# Only for this one page: Swagger UI writes style attributes, and its icons are data addresses.  Scripts stay ours.
+# For this page only: Swagger UI writes style attributes, and its icons are data URLs.  Scripts are confined as ever.
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -58,7 +58,7 @@ def open_api(import_name: str, version: str, **options: Any) -> OpenAPI:
 
 
 def api_blueprint(name: str, import_name: str) -> APIBlueprint:
-    """A part of the API, ``api_<tag>``: its views' signatures and docstrings become operations of the document."""
+    """A blueprint of the API, ``api_<tag>``: its views' signatures and docstrings become operations of the document."""
     tag = Tag(name=name.removeprefix("api_"))
     return APIBlueprint(
         name, import_name, url_prefix=API_PREFIX, abp_responses=PROBLEMS, abp_tags=[tag], abp_security=_SECURITY
@@ -71,7 +71,7 @@ def json_body(blueprint: APIBlueprint, model: type[BaseModel], *, required: bool
 
 
 def json_content(blueprint: APIBlueprint, model: type[BaseModel]) -> dict[str, Any]:
-    """One content of a body: JSON of the form of `model`, whose schema is added to the document."""
+    """One content of a body: JSON that matches `model`, whose schema is added to the document."""
     schema = model.model_json_schema(ref_template=f"{_SCHEMAS}{{model}}")
     for name, definition in schema.pop("$defs", {}).items():
         blueprint.components_schemas[name] = Schema(**definition)
@@ -80,7 +80,7 @@ def json_content(blueprint: APIBlueprint, model: type[BaseModel]) -> dict[str, A
 
 
 def request_body(content: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
-    """Documents a body by hand, for views that read it themselves."""
+    """Documents a body explicitly, for views that read it themselves."""
     return {"requestBody": {"required": required, "content": content}}
 
 
@@ -92,7 +92,7 @@ def form_with(field: str, *, many: bool = False) -> dict[str, Any]:
 
 
 def answer_of(media_type: str, description: str) -> dict[str, Any]:
-    """Documents an answer that is no JSON."""
+    """Documents a response that is not JSON."""
     return {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}
 
 

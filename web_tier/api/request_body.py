@@ -1,4 +1,4 @@
-"""What is in the body of the current request: files, or JSON."""
+"""Reads the body of the current request: files, or JSON."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ def uploaded_files() -> Iterator[UploadedFile]:
     """
     settings = services().settings
     boundary = boundary_of(request.content_type or "")
-    # Parts beyond the batch's limit are still reported by name, up to a second batch's worth.
-    files = read_files(request.stream, boundary, settings.max_image_bytes, 2 * settings.max_batch_images)
-    return _counted(files)
+    # Parts beyond the batch's limit are still reported by name, up to as many again.
+    return read_files(request.stream, boundary, settings.max_image_bytes, 2 * settings.max_batch_images)
 
 
 def one_uploaded_file(field: str | None = None) -> UploadedFile | None:
-    """The first file of the request's form, None where it has none; the others are read and dropped.
+    """The first file of the request's form, None where it has none; the other files are read and discarded.
 
     Args:
         field: only a file of this form field counts.
@@ -48,7 +47,7 @@ def one_uploaded_file(field: str | None = None) -> UploadedFile | None:
     boundary = boundary_of(request.content_type or "")
     chosen: UploadedFile | None = None
     try:
-        for file in _counted(read_files(request.stream, boundary, limit, _MAX_PARTS_AROUND_ONE_FILE)):
+        for file in read_files(request.stream, boundary, limit, _MAX_PARTS_AROUND_ONE_FILE):
             if chosen is None and field in (None, file.field):
                 chosen = file
             else:
@@ -62,20 +61,19 @@ def one_uploaded_file(field: str | None = None) -> UploadedFile | None:
 
 def raw_file(name: str) -> UploadedFile:
     """The request's body as one file."""
-    [file] = _counted([read_file(request.stream, name, services().settings.max_image_bytes)])
-    return file
+    return read_file(request.stream, name, services().settings.max_image_bytes)
 
 
 def read_json(model: type[M], *, optional: bool = False) -> M:
-    """The request's body, which is JSON of the form of `model`.
+    """The request's JSON body, validated against `model`.
 
     Args:
-        optional: no body is as good as ``{}``.
+        optional: no body is read as ``{}``.
 
     Raises:
-        ValidationError: it is no JSON, or of another form.
+        ValidationError: it is not JSON, or does not match.
         RequestEntityTooLarge: it is longer than `MAX_JSON_BYTES`.
-        UnsupportedMediaType: it does not say that it is JSON.
+        UnsupportedMediaType: its content type is not JSON.
     """
     request.max_content_length = MAX_JSON_BYTES
     body = request.get_data(cache=False)
@@ -86,11 +84,11 @@ def read_json(model: type[M], *, optional: bool = False) -> M:
     return model.model_validate_json(body)
 
 
-def decoded_files(images: Iterable[Base64Image]) -> Iterator[UploadedFile]:
-    """Yields files that came as base64 in JSON.
+def decoded_files(images: Iterable[Base64Image]) -> list[UploadedFile]:
+    """The files that a JSON body has in base64.
 
     Raises:
-        UnprocessableEntity: one is not base64; nothing has been yielded then.
+        UnprocessableEntity: one is not base64.
     """
     files = []
     for number, image in enumerate(images):
@@ -99,11 +97,4 @@ def decoded_files(images: Iterable[Base64Image]) -> Iterator[UploadedFile]:
         except (ValueError, binascii.Error):
             abort(422, f"the data of image {number} is not base64")
         files.append(UploadedFile(image.name, len(content), BytesIO(content)))
-    return _counted(files)
-
-
-def _counted(files: Iterable[UploadedFile]) -> Iterator[UploadedFile]:
-    metrics = services().metrics
-    for file in files:
-        metrics.received(file.size_bytes)
-        yield file
+    return files

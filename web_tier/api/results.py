@@ -1,4 +1,4 @@
-"""A batch's results over the API: page by page, one by one, or all as a file."""
+"""A batch's results over the API: in pages, one by one, or all as a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web_tier.domain.result_fields import result_fields
 from web_tier.domain.result_pagination import Cursor, next_page
 from web_tier.services import services
 
-# More in one answer would be slow to fetch where the cache is cold.
+# More in one response would be slow to fetch where the cache is cold.
 RESULTS_PER_PAGE = 250
 RETRY_AFTER_SECONDS = 1
 
@@ -29,7 +29,7 @@ blueprint = api_blueprint("api_results", __name__)
 def results(path: BatchPath, query: ResultsQuery) -> Answer:
     """The results that are new since a cursor.
 
-    Begin without one.  A few results come twice: tell them apart by `key`.
+    Begin without one.  A few results come twice: recognise them by `key`.
     """
     cursor = Cursor.decode(query.cursor)
     found = services()
@@ -60,7 +60,7 @@ def result(path: ResultPath) -> Answer:
     "/batches/<batch_id>/results.csv", responses={200: answer_of("text/csv", "`image,label` lines, by position")}
 )
 def results_csv(path: BatchPath) -> Answer:
-    """The answers there are so far as a CSV file, by position."""
+    """The results so far as a CSV file, by position."""
     current = authorization.batch(path.batch_id)
     return _file(current, "text/csv", "csv", csv_chunks(services().batches.fetch(current.results)))
 
@@ -70,18 +70,18 @@ def results_csv(path: BatchPath) -> Answer:
     responses={200: {"content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}}},
 )
 def results_json(path: BatchPath) -> Answer:
-    """The answers there are so far as a JSON file, by position, with all fields."""
+    """The results so far as a JSON file, by position, with all fields."""
     current = authorization.batch(path.batch_id)
     return _file(current, "application/json", "json", _json_chunks(current))
 
 
 def waiting_fields(key: str, name: str) -> dict[str, str]:
-    """What is told of an image without a result."""
+    """The JSON fields of an image without a result."""
     return {"key": key, "name": name, "status": "queued", "result_url": result_url(key)}
 
 
 def result_url(key: str) -> str:
-    """Where the result of one image is found."""
+    """The URL of one image's result."""
     batch_id, _, file = key.partition("/")
     return url_for("api_results.result", batch_id=batch_id, file=file)
 

@@ -1,4 +1,4 @@
-"""What the API takes and answers, as pydantic models: the OpenAPI document is generated from them."""
+"""Schemas of the API's requests and responses (pydantic); the OpenAPI document is generated from them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 BatchId = Annotated[str, Field(description="a batch's id")]
-# Control characters would only make trouble for whoever shows the text.
+# Without control characters, which could mislead in pages, terminals and logs.
 ShortText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Strict(BaseModel):
-    """A request's part: what it does not know is an error, so that a slip of the pen is noticed."""
+    """A part of a request in which unknown fields are errors, so that a misspelt name is noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Query(BaseModel):
-    """A request's query.  The library that validates it asks for its schema each time, only to read it."""
+    """A request's query.  Its schema is cached: the library that validates it calls for it at every request."""
 
     @classmethod
     def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
@@ -44,8 +44,8 @@ class ResultPath(BatchPath):
 
 
 class ListQuery(Query):
-    limit: int = Field(20, ge=1, le=100, description="most batches in one answer")
-    cursor: str = Field("", max_length=60, description="`next_cursor` of the last answer")
+    limit: int = Field(20, ge=1, le=100, description="most batches in one response")
+    cursor: str = Field("", max_length=60, description="`next_cursor` of the last response")
 
 
 class ImagesQuery(Query):
@@ -55,7 +55,7 @@ class ImagesQuery(Query):
 
 
 class ResultsQuery(Query):
-    cursor: str = Field("", max_length=1000, description="`cursor` of the last answer")
+    cursor: str = Field("", max_length=1000, description="`cursor` of the last response")
 
 
 class ClassifyQuery(Query):
@@ -64,12 +64,12 @@ class ClassifyQuery(Query):
 
 
 class Webhook(Strict):
-    url: str = Field(max_length=2000, description="https address that is told of the batch's completion")
+    url: str = Field(max_length=2000, description="https address to which the batch's completion is reported")
     secret: str | None = Field(None, max_length=200, description="`whsec_…`; generated where it is not given")
 
 
 class NewBatch(Strict):
-    name: ShortText = Field("", description="what people call it")
+    name: ShortText = Field("", description="a name for people")
     webhook: Webhook | None = None
 
 
@@ -92,10 +92,10 @@ class PlannedUploads(Strict):
 
 
 class CompletedUploads(Strict):
-    keys: list[str] = Field(min_length=1, max_length=1000, description="keys of uploads that are done")
+    keys: list[str] = Field(min_length=1, max_length=1000, description="keys of completed uploads")
 
 
-# --- answers -------------------------------------------------------------------------------------
+# --- responses -------------------------------------------------------------------------------------
 
 
 class FieldError(BaseModel):
@@ -246,11 +246,11 @@ class Models(BaseModel):
 
 class Remark(BaseModel):
     sentence: str
-    alarming: bool = Field(description="somebody should look into it")
+    alarming: bool = Field(description="an operator should look into it")
 
 
 class Fleet(BaseModel):
-    """The fleet as its controller told last; see core/fleet_status.py for every field."""
+    """The fleet as its controller reported it last; see core/fleet_status.py for every field."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -1,4 +1,4 @@
-"""What the service is made of, over the API: limits, models, fleet."""
+"""Limits, models and fleet of the service over the API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ blueprint = api_blueprint("api_system", __name__)
 
 @blueprint.get("/limits", responses={200: Limits})
 def limits() -> Answer:
-    """What an upload may be."""
+    """Limits on uploads, and the accepted formats."""
     settings = services().settings
     return {
         "max_image_bytes": settings.max_image_bytes,
@@ -36,21 +36,21 @@ def limits() -> Answer:
 
 @blueprint.get("/models", responses={200: Models})
 def models() -> Answer:
-    """The models that answer: the one that workers are set to load, and those that running workers report."""
+    """The models in use: the one that workers are set to load, and those that running workers report."""
     found = services()
     workers = found.fleet.workers_by_model()
     shipped = _shipped(found.settings.model_bundle)
     names = {**dict.fromkeys([shipped["model"]] if shipped else []), **dict.fromkeys(sorted(workers))}
-    answer: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     for name in names:
         own = shipped if shipped and shipped["model"] == name else {"model": name}
-        answer.append({**own, "workers": workers.get(name, 0), "default": own is shipped})
-    return {"models": answer}
+        listed.append({**own, "workers": workers.get(name, 0), "default": own is shipped})
+    return {"models": listed}
 
 
 @blueprint.get("/fleet", responses={200: Fleet})
 def fleet() -> Answer:
-    """The fleet as its controller told last: instances, history and decisions; `404` before it has."""
+    """The fleet as its controller reported it last: instances, history and decisions; `404` before it has."""
     status = services().fleet.status()
     if status is None:
         abort(404, "no controller has reported yet")
@@ -59,7 +59,7 @@ def fleet() -> Answer:
 
 @cache
 def _shipped(folder: str) -> dict[str, Any] | None:
-    """What a model bundle says of itself; None where it is not on this machine."""
+    """Name, accuracy and labels of a model bundle; None where it is not on this machine."""
     try:
         bundle = json.loads((Path(folder) / "bundle.json").read_text("utf-8"))
         labels = (Path(folder) / bundle["labels"]).read_text("utf-8").splitlines()

@@ -1,6 +1,7 @@
-"""What may be seen by whom.  Every view that is about a batch comes through here, and through nothing else.
+"""Access control by owner: which batches, images and results a client may use.
 
-Who asks is found out by `web_tier.auth.identity`; without authentication everybody is the one local owner.
+Every view that concerns a batch comes through here.  `web_tier.auth.identity` authenticates the client; without
+authentication every client is the one local owner.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from web_tier.services import services
 
 
 def owner() -> str:
-    """Whose batches the current request may see, and to whom a new one belongs."""
+    """The owner whose batches the current request may use, and to whom a new batch belongs."""
     found = identity()
     if found is None:
         raise Unauthorized("an access token is needed")
@@ -26,18 +27,18 @@ def owner() -> str:
 
 
 def owner_in(record: dict[str, Any]) -> str:
-    """Whose batch a record is about; records of older batches do not say it."""
+    """The owner named in a batch's record; records from before authentication name none."""
     return str(record.get("owner", LOCAL_OWNER))
 
 
 def record_of(batch_id: str, *, fresh: bool = False) -> dict[str, Any]:
-    """The record of a batch that the requester may see and change.
+    """The record of a batch that the client may read and change.
 
     Args:
-        fresh: ask S3 although the record is known: it may have been deleted.
+        fresh: read it from S3 although it is cached: it may have been deleted.
 
     Raises:
-        NotFoundError: there is no such batch, or it is somebody else's: the two look the same.
+        NotFoundError: there is no such batch, or another owner has it: clients cannot distinguish the two.
     """
     return _own(services().batches.record(batch_id, fresh=fresh))
 
@@ -49,7 +50,7 @@ def _own(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def batch(batch_id: str) -> Batch:
-    """A batch that the requester may see, as it is now.
+    """The current state of a batch that the client may read.
 
     Raises:
         NotFoundError: as for `record_of`.
@@ -59,10 +60,10 @@ def batch(batch_id: str) -> Batch:
 
 
 def check_key(key: str) -> None:
-    """Checks that the requester may see the image or the result under `key`.
+    """Checks that the client may read the image or the result under `key`.
 
     Raises:
-        NotFoundError: it is no key, or its batch is not the requester's.
+        NotFoundError: it is no key, or its batch is not the client's.
     """
     if not is_key(key):
         raise NotFoundError("there is no such image")
@@ -70,7 +71,7 @@ def check_key(key: str) -> None:
 
 
 def open_batch(batch_id: str) -> dict[str, Any]:
-    """The record of a batch to which the requester may add images; see `BatchService.open_record`.
+    """The record of a batch to which the client may add images; see `BatchService.open_record`.
 
     Raises:
         NotFoundError: as for `record_of`.
@@ -79,7 +80,7 @@ def open_batch(batch_id: str) -> dict[str, Any]:
     try:
         record = services().batches.open_record(batch_id)
     except BatchCancelledError as error:
-        # Whose it is decides whether its state may be told.
+        # Other owners must not learn that it exists: 404 for them.
         record_of(batch_id)
         abort(409, str(error))
     return _own(record)

@@ -1,4 +1,4 @@
-"""Who asks: the holder of an access token, or a browser that signed in with one."""
+"""Authentication: the identity behind an access token or a session that was begun with one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from core.errors import CloudError
 from core.tokens import SCOPES, AccessToken, parse
 from web_tier.auth import scopes
 from web_tier.auth.sessions import SESSION_SECONDS
-from web_tier.security import audit_log, request_origin
+from web_tier.security import audit_log
 from web_tier.services import services
 
 LOCAL_OWNER = "local"
-# Where people ask with browsers, who are led to the form.
+# Blueprints for people: without identity, a browser is redirected to the sign-in form.
 _PAGES = ("pages", "fleet_pages")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks.
+    """An authenticated client.
 
     Attributes:
-        by_cookie: whether a browser said so by itself, so that the request needs proof of its page.
+        by_cookie: whether a session's cookie authenticates the request, not the ``Authorization`` header.
     """
 
     owner: str
@@ -41,25 +41,25 @@ LOCAL = Identity(LOCAL_OWNER, "", SCOPES, 0, by_cookie=False)
 
 
 def init_app(app: Flask) -> None:
-    """Lets nobody in who has not the scope that a view asks for."""
+    """Refuses requests to `app` whose identity lacks the scope that the view requires."""
     app.before_request(_enforce)
-    app.jinja_env.globals.update(csrf_token=request_origin.page_token, signed_in_owner=signed_in_owner)
+    app.jinja_env.globals.update(signed_in_owner=signed_in_owner)
 
 
 def identity() -> Identity | None:
-    """Who sent the current request; None: a stranger.
+    """The identity of the current request's client; None where it is not authenticated.
 
     Raises:
         CloudError: S3 failed.
     """
     if "identity" not in g:
-        g.identity = _find_out()
+        g.identity = _authenticate()
     found: Identity | None = g.identity
     return found
 
 
 def signed_in_owner() -> str:
-    """The owner whose browser has signed in, for pages, the one about a failure among them; else empty."""
+    """The owner of the current session, for pages (error pages included); empty where there is none."""
     try:
         found = identity()
     except CloudError:
@@ -80,7 +80,7 @@ def valid_token(text: str) -> AccessToken | None:
     return token
 
 
-def _find_out() -> Identity | None:
+def _authenticate() -> Identity | None:
     if services().settings.authentication == "off":
         return LOCAL
     header = request.headers.get("Authorization")
@@ -106,30 +106,28 @@ def _token_of_session() -> AccessToken | None:
 
 
 def _enforce() -> ResponseReturnValue | None:
-    # Where there is no such view, 404 or 405 follow.
+    # Without an endpoint, 404 or 405 follow.
     if services().settings.authentication == "off" or request.endpoint is None:
         return None
     scope = scopes.required(request.endpoint)
     if scope == scopes.PUBLIC:
         return None
     rates = services().rate_limits
-    rates.check_stranger()
+    rates.check_unauthenticated()
     found = identity()
     if found is None:
-        rates.count_stranger()
-        return _turn_away()
+        rates.count_unauthenticated()
+        return _demand_authentication()
     rates.count_request(found.token_id)
-    if services().tokens.is_news(found.token_id, request.remote_addr or ""):
+    if services().tokens.is_new_address(found.token_id, request.remote_addr or ""):
         audit_log.record("token_used", by="cookie" if found.by_cookie else "header")
     if scope not in found.scopes:
         audit_log.record("authorization", "refused", scope=scope or "none")
-        abort(403, f"this access token lacks the scope {scope}" if scope else "nobody may do this")
-    if found.by_cookie and request.method not in request_origin.SAFE_METHODS:
-        request_origin.check()
+        abort(403, f"this access token lacks the scope {scope}" if scope else "this route is closed")
     return None
 
 
-def _turn_away() -> ResponseReturnValue:
+def _demand_authentication() -> ResponseReturnValue:
     shown = "Authorization" in request.headers
     if shown or "token_id" in session:
         audit_log.record("authentication", "refused", by="header" if shown else "cookie")

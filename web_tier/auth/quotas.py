@@ -1,28 +1,27 @@
-"""Taking in images for whoever asks: up to the day's quota of their token, counted and noted in the audit log."""
+"""Uploads under the daily quota of their access token, counted in the metrics and recorded in the audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from core.errors import CloudError
-from core.jobs import clean_name, position_of
 from web_tier.auth.identity import Identity, identity
 from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.single_image import Submitted
-from web_tier.domain.upload_service import NotStored, UploadReport
+from web_tier.domain.upload_service import Refusal, UploadReport
 from web_tier.security import audit_log
 from web_tier.services import services
 
-# So many images are reserved at a time, so that a quota costs two requests to S3 for each twenty of them.
-_RESERVED_AT_A_TIME = 20
+# Images reserved at a time: a quota costs two requests to S3 for each twenty images.
+_RESERVATION_IMAGES = 20
 
 
-def take_in(batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
-    """Takes in the files of the current request; see `UploadService.accept`.
+def accept_files(batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
+    """Processes the files of the current request; see `UploadService.accept`.
 
     Files beyond the quota are `not_stored` with the code ``quota_exceeded``.
 
@@ -30,57 +29,55 @@ def take_in(batch_id: str, files: Iterable[UploadedFile], offset: int | None) ->
         Forbidden: nothing is left of the quota; no file has been read.
         CloudError: S3 failed.
     """
-    quota = Quota(_requester())
+    quota = Quota(_client())
     quota.open()
-    found = services()
     try:
-        report = found.uploads.accept(batch_id, quota.permitted(files), offset)
+        report = services().uploads.accept(batch_id, files, offset, quota.admit)
     finally:
         quota.close()
-    report.not_stored.extend(quota.refused(_next_position(report, quota.used, offset)))
-    note(report, batch_id)
+    record_outcome(report, batch_id)
     return report
 
 
-def take_single(file: UploadedFile) -> Submitted:
-    """Takes in one image that belongs to no batch; see `SingleImages.submit`.
+def submit_single(file: UploadedFile) -> Submitted:
+    """Stores and enqueues one image that belongs to no batch of the client's; see `SingleImages.submit`.
 
     Raises:
         Forbidden: nothing is left of the quota.
-        TooManyWaitingError: as many requests wait as may; nothing is stored.
+        TooManyWaitingError: the limit on waiting requests is reached; nothing is stored.
         CloudError: S3 failed.
     """
-    requester = _requester()
+    client = _client()
     try:
         reserve(1)
     except BaseException:
         file.body.close()
         raise
     try:
-        submitted, report = services().single_images.submit(requester.owner, file)
+        submitted, report = services().single_images.submit(client.owner, file)
     except BaseException:
-        Quota(requester).give_back(1)
+        Quota(client).release(1)
         raise
-    note(report, submitted.key.partition("/")[0])
+    record_outcome(report, submitted.key.partition("/")[0])
     return submitted
 
 
 def reserve(count: int) -> None:
-    """Takes `count` images from the requester's quota, or none.
+    """Takes `count` images from the client's quota, or none.
 
     Raises:
         Forbidden: fewer are left.
         CloudError: S3 failed.
     """
-    quota = Quota(_requester())
+    quota = Quota(_client())
     granted = quota.take(count)
     if granted < count:
-        quota.give_back(granted)
+        quota.release(granted)
         raise quota.exceeded()
 
 
-def note(report: UploadReport, batch_id: str) -> None:
-    """Counts and audits what became of a request's files."""
+def record_outcome(report: UploadReport, batch_id: str) -> None:
+    """Counts the outcome of a request's files in the metrics and records it in the audit log."""
     services().metrics.reported(report)
     audit_log.record(
         "upload",
@@ -92,18 +89,17 @@ def note(report: UploadReport, batch_id: str) -> None:
 
 
 class Quota:
-    """What one request takes from its token's quota of images a day (UTC).
+    """The share of one request in its token's quota of images a day (UTC).
 
-    Every file that is read counts, also one that is refused or sent again: it costs the same.
+    Every file that is read counts, also one that is rejected or sent again: it costs the same work.
     """
 
-    def __init__(self, requester: Identity) -> None:
-        self._token_id = requester.token_id
-        self._limit = requester.images_per_day
+    def __init__(self, client: Identity) -> None:
+        self._token_id = client.token_id
+        self._limit = client.images_per_day
         self._day = datetime.now(UTC).date().isoformat()
         self._reserved = 0
-        self._refused: list[str] = []
-        self.used = 0
+        self._refused = 0
 
     def open(self) -> None:
         """Reserves the first images.
@@ -114,26 +110,13 @@ class Quota:
         if not self._has_one():
             raise self.exceeded()
 
-    def permitted(self, files: Iterable[UploadedFile]) -> Iterator[UploadedFile]:
-        """Yields files while the quota lasts; of the others only the names are kept."""
-        for file in files:
-            if not self._refused and self._has_one():
-                self._reserved -= 1
-                self.used += 1
-                yield file
-            else:
-                file.body.close()
-                self._refused.append(file.filename)
-        if self._refused:
-            audit_log.record("quota", "refused", images=len(self._refused), images_per_day=self._limit)
-
-    def refused(self, first_position: int) -> list[NotStored]:
-        """The files beyond the quota, which begin at `first_position`."""
-        sentence = f"today's quota of {self._limit:,} images is used up"
-        return [
-            NotStored(clean_name(name), first_position + number, "quota_exceeded", sentence)
-            for number, name in enumerate(self._refused)
-        ]
+    def admit(self, _file: UploadedFile) -> Refusal | None:
+        """Takes one image from the quota; once it is used up, refuses this file and every later one."""
+        if not self._refused and self._has_one():
+            self._reserved -= 1
+            return None
+        self._refused += 1
+        return Refusal("quota_exceeded", f"today's quota of {self._limit:,} images is used up")
 
     def take(self, wanted: int) -> int:
         """Reserves up to `wanted` images; returns how many."""
@@ -141,41 +124,35 @@ class Quota:
             return wanted
         return services().usage.take(self._token_id, self._day, wanted, self._limit)
 
-    def give_back(self, count: int) -> None:
-        """Returns what was reserved and not used; where that fails, the day's quota is a little smaller."""
+    def release(self, count: int) -> None:
+        """Returns reserved images to the quota; where S3 fails, the rest of the day's quota is smaller by them."""
         if self._limit and count:
             with suppress(CloudError):
                 services().usage.take(self._token_id, self._day, -count, self._limit)
 
     def close(self) -> None:
-        """Gives back what is left of the reservation."""
-        self.give_back(self._reserved)
+        """Releases what is left of the reservation, and records the refused files in the audit log."""
+        if self._refused:
+            audit_log.record("quota", "refused", images=self._refused, images_per_day=self._limit)
+        self.release(self._reserved)
         self._reserved = 0
 
     def exceeded(self) -> Forbidden:
-        """The refusal of the whole request."""
+        """The error that refuses the whole request; recorded in the audit log."""
         audit_log.record("quota", "refused", images_per_day=self._limit)
-        # Not 429: the next day is too far away to try again by itself, as clients do then.
+        # Not 429: clients retry that by themselves, and the next day is too far away.
         return Forbidden(
-            f"the access token's quota of {self._limit:,} images a day does not suffice; "
-            "it begins anew at midnight, UTC"
+            f"the access token's quota of {self._limit:,} images a day does not suffice; it is reset at midnight, UTC"
         )
 
     def _has_one(self) -> bool:
         if self._reserved == 0:
-            self._reserved = self.take(_RESERVED_AT_A_TIME)
+            self._reserved = self.take(_RESERVATION_IMAGES)
         return self._reserved > 0
 
 
-def _requester() -> Identity:
+def _client() -> Identity:
     found = identity()
     if found is None:
         raise Unauthorized("an access token is needed")
     return found
-
-
-def _next_position(report: UploadReport, used: int, offset: int | None) -> int:
-    if offset is not None:
-        return offset + used
-    keys = [file.key for file in report.accepted] + [file.key for file in report.rejected]
-    return max((position_of(key) + 1 for key in keys), default=0)

@@ -1,4 +1,4 @@
-"""How often somebody may ask.  Counted with `limits`, in this process or in a store that all processes share."""
+"""Rate limits by token and by address, counted with `limits` in this process or in a store that all share."""
 
 from __future__ import annotations
 
@@ -26,42 +26,44 @@ class RateLimits:
         storage = storage_from_string(settings.rate_limit_storage, wrap_exceptions=True)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._requests = RateLimitItemPerMinute(settings.requests_per_minute, namespace="requests")
-        self._strangers = RateLimitItemPerMinute(settings.stranger_requests_per_minute, namespace="strangers")
+        self._unauthenticated = RateLimitItemPerMinute(
+            settings.stranger_requests_per_minute, namespace="unauthenticated"
+        )
         self._sign_ins = RateLimitItemPerMinute(settings.sign_ins_per_minute, namespace="sign-ins")
 
     def count_request(self, token_id: str) -> None:
-        """Counts a request of a token's holder."""
+        """Counts a request that a token authenticates."""
         self._hit(self._requests, token_id)
 
-    def check_stranger(self) -> None:
-        """Refuses an address that has shown no valid token too often, before anybody looks at what it shows now."""
+    def check_unauthenticated(self) -> None:
+        """Refuses an address with too many unauthenticated requests, before its token is looked up in S3."""
         try:
-            allowed = self._limiter.test(self._strangers, _address())
+            allowed = self._limiter.test(self._unauthenticated, _address())
         except StorageError as error:
-            raise _no_store() from error
+            raise _store_unavailable() from error
         if not allowed:
-            self._refuse(self._strangers, _address())
+            self._refuse(self._unauthenticated, _address())
 
-    def count_stranger(self) -> None:
+    def count_unauthenticated(self) -> None:
         """Counts a request without a valid token."""
-        self._hit(self._strangers, _address())
+        self._hit(self._unauthenticated, _address())
 
     def count_sign_in(self) -> None:
         """Counts an attempt to sign in."""
         self._hit(self._sign_ins, _address())
 
-    def _hit(self, item: RateLimitItem, who: str) -> None:
+    def _hit(self, item: RateLimitItem, client: str) -> None:
         try:
-            allowed = self._limiter.hit(item, who)
+            allowed = self._limiter.hit(item, client)
         except StorageError as error:
-            raise _no_store() from error
+            raise _store_unavailable() from error
         if not allowed:
-            self._refuse(item, who)
+            self._refuse(item, client)
 
-    def _refuse(self, item: RateLimitItem, who: str) -> None:
+    def _refuse(self, item: RateLimitItem, client: str) -> None:
         audit_log.record("rate_limit", "refused", limit=str(item))
-        # The window slides: before its reset, enough of it has passed for another request only sometimes.
-        seconds = math.ceil(self._limiter.get_window_stats(item, who).reset_time - time.time())
+        # The window slides: another request may be allowed earlier than this, but not surely.
+        seconds = math.ceil(self._limiter.get_window_stats(item, client).reset_time - time.time())
         raise TooManyRequests(
             "too many requests in a minute; please wait a little", retry_after=min(max(1, seconds), item.get_expiry())
         )
@@ -71,5 +73,5 @@ def _address() -> str:
     return request.remote_addr or "unknown"
 
 
-def _no_store() -> ServiceUnavailable:
+def _store_unavailable() -> ServiceUnavailable:
     return ServiceUnavailable("the store of rate limits does not answer; please try again soon", retry_after=5)

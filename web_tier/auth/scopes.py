@@ -1,4 +1,4 @@
-"""Which scope a view asks for.  A view that is not in the table is closed to everybody."""
+"""The scope that each view requires.  A view that is not in the table is closed to every client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ READ = "read"
 ADMIN = "admin"
 
 _SCOPES = {
-    # What every browser needs before anybody has signed in, and what load balancers ask.
+    # What a browser needs before the sign-in, and the probes of load balancers.
     "static": PUBLIC,
     "docs.static": PUBLIC,
     "sign_in.form": PUBLIC,
@@ -18,7 +18,7 @@ _SCOPES = {
     "operations.ready": PUBLIC,
     # Sums over all owners.
     "operations.metrics": ADMIN,
-    # The fleet works for everybody: whoever waits for an answer may see why, and it tells nothing of anybody's images.
+    # The fleet serves all owners: a client that waits for results may see why, and it shows nothing of any image.
     "api_system.fleet": READ,
     "fleet_pages.fleet": READ,
     "api_system.limits": READ,
@@ -49,5 +49,5 @@ _SCOPES = {
 
 
 def required(endpoint: str) -> str | None:
-    """The scope that a view asks for; `PUBLIC` where it is open, None where nobody may use it."""
+    """The scope that a view requires; `PUBLIC` where it requires none, None where the view is closed."""
     return _SCOPES.get(endpoint)

@@ -1,28 +1,27 @@
-"""Session cookies: signed, not readable for scripts, sent only to us, and worth nothing without their access token."""
+"""Session cookies: signed, hidden from scripts, sent to this host only, and valid only while their token is."""
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
-from urllib.parse import urlsplit
 
 from flask import Flask, request
 from flask.sessions import SecureCookieSessionInterface
 
+from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
-from core.errors import CloudError, ConflictError
 from core.settings import Settings
+from web_tier.security.trusted_hosts import is_loopback_host
 
 KEY = "web/session-key"
-# Worth keeping for as long as a session can last; a lifecycle rule may delete what is older than a day.
+# Needed for as long as a session can last; a lifecycle rule may delete marks older than a day.
 ENDED_PREFIX = "web/signed-out/"
-# From the sign-in, whatever is done meanwhile.
+# Counted from the sign-in: use does not extend a session.
 SESSION_SECONDS = 12 * 3600
 COOKIE = "eic_session"
 
 
 def init_app(app: Flask, secret_key: str) -> None:
-    """Gives `app` sessions that are signed with `secret_key`."""
+    """Sets up sessions for `app` that are signed with `secret_key`."""
     app.secret_key = secret_key
     app.session_interface = _Sessions()
     app.config.update(
@@ -30,35 +29,32 @@ def init_app(app: Flask, secret_key: str) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
-        # As long as the session: a page may stay open while thousands of files go up.
-        WTF_CSRF_TIME_LIMIT=None,
     )
 
 
 def session_key(settings: Settings, state: StateStore) -> str:
-    """The key that signs cookies: the setting, or one that the first process leaves in the state bucket for all.
+    """The key that signs cookies: the setting, or one that the first process stores in the state bucket for all.
 
     Raises:
         CloudError: S3 failed.
     """
     if settings.session_key:
         return settings.session_key
-    for _attempt in range(3):
-        found = state.get(KEY)
-        if found is not None:
-            return found.body.decode("ascii")
-        try:
-            made = secrets.token_urlsafe(32)
-            state.create(KEY, made.encode("ascii"))
-            return made
-        except ConflictError:
-            # Another process was faster, or this was a retry of our own write: what is there now counts.
-            continue
-    raise CloudError("the key of the session cookies comes and goes")
+    # After a conflict the key that is there now counts: another process was faster, or a retry met our own write.
+    return retry_on_conflict(lambda: _stored_key(state), 3, "the session key could not be created")
+
+
+def _stored_key(state: StateStore) -> str:
+    found = state.get(KEY)
+    if found is not None:
+        return found.body.decode("ascii")
+    key = secrets.token_urlsafe(32)
+    state.create(KEY, key.encode("ascii"))
+    return key
 
 
 def has_ended(state: StateStore, session_id: str) -> bool:
-    """Whether somebody has signed out of a session.
+    """Whether a session was ended by signing out.
 
     Raises:
         CloudError: S3 failed.
@@ -67,7 +63,7 @@ def has_ended(state: StateStore, session_id: str) -> bool:
 
 
 def end(state: StateStore, session_id: str) -> None:
-    """Makes every copy of a session's cookie worthless.
+    """Ends a session: every copy of its cookie is refused.
 
     Raises:
         CloudError: S3 failed.
@@ -76,22 +72,13 @@ def end(state: StateStore, session_id: str) -> None:
 
 
 def can_have_cookie() -> bool:
-    """Whether a session's cookie may travel with the current request: by HTTPS, or within this machine."""
+    """Whether a session's cookie may be sent with the current request: over HTTPS, or within this machine."""
     return request.is_secure or is_loopback_host(request.host)
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether a Host header's value names this machine: ``localhost`` or a loopback address, with any port."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 class _Sessions(SecureCookieSessionInterface):
     def get_cookie_name(self, app: Flask) -> str:
-        # With this prefix browsers take the cookie from this very host only, and only by HTTPS.
+        # With this prefix browsers accept the cookie from this very host only, and only over HTTPS.
         return f"__Host-{COOKIE}" if self.get_cookie_secure(app) else COOKIE
 
     def get_cookie_secure(self, app: Flask) -> bool:

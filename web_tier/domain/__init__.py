@@ -1,1 +1,1 @@
-"""What the web tier does with batches, images and results; independent of the routes that call it."""
+"""Services for batches, uploads and results, independent of the routes that call them."""

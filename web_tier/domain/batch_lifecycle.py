@@ -1,4 +1,4 @@
-"""How a batch ends before its time: cancelled, or deleted with all its data."""
+"""Cancelling batches, and deleting them with all their data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CANCELLED = Failure("cancelled", "the batch was cancelled before the image was c
 class BatchLifecycle:
     """Cancels and deletes batches; safe to share between threads.
 
-    Every method raises `CloudError` where S3 fails; repeating it then goes on where it broke off.
+    Every method raises `CloudError` where S3 fails; repeating it then completes what is left.
 
     Args:
         executor: stores results, several at a time.
@@ -30,33 +30,33 @@ class BatchLifecycle:
         self._executor = executor
 
     def cancel(self, batch: Batch) -> int:
-        """Answers what is not answered yet with the failure `CANCELLED`, deletes those images; returns how many.
+        """Stores the failure `CANCELLED` for every image without a result and deletes those images; returns how many.
 
-        Their jobs stay in the queue: a worker that finds no image stores nothing over an answer and moves on, which
-        costs it one request.  What a worker has in hand at this moment may still be classified; its answer then
-        takes the place of the failure, so that there is one answer for each image in any case.
+        Their jobs stay in the queue: a worker that finds no image never overwrites a result and goes on to the next
+        job, which costs it one request.  An image that a worker is processing at this moment may still be classified;
+        its result then replaces the failure, so that each image has one result in any case.
         """
         record = self._images.read_batch(batch.batch_id)
-        # Twice: in the record, which whoever adds images reads, and among the results, which whoever follows lists.
+        # Twice: in the record, which is read where images are added, and among the results, which viewers list.
         self._images.create_batch(batch.batch_id, {**record, CANCELLED_FIELD: True})
         self._results.mark_cancelled(batch.batch_id)
-        answered = self._executor.map(self._answer, [entry.key for entry in batch.unanswered])
-        keys = [key for key in answered if key is not None]
+        cancelled = self._executor.map(self._store_cancelled, [entry.key for entry in batch.unanswered])
+        keys = [key for key in cancelled if key is not None]
         self._images.delete(keys)
         return len(keys)
 
     def delete(self, batch_id: str, owner: str) -> None:
         """Deletes images, results, record and the entry in the owner's list.
 
-        A note is left first, by which the controller deletes what a worker stores meanwhile, and what is left where
-        this process dies.
+        The batch is marked as deleted first: by that mark the controller deletes what a worker stores meanwhile, and
+        what remains if this process dies.
         """
         self._index.mark_deleted(batch_id)
         self._index.remove(owner, batch_id)
         self._results.delete_batch(batch_id)
         self._images.delete_batch(batch_id)
 
-    def _answer(self, key: str) -> str | None:
+    def _store_cancelled(self, key: str) -> str | None:
         try:
             name = self._images.name(key)
         except NotFoundError:

@@ -1,4 +1,4 @@
-"""What a batch is doing, in one word."""
+"""The state of a batch, in one word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def state_of(batch: Batch, fleet: FleetStatus | None) -> str:
     images is ``queued``.
 
     Args:
-        fleet: as the controller told last; None where it has not.
+        fleet: as the controller reported it last; None where it has not.
     """
     if batch.cancelled:
         return "cancelled"

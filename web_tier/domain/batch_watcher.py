@@ -1,6 +1,6 @@
-"""Watching batches for many viewers: one thread reads a batch for everybody who looks at it in this process.
+"""Batch watcher: one thread reads a batch for all of its viewers in this process.
 
-The thread begins with the first viewer and ends with the last.
+The thread starts with the first viewer and ends with the last.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from core.fleet_status import FleetStatus
 from web_tier.domain.batches import Batch
 
 INTERVAL_SECONDS = 1.0
-# More images may be added to a batch that is complete, but nobody is in a hurry to see it.
+# More images may be added to a complete batch, but showing them may take longer.
 IDLE_INTERVAL_SECONDS = 5.0
-# The larger a batch, the dearer its listing: reading takes a quarter of the time at most.
+# The larger a batch, the longer its listing takes: reading occupies a quarter of the time at most.
 REST_FACTOR = 3
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,13 @@ class TooManyViewersError(ElasticError):
     """too many viewers already follow batches here"""
 
 
+class WatchFailedError(ElasticError):
+    """the batch could not be read"""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A batch at one moment.  `version` grows whenever something has changed; `batch` is None once it is deleted."""
+    """A batch at one moment.  `version` grows with every change; `batch` is None once it is deleted."""
 
     version: int
     batch: Batch | None
@@ -46,28 +50,46 @@ class Watch:
         self.closed = False
         self._changed = threading.Condition()
         self._snapshot: Snapshot | None = None
+        self._failures = 0
 
     def wait(self, seen_version: int, timeout_seconds: float) -> Snapshot | None:
-        """The first snapshot that is newer than `seen_version`; None after `timeout_seconds`, or when closed."""
+        """The first snapshot that is newer than `seen_version`; None after `timeout_seconds`, or when closed.
+
+        Raises:
+            WatchFailedError: reading the batch failed unexpectedly meanwhile.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self.closed or self._newer(seen_version), timeout_seconds)
-            return self._snapshot if self._newer(seen_version) else None
+            failures = self._failures
+            self._changed.wait_for(
+                lambda: self.closed or self._newer(seen_version) or self._failures > failures, timeout_seconds
+            )
+            if self._newer(seen_version):
+                return self._snapshot
+            if self._failures > failures:
+                raise WatchFailedError
+            return None
 
     def publish(self, batch: Batch | None, fleet: FleetStatus | None) -> None:
-        """Shows all viewers what was read, if anything in it is new."""
+        """Publishes what was read to all viewers, if it differs from the last snapshot."""
         with self._changed:
             last = self._snapshot
-            if last is None or last.batch != batch or _hint(last.fleet) != _hint(fleet):
+            if last is None or last.batch != batch or _fleet_counts(last.fleet) != _fleet_counts(fleet):
                 self._snapshot = Snapshot(last.version + 1 if last else 1, batch, fleet)
                 self._changed.notify_all()
 
+    def fail(self) -> None:
+        """Report to all viewers that wait that the batch could not be read."""
+        with self._changed:
+            self._failures += 1
+            self._changed.notify_all()
+
     def pause(self, seconds: float) -> None:
-        """Waits, unless the last viewer goes or the hub closes."""
+        """Waits, unless the last viewer leaves or the watcher closes."""
         with self._changed:
             self._changed.wait_for(lambda: self.closed or not self.viewers, seconds)
 
     def release(self, *, close: bool = False) -> None:
-        """Wakes whoever waits, because `viewers` changed or the hub closes."""
+        """Wakes all waiting threads, because `viewers` changed or the watcher closes."""
         with self._changed:
             self.closed = self.closed or close
             self._changed.notify_all()
@@ -80,9 +102,9 @@ class BatchWatcher:
     """All watched batches of a process; safe to share between threads.
 
     Args:
-        read: a batch as it is now.
-        fleet: the fleet's status as it is now.
-        max_viewers: viewers at a time, of all batches together.
+        read: reads a batch.
+        fleet: reads the fleet's status.
+        max_viewers: limit on viewers at a time, of all batches together.
     """
 
     def __init__(self, read: Callable[[str], Batch], fleet: Callable[[], FleetStatus | None], max_viewers: int) -> None:
@@ -104,18 +126,20 @@ class BatchWatcher:
         """A watch on a batch for one viewer.
 
         Raises:
-            TooManyViewersError: there are as many viewers as may be.
+            TooManyViewersError: the limit on viewers is reached.
         """
         with self._lock:
             if self._closed or sum(watch.viewers for watch in self._watches.values()) >= self._max_viewers:
                 raise TooManyViewersError
             watch = self._watches.get(batch_id)
-            first = watch is None
             if watch is None:
-                watch = self._watches[batch_id] = Watch()
-            watch.viewers += 1
-            if first:
+                watch = Watch()
+                watch.viewers = 1
+                # Only a watch whose thread could be started is there for others to join.
                 threading.Thread(target=self._follow, args=(batch_id, watch), name="watch", daemon=True).start()
+                self._watches[batch_id] = watch
+            else:
+                watch.viewers += 1
         try:
             yield watch
         finally:
@@ -147,11 +171,12 @@ class BatchWatcher:
             except CloudError as error:
                 log.warning("%s", error)
             except Exception:
-                log.exception("unexpected trouble while watching a batch")
+                log.exception("unexpected error while reading the batch %s", batch_id)
+                watch.fail()
             interval = IDLE_INTERVAL_SECONDS if complete else INTERVAL_SECONDS
             watch.pause(max(interval, REST_FACTOR * (time.monotonic() - started)))
 
 
-def _hint(status: FleetStatus | None) -> tuple[int, int, int] | None:
+def _fleet_counts(status: FleetStatus | None) -> tuple[int, int, int] | None:
     latest = status.latest if status is not None else None
     return None if latest is None else (latest.desired, latest.booting, latest.running)

@@ -1,8 +1,9 @@
-"""What is known of a batch, read from the two buckets whenever somebody asks."""
+"""Batches: created and read from the input and output bucket, which hold their whole state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,16 +14,16 @@ from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore, StoredObject, is_cancelled_mark
 from core.errors import DecodeError, ElasticError, NotFoundError
 from core.jobs import ClassificationResult, Failure, is_batch_id, is_key, new_batch_id
-from web_tier.auth.token_cache import TTLCache
+from web_tier.ttl_cache import TTLCache
 
 # In the record of a batch that has been cancelled.
 CANCELLED_FIELD = "cancelled"
-# Who adds to a batch learns after so long at the latest that another process has cancelled or deleted it.  An upload
-# that was under way then is stored as well; the page therefore cancels again, later than this (static/batch.js).
+# After another process has cancelled or deleted a batch, images are accepted for so long at most.  An upload that was
+# under way then is stored as well; the page therefore cancels again, later than this (static/batch.js).
 OPEN_SECONDS = 2.0
 _CACHED_RESULTS = 5_000
 _CACHED_RECORDS = 1000
-# Results of one request that are asked of S3 before the first is waited for.
+# Results of one request that are requested from S3 before the first is awaited.
 _FETCH_AHEAD = 200
 
 
@@ -30,7 +31,7 @@ _FETCH_AHEAD = 200
 class Batch:
     """A batch at one moment: its uploads and its results, both in the order of their keys.
 
-    A refused file has a result and no upload; it counts as accepted and as answered.
+    A rejected file has a result and no upload; it counts as accepted and as answered.
     """
 
     batch_id: str
@@ -57,7 +58,7 @@ class Batch:
 
     @property
     def classified(self) -> int:
-        """How many answers the app tier gave: all but those for files that were refused at once."""
+        """How many results are of the app tier: all but those of files that were rejected at the upload."""
         return len({entry.key for entry in self.uploads} & {entry.key for entry in self.results})
 
     @property
@@ -74,7 +75,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchPage:
-    """Some batches, as pairs of id and record, and where the next page begins; empty where there is none."""
+    """Some batches, as pairs of id and record; `after` is where the next page begins, empty for the last one."""
 
     batches: Sequence[tuple[str, dict[str, Any]]]
     after: str
@@ -87,20 +88,28 @@ class BatchCancelledError(ElasticError):
 class BatchService:
     """Creates and reads batches and their results; safe to share between threads.
 
-    Small caches save requests to S3.  Two hold what never changes while it exists: a batch's record, but for its
-    cancellation, and a result under its key *and* entity tag.  The third holds for seconds that a batch takes images.
+    Small caches save requests to S3.  Two hold immutable values: a batch's record, apart from its cancellation, and a
+    result under its key *and* entity tag.  The third holds for seconds that a batch accepts images.
 
     Args:
         executor: fetches results, several at a time.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, images: ImageStore, results: ResultStore, index: BatchIndex, executor: Executor) -> None:
+    def __init__(
+        self,
+        images: ImageStore,
+        results: ResultStore,
+        index: BatchIndex,
+        executor: Executor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._images = images
         self._results = results
         self._index = index
         self._executor = executor
         self._record = lru_cache(_CACHED_RECORDS)(images.read_batch)
-        self._open = TTLCache(self._read_open, OPEN_SECONDS)
+        self._open = TTLCache(self._read_open, OPEN_SECONDS, clock=clock)
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
 
     def create(self, now: datetime, owner: str, name: str = "", *, listed: bool = True) -> str:
@@ -120,7 +129,7 @@ class BatchService:
         """A batch's record, ``{"created_at": …, "owner": …}`` and perhaps a ``name``.
 
         Args:
-            fresh: ask S3 although the record is known: it may have been deleted.
+            fresh: read it from S3 although it is cached: it may have been deleted.
 
         Raises:
             NotFoundError: there is no such batch, or the id is malformed.
@@ -130,7 +139,7 @@ class BatchService:
         return self._images.read_batch(batch_id) if fresh else self._record(batch_id)
 
     def open_record(self, batch_id: str) -> dict[str, Any]:
-        """The record of a batch that takes images, or did at most `OPEN_SECONDS` ago.
+        """The record of a batch that accepts images, or did at most `OPEN_SECONDS` ago.
 
         Raises:
             NotFoundError: there is no such batch.
@@ -138,9 +147,9 @@ class BatchService:
         """
         return self._open.get(batch_id)
 
-    def forget_open(self, batch_id: str) -> None:
-        """Has `open_record` look anew, because this process cancels or deletes the batch."""
-        self._open.forget(batch_id)
+    def invalidate_open(self, batch_id: str) -> None:
+        """Invalidates what `open_record` has cached, because this process cancels or deletes the batch."""
+        self._open.invalidate(batch_id)
 
     def _read_open(self, batch_id: str) -> dict[str, Any]:
         record = self.record(batch_id, fresh=True)
@@ -151,10 +160,10 @@ class BatchService:
     def page(self, owner: str, limit: int, after: str = "") -> BatchPage:
         """Up to `limit` of an owner's batches, newest first: at most 1 + `limit` requests.
 
-        One that is just being deleted is left out.
+        A batch that is being deleted at this moment is left out.
 
         Args:
-            after: where the last page ended.
+            after: `BatchPage.after` of the last page.
         """
         batch_ids = self._index.page(owner, limit, after)
         records = self._executor.map(self._record_or_none, batch_ids)
@@ -168,7 +177,7 @@ class BatchService:
             return None
 
     def read(self, batch_id: str) -> Batch:
-        """A batch as it is now.
+        """Reads the current state of a batch.
 
         Raises:
             NotFoundError: there is no such batch.
@@ -191,7 +200,7 @@ class BatchService:
     def fetch(self, entries: Sequence[StoredObject]) -> Iterator[ClassificationResult]:
         """Yields the results in the order of `entries`, a bounded number at a time in memory.
 
-        An object that is not a result becomes a failure; one that was deleted meanwhile is left out.
+        An object that cannot be decoded yields a failure; one that was deleted meanwhile is left out.
         """
         for start in range(0, len(entries), _FETCH_AHEAD):
             ahead = entries[start : start + _FETCH_AHEAD]
@@ -214,5 +223,5 @@ class BatchService:
 
 
 def shown_name(key: str) -> str:
-    """The name of a file of which only the key is known: its safe name."""
+    """The display name of a file whose original name is not known: the safe name in its key."""
     return key.partition("/")[2][6:]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from core.jobs import ClassificationResult
 
 HEADER = ("image", "label")
-# A cell that begins with one of these is a formula to spreadsheets; an apostrophe in front makes it text.
+# Spreadsheets evaluate a cell that begins with one of these as a formula; an apostrophe in front makes it text.
 # https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _ROWS_PER_CHUNK = 100

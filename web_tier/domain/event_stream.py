@@ -1,8 +1,8 @@
-"""What one viewer of a batch is sent, as server-sent events.
+"""Server-sent events for one viewer of a batch.
 
 Events: ``results`` (new results), ``state`` (counts and state changed), ``fleet`` (instances that are desired, booting
 and running), ``complete`` (every image has its answer; the stream ends), ``deleted`` (it ends, too).  Each ``id`` is a
-cursor of `web_tier.domain.result_pagination`, so that a viewer who comes back misses nothing.
+cursor of `web_tier.domain.result_pagination`, so that a viewer that reconnects misses nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from web_tier.domain.result_pagination import OVERLAP_SECONDS, Cursor, next_page
 
 RESULTS_PER_EVENT = 100
 RETRY_MILLISECONDS = 2000
-# After the cursor of the last event: a viewer that comes back with it has seen everything there was.
+# Follows the cursor in the id of the last event: a viewer that reconnects with it has received everything.
 _END_MARK = "."
 
 Render = Callable[[Sequence[StoredObject]], list[dict[str, Any]]]
@@ -29,11 +29,11 @@ Render = Callable[[Sequence[StoredObject]], list[dict[str, Any]]]
 
 @dataclass(slots=True)
 class Viewer:
-    """Where one viewer stands.
+    """Position of one viewer in the stream of a batch's results.
 
     Args:
-        cursor: where it begins.
-        render: results as JSON-ready fields.
+        cursor: where the stream begins.
+        render: converts results to JSON-ready fields.
     """
 
     cursor: Cursor
@@ -43,7 +43,7 @@ class Viewer:
     _fleet: dict[str, Any] | None = None
 
     def events(self, snapshot: Snapshot) -> Iterator[str]:
-        """What the viewer is to be sent for a newer snapshot."""
+        """The events for a newer snapshot."""
         batch = snapshot.batch
         if batch is None:
             yield event("deleted", {})
@@ -70,7 +70,7 @@ class Viewer:
         while more:
             page = next_page(batch.results, self.cursor, RESULTS_PER_EVENT)
             more, self.cursor = page.more, page.cursor
-            # Sweeps overlap; what this viewer has been sent is left out.
+            # Sweeps overlap; results that this viewer has received are left out.
             fresh = [entry for entry in page.entries if (entry.key, entry.etag) not in self._sent]
             self._sent.update(((entry.key, entry.etag), int(entry.last_modified.timestamp())) for entry in fresh)
             if fresh:
@@ -80,13 +80,13 @@ class Viewer:
 
 
 def event(kind: str, data: Any, event_id: str = "") -> str:
-    """One event as it is sent."""
+    """Encodes one event."""
     text = json.dumps(data, separators=(",", ":"))
     return f"event: {kind}\n{f'id: {event_id}' + chr(10) if event_id else ''}data: {text}\n\n"
 
 
 def fleet_hint(status: FleetStatus | None) -> dict[str, Any] | None:
-    """How many instances there are, and how long one takes to boot; None where the controller tells nothing."""
+    """The number of instances and their expected boot time; None where the controller has not reported."""
     latest = status.latest if status is not None else None
     if status is None or latest is None:
         return None
@@ -99,7 +99,7 @@ def fleet_hint(status: FleetStatus | None) -> dict[str, Any] | None:
 
 
 def split_event_id(text: str) -> tuple[Cursor, int | None]:
-    """The cursor in an event's id and, from the last event of a stream, how many answers there were.
+    """The cursor in an event's id and, in the last one of a stream, the number of results.
 
     Raises:
         CursorError: the id was not issued by this service.

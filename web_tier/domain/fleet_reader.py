@@ -1,60 +1,38 @@
-"""What the controller and the workers tell of themselves, read from the state bucket at most once a second."""
+"""Reads the fleet's status and the workers' heartbeats from the state bucket, at most once a second."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from aws.state import StateStore
 from core import fleet_status, heartbeat
 from core.errors import CloudError, DecodeError
 from core.fleet_status import FleetStatus
 from core.heartbeat import Heartbeat
+from web_tier.ttl_cache import TTLCache
 
 STATUS_SECONDS = 1.0
 HEARTBEATS_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
-
-class Remembered(Generic[T]):
-    """A value that is read again when it is older than so many seconds; one thread reads, the others wait for it.
+class FleetReader:
+    """The fleet as the controller and the workers report it; safe to share between threads.
 
     Args:
         clock: monotonic seconds.
     """
 
-    def __init__(self, read: Callable[[], T], seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._read = read
-        self._seconds = seconds
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._found: tuple[float, T] | None = None
-
-    def get(self) -> T:
-        """The value; what reading raises is raised and not remembered."""
-        with self._lock:
-            now = self._clock()
-            if self._found is None or now - self._found[0] >= self._seconds:
-                self._found = now, self._read()
-            return self._found[1]
-
-
-class FleetReader:
-    """The fleet as others told of it; safe to share between threads."""
-
-    def __init__(self, state: StateStore) -> None:
+    def __init__(self, state: StateStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
-        self._status = Remembered(self._read_status, STATUS_SECONDS)
-        self._heartbeats = Remembered(self._read_heartbeats, HEARTBEATS_SECONDS)
+        self._status = TTLCache(self._read_status, STATUS_SECONDS, single_flight=True, clock=clock)
+        self._heartbeats = TTLCache(self._read_heartbeats, HEARTBEATS_SECONDS, single_flight=True, clock=clock)
 
     def status(self) -> FleetStatus | None:
-        """What the controller told last; None where it has told nothing that we understand.
+        """The controller's last status; None where there is none that can be decoded.
 
         Raises:
             CloudError: S3 failed.
@@ -62,7 +40,7 @@ class FleetReader:
         return self._status.get()
 
     def known_status(self) -> FleetStatus | None:
-        """As `status`, but None where S3 failed: for answers that can do without."""
+        """As `status`, but None where S3 failed: for responses that are useful without it."""
         try:
             return self.status()
         except CloudError as error:
@@ -70,7 +48,7 @@ class FleetReader:
             return None
 
     def workers_by_model(self) -> dict[str, int]:
-        """How many workers report, by the model that they answer with.
+        """The number of workers that send heartbeats, by the model that they use.
 
         Raises:
             CloudError: S3 failed.
@@ -92,7 +70,7 @@ class FleetReader:
             return None
 
     def _read_heartbeats(self) -> list[Heartbeat]:
-        # A worker that was killed leaves its last word behind: only instances that the controller still has count.
+        # The last heartbeat of a killed worker stays for a while: only instances that the controller lists count.
         status = self.status()
         alive = None if status is None else {instance.instance_id for instance in status.instances}
         beats = []

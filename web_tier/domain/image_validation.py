@@ -1,4 +1,4 @@
-"""Checks of an uploaded file that need its header only.  Whether the pixels decode is the worker's business."""
+"""Validation of uploaded files by their header alone; the worker checks whether the pixels decode."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BROWSER_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What an image file says of itself: Pillow's name of the format, and the size in pixels."""
+    """Header of an image file: Pillow's name of the format, and the size in pixels."""
 
     format: str
     width: int
@@ -43,7 +43,7 @@ def check_upload(body: IO[bytes], size_bytes: int, max_bytes: int, max_pixels: i
         max_bytes, max_pixels: limits on the file and on width × height.
 
     Raises:
-        ImageError: the subclass and its sentence say why the file is refused.
+        ImageError: the subclass and its sentence say why the file is rejected.
     """
     if size_bytes == 0:
         raise EmptyImageError
@@ -63,18 +63,18 @@ def identify(body: IO[bytes]) -> ImageHeader:
     """Reads the header of an image file; leaves `body` at its start.
 
     Raises:
-        NotAnImageError: Pillow does not know the file as an image of an accepted format.
+        NotAnImageError: Pillow does not recognise an image of an accepted format.
         PIL.Image.DecompressionBombError: it has more than twice `PIL.Image.MAX_IMAGE_PIXELS` pixels.
     """
     body.seek(0)
     try:
-        # Not closed: that would close the body, too.
+        # Not closed, because that would close the body.
         image = Image.open(body, formats=ACCEPTED_FORMATS)
         return ImageHeader(image.format or "", image.width, image.height)
     except Image.DecompressionBombError:
         raise
     except Exception as error:
-        # Pillow's plugins answer hostile headers with nearly every kind of exception; all mean the same.
+        # Pillow's plugins raise nearly every kind of exception for hostile headers; all mean the same.
         raise NotAnImageError from error
     finally:
         body.seek(0)

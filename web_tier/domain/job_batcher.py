@@ -1,4 +1,4 @@
-"""Sends jobs of requests that come at the same time together: ten jobs cost as many requests to SQS as one."""
+"""Group commit for jobs: concurrent requests share one SQS request, which costs the same for ten jobs as for one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.jobs import ClassificationJob
 @dataclass(slots=True, eq=False)
 class _Waiting:
     jobs: Sequence[ClassificationJob]
-    told: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
     leads: bool = False
     error: Exception | None = None
 
@@ -22,8 +22,8 @@ class _Waiting:
 class JobBatcher:
     """Enqueues jobs; safe to share between threads.
 
-    Who finds nobody sending sends at once.  Who comes meanwhile waits; the first of them then sends for all, so that
-    nothing is ever held back for company, and no thread sends more than one group.
+    A thread that finds no other one sending sends at once.  Threads that arrive meanwhile wait; the first of them then
+    leads and sends for all, so that no job is delayed to fill a group, and no thread sends more than one group.
     """
 
     def __init__(self, queue: JobQueue) -> None:
@@ -47,7 +47,7 @@ class JobBatcher:
             mine.leads = not self._busy
             self._busy = True
         if not mine.leads:
-            mine.told.wait()
+            mine.done.wait()
         if mine.leads:
             self._send_group()
         if mine.error is not None:
@@ -55,7 +55,7 @@ class JobBatcher:
 
     def _send_group(self) -> None:
         with self._lock:
-            # Whoever leads is the first of them.
+            # The leader is the first that waits.
             group = [self._waiting.popleft()]
             room = MAX_MESSAGES_PER_REQUEST - len(group[0].jobs)
             while self._waiting and len(self._waiting[0].jobs) <= room:
@@ -65,7 +65,7 @@ class JobBatcher:
         try:
             self._queue.send([job for waiting in group for job in waiting.jobs])
         except Exception as caught:
-            # Whatever it is, nobody may wait for ever.
+            # Whatever it is: the other threads of the group must not wait for ever.
             error = caught
         with self._lock:
             for waiting in group:
@@ -75,4 +75,4 @@ class JobBatcher:
                 self._waiting[0].leads = True
                 group.append(self._waiting[0])
         for waiting in group:
-            waiting.told.set()
+            waiting.done.set()

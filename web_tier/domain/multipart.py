@@ -15,7 +15,7 @@ from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, Mu
 from core.errors import ElasticError
 
 _CHUNK_BYTES = 64 * 1024
-# What the decoder may hold back: a part's headers, or the tail of a chunk that may begin a boundary.
+# Bytes that the decoder may hold back: a part's headers, or the tail of a chunk that may begin a boundary.
 _DECODER_BYTES = 2 * _CHUNK_BYTES
 # Most photos fit; larger ones go to a temporary file on disk.
 _SPOOL_BYTES = 1024 * 1024
@@ -26,7 +26,7 @@ class UploadFormatError(ElasticError):
 
 
 class ByteStream(Protocol):
-    """What is read from: a request's stream or a file."""
+    """A readable stream: a request's body or a file."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
@@ -35,7 +35,7 @@ class ByteStream(Protocol):
 class UploadedFile:
     """One file of a form.
 
-    `body` is positioned at its start; whoever takes the file closes it.  It holds the first bytes only where
+    `body` is positioned at its start; the consumer of the file closes it.  It holds the first bytes only where
     `size_bytes`, the length of what was sent, is above the reader's limit.  `field` is the form field's name.
     """
 
@@ -60,7 +60,7 @@ def boundary_of(content_type: str) -> bytes:
 def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_parts: int) -> Iterator[UploadedFile]:
     """Yields the files of a multipart body in their order, each as soon as it is complete.
 
-    Fields that are no files are skipped, and so is the empty part that a browser sends for a file input
+    Other fields are skipped, and so is the empty part that a browser sends for a file input
     where nothing was chosen.  A file longer than `max_file_bytes` is read to its end but not kept.
 
     Raises:
@@ -73,7 +73,7 @@ def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_par
         while True:
             event = decoder.next_event()
             if event is NEED_DATA:
-                # The decoder is told of the end by None.
+                # None signals the end to the decoder.
                 decoder.receive_data(_read_chunk(stream) or None)
             elif isinstance(event, File | Field):
                 filename = _filename(event)
@@ -118,15 +118,15 @@ def _read_chunk(stream: ByteStream) -> bytes:
 def _filename(part: File | Field) -> str | None:
     if isinstance(part, File):
         return part.filename
-    # A name that ends in a backslash breaks the quoting, and the decoder sees a field: still somebody's file.
+    # A name that ends in a backslash breaks the quoting, and the decoder reports a field although it is a file.
     return "unnamed" if "filename" in part.headers.get("content-disposition", "").lower() else None
 
 
 class _Incoming:
-    """The file that is being read."""
+    """A file that is being read."""
 
     def __init__(self, filename: str, max_file_bytes: int, field: str = "") -> None:
-        self.body: IO[bytes] = SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - closed by who takes it
+        self.body: IO[bytes] = SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - its consumer closes it
         self._filename = filename
         self._field = field
         self._max_file_bytes = max_file_bytes

@@ -1,4 +1,4 @@
-"""Uploads that go straight from the client to S3, on a permission that we sign."""
+"""Presigned uploads: clients post files straight to S3, with a signed permission for each."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Permission:
 
 
 class PresignedUploads:
-    """Permits uploads and enqueues those that are done; safe to share between threads.
+    """Presigns uploads and enqueues those that have arrived; safe to share between threads.
 
-    Whether a file is an image at all is left to the worker, which finds out when it decodes it.
+    The content of a file is checked by the worker alone, which decodes it.
 
     Args:
-        executor: asks S3 for several files at a time.
+        executor: looks for several files in S3 at a time.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class PresignedUploads:
         self._executor = executor
 
     def permit(self, batch_id: str, files: Sequence[tuple[str, int]], offset: int | None) -> list[Permission]:
-        """Permissions for files of these names and sizes in bytes; stores nothing.
+        """Presigns uploads of files with these names and sizes in bytes; stores nothing.
 
-        A permission ends after `EXPIRES_SECONDS`.  A file that is never sent leaves no trace in the batch.
+        A permission expires after `EXPIRES_SECONDS`.  A file that is never sent leaves no trace in the batch.
 
         Args:
             offset: the position of the first file; None: after what the batch has.  Then keys are made unique,
-                since others may be permitted the same positions before anything is stored.
+                since another request may be given the same positions before anything is stored.
 
         Raises:
             ImageError: a file is larger than the limit.
@@ -91,13 +91,13 @@ class PresignedUploads:
 
     def complete(self, batch_id: str, keys: Sequence[str]) -> UploadReport:
         """Enqueues the uploads that have arrived; repeating it is harmless."""
-        outbox = Outbox(self._uploads.sender)
-        for outcome in self._executor.map(lambda key: self._look(batch_id, key), dict.fromkeys(keys)):
+        outbox = Outbox(self._uploads.job_batcher)
+        for outcome in self._executor.map(lambda key: self._outcome(batch_id, key), dict.fromkeys(keys)):
             outbox.add(outcome)
         outbox.flush()
         return outbox.report
 
-    def _look(self, batch_id: str, key: str) -> Stored | Rejected | NotStored:
+    def _outcome(self, batch_id: str, key: str) -> Stored | Rejected | NotStored:
         try:
             name, size_bytes = self._images.head(key)
             failure = self._check(size_bytes)

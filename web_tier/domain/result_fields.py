@@ -1,4 +1,4 @@
-"""A result as clients see it: the same fields in the API and in the page's templates."""
+"""JSON-ready fields of a result, the same in the API and in the page's templates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from web_tier.domain.upload_service import WORKER_ID
 
 
 def result_fields(result: ClassificationResult, unsure_below: float) -> dict[str, Any]:
-    """The result as JSON-ready fields.
+    """The JSON-ready fields of a result.
 
     `status` is ``classified`` or ``failed``; `image_url` is None where no image is stored.
     """
@@ -27,12 +27,12 @@ def result_fields(result: ClassificationResult, unsure_below: float) -> dict[str
         "top_k": [{"label": prediction.label, "score": prediction.score} for prediction in result.predictions],
         "error": None if failure is None else {"code": failure.code, "sentence": failure.sentence},
         "model": result.model,
-        # What the web tier refused was never stored.
+        # The web tier does not store the files that it rejects.
         "image_url": None if failure is not None and result.worker_id == WORKER_ID else image_url(result.key),
     }
 
 
 def image_url(key: str) -> str:
-    """Where the browser finds an uploaded image."""
+    """The URL of an uploaded image."""
     batch_id, _, rest = key.partition("/")
     return url_for("pages.image", batch_id=batch_id, rest=rest)

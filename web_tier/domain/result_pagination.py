@@ -1,4 +1,4 @@
-"""Which results are new to a client: the pages and cursors of a batch's results.
+"""Pages and cursors of a batch's results: which of them are new to a client.
 
 S3 stamps objects with whole seconds, and an object may be listed a little after its stamp.  A client
 therefore *sweeps*: it follows pages, oldest results first, until there is no more, and its next sweep begins
@@ -26,7 +26,7 @@ class CursorError(ElasticError):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a client stands in its sweep.
+    """A client's position in its sweep.
 
     Results after (`seconds`, `key`) in the order of their stamps are still to come; `newest_seconds` is the
     newest stamp that the sweep saw when it began, None between two sweeps.
@@ -37,7 +37,7 @@ class Cursor:
     newest_seconds: int | None = None
 
     def encode(self) -> str:
-        """The cursor as clients carry it: URL-safe and opaque."""
+        """The cursor as clients send it back: URL-safe and opaque."""
         fields = [self.seconds, self.key, self.newest_seconds]
         return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
 
@@ -46,7 +46,7 @@ class Cursor:
         """Reads what `encode` wrote; an empty text is the beginning.
 
         Raises:
-            CursorError: it is something else.
+            CursorError: `text` was not written by `encode`.
         """
         if not text:
             return cls()
@@ -60,15 +60,15 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedPage:
-    """Some results, oldest first, the cursor to go on with, and whether there are more right now."""
+class PageOfResults:
+    """Some results, oldest first, the cursor to continue with, and whether there are more at this moment."""
 
     entries: Sequence[StoredObject]
     cursor: Cursor
     more: bool
 
 
-def next_page(results: Sequence[StoredObject], cursor: Cursor, limit: int) -> FeedPage:
+def next_page(results: Sequence[StoredObject], cursor: Cursor, limit: int) -> PageOfResults:
     """The first `limit` of `results` after `cursor`."""
     stamped = sorted((_seconds(entry), entry.key, entry) for entry in results)
     fresh = [item for item in stamped if item[:2] > (cursor.seconds, cursor.key)]
@@ -77,7 +77,7 @@ def next_page(results: Sequence[StoredObject], cursor: Cursor, limit: int) -> Fe
     if newest is None:
         newest = stamped[-1][0] if stamped else 0
     following = Cursor(page[-1][0], page[-1][1], newest) if more else Cursor(max(0, newest - OVERLAP_SECONDS))
-    return FeedPage([entry for *_stamp, entry in page], following, more)
+    return PageOfResults([entry for *_stamp, entry in page], following, more)
 
 
 def _seconds(entry: StoredObject) -> int:

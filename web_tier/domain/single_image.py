@@ -1,6 +1,6 @@
-"""One image, one answer: stores and enqueues a single image, and waits for its result.
+"""Single images: stores and enqueues one image, and waits for its result.
 
-Such images share batches, which appear in nobody's list: one for each owner, process and half hour.
+Such images share batches that no list shows: one for each owner, process and half hour.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from web_tier.domain.upload_service import UploadReport, UploadService
 
 # One page of a listing.
 IMAGES_PER_BATCH = 1000
-# Well below the hour after which the janitor takes a batch that is answered for finished.
+# Well below the hour after which the janitor takes a batch with all its results for finished.
 SECONDS_PER_BATCH = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """An image that is stored under `key`; it has been `answered` already where it was refused."""
+    """An image that is stored under `key`; a rejected one is `answered` already."""
 
     key: str
     name: str
@@ -41,10 +41,10 @@ class _Shared:
 
 
 class SingleImages:
-    """Takes in single images and waits for their results; safe to share between threads.
+    """Stores single images and waits for their results; safe to share between threads.
 
     Args:
-        fetch: a result by its key.
+        fetch: reads a result by its key.
         clock: monotonic seconds.
     """
 
@@ -52,13 +52,13 @@ class SingleImages:
         self,
         batches: BatchService,
         uploads: UploadService,
-        answers: ResultWaiter,
+        result_waiter: ResultWaiter,
         fetch: Callable[[str], ClassificationResult],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._batches = batches
         self._uploads = uploads
-        self._answers = answers
+        self._result_waiter = result_waiter
         self._fetch = fetch
         self._clock = clock
         self._lock = threading.Lock()
@@ -68,10 +68,10 @@ class SingleImages:
         """Stores and enqueues an image, or stores its failure.
 
         Raises:
-            TooManyWaitingError: as many requests wait as may; nothing is stored.
+            TooManyWaitingError: the limit on waiting requests is reached; nothing is stored.
             CloudError: S3 or SQS failed.
         """
-        if self._answers.full:
+        if self._result_waiter.full:
             file.body.close()
             raise TooManyWaitingError
         batch_id, position = self._place(owner)
@@ -86,10 +86,11 @@ class SingleImages:
         """The result of an image; None where there is none after `timeout_seconds`.
 
         Raises:
-            TooManyWaitingError: as many requests wait as may; the image is classified all the same.
+            TooManyWaitingError: the limit on waiting requests is reached; the image is classified all the same.
+            WaitFailedError: looking for the result failed; the image is classified all the same.
             CloudError: S3 failed.
         """
-        if submitted.answered or self._answers.wait(submitted.key, timeout_seconds):
+        if submitted.answered or self._result_waiter.wait(submitted.key, timeout_seconds):
             return self._fetch(submitted.key)
         return None
 

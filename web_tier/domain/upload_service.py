@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from aws.buckets import ImageStore, ResultStore
@@ -53,9 +54,9 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class NotStored:
-    """A file that left no trace, or only an image without a job, and should be sent again.
+    """A file that was not stored, or stored without a job, and should be sent again.
 
-    `code` is ``not_stored`` or ``not_queued``, where trying again may help, or ``batch_full``.
+    `code` is ``not_stored`` or ``not_queued``, where trying again may help, ``batch_full``, or that of a `Refusal`.
     """
 
     name: str
@@ -66,46 +67,70 @@ class NotStored:
 
 @dataclass(slots=True)
 class UploadReport:
-    """What became of the files of one request; each is in exactly one list."""
+    """What became of the files of one request; each is in exactly one list.
+
+    `received_bytes` sums up their sizes.
+    """
 
     accepted: list[Accepted] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     not_stored: list[NotStored] = field(default_factory=list)
+    received_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file is not admitted: a stable code for programs, a sentence for people."""
+
+    code: str
+    sentence: str
+
+
+# Decides whether a file is processed, before anything of it is checked; None admits it.
+Admission = Callable[[UploadedFile], Refusal | None]
 
 
 class UploadService:
     """Checks files, stores them and enqueues their jobs; safe to share between threads.
 
     Args:
-        executor: stores files; at most a few of each request at a time.  The last one, which may be the only one, the
-            request's own thread stores.
+        executor: stores files, at most a few of each request at a time.  The last file of a request, which may be the
+            only one, is stored by the request's own thread.
     """
 
     def __init__(
-        self, settings: Settings, images: ImageStore, results: ResultStore, sender: JobBatcher, executor: Executor
+        self, settings: Settings, images: ImageStore, results: ResultStore, job_batcher: JobBatcher, executor: Executor
     ) -> None:
         self._settings = settings
         self._images = images
         self._results = results
-        self.sender = sender
+        self.job_batcher = job_batcher
         self._executor = executor
 
-    def accept(self, batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
-        """Takes in the files of one request.
+    def accept(
+        self,
+        batch_id: str,
+        files: Iterable[UploadedFile],
+        offset: int | None,
+        admit: Admission = lambda _file: None,
+    ) -> UploadReport:
+        """Checks, stores and enqueues the files of one request; returns what became of each.
 
-        Jobs are sent ten at a time, each only after its image is stored.  A file for which S3 or SQS fails is
-        reported and the others go on.  If `files` itself raises, what came before is completed first.
+        Every file takes the next position, whether it is stored or not.  Jobs are sent ten at a time, each only after
+        its image is stored.  A file that is not admitted, or for which S3 or SQS fails, is reported, and the others
+        are processed.  If `files` or `admit` raises, the files before that point are completed first.
 
         Args:
             offset: the position of the first file.  Repeating a request with the same offset is harmless: it
                 writes the same keys.  None: after what the batch has, and never over anything stored there.
+            admit: called with each file, in order, in the request's own thread.
 
         Raises:
             CloudError: `offset` is None and the batch cannot be listed.
         """
         first = self.next_position(batch_id) if offset is None else offset
         positions = _Positions(first, self._settings.max_batch_images)
-        outbox = Outbox(self.sender)
+        outbox = Outbox(self.job_batcher)
         pending: deque[Future[Stored | Rejected | NotStored]] = deque()
         held: tuple[int, UploadedFile] | None = None
 
@@ -114,11 +139,17 @@ class UploadService:
 
         try:
             for file in files:
+                position = positions.take()
+                outbox.report.received_bytes += file.size_bytes
+                refused = _refused(file, position, admit)
+                if refused is not None:
+                    outbox.add(refused)
+                    continue
                 if held is not None:
                     if len(pending) >= _WINDOW:
                         outbox.add(pending.popleft().result())
                     pending.append(self._executor.submit(store, *held))
-                held = positions.take(), file
+                held = position, file
         finally:
             last = store(*held) if held is not None else None
             while pending:
@@ -126,6 +157,7 @@ class UploadService:
             if last is not None:
                 outbox.add(last)
             outbox.flush()
+        outbox.report.not_stored.sort(key=lambda entry: entry.position)
         return outbox.report
 
     def next_position(self, batch_id: str) -> int:
@@ -149,7 +181,7 @@ class UploadService:
                     self._images.put(key, file.body, name, only_if_new=only_if_new)
                     return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
                 except AlreadyExistsError:
-                    # Another request without an offset was faster with the same name.
+                    # Another request without an offset has stored the same name at this position.
                     position = positions.take()
                     file.body.seek(0)
                 except CloudError as error:
@@ -168,13 +200,24 @@ class UploadService:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored image whose job waits to be sent."""
+    """A stored image whose job is not sent yet."""
 
     job: ClassificationJob
 
 
+def _refused(file: UploadedFile, position: int, admit: Admission) -> NotStored | None:
+    """The report of a file that is not admitted, whose body is closed then; None for one that is."""
+    with ExitStack() as stack:
+        stack.callback(file.body.close)
+        refusal = admit(file)
+        if refusal is None:
+            stack.pop_all()
+            return None
+    return NotStored(clean_name(file.filename), position, refusal.code, refusal.sentence)
+
+
 class _Positions:
-    """Hands out the positions of one request's files, to several threads; at or past `end` the batch is full."""
+    """Allots the positions of one request's files, to several threads; from `end` on the batch is full."""
 
     def __init__(self, first: int, end: int) -> None:
         self.end = end
@@ -188,15 +231,15 @@ class _Positions:
 
 
 class Outbox:
-    """Gathers outcomes into a report, and the jobs of stored images into full queue requests."""
+    """Collects outcomes into a report, and the jobs of stored images into full queue requests."""
 
-    def __init__(self, sender: JobBatcher) -> None:
+    def __init__(self, job_batcher: JobBatcher) -> None:
         self.report = UploadReport()
-        self._sender = sender
+        self._job_batcher = job_batcher
         self._jobs: list[ClassificationJob] = []
 
     def add(self, outcome: Stored | Rejected | NotStored) -> None:
-        """Takes one file's outcome; sends jobs when ten have come together."""
+        """Adds one file's outcome; sends the jobs of stored images ten at a time."""
         if isinstance(outcome, Rejected):
             self.report.rejected.append(outcome)
         elif isinstance(outcome, NotStored):
@@ -207,12 +250,12 @@ class Outbox:
                 self.flush()
 
     def flush(self) -> None:
-        """Sends the jobs that are left."""
+        """Sends the remaining jobs."""
         jobs, self._jobs = self._jobs, []
         if not jobs:
             return
         try:
-            self._sender.send(jobs)
+            self._job_batcher.send(jobs)
         except CloudError as error:
             log.warning("%d jobs of batch %s: %s", len(jobs), jobs[0].batch_id, error)
             self.report.not_stored.extend(

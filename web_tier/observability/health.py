@@ -1,4 +1,4 @@
-"""What operators and load balancers ask: health, readiness, metrics."""
+"""Health, readiness and metrics endpoints for operators and load balancers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ blueprint = Blueprint("operations", __name__)
 
 @blueprint.get("/healthz")
 def health() -> ResponseReturnValue:
-    """Whether this process answers; says nothing about the cloud behind it."""
+    """Liveness: this process serves requests, whatever the state of the cloud behind it."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """Whether this process can do its work: S3 and SQS answer."""
+    """Readiness: S3 and SQS answer this process."""
     problems = services().readiness.problems()
     if not problems:
         return {"status": "ready"}
-    # What exactly does not answer is no stranger's business.
+    # Which service does not answer is shown to authenticated clients only.
     return try_again("; ".join(problems) if identity() is not None else "not ready")
 
 

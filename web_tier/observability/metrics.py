@@ -1,7 +1,7 @@
-"""What Prometheus may ask: requests, uploads, viewers and waiting requests.
+"""Prometheus metrics: requests, uploads, viewers and waiting requests.
 
-Under gunicorn a request for /metrics meets one of several processes.  Where ``PROMETHEUS_MULTIPROC_DIR`` is set, as
-`web_tier.gunicorn_config` does, all of them write into files there and whoever is asked adds them up.
+Under gunicorn a request for /metrics reaches one of several processes.  Where ``PROMETHEUS_MULTIPROC_DIR`` is set, as
+`web_tier.gunicorn_config` does, each process writes its metrics into files there, and /metrics sums up all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Metrics:
     """The metrics of one application."""
 
     def __init__(self) -> None:
-        # Imported late: the library chooses between files and memory when it is imported.
+        # Imported here: on its import the library chooses between files and memory.
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self._registry = CollectorRegistry()
@@ -51,12 +51,9 @@ class Metrics:
         """Counts the requests to `app`."""
         app.after_request(self._count_request)
 
-    def received(self, size_bytes: int) -> None:
-        """Counts a file that was received."""
-        self._bytes.inc(size_bytes)
-
     def reported(self, report: UploadReport) -> None:
-        """Counts what became of files."""
+        """Counts the files of a request by what became of them, and their bytes."""
+        self._bytes.inc(report.received_bytes)
         self._files.labels("accepted").inc(len(report.accepted))
         self._files.labels("rejected").inc(len(report.rejected))
         self._files.labels("not_stored").inc(len(report.not_stored))
@@ -64,11 +61,11 @@ class Metrics:
             self._rejected.labels(file.failure.code).inc()
 
     def viewing(self) -> AbstractContextManager[None]:
-        """Counts a viewer for as long as the context lasts."""
+        """Counts a viewer of events for the duration of the context."""
         return self._viewers.track_inprogress()
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Counts a waiting request for as long as the context lasts."""
+        """Counts a request that waits for its result for the duration of the context."""
         return self._waiting.track_inprogress()
 
     def exposition(self) -> tuple[bytes, str]:
@@ -82,9 +79,9 @@ class Metrics:
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     def _count_request(self, response: Response) -> Response:
-        # The rule, not the path: ids in labels would grow without end.
+        # The rule, not the path: ids in labels would grow without bound.
         route = request.url_rule.rule if request.url_rule is not None else "none"
-        # A method that is nobody's could be any word.
+        # Clients can send any word as the method.
         method = request.method if request.method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"
         self._requests.labels(method, route, str(response.status_code)).inc()
         if "started_seconds" in g:

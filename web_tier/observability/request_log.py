@@ -1,4 +1,4 @@
-"""One readable line for each request that changes something or fails; polling and pictures only at DEBUG."""
+"""Request log: one line for each request that changes something or fails; polling and images only at DEBUG."""
 
 from __future__ import annotations
 

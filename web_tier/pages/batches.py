@@ -1,4 +1,4 @@
-"""The pages for people.  They work without JavaScript; the script in static/ makes them live."""
+"""Upload and batch pages.  They work without JavaScript; the scripts in static/ update them as results arrive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.errors import CloudError
 from core.jobs import position_of
 from web_tier.api.request_body import uploaded_files
 from web_tier.auth import authorization
-from web_tier.auth.quotas import take_in
+from web_tier.auth.quotas import accept_files
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch, shown_name
 from web_tier.domain.image_validation import browser_type, format_bytes
@@ -22,11 +22,11 @@ from web_tier.domain.result_fields import image_url, result_fields
 from web_tier.security import audit_log
 from web_tier.services import services
 
-# Few enough to fetch and send at once, and a multiple of most widths; the script loads the others by itself.
+# Few enough to fetch and send at once, and a multiple of most grid widths; the script loads the others.
 FRAMES_PER_PAGE = 36
 RECENT_BATCHES = 8
 _IMAGE_HEADERS = {
-    # An uploaded file is a stranger's: should a browser take it for a document after all, it can do nothing.
+    # An uploaded file is untrusted: should a browser render it as a document after all, the sandbox confines it.
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cache-Control": "private, max-age=31536000, immutable",
 }
@@ -44,25 +44,25 @@ def upload() -> ResponseReturnValue:
 
 @blueprint.post("/batches")
 def create_batch() -> ResponseReturnValue:
-    """The plain form: one request with all files, then the batch's page."""
+    """Creates a batch from the plain form: one request with all files, then a redirect to the batch's page."""
     files = uploaded_files()
     first = next(files, None)
     if first is None:
         return _upload_page(problem="Choose at least one image."), 400
     batch_id = services().batches.create(datetime.now(UTC), authorization.owner())
     audit_log.record("batch_created", batch_id=batch_id)
-    report = take_in(batch_id, chain([first], files), offset=0)
+    report = accept_files(batch_id, chain([first], files), offset=0)
     url = url_for("pages.batch", batch_id=batch_id)
     if not report.not_stored:
         return redirect(url, 303)
-    # The batch's page knows nothing of a file that left no trace, so its name is told here.
+    # The batch's page does not show files that were not stored, so this one lists them.
     stored = len(report.accepted) + len(report.rejected)
     return render_template("not_stored.html", url=url, stored=stored, not_stored=report.not_stored), 503
 
 
 @blueprint.get("/batches/<batch_id>")
 def batch(batch_id: str) -> ResponseReturnValue:
-    """A batch with the results there are, a page at a time."""
+    """A batch's page with the results so far, in pages of `FRAMES_PER_PAGE`."""
     current = authorization.batch(batch_id)
     keys = current.keys
     pages = max(1, -(-len(keys) // FRAMES_PER_PAGE))
@@ -75,7 +75,7 @@ def batch(batch_id: str) -> ResponseReturnValue:
 
 @blueprint.get("/batches/<batch_id>/images/<path:rest>")
 def image(batch_id: str, rest: str) -> ResponseReturnValue:
-    """An uploaded image as it came, or a placeholder where browsers do not show its format."""
+    """An uploaded image unchanged, or a placeholder where browsers do not show its format."""
     key = f"{batch_id}/{rest}"
     authorization.check_key(key)
     body = services().images.get(key).body
@@ -107,7 +107,7 @@ def _waiting_fields(key: str) -> dict[str, object]:
 def _upload_page(problem: str = "") -> str:
     settings = services().settings
     max_image_size = format_bytes(settings.max_image_bytes)
-    # The batch is none yet; the script fills its part of the page.
+    # There is no batch yet; the script fills its part of the page.
     return render_template(
         "upload.html",
         batch=None,
@@ -122,7 +122,7 @@ def _recent_batches() -> list[dict[str, str]]:
     try:
         page = services().batches.page(authorization.owner(), RECENT_BATCHES)
     except CloudError as error:
-        # Nobody should be kept from uploading by it.
+        # The upload form works without this list.
         log.warning("%s", error)
         return []
     return [

@@ -1,4 +1,4 @@
-"""One image posted to ``/`` is answered in one line of text, as workload generators for such systems expect."""
+"""``POST /``: classifies one image and returns a line of text, as workload generators for such systems expect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort
 from flask.typing import ResponseReturnValue
 
 from web_tier.api.request_body import one_uploaded_file
-from web_tier.auth.quotas import take_single
+from web_tier.auth.quotas import submit_single
 from web_tier.domain.csv_export import answer_of
 from web_tier.errors import try_again
 from web_tier.services import services
@@ -21,13 +21,13 @@ def classify() -> ResponseReturnValue:
     """``name:label`` for the file in the field `inputFile`; waits while workers boot.
 
     Status 422 and ``name:error: <sentence>`` for a file that cannot be classified; 503 where it takes too long.
-    Whatever else fails is told in one line, too: see `web_tier.errors`.
+    Every other failure is one line of text, too: see `web_tier.errors`.
     """
     found = services()
     file = one_uploaded_file(FIELD)
     if file is None:
         abort(400, f"the form needs a file in the field {FIELD}")
-    submitted = take_single(file)
+    submitted = submit_single(file)
     with found.metrics.waiting():
         answer = found.single_images.wait(submitted, found.settings.compat_wait_seconds)
     if answer is None:

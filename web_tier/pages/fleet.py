@@ -1,4 +1,4 @@
-"""The fleet's page: what the controller tells, rendered once here and kept alive by static/fleet.js."""
+"""The fleet page: the controller's status, rendered here and then kept up to date by static/fleet.js."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from core.fleet_status import FleetStatus, Sample
 from web_tier.services import services
 
-# A status so old was written by a controller that no longer runs.
+# An older status was written by a controller that no longer runs.
 STALE_SECONDS = 30.0
 DECISIONS_SHOWN = 12
 MAX_ROWS = 30
@@ -22,7 +22,7 @@ blueprint = Blueprint("fleet_pages", __name__)
 
 @blueprint.get("/fleet")
 def fleet() -> ResponseReturnValue:
-    """Numbers, history, decisions and instances; one clear sentence where no controller has reported."""
+    """Numbers, history, decisions and instances of the fleet; a sentence where no controller has reported."""
     status = services().fleet.status()
     now = time.time()
     return render_template(
@@ -39,7 +39,7 @@ def fleet() -> ResponseReturnValue:
 
 
 def headline(status: FleetStatus | None) -> str:
-    """The fleet in one line; static/fleet.js words it the same way."""
+    """The fleet's size in one line; static/fleet.js has the same wording."""
     latest = status.latest if status is not None else None
     if latest is None:
         return "No controller has reported yet"
@@ -54,6 +54,6 @@ def headline(status: FleetStatus | None) -> str:
 
 
 def minutes(history: Sequence[Sample]) -> list[Sample]:
-    """The last sample of each minute, newest first: the history as a table that can be read."""
+    """The last sample of each minute, newest first: the rows of the history as a table."""
     last = {int(sample.at // 60): sample for sample in history}
     return sorted(last.values(), key=lambda sample: sample.at, reverse=True)[:MAX_ROWS]

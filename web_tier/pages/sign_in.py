@@ -1,4 +1,4 @@
-"""Signing in with an access token, and out again."""
+"""Sign-in with an access token, and sign-out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from flask.typing import ResponseReturnValue
 from web_tier.auth import identity
 from web_tier.auth.scopes import READ
 from web_tier.auth.sessions import can_have_cookie, end
-from web_tier.security import audit_log, request_origin
+from web_tier.security import audit_log
 from web_tier.services import services
 
 HOME = "/"
-# One slash, then neither another one nor anything that browsers make one of.
+_MAX_FORM_BYTES = 16 * 1024
+# One slash, then neither another one nor anything that browsers turn into one.
 _SAFE_NEXT = re.compile(r"/(?![/\\])[^\\]*")
 
 blueprint = Blueprint("sign_in", __name__)
@@ -24,7 +25,7 @@ blueprint = Blueprint("sign_in", __name__)
 
 @blueprint.get("/sign-in")
 def form() -> ResponseReturnValue:
-    """The form; whoever is signed in already goes on."""
+    """The sign-in form; redirects a browser that is signed in already."""
     after = safe_next(request.args.get("next", ""))
     if identity.identity() is not None:
         return redirect(after, 303)
@@ -33,13 +34,13 @@ def form() -> ResponseReturnValue:
 
 @blueprint.post("/sign-in")
 def sign_in() -> ResponseReturnValue:
-    """Begins a session for the holder of a valid token that may read."""
+    """Begins a session for a valid token with the scope `read`."""
     if services().settings.authentication == "off":
         abort(404)
     services().rate_limits.count_sign_in()
     if not can_have_cookie():
-        abort(403, "signing in needs HTTPS, so that nobody on the way can read the token")
-    request_origin.check()
+        abort(403, "signing in needs HTTPS, so that the token cannot be read on the way")
+    request.max_content_length = _MAX_FORM_BYTES
     after = safe_next(request.form.get("next", ""))
     token = identity.valid_token(request.form.get("token", "").strip())
     if token is None:
@@ -48,7 +49,7 @@ def sign_in() -> ResponseReturnValue:
     if READ not in token.scopes:
         audit_log.record("sign_in", "refused", reason="scope", presented_token_id=token.token_id)
         return _form(after, "This token lacks the scope read, which pages need."), 403
-    # Nothing of what was before stays, so that nobody can have prepared it.
+    # Nothing of an earlier session is kept, which another person could have prepared (session fixation).
     session.clear()
     session.permanent = True
     session.update(token_id=token.token_id, session_id=secrets.token_hex(16), since=time.time())
@@ -60,28 +61,25 @@ def sign_in() -> ResponseReturnValue:
 def sign_out() -> ResponseReturnValue:
     """Ends the session."""
     if "token_id" in session:
-        request_origin.check()
         identity.identity()
         found, session_id = services(), session["session_id"]
         end(found.state, session_id)
-        found.ended_sessions.forget(session_id)
+        found.ended_sessions.invalidate(session_id)
         audit_log.record("sign_out")
         session.clear()
     response = make_response(redirect(url_for("sign_in.form"), 303))
-    # Pictures of batches are kept by browsers for long.
+    # Browsers keep the images of batches in their cache for long.
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
 
 
 def safe_next(text: str) -> str:
-    """Where to go after signing in: `text` where it is a path of this site, else the first page.
+    """The redirect target after signing in: `text` where it is a path of this site, else the first page.
 
-    Browsers take ``//host`` and ``/\\host`` for another site, and drop tabs and line breaks before they look.
+    Browsers take ``//host`` and ``/\\host`` for another site, and remove tabs and line breaks before they parse it.
     """
     return text if _SAFE_NEXT.fullmatch(text) and text.isprintable() else HOME
 
 
 def _form(after: str, problem: str = "") -> str:
-    return render_template(
-        "sign_in.html", after=after, problem=problem, form_token=request_origin.form_token(), possible=can_have_cookie()
-    )
+    return render_template("sign_in.html", after=after, problem=problem, possible=can_have_cookie())

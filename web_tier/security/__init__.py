@@ -1,1 +1,1 @@
-"""Protection of the HTTP surface: request origin, response headers, bind address, audit log."""
+"""Protection of the HTTP surface: request origin, host names, response headers, bind address, audit log."""

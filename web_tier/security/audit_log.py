@@ -1,7 +1,7 @@
 """The audit log: who did what, when and from where, one JSON object in a line.
 
-Never a secret, and of files only how many.  Names of any kind are JSON strings, so that no line break in them can forge
-an entry.
+It has no secrets, and of files only their number.  Names of any kind are JSON strings, so that no line break in them
+can forge an entry.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def record(event: str, outcome: str = "done", **details: str | int) -> None:
     Args:
         event: what was attempted, such as ``batch_created``.
         outcome: ``done``, ``refused`` or ``failed``.
-        details: what else matters; a token's id and owner are there already.
+        details: further fields; a token's id and owner are there already.
     """
-    # Only what has been found out: asking here could fail, and fail again while that is told.
+    # Only an identity that is known already: authenticating here could fail, and again while that failure is recorded.
     identity = g.get("identity")
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -43,7 +43,7 @@ def record(event: str, outcome: str = "done", **details: str | int) -> None:
         "token_id": (identity.token_id or None) if identity else None,
         "address": request.remote_addr,
         "method": request.method,
-        # The rule, not the path: what a stranger asks for could be any text.
+        # The rule, not the path: clients can send any text as a path.
         "route": request.url_rule.rule if request.url_rule is not None else None,
         **details,
     }

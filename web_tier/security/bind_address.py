@@ -1,4 +1,4 @@
-"""Where the web tier may listen: without authentication, only where nobody but this machine gets."""
+"""Check of the addresses to listen on: without authentication, only those that this machine alone reaches."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def check_addresses(addresses: Iterable[Any], authentication: str) -> None:
     """
     if authentication != "off":
         return
-    open_ones = [address for address in addresses if not is_local(address)]
-    if open_ones:
-        shown = ", ".join(f"{address[0]} port {address[1]}" for address in open_ones)
+    exposed = [address for address in addresses if not is_local(address)]
+    if exposed:
+        shown = ", ".join(f"{address[0]} port {address[1]}" for address in exposed)
         raise SettingsError(
             f"the web tier will not listen on {shown} without authentication: set EIC_AUTHENTICATION=tokens, or bind "
             "to 127.0.0.1"
@@ -31,7 +31,7 @@ def check_addresses(addresses: Iterable[Any], authentication: str) -> None:
 
 
 def is_local(address: Any) -> bool:
-    """Whether only this machine gets to a socket's address: a path, or a tuple that begins with a numeric address."""
+    """Whether only this machine reaches a socket's address: a path, or a tuple that begins with a numeric address."""
     if isinstance(address, (str, bytes)):
         # A UNIX socket; an empty name is one, too.
         return True

@@ -1,0 +1,49 @@
+"""Retries of conditional writes: read, change and write again where another writer came first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from core.errors import CloudError, ConflictError
+
+T = TypeVar("T")
+
+
+def retry_on_conflict(
+    operation: Callable[[], T],
+    attempts: int,
+    failure: str,
+    *,
+    max_pause_seconds: float = 0.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Calls `operation` again as long as it raises `ConflictError`; returns what it returns.
+
+    Other errors are not retried here: botocore has retried those of the network already.
+
+    Args:
+        operation: reads the object, and writes it on the condition that it is unchanged.
+        attempts: how often it is called at most.
+        failure: the message of the error when every attempt met a conflict.
+        max_pause_seconds: a random pause of up to so long lies between two attempts, so that writers that met once do
+            not meet again.
+
+    Raises:
+        CloudError: every attempt met a conflict.
+    """
+
+    def give_up(state: RetryCallState) -> NoReturn:
+        raise CloudError(failure) from (state.outcome.exception() if state.outcome is not None else None)
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(ConflictError),
+        stop=stop_after_attempt(attempts),
+        wait=wait_random(0.0, max_pause_seconds),
+        sleep=sleep,
+        retry_error_callback=give_up,
+    )
+    return retrying(operation)
