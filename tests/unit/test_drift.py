@@ -141,6 +141,8 @@ def test_the_reference_outlives_the_controller() -> None:
     assert status is not None and "label 0" in status.sentence and status.recent_images == RECENT_IMAGES
     store.put("controller/reference.json", b"{}")
     PredictionMonitor(store).resume(None)
+<<<<<<< HEAD
+=======
 
 
 def test_answers_of_a_report_that_is_read_late_are_not_counted_again_by_the_next_controller() -> None:
@@ -167,3 +169,4 @@ def test_a_report_that_comes_after_its_successor_is_not_counted_twice() -> None:
         quality.take([member("a", answers)])
     status = quality.status()
     assert status is not None and status.reference_images == 60
+>>>>>>> main
