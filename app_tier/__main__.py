@@ -28,8 +28,9 @@ from app_tier.decode import DecodeLimits, decode_image
 from app_tier.heartbeat import HeartbeatReporter, report_failure
 from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
-from app_tier.prediction_stats import ShadowRunner, Tally
+from app_tier.prediction_stats import PredictionStats
 from app_tier.release import Assignment, assignment, find_bundle
+from app_tier.shadow import ShadowRunner
 from app_tier.smoke_test import smoke_test
 from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
@@ -72,7 +73,7 @@ def main() -> int:
             if put is not None:
                 report_failure(put, assigned, str(error), settings.heartbeat_seconds, stop)
             return 1
-        tally, shadow = Tally(), build_shadow(settings, state, clients, bundle)
+        tally, shadow = PredictionStats(), build_shadow(settings, state, clients, bundle)
 
         def on_answer(result: ClassificationResult) -> None:
             tally(result)
@@ -89,8 +90,8 @@ def main() -> int:
 
         name = settings.worker_id or instance or socket.gethostname()
         worker = build_worker(settings, name, clients, classifier, on_answer)
-        watch_for_interruption(metadata, stop)
         if instance:
+            watch_for_interruption(metadata, stop)
             shadow.start(settings.heartbeat_seconds, stop)
         with contextlib.ExitStack() as stack:
             if put is not None:  # off EC2 no controller asks for it

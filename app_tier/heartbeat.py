@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +10,8 @@ from typing import Any
 
 from app_tier.release import Assignment
 from app_tier.statistics import Vitals
-from core.errors import CloudError
 from core.heartbeat import Heartbeat
-
-log = logging.getLogger(__name__)
+from core.periodic_task import PeriodicTask
 
 # How often in the time between two beats it is asked whether one is due at once.
 _LOOKS_PER_BEAT = 3
@@ -60,9 +57,14 @@ class HeartbeatReporter:
         self._started_at = wall_clock()
         self._before = Vitals(0, 0, 0, 0.0, None)
         self._beat_at = clock()
+        self._has_begun = False
 
     def beat(self, *, leaving: bool = False) -> None:
-        """Puts one heartbeat."""
+        """Put one heartbeat.
+
+        Raises:
+            CloudError: it is lost; the next one holds its counts, too.
+        """
         now, vitals = self._clock(), self._vitals()
         answered = vitals.answered - self._before.answered
         busy_seconds = vitals.busy_seconds - self._before.busy_seconds
@@ -80,11 +82,17 @@ class HeartbeatReporter:
             release=self._release,
             **self._more(),
         )
-        self._before, self._beat_at = vitals, now
-        try:
-            self._put(heartbeat.encode())
-        except CloudError as error:
-            log.warning("%s", error)
+        self._before, self._beat_at, self._has_begun = vitals, now, True
+        self._put(heartbeat.encode())
+
+    def beat_if_due(self, interval_seconds: float) -> None:
+        """Put the first heartbeat, and later ones when they are due.
+
+        Raises:
+            CloudError: it is lost.
+        """
+        if not self._has_begun or self.is_due(interval_seconds):
+            self.beat()
 
     def is_due(self, interval_seconds: float) -> bool:
         """Whether there is something to tell: the time is over, or the worker turned idle or busy."""
@@ -97,21 +105,16 @@ class HeartbeatReporter:
         Sooner where the worker has become idle or busy: scale-in waits for nothing else.
         """
         stop = threading.Event()
-
-        def run() -> None:
-            self.beat()
-            while not stop.wait(interval_seconds / _LOOKS_PER_BEAT):
-                if self.is_due(interval_seconds):
-                    self.beat()
-
-        thread = threading.Thread(target=run, name="heartbeat", daemon=True)
-        thread.start()
+        beats = PeriodicTask(
+            "heartbeat", interval_seconds / _LOOKS_PER_BEAT, lambda: self.beat_if_due(interval_seconds), at_once=True
+        )
+        thread = beats.start(stop)
         try:
             yield
         finally:
             stop.set()
             thread.join(_LAST_BEAT_PATIENCE_SECONDS)
-            self.beat(leaving=True)
+            PeriodicTask("last heartbeat", interval_seconds, lambda: self.beat(leaving=True)).run_round()
 
 
 def report_failure(
@@ -127,11 +130,13 @@ def report_failure(
     A worker that ended instead would be started again every minute, and nobody would learn why.
     """
     started, started_at = time.monotonic(), time.time()
-    while True:
+
+    def report() -> None:
         beat = Heartbeat(time.time(), started_at, assigned.model, release=assigned.release, failure=failure)
-        try:
-            put(beat.encode())
-        except CloudError as error:
-            log.warning("%s", error)
+        put(beat.encode())
+
+    reports = PeriodicTask("failure report", interval_seconds, report)
+    while True:
+        reports.run_round()
         if stop.wait(interval_seconds) or time.monotonic() - started > patience_seconds:
             return

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from aws.metadata import InstanceMetadata, MetadataUnavailableError
+from aws.metadata import InstanceMetadata
+from core.periodic_task import PeriodicTask
 
 log = logging.getLogger(__name__)
 
@@ -16,28 +17,14 @@ POLL_SECONDS = 5.0
 def watch_for_interruption(
     metadata: InstanceMetadata, stop: threading.Event, poll_seconds: float = POLL_SECONDS
 ) -> threading.Thread:
-    """Sets `stop` when a spot interruption notice or a rebalance recommendation comes; returns the watching thread.
+    """Set `stop` when a spot interruption notice or a rebalance recommendation comes; return the watching thread.
 
-    Where there never was a metadata service it ends at once: this is no EC2 instance.
+    Only for EC2 instances: elsewhere there is no metadata service, and each look would fail.
     """
 
-    def watch() -> None:
-        answered = False
-        while True:
-            notice = None
-            try:
-                notice = metadata.interruption()
-                answered = True
-            except MetadataUnavailableError as error:
-                if not answered:
-                    log.info("no instance metadata (%s): not watching for interruptions", error)
-                    return
-            if notice is not None:
-                log.warning("leaving: %s", notice)
-                stop.set()
-            if stop.wait(poll_seconds):
-                return
+    def look() -> None:
+        if (notice := metadata.interruption()) is not None:
+            log.warning("leaving: %s", notice)
+            stop.set()
 
-    thread = threading.Thread(target=watch, name="interruption", daemon=True)
-    thread.start()
-    return thread
+    return PeriodicTask("interruption", poll_seconds, look, at_once=True).start(stop)

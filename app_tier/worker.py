@@ -27,6 +27,7 @@ from aws.buckets import ImageStore, ResultStore
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
 from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
+from core.periodic_task import PeriodicTask
 
 log = logging.getLogger(__name__)
 
@@ -133,10 +134,16 @@ class Worker:
         classifying = [self._classify] * self._labeller.parallelism
         threads = [
             threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
-            for target in (*classifying, self._settle, self._keep_hidden, self._report)
+            for target in (*classifying, self._settle)
         ]
         for thread in threads:
             thread.start()
+        window = self._options.visibility_timeout_seconds
+        for task in (
+            PeriodicTask("visibility", window / 3, self._renew_visibility),
+            PeriodicTask("report", REPORT_SECONDS, self._report_once),
+        ):
+            threads.append(task.start(self._ended))
         try:
             self._receive()
             return stop.is_set()
@@ -266,6 +273,7 @@ class Worker:
         started = self._clock()
         try:
             answers = self._labeller.classify([work.pixels for work in batch if work.pixels is not None])
+            answered = list(zip(batch, answers, strict=True))
         except Exception:
             log.exception("the interpreter failed on a batch of %d", len(batch))
             for work in batch:
@@ -273,7 +281,7 @@ class Worker:
             return
         seconds = self._clock() - started
         self._statistics.record_batch(len(batch), seconds)
-        for work, predictions in zip(batch, answers, strict=True):
+        for work, predictions in answered:
             work.pixels = None
             work.stage_milliseconds["classify"] = seconds / len(batch) * 1000
             self._pool.submit(self._store, work, self._classified(work, predictions))
@@ -353,6 +361,8 @@ class Worker:
                 self._jobs.extend(handles, delay_seconds)
         except CloudError as error:
             log.warning("%s; the jobs will be delivered again", error)
+        except Exception:  # the thread must outlive it: without it nothing is ever deleted
+            log.exception("unexpected exception while settling; the jobs will be delivered again")
         finally:
             self._let_go(handles)
 
@@ -362,20 +372,12 @@ class Worker:
 
     # --- beside the stages -----------------------------------------------------------------------
 
-    def _keep_hidden(self) -> None:
-        """Renews visibility by the fixed window, so that a crash at any time hides a job no longer than that."""
+    def _renew_visibility(self) -> None:
+        """Renew visibility by the fixed window, so that a crash at any time hides a job no longer than that."""
         window = self._options.visibility_timeout_seconds
-        while not self._ended.wait(window / 3):
-            hanging = set(self._in_hand.older_than(MAX_RENEWALS * window, self._clock()))
-            handles = self._in_hand.older_than(window / 3, self._clock())
-            try:
-                self._jobs.extend([handle for handle in handles if handle not in hanging], window)
-            except CloudError as error:
-                log.warning("%s", error)
-
-    def _report(self) -> None:
-        while not self._ended.wait(REPORT_SECONDS):
-            self._report_once()
+        hanging = set(self._in_hand.older_than(MAX_RENEWALS * window, self._clock()))
+        handles = self._in_hand.older_than(window / 3, self._clock())
+        self._jobs.extend([handle for handle in handles if handle not in hanging], window)
 
     def _report_once(self) -> None:
         now = self._clock()

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import urllib3
 
+from core.errors import ElasticError
+
 # The standard variables of the AWS SDKs.
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
@@ -16,7 +18,7 @@ _TOKEN_SECONDS = 21_600
 _TIMEOUT_SECONDS = 1.0
 
 
-class MetadataUnavailableError(Exception):
+class MetadataUnavailableError(ElasticError):
     """There is no instance metadata service here."""
 
 

@@ -16,7 +16,7 @@ from app_tier.__main__ import IO_THREADS_PER_CORE
 from app_tier.bundle import ModelBundle
 from app_tier.decode import DecodeLimits, decode_image
 from app_tier.worker import Labeller, Worker, WorkerOptions
-from benchmarks.in_memory import MemoryImages, MemoryQueue, MemoryResults
+from aws.in_memory.load import CountingResultStore, GeneratedJobQueue, RepeatedImageStore
 from core.errors import ElasticError
 from core.settings import Settings
 
@@ -48,9 +48,9 @@ def drain(
     Raises:
         ElasticError: an image was not classified.
     """
-    queue: Any = MemoryQueue(count, on_deleted)
-    images: Any = MemoryImages(photos)
-    results: Any = MemoryResults(count)
+    queue: Any = GeneratedJobQueue(count, on_deleted)
+    images: Any = RepeatedImageStore(photos)
+    results: Any = CountingResultStore(count)
     options = WorkerOptions(
         worker_id="benchmark",
         model=bundle.full_name,

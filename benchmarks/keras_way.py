@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from app_tier.bundle import ModelBundle
+from aws.in_memory.load import CountingResultStore, GeneratedJobQueue, RepeatedImageStore
 from aws.queue import ReceivedJob
-from benchmarks.in_memory import MemoryImages, MemoryQueue, MemoryResults
 from core.jobs import ClassificationResult, Prediction
 
 # What the child process holds.
@@ -73,7 +73,7 @@ def _load(bundle: ModelBundle, photos: Sequence[bytes]) -> None:
 
 
 def _drain(count: int) -> float:
-    queue, images, results = MemoryQueue(count), MemoryImages(_loaded["photos"]), MemoryResults(count)
+    queue, images, results = GeneratedJobQueue(count), RepeatedImageStore(_loaded["photos"]), CountingResultStore(count)
     started = time.perf_counter()
     for _ in range(count):
         for delivery in queue.receive(1, wait_seconds=0):
@@ -82,7 +82,7 @@ def _drain(count: int) -> float:
     return time.perf_counter() - started
 
 
-def _answer(delivery: ReceivedJob, images: MemoryImages, results: MemoryResults) -> None:
+def _answer(delivery: ReceivedJob, images: RepeatedImageStore, results: CountingResultStore) -> None:
     if (job := delivery.job) is None:
         raise ValueError("the queue in memory has jobs only")
     pixels = _loaded["read"](images.get(job.key).body)

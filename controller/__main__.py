@@ -11,10 +11,11 @@ import os
 import secrets
 import socket
 import sys
-import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.dead_letters import DeadLetters
@@ -23,8 +24,10 @@ from aws.lease import Lease
 from aws.metrics import MetricSink
 from aws.queue import JobQueue
 from aws.state import StateStore
-from controller.housekeeping.aftercare import start_aftercare
+from controller.housekeeping.deletions import Deletions
 from controller.housekeeping.janitor import Janitor
+from controller.housekeeping.webhook_http import HttpSender
+from controller.housekeeping.webhooks import Webhooks
 from controller.rollout.store import RolloutPlanner
 from controller.scaling.executor import Executor
 from controller.scaling.heartbeat_reader import HeartbeatReader
@@ -37,6 +40,7 @@ from controller.scaling.schedule import floor_at, parse_schedule
 from controller.status.publisher import StatusPublisher
 from core import process_setup
 from core.errors import ElasticError
+from core.periodic_task import PeriodicTask
 from core.settings import Settings, split_list
 
 # How often the reports are listed in the time between two of a worker's.
@@ -61,11 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.dry_run:
         explain(parts.observer, parts.limits, settings.controller_interval_seconds, stop)
         return 0
-    clients = Clients()
-    janitor = build_janitor(settings, clients)
-    threading.Thread(target=janitor.run, args=(settings.janitor_interval_seconds, stop), daemon=True).start()
-    start_aftercare(settings, clients, stop)
-    build_reconciler(settings, loop_clients, parts).run(settings.controller_interval_seconds, stop)
+    tasks = build_housekeeping(settings, Clients())
+    for task in tasks:
+        task.start(stop)
+    build_reconciler(settings, loop_clients, parts, tasks).run(settings.controller_interval_seconds, stop)
     return 0
 
 
@@ -123,8 +126,10 @@ def build_limits(settings: Settings, tracker: InstanceTracker) -> CurrentLimits:
     return CurrentLimits(base, tracker, floor, measure_service=bool(settings.measure_service))
 
 
-def build_reconciler(settings: Settings, clients: Clients, parts: Parts) -> Reconciler:
-    """Wires a reconciler from settings."""
+def build_reconciler(
+    settings: Settings, clients: Clients, parts: Parts, tasks: Sequence[PeriodicTask] = ()
+) -> Reconciler:
+    """Wire a reconciler from settings; it publishes the health of `tasks`."""
     # Unique for each run: a controller that is started again must not take its own earlier lease for held.
     holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     lease = Lease(parts.state, holder, settings.lease_seconds, time.monotonic)
@@ -141,20 +146,25 @@ def build_reconciler(settings: Settings, clients: Clients, parts: Parts) -> Reco
             holder,
             time.monotonic,
             time.time,
+            lambda: tuple(task.health for task in tasks),
         ),
     )
 
 
-def build_janitor(settings: Settings, clients: Clients) -> Janitor:
-    """Wires a janitor from settings."""
+def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTask]:
+    """Wire what recurs beside the control loop from settings: the janitor, webhooks and deletions."""
     jobs = JobQueue(clients["sqs"], settings.queue_name)
-    return Janitor(
-        jobs,
-        DeadLetters(JobQueue(clients["sqs"], settings.dead_letter_queue_name), jobs),
-        ImageStore(clients["s3"], settings.input_bucket),
-        ResultStore(clients["s3"], settings.output_bucket),
-        settings.orphan_age_seconds,
-    )
+    dead_letters = DeadLetters(JobQueue(clients["sqs"], settings.dead_letter_queue_name), jobs)
+    images = ImageStore(clients["s3"], settings.input_bucket)
+    results = ResultStore(clients["s3"], settings.output_bucket)
+    janitor = Janitor(jobs, dead_letters, images, results, settings.orphan_age_seconds)
+    sender = HttpSender(allow_private=bool(settings.webhook_allow_private))
+    webhooks = Webhooks(StateStore(clients["s3"], settings.state_bucket), images, results, sender, time.time)
+    deletions = Deletions(BatchIndex(clients["s3"], settings.input_bucket), images, results)
+    return [
+        PeriodicTask(name, settings.janitor_interval_seconds, round)
+        for name, round in (("janitor", janitor.round), ("webhooks", webhooks.round), ("deletions", deletions.round))
+    ]
 
 
 if __name__ == "__main__":

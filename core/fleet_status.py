@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from core.periodic_task import TaskHealth, is_stale, seconds_without_success
 from core.versioned_json import decode_record, encode_record
 
 VERSION = 1
@@ -132,7 +133,8 @@ class FleetStatus:
     `oldest_job_age_seconds` is None where it is not known, `mean_service_seconds` what the policy reckons with and
     `mean_service_measured` whether workers measured it.  `expected_boot_seconds` is how long an instance takes from
     launch to its worker's first report.  `instance_seconds` and `answered` count from `since`;
-    `cost_per_1000_images_usd` follows from them and is None before the first answer.
+    `cost_per_1000_images_usd` follows from them and is None before the first answer.  `tasks` is how the controller's
+    periodic tasks fare.
     """
 
     at: float
@@ -155,6 +157,7 @@ class FleetStatus:
     rollout: RolloutStatus | None = None
     quality: QualityStatus | None = None
     shadow: ShadowStatus | None = None
+    tasks: tuple[TaskHealth, ...] = ()
 
     @property
     def latest(self) -> Sample | None:
@@ -163,7 +166,7 @@ class FleetStatus:
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """What there is to say of a rollout, of a candidate and of drift."""
+        """What there is to say of a rollout, of a candidate, of drift and of periodic tasks."""
         told = []
         if (rollout := self.rollout) is not None:
             reason = f": {rollout.reason}" if rollout.reason else ""
@@ -174,6 +177,8 @@ class FleetStatus:
             told.append(Remark(f"Candidate {shadow.model} agrees with {share}", alarming=False))
         if (quality := self.quality) is not None and quality.sentence:
             told.append(Remark(f"Drift: {quality.sentence}", alarming=True))
+        stale = [task for task in self.tasks if is_stale(task, self.at)]
+        told += [Remark(_stale_sentence(task, self.at), alarming=True) for task in stale]
         return tuple(told)
 
     def encode(self) -> bytes:
@@ -182,6 +187,7 @@ class FleetStatus:
         fields["instances"] = [dataclasses.asdict(instance) for instance in self.instances]
         fields["history"] = [list(dataclasses.astuple(sample)) for sample in self.history]
         fields["decisions"] = [dataclasses.asdict(decision) for decision in self.decisions]
+        fields["tasks"] = [dataclasses.asdict(task) for task in self.tasks]
         for name in _PARTS:
             part = getattr(self, name)
             fields[name] = None if part is None else dataclasses.asdict(part)
@@ -199,9 +205,17 @@ class FleetStatus:
             fields["instances"] = tuple(InstanceStatus(**entry) for entry in fields["instances"])
             fields["history"] = tuple(Sample(*row) for row in fields["history"])
             fields["decisions"] = tuple(Decision(**entry) for entry in fields["decisions"])
+            fields["tasks"] = tuple(TaskHealth(**entry) for entry in fields.get("tasks", ()))
             for name, kind in _PARTS.items():
                 part = fields.get(name)
                 fields[name] = None if part is None else kind(**part)
             return cls(**fields)
 
         return decode_record(body, VERSION, build, "a fleet status")
+
+
+def _stale_sentence(task: TaskHealth, now: float) -> str:
+    since = f"Periodic task {task.name}: no success for {seconds_without_success(task, now) / 60:.0f} min"
+    return f"{since}; {task.failures} of {task.rounds} rounds failed" + (
+        f", the latest: {task.last_error}" if task.last_error else ""
+    )

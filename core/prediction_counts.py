@@ -27,10 +27,15 @@ class AnswerCounts:
         added = zip(self.confidence, other.confidence, strict=True)
         return AnswerCounts(dict(Counter(self.labels) + Counter(other.labels)), tuple(a + b for a, b in added))
 
-    def minus(self, other: AnswerCounts) -> AnswerCounts:
-        """What came since `other`, an earlier count of the same."""
+    def __sub__(self, other: AnswerCounts) -> AnswerCounts:
+        """What came since `other`, an earlier count of the same; never less than nothing."""
         taken = zip(self.confidence, other.confidence, strict=True)
-        return AnswerCounts(dict(Counter(self.labels) - Counter(other.labels)), tuple(a - b for a, b in taken))
+        return AnswerCounts(dict(Counter(self.labels) - Counter(other.labels)), tuple(max(0, a - b) for a, b in taken))
+
+    def __or__(self, other: AnswerCounts) -> AnswerCounts:
+        """The larger of each two counts: the later of two counts of the same."""
+        larger = map(max, self.confidence, other.confidence)
+        return AnswerCounts(dict(Counter(self.labels) | Counter(other.labels)), tuple(larger))
 
     @classmethod
     def of(cls, fields: Mapping[str, object]) -> AnswerCounts:

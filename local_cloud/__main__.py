@@ -18,6 +18,7 @@ from aws.metadata import ENDPOINT_VARIABLE
 from core import process_setup
 from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
+from core.periodic_task import PeriodicTask
 from core.settings import Settings
 from local_cloud.metadata_service import MetadataService
 from local_cloud.processes import Process, spawn, stop_all
@@ -83,8 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
             never_boots=options.never_boot,
         )
         print(json.dumps({"endpoint_url": endpoint_url, "metadata_url": metadata.endpoint("")}), flush=True)
+        supervision = PeriodicTask("supervisor", SUPERVISE_INTERVAL_SECONDS, supervisor.reconcile)
         while not stop.wait(SUPERVISE_INTERVAL_SECONDS):
-            supervisor.reconcile()
+            supervision.run_round()
             if emulator.poll() is not None:
                 log.error("the emulator ended with status %s", emulator.returncode)
                 return 1

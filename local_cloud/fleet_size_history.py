@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aws.fleet import Fleet
 from core.errors import CloudError
+from core.periodic_task import PeriodicTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,17 @@ class FleetSizeHistory:
         self._started = time.monotonic()
         self._changes: list[Change] = []
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._task = PeriodicTask("fleet size", interval_seconds, self._sample, at_once=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> FleetSizeHistory:
-        self._thread.start()
+        self._thread = self._task.start(self._stop)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     @property
     def changes(self) -> list[Change]:
@@ -60,13 +63,9 @@ class FleetSizeHistory:
         return self.size == 0
 
     def _sample(self) -> None:
-        while True:
-            try:
-                size = len(self._fleet.describe())
-            except CloudError:
-                pass  # the next sample will tell
-            else:
-                if not self._changes or size != self._changes[-1].size:
-                    self._changes.append(Change(time.monotonic() - self._started, size))
-            if self._stop.wait(self._interval_seconds):
-                return
+        try:
+            size = len(self._fleet.describe())
+        except CloudError:
+            return  # the next sample follows; a console has no use for a warning
+        if not self._changes or size != self._changes[-1].size:
+            self._changes.append(Change(time.monotonic() - self._started, size))

@@ -14,7 +14,7 @@ from core.errors import CloudError, NotFoundError
 from web_tier.domain.batch_watcher import TooManyViewersError
 from web_tier.domain.multipart import UploadFormatError
 from web_tier.domain.result_pagination import CursorError
-from web_tier.domain.result_waiter import TooManyWaitingError
+from web_tier.domain.result_waiter import TooManyWaitingError, WaitFailedError
 
 API_PREFIX = "/api/"
 # Outside the API, but called by programs, too.
@@ -36,7 +36,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(CursorError, lambda error: failure(400, "Bad Request", str(error)))
     app.register_error_handler(TimeoutError, _timeout)
     app.register_error_handler(ValidationError, validation_failure)
-    for error in (TooManyWaitingError, TooManyViewersError):
+    for error in (TooManyWaitingError, TooManyViewersError, WaitFailedError):
         app.register_error_handler(error, lambda error: try_again(str(error)))
 
 

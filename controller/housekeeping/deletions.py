@@ -6,18 +6,15 @@ under its batch is deleted; then the note goes, too.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
-from core.errors import CloudError
+from core.periodic_task import ItemGuard
 
 # Longer than any worker may have had an image in hand.
 KEEP_NOTES = timedelta(hours=1)
-
-log = logging.getLogger(__name__)
 
 
 class Deletions:
@@ -40,13 +37,18 @@ class Deletions:
         self._clock = clock
 
     def round(self) -> None:
-        """One round; a cloud that fails is logged and tried again in the next."""
-        try:
-            for batch_id, noted_at in self._index.deleted():
+        """Run one round over all notes; one that fails is logged and tried again in the next.
+
+        Raises:
+            RoundError: a note failed.
+            CloudError: the notes could not be listed.
+        """
+        guard = ItemGuard()
+        for batch_id, noted_at in self._index.deleted():
+            with guard.item(f"the deletion of {batch_id}"):
                 old = self._clock() - noted_at > KEEP_NOTES
                 self._results.delete_batch(batch_id)
                 self._images.delete_batch(batch_id)
                 if old:
                     self._index.forget_deleted(batch_id)
-        except CloudError as error:
-            log.warning("%s", error)
+        guard.raise_failures()

@@ -9,15 +9,15 @@ Both are harmless where they err: a result's key is its job's key, and a later a
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from aws.buckets import ImageStore, ResultStore
 from aws.dead_letters import DeadLetters
 from aws.queue import JobQueue
-from core.errors import CloudError, NotFoundError
-from core.jobs import ClassificationJob, ClassificationResult, Failure, new_job_id
+from core.errors import NotFoundError
+from core.jobs import ClassificationJob, ClassificationResult, Failure, is_batch_id, new_job_id
+from core.periodic_task import ItemGuard
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,12 @@ LOOK_BACK = timedelta(hours=24)
 # While the queue is never empty: an upload is an orphan when uploads this much younger were answered.
 OVERTAKEN_BY = timedelta(minutes=15)
 MAX_DEAD_LETTERS_PER_ROUND = 1000
+# A batch is settled when all of its images are answered and the last of them is so old; one without images, when the
+# batch itself is.  Clients usually add images within minutes, and presigned uploads end after a quarter of an hour.
+SETTLED_AFTER = timedelta(hours=1)
+# Uploads that come later are found all the same: what is settled is looked at again after this time.
+LOOK_AGAIN_AFTER = timedelta(hours=1)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def find_orphans(
@@ -57,6 +63,27 @@ def find_orphans(
     return sorted(key for key, at in waiting.items() if youngest_answered - at >= OVERTAKEN_BY)
 
 
+def created_at(batch_id: str) -> datetime | None:
+    """When a batch was created, by its id; None where it does not say."""
+    try:
+        return datetime.strptime(batch_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC) if is_batch_id(batch_id) else None
+    except ValueError:
+        return None
+
+
+def is_settled(batch_id: str, images: Mapping[str, datetime], answered: Collection[str], now: datetime) -> bool:
+    """Whether a batch is answered, or empty, and old enough for hardly anything more to be added to it.
+
+    Args:
+        images: when each image of the batch was stored, by key.
+        answered: the keys that have a result.
+    """
+    if not all(key in answered for key in images):
+        return False
+    last_change = max(images.values(), default=created_at(batch_id))
+    return last_change is None or now - last_change > SETTLED_AFTER
+
+
 class Janitor:
     """Looks after batches of the last day.
 
@@ -80,73 +107,86 @@ class Janitor:
         self._orphan_age = timedelta(seconds=orphan_age_seconds)
         self._clock = clock
         # Only to save requests: forgetting any of these costs a repeated look, nothing more.
-        self._settled_batches: set[str] = set()
+        self._settled_at: dict[str, datetime] = {}
         self._enqueued_at: dict[str, datetime] = {}
         self._answered_letters: set[str] = set()
-
-    def run(self, interval_seconds: float, stop: threading.Event) -> None:
-        """Does a round every `interval_seconds` until `stop` is set."""
-        while not stop.wait(interval_seconds):
-            self.round()
+        self._settled_letters = 0
+        self._letters_looked_at = _LONG_AGO
 
     def round(self) -> None:
-        """One round; a cloud that fails is logged and tried again in the next."""
-        for task in (self.answer_dead_letters, self.adopt_orphans):
-            try:
+        """Run one round; whatever fails is logged and tried again in the next, and holds up nothing else.
+
+        Raises:
+            RoundError: something failed.
+        """
+        guard = ItemGuard()
+        # In this order: a dead letter that is answered first is not taken for an orphan.
+        for name, task in (("dead letters", self._answer_dead_letters), ("orphans", self._adopt_orphans)):
+            with guard.item(name):
                 task()
-            except CloudError as error:
-                log.warning("%s", error)
+        guard.raise_failures()
 
-    def answer_dead_letters(self) -> int:
-        """Stores a failure for each dead letter whose image has no result; returns how many."""
-        count = self._dead_letters.count()
-        if count == len(self._answered_letters):
-            return 0
+    def _answer_dead_letters(self) -> None:
+        """Store a failure for each dead letter whose image has no result."""
+        now = self._clock()
+        unchanged = self._dead_letters.count() == self._settled_letters
+        if unchanged and (not self._settled_letters or now - self._letters_looked_at < LOOK_AGAIN_AFTER):
+            return
         letters = self._dead_letters.peek(MAX_DEAD_LETTERS_PER_ROUND)
-        jobs = [letter.job for letter in letters if letter.job is not None]
-        answered = 0
-        for job in jobs:
-            if job.job_id not in self._answered_letters and not self._results.exists(job.key):
-                log.error("%s is a dead letter: answering with a failure", job.key)
-                self._results.put(
-                    ClassificationResult(job.key, job.name, failure=GAVE_UP, job_id=job.job_id, worker_id=WORKER_ID)
-                )
-                answered += 1
-        self._answered_letters = {job.job_id for job in jobs}
-        return answered
+        guard, answered, settled = ItemGuard(), set(), 0
+        for letter in letters:
+            with guard.item("a dead letter" if letter.job is None else f"the dead letter of {letter.job.key}"):
+                if letter.job is not None:
+                    self._answer(letter.job)
+                    answered.add(letter.job.job_id)
+                settled += 1
+        self._answered_letters, self._settled_letters, self._letters_looked_at = answered, settled, now
+        guard.raise_failures()
 
-    def adopt_orphans(self) -> int:
-        """Enqueues orphans again; returns how many."""
+    def _answer(self, job: ClassificationJob) -> None:
+        if job.job_id in self._answered_letters or self._results.exists(job.key):
+            return
+        log.error("%s is a dead letter: answering with a failure", job.key)
+        self._results.put(
+            ClassificationResult(job.key, job.name, failure=GAVE_UP, job_id=job.job_id, worker_id=WORKER_ID)
+        )
+
+    def _adopt_orphans(self) -> None:
+        """Enqueue orphans again."""
         # Counted before anything is listed: results are stored before jobs are deleted, so what this count no longer
         # has, the listings do.
         queue_is_empty = self._jobs.backlog().total == 0
         now = self._clock()
+        guard = ItemGuard()
         uploaded: dict[str, datetime] = {}
         answered: set[str] = set()
-        for batch_id in self._images.batches_since(now - LOOK_BACK):
-            if batch_id not in self._settled_batches:
-                images = {stored.key: stored.last_modified for stored in self._images.list(batch_id)}
-                results = {stored.key for stored in self._results.list(f"{batch_id}/")}
-                self._settle(batch_id, images, results, now)
-                uploaded |= images
-                answered |= results
-        if uploaded.keys() <= answered:
-            return 0
-        orphans = [
-            key
-            for key in find_orphans(uploaded, answered, now, self._orphan_age, queue_is_empty=queue_is_empty)
-            if now - self._enqueued_at.get(key, now - 2 * self._orphan_age) >= self._orphan_age
-        ]
-        for key in orphans:
-            self._enqueue(key, now)
-        self._enqueued_at = {key: at for key, at in self._enqueued_at.items() if key in uploaded}
-        return len(orphans)
+        batches = list(self._images.batches_since(now - LOOK_BACK))
+        for batch_id in batches:
+            if now - self._settled_at.get(batch_id, _LONG_AGO) >= LOOK_AGAIN_AFTER:
+                with guard.item(f"batch {batch_id}"):
+                    images, results = self._look_at(batch_id, now)
+                    uploaded |= images
+                    answered |= results
+        # Batches leave the listing when they are deleted or older than the look-back.
+        self._settled_at = {
+            batch_id: self._settled_at[batch_id] for batch_id in batches if batch_id in self._settled_at
+        }
+        for key in find_orphans(uploaded, answered, now, self._orphan_age, queue_is_empty=queue_is_empty):
+            if now - self._enqueued_at.get(key, _LONG_AGO) >= self._orphan_age:
+                with guard.item(f"the orphan {key}"):
+                    self._enqueue(key, now)
+        self._enqueued_at = {key: at for key, at in self._enqueued_at.items() if now - at < self._orphan_age}
+        guard.raise_failures()
 
-    def _settle(self, batch_id: str, images: Mapping[str, datetime], results: Collection[str], now: datetime) -> None:
-        """Notes that a batch is complete and old enough for nothing more to be added to it."""
-        last_upload = max(images.values(), default=None)
-        if last_upload is not None and now - last_upload > timedelta(hours=1) and all(key in results for key in images):
-            self._settled_batches.add(batch_id)
+    def _look_at(self, batch_id: str, now: datetime) -> tuple[dict[str, datetime], set[str]]:
+        """List a batch: when each image was stored, and the keys that have a result."""
+        images = {stored.key: stored.last_modified for stored in self._images.list(batch_id)}
+        results = {stored.key for stored in self._results.list(f"{batch_id}/")}
+        if is_settled(batch_id, images, results, now):
+            self._settled_at[batch_id] = now
+        else:
+            self._settled_at.pop(batch_id, None)
+        return images, results
 
     def _enqueue(self, key: str, now: datetime) -> None:
         log.warning("%s has neither answer nor job: enqueueing it again", key)

@@ -15,8 +15,9 @@ from typing import Protocol
 
 from aws.buckets import ImageStore, ResultStore
 from aws.state import StateStore
-from core.errors import CloudError, ConflictError, DecodeError
+from core.errors import ConflictError, DecodeError
 from core.jobs import is_key
+from core.periodic_task import ItemGuard
 from core.webhooks import PENDING_PREFIX, PendingWebhook, signed_headers
 
 # A batch that has been quiet for so long is taken for complete: its images may come in several requests.
@@ -75,12 +76,17 @@ class Webhooks:
         self._quiet_seconds = quiet_seconds
 
     def round(self) -> None:
-        """One round over all pending webhooks; what fails is logged and tried again in the next."""
-        try:
-            for stored in self._state.list(PENDING_PREFIX):
+        """Run one round over all pending webhooks; one that fails is logged and tried again in the next.
+
+        Raises:
+            RoundError: a webhook failed here, not at its receiver.
+            CloudError: they could not be listed.
+        """
+        guard = ItemGuard()
+        for stored in self._state.list(PENDING_PREFIX):
+            with guard.item(stored.key):
                 self._look_at(stored.key)
-        except CloudError as error:
-            log.warning("%s", error)
+        guard.raise_failures()
 
     def _look_at(self, key: str) -> None:
         found = self._state.get(key)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 from aws.buckets import StoredObject
 from aws.state import StateObject
 from controller.scaling.instance_tracker import Report
+from core.counter_delta import CounterDelta
 from core.errors import CloudError, DecodeError
 from core.heartbeat import PREFIX, Heartbeat, instance_of, key_of
 
@@ -61,7 +63,7 @@ class HeartbeatReader:
         self._keep = keep
         self._changed_at: dict[str, float] = {}
         self._fetched: dict[str, str] = {}  # ETag of the heartbeat that `latest` holds
-        self._counted: dict[str, tuple[float, int]] = {}  # start of the worker, and its answers counted so far
+        self._new_answers: CounterDelta[Counter[str]] = CounterDelta(Counter())
         self._there_before: frozenset[str] | None = None
 
     def refresh(self, present: Collection[str], *, eager: bool) -> None:
@@ -113,13 +115,11 @@ class HeartbeatReader:
             self._count(instance_id, heartbeat)
 
     def _count(self, instance_id: str, heartbeat: Heartbeat) -> None:
-        """Adds what is new since the first look; a worker that starts again on its instance counts from zero."""
-        if instance_id in self._counted:
-            started_at, before = self._counted[instance_id]
-            self.answered += heartbeat.answered - (before if started_at == heartbeat.started_at else 0)
-        elif instance_id not in (self._there_before or ()):
-            self.answered += heartbeat.answered
-        self._counted[instance_id] = (heartbeat.started_at, heartbeat.answered)
+        """Adds what is new since the first look; what workers had answered before it was counted elsewhere."""
+        total = Counter(answered=heartbeat.answered)
+        counted_before = instance_id in (self._there_before or ())
+        new = self._new_answers.take(instance_id, heartbeat.started_at, total, counted_before=counted_before)
+        self.answered += new["answered"]
 
     def _remove(self, gone: Collection[str], now: float) -> None:
         """Deletes reports of instances that are gone, once their last word has been read."""
@@ -135,7 +135,7 @@ class HeartbeatReader:
                     return
 
     def _forget(self, instance_id: str) -> None:
-        self._counted.pop(instance_id, None)
+        self._new_answers.forget(instance_id)
         self._fetched.pop(instance_id, None)
         self._changed_at.pop(instance_id, None)
         self.latest.pop(instance_id, None)

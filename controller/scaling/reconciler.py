@@ -14,6 +14,7 @@ from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import FleetSnapshot
 from controller.scaling.policy import Limits, Recommendation, ScalingDecision, decide
 from core.errors import CloudError
+from core.periodic_task import PeriodicTask
 
 log = logging.getLogger(__name__)
 
@@ -141,10 +142,12 @@ class Reconciler:
         self._planned = ""
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
-        """Reconciles every `interval_seconds` until `stop` is set, then gives the lease up."""
-        while not stop.is_set():
-            self.reconcile()
-            stop.wait(interval_seconds)
+        """Reconciles every `interval_seconds` until `stop` is set, then gives the lease up.
+
+        A pass that fails with an unexpected exception is logged, and the next one follows: what a pass has done is
+        found again in the cloud.
+        """
+        PeriodicTask("control loop", interval_seconds, self.reconcile, at_once=True).run(stop)
         try:
             self._lease.release()
         except CloudError as error:
@@ -210,11 +213,13 @@ class Reconciler:
 def explain(observer: Observer, limits: CurrentLimits, interval_seconds: float, stop: threading.Event) -> None:
     """Decides every `interval_seconds` and logs why, but does nothing: no lease, no launch, no status."""
     decider = Decider(limits, time.monotonic)
-    while not stop.is_set():
+
+    def decide_once() -> None:
         snapshot = None
         try:
             snapshot = observer.observe()
         except CloudError as error:
             log.warning("%s", error)
         decider.decide(snapshot)
-        stop.wait(interval_seconds)
+
+    PeriodicTask("dry run", interval_seconds, decide_once, at_once=True).run(stop)

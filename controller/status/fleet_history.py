@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 
 from controller.scaling.observer import FleetSnapshot
+from core.counter_delta import CounterDelta
 from core.fleet_status import (
     HISTORY_SECONDS,
     MAX_DECISIONS,
@@ -19,6 +20,8 @@ from core.fleet_status import (
 MIN_SAMPLE_SECONDS = 1.0
 # For longer gaps between two samples the number of instances in between is unknown.
 MAX_STEP_SECONDS = 60.0
+# The one source of the count of answers: this controller's own, of all workers, which begins with the controller.
+_FLEET = "fleet"
 
 
 class FleetHistory:
@@ -27,15 +30,15 @@ class FleetHistory:
     Attributes:
         since: when the counts began.
         instance_seconds: sum over instances of their time in the fleet.
-        answered: images answered.
+        answered: images answered since `since`.
     """
 
     def __init__(self, now: float) -> None:
         self.since = now
         self.instance_seconds = 0.0
-        self._answered_before = 0
-        self._reported = 0
-        self._resumed_answered: int | None = None
+        self.answered = 0
+        self._new_answers: CounterDelta[Counter[str]] = CounterDelta(Counter())
+        self._resumed = False
         self._samples: list[Sample] = []
         self._decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
         self._counted_at: float | None = None
@@ -44,15 +47,12 @@ class FleetHistory:
         """Goes on where another controller ended."""
         self.since = status.since
         self.instance_seconds = status.instance_seconds
-        self._resumed_answered = status.answered
+        self.answered = status.answered
+        self._new_answers.clear()
+        self._resumed = True
         self._samples = list(status.history)
         self._decisions = deque(status.decisions, maxlen=MAX_DECISIONS)
         self._counted_at = None
-
-    @property
-    def answered(self) -> int:
-        """Images answered since `since`."""
-        return self._answered_before + self._reported
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -76,9 +76,9 @@ class FleetHistory:
             passed = min(monotonic_now - self._counted_at, MAX_STEP_SECONDS)
             self.instance_seconds += passed * snapshot.present
         self._counted_at = monotonic_now
-        if self._resumed_answered is not None:
-            self._answered_before, self._resumed_answered = self._resumed_answered - snapshot.answered, None
-        self._reported = snapshot.answered
+        # What is there when this history goes on with another controller's is in that one's count.
+        total = Counter(answered=snapshot.answered)
+        self.answered += self._new_answers.take(_FLEET, 0, total, counted_before=self._resumed)["answered"]
 
     def sample(self, sample: Sample) -> None:
         """Keeps a sample, unless it is too soon after one that says the same of the fleet."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from aws.state import StateObject
-from controller.scaling.instance_tracker import TrackedInstance
+from controller.scaling.instance_tracker import State, TrackedInstance
 from controller.status import drift
 from controller.status.drift import LEAST_RECENT_IMAGES, REFERENCE_IMAGES, Watched
+from core.counter_delta import CounterDelta
 from core.errors import CloudError, DecodeError
 from core.fleet_status import QualityStatus, ShadowStatus
 from core.heartbeat import Heartbeat
-from core.prediction_counts import AnswerCounts
+from core.prediction_counts import NO_ANSWERS, AnswerCounts
 from core.versioned_json import decode_record, encode_record
 
 log = logging.getLogger(__name__)
@@ -32,30 +33,23 @@ class Store(Protocol):
     def put(self, key: str, body: bytes) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a worker had told last."""
-
-    started_at: float
-    answers: AnswerCounts
-    shadow: ShadowStatus
-
-
 class PredictionMonitor:
     """Adds up what workers tell; a worker's counts begin with its start."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._seen: dict[str, _Seen] = {}
+        self._new_answers: CounterDelta[AnswerCounts] = CounterDelta(NO_ANSWERS)
+        self._new_comparisons: CounterDelta[Counter[str]] = CounterDelta(Counter())
         self._watched: dict[str, Watched] = {}
         self._shadow = ShadowStatus()
         self._model = ""
-        self._fresh = True
+        self._counted_before: frozenset[str] | None = None
 
     def resume(self, shadow: ShadowStatus | None) -> None:
         """Goes on where another controller ended; what workers have told until now, it has counted."""
-        self._seen.clear()
-        self._fresh = True
+        self._new_answers.clear()
+        self._new_comparisons.clear()
+        self._counted_before = None
         self._shadow = shadow or ShadowStatus()
         try:
             found = self._store.get(KEY)
@@ -69,12 +63,17 @@ class PredictionMonitor:
 
     def take(self, members: Iterable[TrackedInstance]) -> None:
         """Takes in the latest heartbeats."""
-        present = {member.instance.instance_id: member.heartbeat for member in members}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in present}
-        for instance_id, beat in present.items():
-            if beat is not None:
-                self._take(instance_id, beat)
-        self._fresh = False
+        there = list(members)
+        if self._counted_before is None:
+            # Also of those whose report is known but not read yet; a booting one has not reported to anybody.
+            self._counted_before = frozenset(m.instance.instance_id for m in there if m.state is not State.BOOTING)
+            self._model = self._model or next((m.heartbeat.model for m in there if m.heartbeat is not None), "")
+        present = {member.instance.instance_id for member in there}
+        self._new_answers.keep_only(present)
+        self._new_comparisons.keep_only(present)
+        for member in there:
+            if member.heartbeat is not None:
+                self._take(member.instance.instance_id, member.heartbeat)
 
     def status(self) -> QualityStatus | None:
         """The model that answered last; None before any answer."""
@@ -99,25 +98,18 @@ class PredictionMonitor:
         return self._shadow if self._shadow.model else None
 
     def _take(self, instance_id: str, beat: Heartbeat) -> None:
-        told = ShadowStatus(beat.shadow_model, beat.shadow_compared, beat.shadow_agreed)
-        before = self._seen.get(instance_id)
-        self._seen[instance_id] = _Seen(beat.started_at, beat.answers, told)
-        if before is None or before.started_at != beat.started_at:
-            if self._fresh:
-                self._model = self._model or beat.model
-                return  # counted before, as far as anybody can tell
-            before = _Seen(beat.started_at, AnswerCounts(), ShadowStatus())
-        new = beat.answers.minus(before.answers)
+        counted_before = instance_id in (self._counted_before or ())
+        new = self._new_answers.take(instance_id, beat.started_at, beat.answers, counted_before=counted_before)
         if new.total:
             self._model = beat.model
             self._watch(beat.model, new)
-        if told.model:
-            base = before.shadow if before.shadow.model == told.model else ShadowStatus(told.model)
-            total = self._shadow if self._shadow.model == told.model else ShadowStatus(told.model)
+        # A worker's comparisons begin anew with another candidate.
+        run, total = (beat.started_at, beat.shadow_model), Counter(seen=beat.shadow_compared, alike=beat.shadow_agreed)
+        more = self._new_comparisons.take(instance_id, run, total, counted_before=counted_before)
+        if beat.shadow_model:
+            before = self._shadow if self._shadow.model == beat.shadow_model else ShadowStatus(beat.shadow_model)
             self._shadow = ShadowStatus(
-                told.model,
-                total.compared + max(0, told.compared - base.compared),
-                total.agreed + max(0, told.agreed - base.agreed),
+                beat.shadow_model, before.compared + more["seen"], before.agreed + more["alike"]
             )
 
     def _watch(self, model: str, new: AnswerCounts) -> None:

@@ -18,6 +18,7 @@ from controller.status.fleet_history import FleetHistory
 from controller.status.prediction_monitor import PredictionMonitor
 from core.errors import CloudError, DecodeError
 from core.fleet_status import KEY, Decision, FleetStatus, InstanceStatus, RolloutStatus, Sample
+from core.periodic_task import TaskHealth
 from core.releases import Phase
 from core.settings import Settings
 
@@ -51,6 +52,7 @@ class StatusPublisher:
     Args:
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
+        task_health: how the controller's periodic tasks fare.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class StatusPublisher:
         controller_id: str,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        task_health: Callable[[], tuple[TaskHealth, ...]] = tuple,
     ) -> None:
+        self._task_health = task_health
         self._store = store
         self._sink = sink
         self._settings = settings
@@ -172,6 +176,7 @@ class StatusPublisher:
             rollout=to_rollout(plan),
             quality=self._quality.status(),
             shadow=self._quality.shadow(),
+            tasks=self._task_health(),
         )
 
     def _write(self, status: FleetStatus) -> None:

@@ -77,6 +77,19 @@ def test_files_of_the_repository_exist(document: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("package", ["controller", "web_tier"])
+def test_the_architecture_lists_every_module(package: str) -> None:
+    named = set(re.findall(r"\w+", (REPOSITORY_ROOT / "docs/explanation/architecture.md").read_text("utf-8")))
+    modules = {path.stem for path in (REPOSITORY_ROOT / package).rglob("*.py")} - {"__init__"}
+    assert modules
+    assert not modules - named
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_no_merge_conflict_is_left(document: Path) -> None:
+    assert not re.search(r"^(?:<<<<<<<|>>>>>>>) ", document.read_text("utf-8"), re.MULTILINE)
+
+
 def test_tests_that_are_named_as_evidence_exist() -> None:
     defined = set()
     for path in (REPOSITORY_ROOT / "tests").rglob("*.py"):

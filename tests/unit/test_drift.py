@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -140,3 +141,29 @@ def test_the_reference_outlives_the_controller() -> None:
     assert status is not None and "label 0" in status.sentence and status.recent_images == RECENT_IMAGES
     store.put("controller/reference.json", b"{}")
     PredictionMonitor(store).resume(None)
+
+
+def test_answers_of_a_report_that_is_read_late_are_not_counted_again_by_the_next_controller() -> None:
+    monitor = PredictionMonitor(InMemoryStateStore())
+    monitor.resume(None)
+    read = member("a", drawn(60, [1.0, 1.0], 1))
+    monitor.take([replace(read, heartbeat=None)])
+    monitor.take([read])
+    assert monitor.status() is None, "the controller before this one has counted them"
+    boots = replace(member("b", drawn(5, [1.0], 2)), state=State.BOOTING, heartbeat=None)
+    monitor.resume(None)
+    monitor.take([boots])
+    monitor.take([member("b", drawn(5, [1.0], 2))])
+    status = monitor.status()
+    assert status is not None and status.reference_images == 5
+
+
+def test_a_report_that_comes_after_its_successor_is_not_counted_twice() -> None:
+    monitor = PredictionMonitor(InMemoryStateStore())
+    monitor.resume(None)
+    monitor.take([])
+    early, late = drawn(40, [1.0, 1.0], 1), drawn(20, [1.0, 1.0], 2)
+    for answers in (early.plus(late), early, early.plus(late)):
+        monitor.take([member("a", answers)])
+    status = monitor.status()
+    assert status is not None and status.reference_images == 60

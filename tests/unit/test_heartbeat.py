@@ -65,7 +65,8 @@ def test_a_beat_that_cannot_be_put_is_lost_and_the_next_tells_the_sum() -> None:
     bench = Bench()
     bench.failing = True
     bench.vitals = Vitals(0, 5, 0, 1.0, None)
-    bench.reporter.beat()
+    with pytest.raises(CloudError):
+        bench.reporter.beat()
     bench.failing = False
     bench.clock.advance(1)
     bench.reporter.beat()
@@ -88,3 +89,43 @@ def test_it_beats_from_the_start_to_the_end() -> None:
     time.sleep(0.1)
     assert len(beats) == ended_with
     assert [beat.leaving for beat in beats] == [False] * (ended_with - 1) + [True]
+
+
+def test_the_first_beat_is_due_at_once_and_is_not_repeated_at_once_where_it_fails() -> None:
+    bench = Bench()
+    bench.failing = True
+    with pytest.raises(CloudError):
+        bench.reporter.beat_if_due(15)
+    bench.failing = False
+    bench.reporter.beat_if_due(15)
+    assert not bench.beats
+    bench.clock.advance(15)
+    bench.reporter.beat_if_due(15)
+    assert len(bench.beats) == 1
+
+
+def test_an_unexpected_exception_ends_neither_the_beats_nor_the_worker() -> None:
+    beats: list[Heartbeat] = []
+    calls, second = [], threading.Event()
+
+    def put(body: bytes) -> None:
+        calls.append(body)
+        if len(calls) == 1:
+            raise RuntimeError("a fault")
+        beats.append(Heartbeat.decode(body))
+        second.set()
+
+    busy = iter([True, False] * 1000)  # a beat is due at every look
+    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: next(busy), "m@1")
+    with reporter.beating(0.03):
+        assert second.wait(10)
+    assert beats[-1].leaving
+
+
+def test_a_last_beat_that_fails_unexpectedly_does_not_change_how_the_worker_ends() -> None:
+    def put(body: bytes) -> None:
+        raise RuntimeError("a fault")
+
+    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: False, "m@1")
+    with reporter.beating(60):
+        pass

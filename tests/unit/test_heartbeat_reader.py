@@ -77,6 +77,17 @@ def test_answers_are_counted_once_from_the_first_look_on() -> None:
     assert bench.reports.answered == 15, "a worker started again counts from zero"
 
 
+def test_a_report_that_comes_after_its_successor_takes_nothing_away() -> None:
+    bench = Bench()
+    bench.refresh()
+    counts = []
+    for answered in (10, 8, 12):
+        bench.beat("i-1", answered=answered)
+        bench.refresh("i-1")
+        counts.append(bench.reports.answered)
+    assert counts == [10, 10, 12]
+
+
 def test_the_last_word_of_an_instance_that_is_gone_is_read_and_removed() -> None:
     bench = Bench()
     bench.beat("i-1", answered=1)

@@ -8,8 +8,9 @@ import pytest
 
 from aws.dead_letters import DeadLetters
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore, ManualClock
-from controller.housekeeping.janitor import Janitor, find_orphans
+from controller.housekeeping.janitor import LOOK_AGAIN_AFTER, LOOK_BACK, SETTLED_AFTER, Janitor, find_orphans
 from core.jobs import ClassificationJob, ClassificationResult, Prediction, image_key, new_batch_id, new_job_id
+from core.periodic_task import PeriodicTask, RoundError
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -133,5 +134,124 @@ def test_trouble_with_one_task_does_not_stop_the_other() -> None:
     bench.upload(1)
     bench.clock.advance(61)
     bench.dead.fail_next("backlog")
-    bench.janitor.round()
+    with pytest.raises(RoundError, match="dead letters"):
+        bench.janitor.round()
     assert len(bench.queue.jobs) == 1
+
+
+@pytest.mark.parametrize("part", ["images", "results", "queue", "dead"])
+def test_an_unexpected_exception_ends_one_round_and_not_the_janitor(part: str) -> None:
+    bench = Bench()
+    lost, dead = bench.upload(1), bench.upload(2)
+    bench.dead.send([dead])
+    bench.clock.advance(61)
+    method = {"images": "list", "results": "list"}.get(part, "backlog")
+    getattr(bench, part).fail_next(method, error=RuntimeError("a fault"))
+    task = PeriodicTask("janitor", 15.0, bench.janitor.round, clock=bench.clock)
+    assert not task.run_round() and task.run_round()
+    assert lost.key in [job.key for job in bench.queue.jobs]
+    assert bench.results.line(dead.key).startswith("dög.jpg, error: ")
+
+
+def test_one_batch_that_cannot_be_read_does_not_hold_up_the_others() -> None:
+    bench = Bench()
+    poisoned = new_batch_id(NOW - MINUTE)
+    bench.images.create_batch(poisoned, {})
+    lost = bench.upload(1)
+    bench.clock.advance(61)
+    bench.images.fail_next("list", error=ValueError("poison"), where=lambda batch_id: batch_id == poisoned)
+    with pytest.raises(RoundError, match=poisoned):
+        bench.janitor.round()
+    assert [job.key for job in bench.queue.jobs] == [lost.key]
+
+
+def test_one_orphan_that_cannot_be_enqueued_does_not_hold_up_the_others() -> None:
+    bench = Bench()
+    poisoned, lost = bench.upload(1), bench.upload(2)
+    bench.clock.advance(61)
+    bench.images.fail_next("name", error=ValueError("poison"), where=lambda key: key == poisoned.key)
+    with pytest.raises(RoundError, match=poisoned.key):
+        bench.janitor.round()
+    assert [job.key for job in bench.queue.jobs] == [lost.key]
+    bench.answer(lost)
+    bench.queue.delete([delivery.receipt_handle for delivery in bench.queue.receive(10, 0)])
+    bench.janitor.round()
+    assert [job.key for job in bench.queue.jobs] == [poisoned.key], "it is tried again"
+
+
+def test_one_dead_letter_that_cannot_be_answered_does_not_hold_up_the_others_and_is_tried_again() -> None:
+    bench = Bench()
+    poisoned, other = bench.upload(1), bench.upload(2)
+    bench.dead.send([poisoned, other])
+    bench.results.fail_next("exists", error=ValueError("poison"), where=lambda key: key == poisoned.key)
+    with pytest.raises(RoundError, match=poisoned.key):
+        bench.janitor.round()
+    assert other.key in bench.results.objects and poisoned.key not in bench.results.objects
+    bench.janitor.round()
+    assert poisoned.key in bench.results.objects
+
+
+def test_letters_that_are_no_jobs_cost_one_look() -> None:
+    bench = Bench()
+    bench.dead.put_body("not a job")
+    bench.janitor.round()
+    looks = bench.dead.count("receive")
+    bench.janitor.round()
+    assert bench.dead.count("receive") == looks
+
+
+def test_another_dead_letter_in_the_place_of_a_redriven_one_is_answered() -> None:
+    bench = Bench()
+    first, second = bench.upload(1), bench.upload(2)
+    bench.dead.send([first])
+    bench.janitor.round()
+    bench.dead.delete([delivery.receipt_handle for delivery in bench.dead.receive(10, 0)])
+    bench.dead.send([second])
+    bench.clock.advance(LOOK_AGAIN_AFTER.total_seconds())
+    bench.janitor.round()
+    assert second.key in bench.results.objects
+
+
+def test_an_empty_batch_costs_listings_only_while_it_is_young() -> None:
+    bench = Bench()
+    bench.janitor.round()
+    assert (bench.images.count("list"), bench.results.count("list")) == (1, 1)
+    bench.clock.advance(SETTLED_AFTER.total_seconds() + 1)
+    for _round in range(20):
+        bench.janitor.round()
+        bench.clock.advance(15)
+    assert (bench.images.count("list"), bench.results.count("list")) == (2, 2)
+
+
+@pytest.mark.parametrize("answered_before", [False, True], ids=["empty", "complete"])
+def test_an_upload_into_a_settled_batch_is_found(answered_before: bool) -> None:
+    bench = Bench()
+    if answered_before:
+        bench.answer(bench.upload(1))
+    bench.clock.advance(SETTLED_AFTER.total_seconds() + 1)
+    bench.janitor.round()
+    late = bench.upload(2)
+    bench.clock.advance(LOOK_AGAIN_AFTER.total_seconds())
+    bench.janitor.round()
+    assert [job.key for job in bench.queue.jobs] == [late.key]
+    listings = bench.images.count("list")
+    bench.janitor.round()
+    assert bench.images.count("list") == listings + 1, "it is looked at in each round again"
+
+
+def test_batches_that_are_no_longer_listed_are_forgotten() -> None:
+    bench = Bench()
+    bench.clock.advance(SETTLED_AFTER.total_seconds() + 1)
+    bench.janitor.round()
+    assert list(bench.janitor._settled_at) == [bench.batch]
+    bench.clock.advance(LOOK_BACK.total_seconds())
+    bench.janitor.round()
+    assert not bench.janitor._settled_at
+
+
+def test_a_foreign_record_among_the_batches_is_settled() -> None:
+    bench = Bench()
+    for foreign in ("zzz", "20269999-999999-0123456789ab"):
+        bench.images.create_batch(foreign, {})
+    bench.janitor.round()
+    assert set(bench.janitor._settled_at) == {"zzz", "20269999-999999-0123456789ab"}

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app_tier.prediction_stats import MAX_WAITING, Agreement, ShadowRunner, Tally
+from app_tier.prediction_stats import PredictionStats
+from app_tier.shadow import MAX_WAITING, Agreement, ShadowRunner
 from core.errors import BundleError, CloudError, DecodeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, Prediction
 from core.shadow import Shadow
@@ -22,13 +23,13 @@ def failed() -> ClassificationResult:
 
 
 def test_answers_are_counted_by_label_and_by_tenth_of_the_score() -> None:
-    tally = Tally()
+    tally = PredictionStats()
     for one in (result(score=0.0), result(score=0.05), result(label="cat", score=0.99), result(score=1.0), failed()):
         tally(one)
     counts = tally.counts()
     assert counts.labels == {"dog": 3, "cat": 1} and counts.total == 4
     assert (counts.confidence[0], counts.confidence[9]) == (2, 2)
-    assert counts.minus(counts).total == 0 and counts.minus(counts).labels == {}
+    assert (counts - counts).total == 0 and (counts - counts).labels == {}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
@@ -73,39 +74,39 @@ class Bench:
 def test_a_candidate_is_compared_with_the_answers() -> None:
     bench = Bench(Shadow("m@2", 1.0))
     assert bench.see(result()) == Agreement(), "before it is known nothing is compared"
-    bench.runner.look()
+    bench.runner.refresh()
     assert bench.see(result(), result(label="cat"), failed()) == Agreement("m@2", 2, 1)
-    bench.runner.look()
+    bench.runner.refresh()
     assert bench.loaded == ["m@2"]
     bench.body = Shadow("m@2", 0.0).encode()
-    bench.runner.look()
+    bench.runner.refresh()
     assert bench.see(result()) == Agreement("m@2", 2, 1), "another share keeps the count"
     bench.body = Shadow("m@3", 1.0).encode()
-    bench.runner.look()
+    bench.runner.refresh()
     assert bench.see(result()) == Agreement("m@3", 1, 1)
     bench.body = None
-    bench.runner.look()
+    bench.runner.refresh()
     assert bench.see(result()) == Agreement()
 
 
 def test_the_model_that_answers_is_no_candidate() -> None:
     bench = Bench(Shadow("m@1", 1.0))
-    bench.runner.look()
+    bench.runner.refresh()
     assert bench.see(result()) == Agreement() and bench.loaded == []
 
 
 def test_a_candidate_that_cannot_be_had_is_not_tried_again_and_again() -> None:
     bench = Bench(Shadow("m@2", 1.0))
     bench.error = BundleError("it is broken")
-    bench.runner.look()
-    bench.runner.look()
+    bench.runner.refresh()
+    bench.runner.refresh()
     assert bench.see(result()) == Agreement("m@2", 0, 0) and bench.loaded == ["m@2"]
 
 
 @pytest.mark.parametrize("trouble", [NotFoundError("deleted"), CloudError("away"), RuntimeError("the decoder died")])
 def test_what_goes_wrong_is_left_out(trouble: Exception) -> None:
     bench = Bench(Shadow("m@2", 1.0))
-    bench.runner.look()
+    bench.runner.refresh()
     bench.photo = trouble
     assert bench.see(result()) == Agreement("m@2", 0, 0)
     bench.photo = b"dog"
@@ -114,7 +115,7 @@ def test_what_goes_wrong_is_left_out(trouble: Exception) -> None:
 
 def test_a_slow_candidate_holds_up_nobody() -> None:
     bench = Bench(Shadow("m@2", 1.0))
-    bench.runner.look()
+    bench.runner.refresh()
     for number in range(10 * MAX_WAITING):
         bench.runner(result(number))  # nobody compares: it returns all the same
     for _ in range(10 * MAX_WAITING):
@@ -141,3 +142,20 @@ def test_it_runs_beside_until_it_is_stopped() -> None:
             break
     stop.set()
     assert done.is_set()
+
+
+def test_an_unexpected_exception_does_not_end_the_comparisons() -> None:
+    bench, stop, looked = Bench(None), threading.Event(), threading.Event()
+    looks = []
+
+    def read() -> bytes | None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise RuntimeError("a fault")
+        looked.set()
+        return None
+
+    bench.runner = ShadowRunner(read, bench.load, bench.fetch, "m@1")
+    bench.runner.start(0.001, stop)
+    assert looked.wait(10)
+    stop.set()

@@ -30,6 +30,7 @@ from core.errors import CloudError
 from core.fleet_status import KEY as STATUS_KEY
 from core.fleet_status import FleetStatus
 from core.heartbeat import Heartbeat, key_of
+from core.periodic_task import PeriodicTask, TaskHealth
 from core.releases import KEY as RELEASE_KEY
 from core.releases import Phase, ReleaseRecord
 from core.settings import Settings
@@ -67,8 +68,8 @@ class Cloud:
         self.mute: set[str] = set()
         self.broken: set[int] = set()
 
-    def controller(self) -> Controller:
-        return Controller(self)
+    def controller(self, task_health: Callable[[], tuple[TaskHealth, ...]] = tuple) -> Controller:
+        return Controller(self, task_health)
 
     def work_arrives(self, count: int) -> None:
         for number in range(count):
@@ -102,7 +103,7 @@ class Cloud:
 class Controller:
     """One controller, wired as `controller.__main__` does."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, task_health: Callable[[], tuple[TaskHealth, ...]] = tuple) -> None:
         self.cloud = cloud
         clock = cloud.clock
         self.lease = Lease(cloud.store, f"controller-{next(cloud.names)}", LEASE_SECONDS, clock)
@@ -114,7 +115,7 @@ class Controller:
             CurrentLimits(LIMITS, tracker, lambda: 0, measure_service=False),
             RolloutPlanner(cloud.store, MAX_SIZE, BOOT_GRACE_SECONDS, clock, clock),
             Executor(cloud.fleet, self.lease, tracker, MAX_SIZE, clock, clock),
-            StatusPublisher(cloud.store, cloud.sink, SETTINGS, self.lease.holder, clock, clock),
+            StatusPublisher(cloud.store, cloud.sink, SETTINGS, self.lease.holder, clock, clock, task_health),
             clock,
         )
 
@@ -399,6 +400,57 @@ def test_a_dry_run_explains_and_touches_nothing(cloud: Cloud, caplog: pytest.Log
     assert any("desired 4, have 1 (+3)" in record.getMessage() for record in caplog.records)
     assert cloud.store.objects == objects
     assert {name for name, _ in cloud.fleet.calls} == {"describe"}
+
+
+@pytest.mark.parametrize(
+    ("part", "method"),
+    [("queue", "backlog"), ("fleet", "describe"), ("fleet", "launch"), ("store", "list"), ("store", "put")],
+)
+def test_an_unexpected_exception_ends_one_pass_and_not_the_loop(cloud: Cloud, part: str, method: str) -> None:
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            cloud.clock.advance(1)
+            cloud.workers_report()
+            if cloud.clock() > start + 10:
+                self.set()
+            return self.is_set()
+
+    start = cloud.clock()
+    cloud.work_arrives(35)
+    mine = {"put": STATUS_KEY}.get(method)
+    getattr(cloud, part).fail_next(
+        method, error=RuntimeError("a fault"), where=lambda first=mine: mine in (None, first)
+    )
+    cloud.controller().reconciler.run(1.0, Stop())
+    assert len(cloud.fleet.instances) == 4
+    assert cloud.status().latest is not None
+
+
+def test_the_status_says_how_the_periodic_tasks_fare(cloud: Cloud) -> None:
+    outcomes: list[Exception] = []
+
+    def sweep() -> None:
+        if outcomes:
+            raise outcomes[0]
+
+    task = PeriodicTask("sweep", 15.0, sweep, clock=cloud.clock)
+    controller = cloud.controller(lambda: (task.health,))
+    task.run_round()
+    controller.run(10)
+    assert cloud.status().tasks == (task.health,) and cloud.status().remarks == ()
+    outcomes.append(CloudError("access denied"))
+    for _round in range(30):
+        task.run_round()
+        controller.run(5)
+    [remark] = cloud.status().remarks
+    assert remark.alarming
+    assert remark.sentence == (
+        "Periodic task sweep: no success for 3 min; 30 of 31 rounds failed, the latest: access denied"
+    )
+    outcomes.clear()
+    task.run_round()
+    controller.run(10)
+    assert cloud.status().remarks == ()
 
 
 def test_a_rollout_replaces_the_fleet_and_tells_what_it_does(cloud: Cloud) -> None:

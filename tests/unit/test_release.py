@@ -99,14 +99,15 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
         fetch(Models(ModelError("unknown"), Path("folder")), ManualClock())
 
 
-def test_a_worker_that_cannot_work_says_why_until_it_is_stopped() -> None:
+@pytest.mark.parametrize("error", [CloudError("S3 is away"), RuntimeError("a fault")])
+def test_a_worker_that_cannot_work_says_why_until_it_is_stopped(error: Exception) -> None:
     told: list[bytes] = []
     stop = threading.Event()
 
     def put(body: bytes) -> None:
         told.append(body)
         if len(told) == 2:
-            raise CloudError("S3 is away")  # which is no reason to give up
+            raise error  # which is no reason to give up
         if len(told) == 3:
             stop.set()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -264,3 +265,10 @@ def test_only_keys_of_the_batch_can_be_completed(bench: WebBench) -> None:
     for key in (f"{other}/00000-a.jpg", "batches/x.json", f"{batch_id}/../x", ""):
         assert complete(bench, batch_id, [key]).status_code == 422
     assert not bench.queue.jobs
+
+
+def test_an_answer_that_cannot_be_looked_for_is_a_failure_at_once(bench: WebBench) -> None:
+    bench.results.fail_next("list", times=math.inf, error=RuntimeError("a fault"))
+    response = by_body(bench, JPEG)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert "classified all the same" in response.get_json()["detail"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +18,7 @@ from core.fleet_status import FleetStatus, Sample
 from tests.web import JPEG, WebBench
 from web_tier.api import events
 from web_tier.domain import batch_watcher
-from web_tier.domain.batch_watcher import TooManyViewersError
+from web_tier.domain.batch_watcher import TooManyViewersError, WatchFailedError
 
 
 @pytest.fixture
@@ -173,3 +175,44 @@ def test_a_state_bucket_that_fails_takes_only_the_hint(bench: WebBench) -> None:
     bench.state.fail_next("get", times=float("inf"), error=CloudError())
     assert bench.get(f"/api/v1/batches/{batch_id}")["state"] == "queued"
     assert bench.client.get("/api/v1/fleet").status_code == 503
+
+
+def test_an_unexpected_exception_ends_the_streams_and_viewers_come_back(
+    bench: WebBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 60.0)
+    monkeypatch.setattr(events, "LIFETIME_SECONDS", 5.0)
+    batch_id = bench.create_batch()
+    bench.upload(batch_id, [("a.jpg", JPEG)])
+    bench.answer()
+    bench.results.fail_next("list", times=math.inf, error=RuntimeError("a fault"))
+    assert len(list(read(bench, batch_id))) == 1, "nothing but how soon to come back"
+    bench.results._planned.clear()
+    assert [kind for kind, _id, _data in read(bench, batch_id) if kind][-1] == "complete"
+
+
+def test_a_watch_goes_on_after_an_unexpected_exception(bench: WebBench) -> None:
+    batch_id = bench.create_batch()
+    bench.results.fail_next("list", times=3, error=RuntimeError("a fault"))
+    with bench.services.watcher.watch(batch_id) as watch:
+        snapshot, failures = None, 0
+        while snapshot is None:
+            try:
+                snapshot = watch.wait(0, 10.0)
+            except WatchFailedError:
+                failures += 1
+    assert failures <= 3 and snapshot.batch is not None
+
+
+def test_a_watch_whose_thread_cannot_be_started_is_no_trap(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more_threads(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    batch_id = bench.create_batch()
+    watcher = bench.services.watcher
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError), ExitStack() as stack:
+        patched.setattr(threading.Thread, "start", no_more_threads)
+        stack.enter_context(watcher.watch(batch_id))
+    assert watcher.viewers == 0
+    with watcher.watch(batch_id) as watch:
+        assert watch.wait(0, 5.0) is not None

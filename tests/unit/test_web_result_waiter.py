@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from aws.in_memory import InMemoryResultStore
 from core.jobs import ClassificationResult, Prediction, image_key
 from web_tier.domain import result_waiter
-from web_tier.domain.result_waiter import ResultWaiter, TooManyWaitingError
+from web_tier.domain.result_waiter import ResultWaiter, TooManyWaitingError, WaitFailedError
 
 BATCH = "20260101-000000-0123456789ab"
 OTHER = "20260101-000000-ba9876543210"
@@ -96,3 +97,32 @@ def test_no_more_wait_than_may(results: InMemoryResultStore) -> None:
             watch.wait(key(2), 5.0)
         watch.close()
     assert watch.wait(key(3), 5.0) is False, "a closed watch lets nobody wait"
+
+
+def test_an_unexpected_exception_ends_the_waiting_for_its_batch_and_no_other(
+    results: InMemoryResultStore, watch: ResultWaiter
+) -> None:
+    results.fail_next("list", math.inf, RuntimeError("a fault"), lambda prefix, *_: prefix == f"{BATCH}/")
+    with ThreadPoolExecutor(3) as pool:
+        failing = [pool.submit(watch.wait, key(position), 60.0) for position in (1, 2)]
+        other = pool.submit(watch.wait, key(1, OTHER), 60.0)
+        assert [type(future.exception(30)) for future in failing] == [WaitFailedError, WaitFailedError]
+        answer(results, key(1, OTHER))
+        assert other.result(30)
+    results._planned.clear()
+    answer(results, key(3))
+    assert watch.wait(key(3), 30.0), "it goes on"
+
+
+def test_a_thread_that_cannot_be_started_keeps_no_later_request_waiting(
+    results: InMemoryResultStore, watch: ResultWaiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more_threads(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(threading.Thread, "start", no_more_threads)
+        watch.wait(key(1), 5.0)
+    assert watch.waiting == 0
+    answer(results, key(2))
+    assert watch.wait(key(2), 5.0)

@@ -22,6 +22,7 @@ from controller.housekeeping.webhook_http import HttpSender, allowed_address
 from controller.housekeeping.webhooks import GIVE_UP_SECONDS, MAX_ATTEMPTS, DeliveryError, Webhooks, retry_delay_seconds
 from core.errors import CloudError, ConflictError, DecodeError
 from core.jobs import ClassificationResult, Prediction, image_key
+from core.periodic_task import RoundError
 from core.webhooks import (
     PENDING_PREFIX,
     PendingWebhook,
@@ -308,7 +309,8 @@ def test_a_controller_that_dies_after_its_claim_is_followed_by_another_attempt()
     bench = Bench()
     bench.complete()
     bench.state.fail_next("delete", error=CloudError())
-    bench.webhooks.round()
+    with pytest.raises(RoundError):
+        bench.webhooks.round()
     bench.webhooks.round()
     assert len(bench.sent) == 1
     bench.clock.advance(retry_delay_seconds(1))
@@ -328,12 +330,25 @@ def test_what_is_no_note_is_dropped_and_a_failing_cloud_is_waited_for() -> None:
     bench.complete()
     bench.state.put(f"{PENDING_PREFIX}0.json", b"nonsense")
     bench.images.fail_next("list")
-    bench.webhooks.round()
+    with pytest.raises(RoundError):
+        bench.webhooks.round()
     assert bench.sent == [] and len(bench.state.objects) == 1
     bench.webhooks.round()
     assert len(bench.sent) == 1
     with pytest.raises(DecodeError):
         PendingWebhook.decode(b'{"v": 9}')
+
+
+@pytest.mark.parametrize("error", [RuntimeError("poison"), CloudError()])
+def test_one_webhook_that_fails_does_not_hold_up_the_others(error: Exception) -> None:
+    bench = Bench()
+    bench.complete()
+    first = PendingWebhook("20250101-000000-0123456789ab", "https://example.org/", SECRET, bench.clock())
+    bench.state.create(first.key, first.encode())
+    bench.images.fail_next("list", error=error, where=lambda batch_id: batch_id == first.batch_id)
+    with pytest.raises(RoundError, match=first.batch_id):
+        bench.webhooks.round()
+    assert len(bench.sent) == 1 and list(bench.state.objects) == [first.key]
 
 
 # --- deletions -----------------------------------------------------------------------------------
@@ -357,13 +372,17 @@ def test_what_comes_back_under_a_deleted_batch_is_deleted_until_nobody_can_hold_
     assert not bench.results.objects and not index.notes
 
 
-def test_a_deletion_that_fails_is_tried_again() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("poison"), CloudError()])
+def test_a_deletion_that_fails_is_tried_again(error: Exception) -> None:
     bench = Bench()
     index = InMemoryBatchIndex(bench.clock)
     deletions = Deletions(index, bench.images, bench.results, lambda: datetime(2100, 1, 1, tzinfo=UTC))  # type: ignore[arg-type]
     index.mark_deleted(BATCH)
-    bench.results.fail_next("delete_batch")
-    deletions.round()
-    assert list(index.notes) == [BATCH]
+    other = "20990101-000000-0123456789ab"
+    index.mark_deleted(other)
+    bench.results.fail_next("delete_batch", error=error)
+    with pytest.raises(RoundError, match=BATCH):
+        deletions.round()
+    assert list(index.notes) == [BATCH], "the other one had its turn"
     deletions.round()
     assert not index.notes

@@ -188,7 +188,7 @@ def test_a_missing_image_waits_while_nobody_knows_whether_its_batch_was_deleted(
 
 
 def hidden_seconds(bench: Bench) -> float:
-    return min(message.visible_at_seconds for message in bench.queue._messages) - time.monotonic()
+    return min(message.visible_at_seconds for message in bench.queue.messages) - time.monotonic()
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_poison_never_crashes_the_worker_and_is_left_to_the_dead_letter_queue() 
     keys = bench.upload("beagle")
     with bench.running():
         until(lambda: keys[0] in bench.results.objects and bench.queue.count("extend") > 0)
-    assert len(bench.queue._messages) == 1
+    assert len(bench.queue.messages) == 1
 
 
 def test_a_result_that_cannot_be_acknowledged_is_stored_all_the_same() -> None:
@@ -274,7 +274,7 @@ def test_never_more_in_hand_than_allowed() -> None:
 
 def test_work_that_takes_long_stays_hidden_by_a_fixed_window() -> None:
     bench = Bench(visibility_timeout_seconds=1)
-    bench.queue._visibility_timeout_seconds = 1
+    bench.queue.visibility_timeout_seconds = 1
     bench.labeller.gate.clear()
     bench.upload("beagle")
     with bench.running():
@@ -325,7 +325,7 @@ def test_a_worker_stays_while_others_have_work_in_flight() -> None:
     with bench.running():
         time.sleep(0.5)
         assert not bench.stop.is_set()
-        bench.queue._messages.clear()
+        bench.queue.purge()
         until(bench.stop.is_set)
 
 
@@ -334,7 +334,7 @@ def test_what_came_back_twice_is_decoded_in_quarantine(monkeypatch: pytest.Monke
     decoded: list[bytes] = []
     monkeypatch.setattr(bench.worker._quarantine, "decode", lambda body: (decoded.append(body), decode(body))[1])
     (key,) = bench.upload("suspect")
-    bench.queue._messages[0].receive_count = 2
+    bench.queue.messages[0].receive_count = 2
     bench.upload("fresh", start=1)
     with bench.running():
         until(lambda: not bench.queue.jobs)
@@ -349,7 +349,7 @@ def test_a_suspect_that_kills_its_decoder_comes_back_soon(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(bench.worker._quarantine, "decode", die)
     bench.upload("killer")
-    bench.queue._messages[0].receive_count = 3
+    bench.queue.messages[0].receive_count = 3
     with bench.running():
         until(lambda: bench.queue.count("extend") > 0)
         assert hidden_seconds(bench) <= 1
@@ -368,3 +368,29 @@ def test_the_worker_reports_its_speed() -> None:
     assert 0 < report.mean_service_seconds < 1 and report.images_per_second > 0
     assert "3 answered (1 failed)" in report.line()
     assert all(metric.value >= 0 and metric.unit for metric in to_metrics(report).values())
+
+
+def test_unexpected_exceptions_end_neither_renewals_nor_deletions() -> None:
+    bench = Bench(visibility_timeout_seconds=1)
+    bench.labeller.gate.clear()
+    bench.queue.fail_next("extend", error=RuntimeError("a fault"))
+    bench.queue.fail_next("delete", error=RuntimeError("a fault"))
+    keys = bench.upload("beagle", "church")
+    with bench.running():
+        until(lambda: bench.queue.count("extend") >= 3)
+        bench.labeller.gate.set()
+        until(lambda: not bench.queue.jobs)
+    assert all(key in bench.results.objects for key in keys)
+
+
+def test_a_model_that_returns_too_few_answers_is_asked_again() -> None:
+    bench = Bench()
+    classify, short = bench.labeller.classify, [True]
+
+    def too_few(images: Sequence[Pixels]) -> list[tuple[Prediction, ...]]:
+        return classify(images)[1:] if short and short.pop() else classify(images)
+
+    bench.labeller.classify = too_few  # type: ignore[method-assign]
+    keys = bench.upload("beagle", "church")
+    with bench.running():
+        until(lambda: all(key in bench.results.objects for key in keys))

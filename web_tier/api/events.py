@@ -13,7 +13,7 @@ from aws.buckets import StoredObject
 from web_tier.api.openapi import Answer, api_blueprint
 from web_tier.api.schemas import BatchPath, ResultsQuery
 from web_tier.auth import authorization
-from web_tier.domain.batch_watcher import Watch
+from web_tier.domain.batch_watcher import Watch, WatchFailedError
 from web_tier.domain.event_stream import RETRY_MILLISECONDS, Viewer, split_event_id
 from web_tier.domain.result_fields import result_fields
 from web_tier.domain.result_pagination import Cursor
@@ -78,7 +78,10 @@ def _stream(found: Services, watch: Watch, cursor: Cursor, stack: ExitStack) -> 
     with stack:
         yield f"retry: {RETRY_MILLISECONDS}\n\n"
         while not watch.closed and (left := ends_at - time.monotonic()) > 0:
-            snapshot = watch.wait(version, min(HEARTBEAT_SECONDS, left))
+            try:
+                snapshot = watch.wait(version, min(HEARTBEAT_SECONDS, left))
+            except WatchFailedError:
+                return  # viewers come back by themselves, and get an error where it is a lasting one
             if snapshot is None:
                 yield ": still here\n\n"
                 continue

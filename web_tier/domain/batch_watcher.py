@@ -29,6 +29,10 @@ class TooManyViewersError(ElasticError):
     """too many viewers already follow batches here"""
 
 
+class WatchFailedError(ElasticError):
+    """the batch could not be read"""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A batch at one moment.  `version` grows with every change; `batch` is None once it is deleted."""
@@ -46,12 +50,24 @@ class Watch:
         self.closed = False
         self._changed = threading.Condition()
         self._snapshot: Snapshot | None = None
+        self._failures = 0
 
     def wait(self, seen_version: int, timeout_seconds: float) -> Snapshot | None:
-        """The first snapshot that is newer than `seen_version`; None after `timeout_seconds`, or when closed."""
+        """The first snapshot that is newer than `seen_version`; None after `timeout_seconds`, or when closed.
+
+        Raises:
+            WatchFailedError: reading the batch failed unexpectedly meanwhile.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self.closed or self._newer(seen_version), timeout_seconds)
-            return self._snapshot if self._newer(seen_version) else None
+            failures = self._failures
+            self._changed.wait_for(
+                lambda: self.closed or self._newer(seen_version) or self._failures > failures, timeout_seconds
+            )
+            if self._newer(seen_version):
+                return self._snapshot
+            if self._failures > failures:
+                raise WatchFailedError
+            return None
 
     def publish(self, batch: Batch | None, fleet: FleetStatus | None) -> None:
         """Publishes what was read to all viewers, if it differs from the last snapshot."""
@@ -60,6 +76,12 @@ class Watch:
             if last is None or last.batch != batch or _fleet_counts(last.fleet) != _fleet_counts(fleet):
                 self._snapshot = Snapshot(last.version + 1 if last else 1, batch, fleet)
                 self._changed.notify_all()
+
+    def fail(self) -> None:
+        """Report to all viewers that wait that the batch could not be read."""
+        with self._changed:
+            self._failures += 1
+            self._changed.notify_all()
 
     def pause(self, seconds: float) -> None:
         """Waits, unless the last viewer leaves or the watcher closes."""
@@ -110,12 +132,14 @@ class BatchWatcher:
             if self._closed or sum(watch.viewers for watch in self._watches.values()) >= self._max_viewers:
                 raise TooManyViewersError
             watch = self._watches.get(batch_id)
-            first = watch is None
             if watch is None:
-                watch = self._watches[batch_id] = Watch()
-            watch.viewers += 1
-            if first:
+                watch = Watch()
+                watch.viewers = 1
+                # Only a watch whose thread could be started is there for others to join.
                 threading.Thread(target=self._follow, args=(batch_id, watch), name="watch", daemon=True).start()
+                self._watches[batch_id] = watch
+            else:
+                watch.viewers += 1
         try:
             yield watch
         finally:
@@ -147,7 +171,8 @@ class BatchWatcher:
             except CloudError as error:
                 log.warning("%s", error)
             except Exception:
-                log.exception("unexpected error while watching the batch %s", batch_id)
+                log.exception("unexpected error while reading the batch %s", batch_id)
+                watch.fail()
             interval = IDLE_INTERVAL_SECONDS if complete else INTERVAL_SECONDS
             watch.pause(max(interval, REST_FACTOR * (time.monotonic() - started)))
 

@@ -28,10 +28,15 @@ class TooManyWaitingError(ElasticError):
     """too many requests wait for an answer already"""
 
 
+class WaitFailedError(ElasticError):
+    """the answer could not be looked for; the image is classified all the same"""
+
+
 @dataclass(slots=True)
 class _Waiter:
     since: float
     found: threading.Event = field(default_factory=threading.Event)
+    failed: bool = False
 
 
 class ResultWaiter:
@@ -66,6 +71,7 @@ class ResultWaiter:
 
         Raises:
             TooManyWaitingError: the limit on waiting requests is reached.
+            WaitFailedError: an unexpected exception kept this process from looking for the result.
         """
         waiter = _Waiter(self._clock())
         with self._lock:
@@ -73,15 +79,19 @@ class ResultWaiter:
                 raise TooManyWaitingError
             if self._closed:
                 return False
-            self._waiters[key] = waiter
             if self._thread is None:
-                self._thread = threading.Thread(target=self._poll, name="result-waiter", daemon=True)
-                self._thread.start()
+                # Started before this request is among the waiting: one that cannot be started leaves no trace.
+                thread = threading.Thread(target=self._poll, name="result-waiter", daemon=True)
+                thread.start()  # it waits for the lock
+                self._thread = thread
+            self._waiters[key] = waiter
         try:
             waiter.found.wait(timeout_seconds)
         finally:
             with self._lock:
                 found = self._waiters.pop(key, None) is None
+        if waiter.failed:
+            raise WaitFailedError
         return found
 
     def close(self) -> None:
@@ -107,6 +117,7 @@ class ResultWaiter:
                 log.warning("%s", error)
             except Exception:
                 log.exception("unexpected error while polling for results")
+                self._fail(outstanding)
             took = self._clock() - started
             pause = max(MIN_INTERVAL_SECONDS, INTERVAL_PART * (self._clock() - youngest), took)
             # Not woken by requests that arrive meanwhile: each of them would cause a listing.
@@ -117,10 +128,28 @@ class ResultWaiter:
         for key in outstanding:
             firsts.setdefault(batch_of(key), key)
         for batch_id, first in firsts.items():
-            # Sorts just before the first key.
-            before = first[:-1]
-            for stored in self._results.list(f"{batch_id}/", start_after=before):
-                with self._lock:
-                    waiter = self._waiters.pop(stored.key, None)
-                if waiter is not None:
-                    waiter.found.set()
+            try:
+                self._poll_batch(batch_id, first)
+            except CloudError:
+                raise
+            except Exception:
+                log.exception("unexpected error while polling for results of batch %s", batch_id)
+                self._fail([key for key in outstanding if batch_of(key) == batch_id])
+
+    def _poll_batch(self, batch_id: str, first: str) -> None:
+        # Sorts just before the first key.
+        before = first[:-1]
+        for stored in self._results.list(f"{batch_id}/", start_after=before):
+            with self._lock:
+                waiter = self._waiters.pop(stored.key, None)
+            if waiter is not None:
+                waiter.found.set()
+
+    def _fail(self, keys: list[str]) -> None:
+        """End the waiting of requests at once: otherwise they would wait until their timeouts."""
+        with self._lock:
+            waiters = [self._waiters.pop(key) for key in keys if key in self._waiters]
+            for waiter in waiters:
+                waiter.failed = True
+        for waiter in waiters:
+            waiter.found.set()

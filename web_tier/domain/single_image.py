@@ -87,6 +87,7 @@ class SingleImages:
 
         Raises:
             TooManyWaitingError: the limit on waiting requests is reached; the image is classified all the same.
+            WaitFailedError: looking for the result failed; the image is classified all the same.
             CloudError: S3 failed.
         """
         if submitted.answered or self._result_waiter.wait(submitted.key, timeout_seconds):

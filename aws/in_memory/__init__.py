@@ -1,0 +1,25 @@
+"""In-memory stand-ins for the stores, the queue and the fleet.
+
+They have the signatures and keep the promises of `aws.buckets`, `aws.batch_index`, `aws.state`, `aws.queue` and
+`aws.fleet`: `tests/contract` holds both sides to the same suite.  They record each call and fail where a test plans
+it; time is a parameter.  Those of `aws.in_memory.load` serve measurements: they need no memory for each image.
+"""
+
+from __future__ import annotations
+
+from aws.in_memory.clock import ManualClock
+from aws.in_memory.fleet import InMemoryFleet
+from aws.in_memory.queue import InMemoryJobQueue
+from aws.in_memory.recorder import CallRecorder
+from aws.in_memory.stores import InMemoryBatchIndex, InMemoryImageStore, InMemoryResultStore, InMemoryStateStore
+
+__all__ = [
+    "CallRecorder",
+    "InMemoryBatchIndex",
+    "InMemoryFleet",
+    "InMemoryImageStore",
+    "InMemoryJobQueue",
+    "InMemoryResultStore",
+    "InMemoryStateStore",
+    "ManualClock",
+]

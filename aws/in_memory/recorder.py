@@ -1,0 +1,60 @@
+"""Recorded calls and planned failures, which all in-memory stand-ins share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import CloudError
+
+
+@dataclass
+class _PlannedFailure:
+    error: Exception
+    times_left: float
+    where: Callable[..., bool]
+
+
+class CallRecorder:
+    """Records calls as ``(method, first argument)`` and raises the failures that a test has planned.
+
+    Args:
+        keep_calls: whether `calls` grows with every call.
+    """
+
+    def __init__(self, *, keep_calls: bool = True) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self._keep_calls = keep_calls
+        self._planned: dict[str, list[_PlannedFailure]] = {}
+        self._lock = threading.RLock()
+
+    def fail_next(
+        self,
+        method: str,
+        times: float = 1,
+        error: Exception | None = None,
+        where: Callable[..., bool] = lambda *_arguments: True,
+    ) -> None:
+        """Makes the next `times` calls of `method` fail, of those whose positional arguments satisfy `where`.
+
+        Args:
+            times: how many; ``math.inf`` for every one.
+            error: what is raised; a `CloudError` where not given.
+        """
+        failure = _PlannedFailure(error or CloudError(f"{method} failed, as planned by the test"), times, where)
+        self._planned.setdefault(method, []).append(failure)
+
+    def count(self, method: str) -> int:
+        """How often `method` was called, failures included."""
+        return sum(name == method for name, _argument in self.calls)
+
+    def _record(self, method: str, *arguments: Any) -> None:
+        with self._lock:
+            if self._keep_calls:
+                self.calls.append((method, arguments[0] if arguments else None))
+            for failure in self._planned.get(method, []):
+                if failure.times_left > 0 and failure.where(*arguments):
+                    failure.times_left -= 1
+                    raise failure.error

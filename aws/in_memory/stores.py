@@ -1,0 +1,285 @@
+"""The buckets, the batch index and the state store in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import IO, Any
+from urllib.parse import quote
+
+from aws.batch_index import index_key
+from aws.buckets import PresignedPost, StoredImage, StoredObject
+from aws.in_memory.clock import ManualClock
+from aws.in_memory.recorder import CallRecorder
+from aws.state import StateObject
+from core.errors import AlreadyExistsError, CloudError, ConflictError, DecodeError, NotFoundError
+from core.jobs import ClassificationResult
+
+
+@dataclass(frozen=True)
+class InMemoryObject:
+    """An object of a bucket: its body with its metadata."""
+
+    body: bytes
+    metadata: dict[str, str]
+    last_modified_seconds: float
+
+    def listed_as(self, key: str) -> StoredObject:
+        # S3's listings know whole seconds only.
+        modified = datetime.fromtimestamp(int(self.last_modified_seconds), UTC)
+        etag = f'"{hashlib.md5(self.body, usedforsecurity=False).hexdigest()}"'
+        return StoredObject(key, len(self.body), etag, modified)
+
+
+class InMemoryImageStore(CallRecorder):
+    """An `aws.buckets.ImageStore` in memory; `objects` and `batches` are open to tests."""
+
+    def __init__(
+        self, clock: Callable[[], float] | None = None, bucket: str = "test-input", *, keep_calls: bool = True
+    ) -> None:
+        super().__init__(keep_calls=keep_calls)
+        self.bucket = bucket
+        self.objects: dict[str, InMemoryObject] = {}
+        self.batches: dict[str, str] = {}
+        self._clock = clock or ManualClock()
+
+    def create_batch(self, batch_id: str, record: dict[str, Any]) -> None:
+        self._record("create_batch", batch_id)
+        self.batches[batch_id] = json.dumps(record)
+
+    def read_batch(self, batch_id: str) -> dict[str, Any]:
+        self._record("read_batch", batch_id)
+        if batch_id not in self.batches:
+            raise NotFoundError(f"reading the batch {batch_id} failed")
+        record: dict[str, Any] = json.loads(self.batches[batch_id])
+        return record
+
+    def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
+        self._record("put", key)
+        content = body if isinstance(body, bytes) else body.read()
+        with self._lock:
+            if only_if_new and key in self.objects:
+                raise AlreadyExistsError(f"storing the image failed: {key} exists")
+            self.objects[key] = InMemoryObject(content, {"name": name}, self._clock())
+
+    def get(self, key: str) -> StoredImage:
+        self._record("get", key)
+        stored = self._stored(key)
+        return StoredImage(body=stored.body, name=stored.metadata["name"])
+
+    def name(self, key: str) -> str:
+        self._record("name", key)
+        return self._stored(key).metadata["name"]
+
+    def presign(self, key: str, name: str, size_bytes: int, expires_seconds: int) -> PresignedPost:
+        self._record("presign", key)
+        return PresignedPost(f"http://s3.test/{self.bucket}", {"key": key, "x-amz-meta-name": quote(name)})
+
+    def head(self, key: str) -> tuple[str, int]:
+        self._record("head", key)
+        stored = self._stored(key)
+        return stored.metadata["name"], len(stored.body)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._record("delete", keys)
+        for key in keys:
+            self.objects.pop(key, None)
+
+    def delete_batch(self, batch_id: str) -> None:
+        self._record("delete_batch", batch_id)
+        with self._lock:
+            self.objects = {key: kept for key, kept in self.objects.items() if not key.startswith(f"{batch_id}/")}
+            self.batches.pop(batch_id, None)
+
+    def check(self) -> None:
+        self._record("check")
+
+    def batches_since(self, since: datetime) -> Iterator[str]:
+        self._record("batches_since", since)
+        yield from sorted(batch_id for batch_id in self.batches if batch_id >= f"{since:%Y%m%d-%H%M%S}")
+
+    def list(self, batch_id: str) -> Iterator[StoredObject]:
+        self._record("list", batch_id)
+        return _list(self.objects, f"{batch_id}/")
+
+    def _stored(self, key: str) -> InMemoryObject:
+        if key not in self.objects:
+            raise NotFoundError(f"fetching the image failed: {key}")
+        return self.objects[key]
+
+
+class InMemoryResultStore(CallRecorder):
+    """An `aws.buckets.ResultStore` in memory; `objects` is open to tests."""
+
+    def __init__(
+        self, clock: Callable[[], float] | None = None, bucket: str = "test-output", *, keep_calls: bool = True
+    ) -> None:
+        super().__init__(keep_calls=keep_calls)
+        self.bucket = bucket
+        self.objects: dict[str, InMemoryObject] = {}
+        self._clock = clock or ManualClock()
+
+    def put(self, result: ClassificationResult, *, only_if_new: bool = False) -> None:
+        self._record("put", result.key)
+        body, metadata = result.encode()
+        with self._lock:
+            if only_if_new and result.key in self.objects:
+                raise AlreadyExistsError(f"storing the result failed: {result.key} exists")
+            self._keep(result, InMemoryObject(body, metadata, self._clock()))
+
+    def put_garbage(self, key: str, body: bytes = b"\xff\xfe not a result") -> None:
+        """Stores an object that is no result, as a person with access to the bucket could."""
+        self.objects[key] = InMemoryObject(body, {}, self._clock())
+
+    def get(self, key: str) -> ClassificationResult:
+        self._record("get", key)
+        stored = self._stored(key)
+        return ClassificationResult.decode(key, stored.body, stored.metadata)
+
+    def exists(self, key: str) -> bool:
+        self._record("exists", key)
+        return key in self.objects
+
+    def line(self, key: str) -> str:
+        self._record("line", key)
+        try:
+            return self._stored(key).body.decode().rstrip("\n")
+        except UnicodeDecodeError as error:
+            raise DecodeError(f"{key} is not a result: not text") from error
+
+    def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
+        self._record("list", prefix)
+        return (stored for stored in _list(self.objects, prefix) if stored.key > start_after)
+
+    def mark_cancelled(self, batch_id: str) -> None:
+        self._record("mark_cancelled", batch_id)
+        self.objects[f"{batch_id}/cancelled"] = InMemoryObject(b"", {}, self._clock())
+
+    def delete_batch(self, batch_id: str) -> None:
+        self._record("delete_batch", batch_id)
+        with self._lock:
+            self.objects = {key: kept for key, kept in self.objects.items() if not key.startswith(f"{batch_id}/")}
+
+    def check(self) -> None:
+        self._record("check")
+
+    def _keep(self, result: ClassificationResult, stored: InMemoryObject) -> None:
+        self.objects[result.key] = stored
+
+    def _stored(self, key: str) -> InMemoryObject:
+        if key not in self.objects:
+            raise NotFoundError(f"fetching the result failed: {key}")
+        return self.objects[key]
+
+
+def _list(objects: dict[str, InMemoryObject], prefix: str) -> Iterator[StoredObject]:
+    yield from [objects[key].listed_as(key) for key in sorted(objects) if key.startswith(prefix)]
+
+
+class InMemoryBatchIndex(CallRecorder):
+    """An `aws.batch_index.BatchIndex` in memory; `owners` and `notes` are open to tests."""
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        super().__init__()
+        self.owners: set[tuple[str, str]] = set()
+        self.notes: dict[str, datetime] = {}
+        self._clock = clock or ManualClock()
+
+    def add(self, owner: str, batch_id: str) -> None:
+        self._record("add", owner)
+        self.owners.add((owner, batch_id))
+
+    def remove(self, owner: str, batch_id: str) -> None:
+        self._record("remove", owner)
+        self.owners.discard((owner, batch_id))
+
+    def page(self, owner: str, limit: int, after: str = "") -> list[str]:
+        self._record("page", owner)
+        keys = sorted((index_key(owner, batch_id), batch_id) for whose, batch_id in self.owners if whose == owner)
+        start = index_key(owner, after) if after else ""
+        return [batch_id for key, batch_id in keys if key > start][:limit]
+
+    def mark_deleted(self, batch_id: str) -> None:
+        self._record("mark_deleted", batch_id)
+        self.notes[batch_id] = datetime.fromtimestamp(int(self._clock()), UTC)
+
+    def deleted(self) -> Iterator[tuple[str, datetime]]:
+        self._record("deleted")
+        yield from sorted(self.notes.items())
+
+    def forget_deleted(self, batch_id: str) -> None:
+        self._record("forget_deleted", batch_id)
+        self.notes.pop(batch_id, None)
+
+
+class InMemoryStateStore(CallRecorder):
+    """An `aws.state.StateStore` in memory; `objects` is open to tests.
+
+    `around`, where a test sets it, is called with each conditional write's method and effect instead of the effect.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None, bucket: str = "test-state") -> None:
+        super().__init__()
+        self.bucket = bucket
+        self.objects: dict[str, InMemoryObject] = {}
+        self.around: Callable[[str, Callable[[], str]], str] = lambda _method, effect: effect()
+        self._clock = clock or ManualClock()
+        self._after_effect: dict[str, Exception] = {}
+
+    def fail_after_effect(self, method: str) -> None:
+        """The next call of `method` takes effect, and its answer gets lost."""
+        self._after_effect[method] = CloudError(f"{method} failed after its effect, as planned by the test")
+
+    def answer_with_conflict_after_effect(self, method: str) -> None:
+        """The next call of `method` takes effect, and a retry of it meets that effect."""
+        self._after_effect[method] = ConflictError()
+
+    def get(self, key: str) -> StateObject | None:
+        self._record("get", key)
+        stored = self.objects.get(key)
+        return None if stored is None else StateObject(stored.body, stored.listed_as(key).etag)
+
+    def put(self, key: str, body: bytes) -> str:
+        self._record("put", key)
+        return self._put(key, body)
+
+    def create(self, key: str, body: bytes) -> str:
+        self._record("create", key)
+
+        def effect() -> str:
+            if key in self.objects:
+                raise ConflictError()
+            return self._put(key, body)
+
+        return self._write("create", effect)
+
+    def replace(self, key: str, body: bytes, etag: str) -> str:
+        self._record("replace", key)
+
+        def effect() -> str:
+            if key not in self.objects or self.objects[key].listed_as(key).etag != etag:
+                raise ConflictError()
+            return self._put(key, body)
+
+        return self._write("replace", effect)
+
+    def delete(self, key: str) -> None:
+        self._record("delete", key)
+        self.objects.pop(key, None)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        self._record("list", prefix)
+        return _list(self.objects, prefix)
+
+    def _write(self, method: str, effect: Callable[[], str]) -> str:
+        etag = self.around(method, effect)
+        if method in self._after_effect:
+            raise self._after_effect.pop(method)
+        return etag
+
+    def _put(self, key: str, body: bytes) -> str:
+        self.objects[key] = InMemoryObject(body, {}, self._clock())
+        return self.objects[key].listed_as(key).etag
