@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from core.errors import (
     NotAnImageError,
     TooManyPixelsError,
 )
+from core.settings import Settings
 
 SIZE = 64
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -194,3 +196,15 @@ def test_damaged_files_are_answered_and_never_raise_anything_else(
         assert decode(bytes(damaged)).shape == (SIZE, SIZE, 3)
     except ImageError as error:
         assert str(error)
+
+
+def test_odd_files_are_decoded_or_refused_as_expected(odd_images: list[tuple[Path, bool]]) -> None:
+    limits = DecodeLimits(Settings().max_image_bytes, Settings().max_image_pixels, Settings().max_aspect_ratio)
+
+    def decodes(path: Path) -> bool:
+        try:
+            return decode_image(path.read_bytes(), SIZE, SIZE, limits).shape == (SIZE, SIZE, 3)
+        except ImageError:
+            return False
+
+    assert {path.name: decodes(path) for path, _decodes in odd_images} == {path.name: ok for path, ok in odd_images}
