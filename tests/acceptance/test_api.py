@@ -16,8 +16,9 @@ import pytest
 import requests
 
 from core.webhooks import signed_headers
-from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
+from tests.bench import Bench, running_bench
 from tests.bundles import measured
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 

@@ -13,8 +13,9 @@ import pytest
 from api_client.client import ApiClient
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.stack import LocalStack
-from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
+from tests.bench import Bench, running_bench
 from tests.bundles import measured
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 

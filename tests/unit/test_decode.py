@@ -26,6 +26,7 @@ from core.errors import (
     TooManyPixelsError,
 )
 from core.settings import Settings
+from tests.properties import examples
 
 SIZE = 64
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -180,7 +181,7 @@ def test_a_large_jpeg_decoded_at_reduced_scale_looks_the_same() -> None:
 JPEG = encoded(Image.effect_noise((120, 90), 80).convert("RGB"), "JPEG")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(2))
 @given(
     st.sampled_from([PNG, JPEG]),
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8),
