@@ -13,7 +13,8 @@ import requests
 from aws.metadata import ENDPOINT_VARIABLE
 from core.batch_record import BatchRecord
 from core.jobs import image_key, new_batch_id
-from tests.bench import Bench, running_bench, wait_until
+from tests.bench import Bench, running_bench
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 

@@ -61,7 +61,17 @@ def test_a_known_signature() -> None:
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_%%%", "whsec_" + "A" * 28, SECRET[6:], "whsec_" + "A" * 400])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        "whsec_",
+        "whsec_%%%",
+        "whsec_" + "A" * 28,
+        pytest.param(SECRET[6:], id="without its prefix"),
+        pytest.param("whsec_" + "A" * 400, id="too long"),
+    ],
+)
 def test_a_secret_that_is_weak_or_malformed_is_refused(secret: str) -> None:
     with pytest.raises(WebhookError, match="must be whsec_ and 24 to 64 bytes"):
         secret_bytes(secret)
