@@ -100,7 +100,8 @@ def run_chaos(
 
     Args:
         photos: what to upload.
-        kills, faults: how many there must be at least for the run to count.
+        kills: how many there must be at least for the run to count.
+        faults: likewise.
         timeout_seconds: bound on the time until everything is answered and empty.
         connect: opens clients of a stack's cloud.
 

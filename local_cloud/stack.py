@@ -55,7 +55,8 @@ class LocalStack:
 
     Args:
         settings: overrides of `LOCAL_SETTINGS` and of the defaults; ``EIC_…`` in the environment comes between.
-        web_port, cloud_port: preferred ports; a free one where 0 or taken.
+        web_port: preferred port; a free one where 0 or taken.
+        cloud_port: likewise.
         boot_seconds: simulated boot time of an instance.
         log_directory: where each process writes its log.
         controller: whether to start the controller, too.

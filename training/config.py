@@ -30,7 +30,8 @@ class TrainingConfig:
         clip_norm: limit on the norm of all gradients together; 0: none.
         warmup_epochs: the learning rate grows from 0 meanwhile; may be a fraction.
         patience: so many epochs without a better validation accuracy end the training; 0: never.
-        validation_share, test_share: of the images, where the data set itself has no such part.
+        validation_share: of the images, where the data set itself has no such part.
+        test_share: likewise.
     """
 
     source: str

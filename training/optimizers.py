@@ -20,7 +20,8 @@ def make_optimizer(
     Args:
         model: with the layers set trainable that the stage trains.
         initialized: names of the layers that train at the smaller rate.
-        epochs, steps_per_epoch: the stage's length.
+        epochs: the stage's length.
+        steps_per_epoch: batches in each of them.
     """
     ratio = config.initialized_learning_rate / config.learning_rate
     factors = [ratio if layer.name in initialized else 1.0 for layer in model.layers for _ in layer.trainable_variables]

@@ -24,7 +24,8 @@ def split(
     Args:
         labels: class index of each image.
         parts: the data set's own part of each image, or None.
-        validation_share, test_share: of all images that belong to no part yet, or to training.
+        validation_share: of all images that belong to no part yet, or to training.
+        test_share: likewise.
 
     Returns:
         An array of `samples.PARTS`, as long as `labels`.

@@ -148,7 +148,8 @@ class Executor:
 
         Args:
             change: instances to launch (positive) or to terminate, as the scaling policy decided.
-            sighting: everything, hidden from the scaling policy or not.
+            snapshot: everything, hidden from the scaling policy or not.
+            plan: what a rollout launches and terminates.
 
         Raises:
             CloudError: a service failed midway, or the lease is lost.

@@ -57,6 +57,10 @@ def test_the_locks_have_the_versions_of_the_one_list() -> None:
     assert pinned("requirements.lock") == everything
     assert pinned("requirements-run.lock").items() <= everything.items()
     assert not pinned("requirements-run.lock").keys() & {"tensorflow", "keras", "pytest"}
+    documentation = pinned("docs/requirements.txt")
+    assert {
+        name: version for name, version in documentation.items() if name in everything
+    }.items() <= everything.items()
 
 
 @pytest.mark.parametrize("folder", SHARES)

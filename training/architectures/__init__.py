@@ -28,7 +28,8 @@ class Architecture:
         module: builds it: ``training.architectures.<module>.build(name, side, classes, dropout, imagenet)``.
         pretrained: whether Keras has weights learned from ImageNet for it.
         smallest_side: of its input, pixels.
-        side, defaults: what a training takes unless told otherwise; `defaults` by the fields of `TrainingConfig`.
+        side: default height and width of a training's input, pixels.
+        defaults: of a training, by the fields of `TrainingConfig`.
     """
 
     name: str
