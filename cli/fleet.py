@@ -17,7 +17,7 @@ from rich.text import Text
 from aws.clients import Clients
 from aws.state import StateStore
 from cli.session import console, join, stop_on_signals
-from core.errors import CloudError, ElasticError
+from core.errors import CloudError, DecodeError, ElasticError
 from core.fleet_status import KEY, FleetStatus, Sample
 
 POLL_SECONDS = 1.0
@@ -75,7 +75,7 @@ def follow(
         while not stop.wait(POLL_SECONDS):
             try:
                 status = read_status(store)
-            except CloudError:
+            except (CloudError, DecodeError):
                 continue
             live.update(render(status, wall_clock()), refresh=True)
 

@@ -23,6 +23,7 @@ from aws.images import Images, MachineImage
 from aws.presigned_files import PresignedFileStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
+from core.bundle_manifest import read_manifest
 from core.errors import BundleError, NotFoundError
 from core.paths import REPOSITORY_ROOT
 from core.releases import ReleaseRecord
@@ -153,9 +154,9 @@ def model_of(bundle: Path) -> str:
         BundleError: it has no manifest.
     """
     try:
-        manifest = json.loads((bundle / "bundle.json").read_text("utf-8"))
+        manifest = read_manifest(bundle)
         return f"{manifest['name']}@{manifest['version']}"
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, KeyError) as error:
         raise BundleError(f"{bundle} is no model bundle: {error}") from error
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api_client.image_files import collect
-from app_tier.bundle import MANIFEST_FILE, ModelBundle
+from app_tier.bundle import ModelBundle
+from core.bundle_manifest import MANIFEST_FILE
 from core.errors import EvaluationError
 
 FILE, LABEL, SYNSET = "file", "label", "synset"

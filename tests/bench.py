@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from aws.clients import Clients
 from aws.fleet import Fleet
 from aws.queue import JobQueue
 from local_cloud.stack import LocalStack
-
-PATIENCE_SECONDS = 90.0
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Bench:
@@ -72,11 +70,3 @@ def running_bench(settings: dict[str, Any], log_directory: Path) -> Iterator[Ben
     finally:
         os.environ.clear()
         os.environ.update(saved)
-
-
-def wait_until(condition: Callable[[], bool], sentence: str, patience_seconds: float = PATIENCE_SECONDS) -> None:
-    """Waits until `condition` holds; fails with `sentence` if that takes too long."""
-    deadline = time.monotonic() + patience_seconds
-    while not condition():
-        assert time.monotonic() < deadline, sentence
-        time.sleep(0.1)

@@ -14,12 +14,16 @@ import pytest
 from PIL import Image
 
 from core.paths import REPOSITORY_ROOT
+from tests.odd_images import write_odd_images
 
+PHOTOS = REPOSITORY_ROOT / "tests" / "photos"
+# Larger collections, which not every machine has.
 DATA = REPOSITORY_ROOT.parent / "shared" / "data"
 
-# A busy machine is no failure: speed is measured by `benchmarks`, never by a test.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
+# No deadlines: a busy machine is no failure, and speed is measured by `benchmarks`, never by a test.
+hypothesis.settings.register_profile("dev", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
 @pytest.fixture(autouse=True)
@@ -34,24 +38,34 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def photos() -> list[tuple[Path, str]]:
-    """Real photos with their true labels; skips where they are not there."""
-    folder = DATA / "photos"
-    if not folder.is_dir():
-        pytest.skip("the folder of real photos, ../shared/data/photos, is not there")
+    """A dozen photos with their true labels; empty where the shipped model has no class for what a photo shows."""
+    return _labelled(PHOTOS)
+
+
+@pytest.fixture(scope="session")
+def many_photos() -> list[tuple[Path, str]]:
+    """Three hundred photos with their true labels, enough to measure a model; skips where they are not there."""
+    if not (DATA / "photos").is_dir():
+        pytest.skip("the collection of photos, ../shared/data/photos, is not there")
+    return _labelled(DATA / "photos")
+
+
+def _labelled(folder: Path) -> list[tuple[Path, str]]:
     with (folder / "truth.csv").open(newline="") as file:
         return [(folder / row["file"], row["label"].replace("_", " ")) for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="session")
-def odd_images() -> list[tuple[Path, bool]]:
-    """Odd and malformed files, and whether each can be decoded; skips where they are not there."""
+def odd_images(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, bool]]:
+    """Odd and malformed files, and whether each can be decoded; with those of ../shared/data, where they are there."""
+    found = write_odd_images(PHOTOS / "cat.jpg", tmp_path_factory.mktemp("odd-images"))
     folder = DATA / "odd-images"
-    if not folder.is_dir():
-        pytest.skip("the folder of odd images, ../shared/data/odd-images, is not there")
-    with (folder / "index.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    verdict = list(rows[0])[-1]
-    return [(folder / row["file"], row[verdict] == "decodes") for row in rows]
+    if folder.is_dir():
+        with (folder / "index.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        decodes = list(rows[0])[-1]
+        found += [(folder / row["file"], row[decodes] == "decodes") for row in rows]
+    return found
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class InMemoryFleet(CallRecorder):
         self.highest = 0
         self._clock = clock or ManualClock()
         self._answers: dict[str, Launch] = {}
+        self._launched: set[str] = set()
         self._numbers = itertools.count(1)
 
     def add(self, name: str = "", launched_at: float | None = None, release: int = 0) -> str:
@@ -38,6 +39,7 @@ class InMemoryFleet(CallRecorder):
         instance_id = f"i-{next(self._numbers):04d}"
         at = datetime.fromtimestamp(self._clock() if launched_at is None else launched_at, UTC)
         self.instances[instance_id] = Instance(instance_id, name, "running", at, release)
+        self._launched.add(instance_id)
         self.highest = max(self.highest, len(self.instances))
         return instance_id
 
@@ -48,7 +50,7 @@ class InMemoryFleet(CallRecorder):
 
     def ended(self, instance_ids: Sequence[str]) -> set[str]:
         self._record("ended", list(instance_ids))
-        return set(instance_ids) - set(self.instances)
+        return self._launched.intersection(instance_ids).difference(self.instances)
 
     def launch(self, count: int, client_token: str, release: Release = FIRST) -> Launch:
         self._record("launch", count)

@@ -20,7 +20,7 @@ from cli.fleet import read_status
 from local_cloud.faults import CONTROL_PATH
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.stack import LocalStack
-from tests.bench import PATIENCE_SECONDS, wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 

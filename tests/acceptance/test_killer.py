@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from core.paths import REPOSITORY_ROOT
-from tests.bench import Bench, running_bench, wait_until
+from tests.bench import Bench, running_bench
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 

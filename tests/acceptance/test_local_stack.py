@@ -13,8 +13,9 @@ import pytest
 from api_client.client import ApiClient
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.stack import LocalStack
-from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
+from tests.bench import Bench, running_bench
 from tests.bundles import measured
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 
@@ -55,10 +56,18 @@ def test_the_output_bucket_holds_one_line_for_each_image(bench: Bench, make_imag
     assert lines == [f"{answer['name']}, {answer['label']}" for answer in answers]
 
 
-def test_photos_are_named_rightly(bench: Bench, photos: list[tuple[Path, str]]) -> None:
-    answers = bench.classify([path for path, _ in photos])
-    right = sum(answer["label"] == label for answer, (_, label) in zip(answers, photos, strict=True))
-    assert right / len(photos) >= measured()["photos_300_top1_int8"] - 0.01
+def test_photos_are_classified_as_well_as_the_card_says(bench: Bench, many_photos: list[tuple[Path, str]]) -> None:
+    answers = bench.classify([path for path, _ in many_photos])
+    right = sum(answer["label"] == label for answer, (_, label) in zip(answers, many_photos, strict=True))
+    assert right / len(many_photos) >= measured()["photos_300_top1_int8"] - 0.01
+
+
+def test_photos_get_their_labels(bench: Bench, photos: list[tuple[Path, str]]) -> None:
+    labelled = [(path, label) for path, label in photos if label]
+    answers = bench.classify([path for path, _ in labelled])
+    right = sum(answer["label"] == label for answer, (_, label) in zip(answers, labelled, strict=True))
+    # By chance none of them would be right: there are 267 classes.
+    assert right >= len(labelled) / 2
 
 
 def test_every_odd_image_gets_the_right_kind_of_answer(bench: Bench, odd_images: list[tuple[Path, bool]]) -> None:
@@ -74,14 +83,14 @@ def test_every_odd_image_gets_the_right_kind_of_answer(bench: Bench, odd_images:
 def test_two_batches_with_the_same_names_do_not_mix(
     bench: Bench, photos: list[tuple[Path, str]], tmp_path: Path
 ) -> None:
-    """Both send dog.jpg and thing.jpg at the same time, with the photos swapped."""
-    wanted = {label: path for path, label in photos if label in ("church", "golf ball")}
+    """Both send a.jpg and b.jpg at the same time, with the photos swapped."""
+    wanted = {path.name: path for path, _label in photos}
     folders = []
-    for number, (first, second) in enumerate((("church", "golf ball"), ("golf ball", "church"))):
+    for number, (first, second) in enumerate((("cat.jpg", "coffee.jpg"), ("coffee.jpg", "cat.jpg"))):
         folder = tmp_path / str(number)
         folder.mkdir()
-        for name, label in (("a.jpg", first), ("b.jpg", second)):
-            (folder / name).write_bytes(wanted[label].read_bytes())
+        for name, photo in (("a.jpg", first), ("b.jpg", second)):
+            (folder / name).write_bytes(wanted[photo].read_bytes())
         folders.append(sorted(folder.iterdir()))
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(bench.classify, folders))

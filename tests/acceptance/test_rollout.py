@@ -21,8 +21,8 @@ from cli.rollout import rollout
 from core.releases import Release
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.sample_photos import from_packages, make_crops
-from tests.bench import PATIENCE_SECONDS, wait_until
 from tests.bundles import shipped_as
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 

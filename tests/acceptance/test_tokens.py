@@ -17,7 +17,8 @@ import requests
 
 from api_client.client import ApiClient, ApiError
 from core.paths import REPOSITORY_ROOT
-from tests.bench import PATIENCE_SECONDS, Bench, running_bench, wait_until
+from tests.bench import Bench, running_bench
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 

@@ -1,19 +1,42 @@
-"""A real emulator process, and clients that speak to it."""
+"""A real emulator process and clients that speak to it, and both sides of the contract.
+
+`images`, `results`, `index`, `store`, `queue` and `fleet` are each the class of `aws` on the emulator, and then its
+in-memory stand-in.  What only the emulator has is tested with `embedded_images` and the like.
+"""
 
 from __future__ import annotations
 
 import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
+from aws.batch_index import BatchIndex
+from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
+from aws.fleet import Fleet
+from aws.in_memory import (
+    InMemoryBatchIndex,
+    InMemoryFleet,
+    InMemoryImageStore,
+    InMemoryJobQueue,
+    InMemoryResultStore,
+    InMemoryStateStore,
+)
+from aws.queue import JobQueue
+from aws.state import StateStore
+from core.jobs import ClassificationJob
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.resources import create_resources
+
+VISIBILITY_TIMEOUT_SECONDS = 30
+MAX_RECEIVE_COUNT = 2
+EMULATOR, IN_MEMORY = "emulator", "in memory"
 
 _numbers = itertools.count(1)
 
@@ -43,7 +66,7 @@ def clients() -> Iterator[Clients]:
         yield clients
     finally:
         emulator.terminate()
-        assert emulator.wait(timeout=5) == 0
+        assert emulator.wait(timeout=60) == 0
         if emulator.stdout is not None:
             emulator.stdout.close()
 
@@ -61,8 +84,117 @@ def settings(clients: Clients) -> Settings:
         dead_letter_queue_name=f"jobs-{number}-dead",
         launch_template_name=f"app-tier-{number}",
         fleet_name=f"fleet-{number}",
-        visibility_timeout_seconds=30,
-        max_receive_count=2,
+        visibility_timeout_seconds=VISIBILITY_TIMEOUT_SECONDS,
+        max_receive_count=MAX_RECEIVE_COUNT,
     )
     create_resources(clients, settings)
     return settings
+
+
+# --- on the emulator -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def embedded_images(clients: Clients, settings: Settings) -> ImageStore:
+    return ImageStore(clients["s3"], settings.input_bucket)
+
+
+@pytest.fixture
+def embedded_results(clients: Clients, settings: Settings) -> ResultStore:
+    return ResultStore(clients["s3"], settings.output_bucket)
+
+
+@pytest.fixture
+def embedded_index(clients: Clients, settings: Settings) -> BatchIndex:
+    return BatchIndex(clients["s3"], settings.input_bucket)
+
+
+@pytest.fixture
+def embedded_store(clients: Clients, settings: Settings) -> StateStore:
+    return StateStore(clients["s3"], settings.state_bucket)
+
+
+@pytest.fixture
+def embedded_queue(clients: Clients, settings: Settings) -> JobQueue:
+    return JobQueue(clients["sqs"], settings.queue_name)
+
+
+@pytest.fixture
+def embedded_fleet(clients: Clients, settings: Settings) -> Fleet:
+    return Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, ["t3.small", "t3a.small"])
+
+
+# --- both sides ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[EMULATOR, IN_MEMORY])
+def side(request: pytest.FixtureRequest) -> str:
+    """Which side of the contract a test is about."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def images(side: str, request: pytest.FixtureRequest) -> ImageStore | InMemoryImageStore:
+    return InMemoryImageStore(time.time) if side == IN_MEMORY else request.getfixturevalue("embedded_images")
+
+
+@pytest.fixture
+def results(side: str, request: pytest.FixtureRequest) -> ResultStore | InMemoryResultStore:
+    return InMemoryResultStore(time.time) if side == IN_MEMORY else request.getfixturevalue("embedded_results")
+
+
+@pytest.fixture
+def index(side: str, request: pytest.FixtureRequest) -> BatchIndex | InMemoryBatchIndex:
+    return InMemoryBatchIndex(time.time) if side == IN_MEMORY else request.getfixturevalue("embedded_index")
+
+
+@pytest.fixture
+def store(side: str, request: pytest.FixtureRequest) -> StateStore | InMemoryStateStore:
+    return InMemoryStateStore(time.time) if side == IN_MEMORY else request.getfixturevalue("embedded_store")
+
+
+@pytest.fixture
+def fleet(side: str, request: pytest.FixtureRequest) -> Fleet | InMemoryFleet:
+    return InMemoryFleet(time.time) if side == IN_MEMORY else request.getfixturevalue("embedded_fleet")
+
+
+@pytest.fixture
+def queue(side: str, request: pytest.FixtureRequest) -> JobQueue | InMemoryJobQueue:
+    if side == IN_MEMORY:
+        return InMemoryJobQueue(time.time, VISIBILITY_TIMEOUT_SECONDS, MAX_RECEIVE_COUNT)
+    return request.getfixturevalue("embedded_queue")
+
+
+@pytest.fixture
+def dead_letters(
+    queue: JobQueue | InMemoryJobQueue, request: pytest.FixtureRequest
+) -> Callable[[], list[ClassificationJob]]:
+    """Receives the jobs that failed too often."""
+    if isinstance(queue, InMemoryJobQueue):
+        memory = queue
+        return lambda: [ClassificationJob.decode(body) for body in memory.dead_letters]
+    clients, settings = request.getfixturevalue("clients"), request.getfixturevalue("settings")
+    dead = JobQueue(clients["sqs"], settings.dead_letter_queue_name)
+    return lambda: [delivery.job for delivery in dead.receive(10, 0) if delivery.job is not None]
+
+
+@pytest.fixture
+def send_body(queue: JobQueue | InMemoryJobQueue, request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Enqueues a message with any body."""
+    if isinstance(queue, InMemoryJobQueue):
+        return queue.put_body
+    clients, settings = request.getfixturevalue("clients"), request.getfixturevalue("settings")
+    url = clients["sqs"].get_queue_url(QueueName=settings.queue_name)["QueueUrl"]
+    return lambda body: clients["sqs"].send_message(QueueUrl=url, MessageBody=body)
+
+
+@pytest.fixture
+def put_result_body(
+    results: ResultStore | InMemoryResultStore, request: pytest.FixtureRequest
+) -> Callable[[str, bytes], None]:
+    """Stores any object in the bucket of the results."""
+    if isinstance(results, InMemoryResultStore):
+        return results.put_garbage
+    s3, bucket = request.getfixturevalue("clients")["s3"], results.bucket
+    return lambda key, body: s3.put_object(Bucket=bucket, Key=key, Body=body)

@@ -1,9 +1,10 @@
-"""ImageStore and ResultStore on the embedded S3."""
+"""Images, results and the lists of batches, on the embedded S3 and in memory."""
 
 from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +17,6 @@ from aws.clients import Clients
 from aws.in_memory import InMemoryBatchIndex
 from core.errors import AlreadyExistsError, DecodeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, Prediction, image_key, new_batch_id
-from core.settings import Settings
 
 BATCH_ID = new_batch_id(datetime(2026, 3, 1, tzinfo=UTC))
 ODD_NAMES = [
@@ -27,16 +27,6 @@ ODD_NAMES = [
     "  spaces  .bmp",
     "no extension",
 ]
-
-
-@pytest.fixture
-def images(clients: Clients, settings: Settings) -> ImageStore:
-    return ImageStore(clients["s3"], settings.input_bucket)
-
-
-@pytest.fixture
-def results(clients: Clients, settings: Settings) -> ResultStore:
-    return ResultStore(clients["s3"], settings.output_bucket)
 
 
 def result(key: str, name: str = "cat.jpg") -> ClassificationResult:
@@ -94,11 +84,17 @@ def test_a_batch_record_comes_back_and_is_not_an_image(images: ImageStore) -> No
     assert list(images.list(BATCH_ID)) == []
 
 
-def test_what_does_not_exist_is_not_found(images: ImageStore, results: ResultStore, clients: Clients) -> None:
+def test_what_does_not_exist_is_not_found(images: ImageStore, results: ResultStore) -> None:
     key = image_key(BATCH_ID, 0, "cat.jpg")
-    for read in (images.get, results.get, results.line, images.read_batch, ImageStore(clients["s3"], "no-bucket").get):
+    for read in (images.get, images.name, images.head, images.read_batch, results.get, results.line):
         with pytest.raises(NotFoundError):
             read(key)
+    assert not results.exists(key)
+
+
+def test_a_missing_bucket_is_not_found(clients: Clients) -> None:
+    with pytest.raises(NotFoundError):
+        ImageStore(clients["s3"], "no-bucket").get(image_key(BATCH_ID, 0, "cat.jpg"))
     with pytest.raises(NotFoundError):
         list(ResultStore(clients["s3"], "no-bucket").list())
 
@@ -119,9 +115,11 @@ def test_a_failure_comes_back_as_it_was(results: ResultStore) -> None:
     assert results.line(key) == "broken.jpg, error: the image is damaged"
 
 
-def test_an_object_that_is_no_result_does_not_decode(results: ResultStore, clients: Clients) -> None:
+def test_an_object_that_is_no_result_does_not_decode(
+    results: ResultStore, put_result_body: Callable[[str, bytes], None]
+) -> None:
     key = image_key(BATCH_ID, 1, "cat.jpg")
-    clients["s3"].put_object(Bucket=results.bucket, Key=key, Body=b"\xff\xfe")
+    put_result_body(key, b"\xff\xfe")
     with pytest.raises(DecodeError):
         results.get(key)
     with pytest.raises(DecodeError):
@@ -141,53 +139,48 @@ def test_a_listing_of_more_than_a_page_is_complete_and_in_order(results: ResultS
     assert all(entry.etag.startswith('"') and entry.etag.endswith('"') for entry in listed)
 
 
-def test_odd_keys_survive_a_listing(clients: Clients, results: ResultStore) -> None:
+def test_odd_keys_survive_a_listing(results: ResultStore, put_result_body: Callable[[str, bytes], None]) -> None:
     keys = sorted(f"odd/{name}" for name in ODD_NAMES)
     for key in keys:
-        clients["s3"].put_object(Bucket=results.bucket, Key=key, Body=b"")
+        put_result_body(key, b"")
     assert sorted(entry.key for entry in results.list("odd/")) == keys
 
 
-def test_a_listing_by_folder_has_its_folders(clients: Clients, results: ResultStore) -> None:
+def test_a_listing_by_folder_has_its_folders(clients: Clients, embedded_results: ResultStore) -> None:
     for key in ("a/1", "a/2", "b/1", "c"):
-        clients["s3"].put_object(Bucket=results.bucket, Key=key, Body=b"")
-    page = clients["s3"].list_objects_v2(Bucket=results.bucket, Delimiter="/", FetchOwner=True)
+        clients["s3"].put_object(Bucket=embedded_results.bucket, Key=key, Body=b"")
+    page = clients["s3"].list_objects_v2(Bucket=embedded_results.bucket, Delimiter="/", FetchOwner=True)
     assert [entry["Prefix"] for entry in page["CommonPrefixes"]] == ["a/", "b/"]
     assert [(entry["Key"], "ID" in entry["Owner"]) for entry in page["Contents"]] == [("c", True)]
-    old_page = clients["s3"].list_objects(Bucket=results.bucket)
+    old_page = clients["s3"].list_objects(Bucket=embedded_results.bucket)
     assert [entry["Key"] for entry in old_page["Contents"]] == ["a/1", "a/2", "b/1", "c"]
 
 
 # --- permissions, deletion, lists of batches -----------------------------------------------------
 
 
-def test_a_permission_stores_an_image_with_its_name(images: ImageStore) -> None:
+def test_a_permission_stores_an_image_with_its_name(embedded_images: ImageStore) -> None:
     name = "Zoë's 猫, 100%.jpeg"
     key = image_key(BATCH_ID, 1, name)
-    post = images.presign(key, name, 7, 60)
+    post = embedded_images.presign(key, name, 7, 60)
     answer = requests.post(post.url, data=post.fields, files={"file": ("x", b"1234567")}, timeout=10)
     assert answer.status_code == 204
-    assert images.head(key) == (name, 7)
-    assert images.get(key).body == b"1234567"
+    assert embedded_images.head(key) == (name, 7)
+    assert embedded_images.get(key).body == b"1234567"
 
 
-def test_a_permission_is_for_one_key_one_size_and_a_short_time(images: ImageStore) -> None:
+def test_a_permission_is_for_one_key_one_size_and_a_short_time(embedded_images: ImageStore) -> None:
     """moto's S3 does not check a policy, S3 does: what it says is checked here."""
     key = image_key(BATCH_ID, 1, "a.jpg")
-    fields = images.presign(key, "a.jpg", 7, 60).fields
+    fields = embedded_images.presign(key, "a.jpg", 7, 60).fields
     policy = json.loads(base64.b64decode(fields["policy"]))
     conditions = policy["conditions"]
     assert ["content-length-range", 7, 7] in conditions
-    assert {"key": key} in conditions and {"bucket": images.bucket} in conditions
+    assert {"key": key} in conditions and {"bucket": embedded_images.bucket} in conditions
     assert {"x-amz-meta-name": "a.jpg"} in conditions and {"Content-Type": "application/octet-stream"} in conditions
     left = datetime.fromisoformat(policy["expiration"]) - datetime.now(UTC)
     assert timedelta(seconds=50) < left <= timedelta(seconds=61)
     assert fields["x-amz-algorithm"] == "AWS4-HMAC-SHA256"
-
-
-def test_an_image_that_is_not_there_has_no_head(images: ImageStore) -> None:
-    with pytest.raises(NotFoundError):
-        images.head(image_key(BATCH_ID, 9, "a.jpg"))
 
 
 def test_deleting_a_batch_takes_all_of_it_and_nothing_else(images: ImageStore, results: ResultStore) -> None:
@@ -240,19 +233,14 @@ def test_a_cancelled_batch_is_marked_where_its_results_are_listed(results: Resul
     assert not is_cancelled_mark(image_key(BATCH_ID, 0, "cancelled"))
 
 
-def test_the_buckets_can_be_looked_for(clients: Clients, images: ImageStore, results: ResultStore) -> None:
+def test_the_buckets_can_be_looked_for(images: ImageStore, results: ResultStore) -> None:
     images.check()
     results.check()
+
+
+def test_a_missing_bucket_does_not_pass_for_one(clients: Clients) -> None:
     with pytest.raises(NotFoundError):
         ImageStore(clients["s3"], "no-such-bucket").check()
-
-
-@pytest.fixture(params=["embedded S3", "fake"])
-def index(request: pytest.FixtureRequest) -> BatchIndex | InMemoryBatchIndex:
-    if request.param == "fake":
-        return InMemoryBatchIndex()
-    settings: Settings = request.getfixturevalue("settings")
-    return BatchIndex(request.getfixturevalue("clients")["s3"], settings.input_bucket)
 
 
 def test_an_owners_batches_come_newest_first_page_by_page(index: BatchIndex | InMemoryBatchIndex) -> None:

@@ -17,6 +17,7 @@ from moto.sqs import models
 from moto.sqs.exceptions import ReceiptHandleIsInvalid
 
 from local_cloud import moto_sqs
+from tests.properties import examples
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 
@@ -331,6 +332,6 @@ class SameAsMoto(RuleBasedStateMachine):
 
 
 SameAsMoto.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, phases=set(Phase) - {Phase.explain}
+    max_examples=examples(0.4), stateful_step_count=25, phases=set(Phase) - {Phase.explain}
 )
 test_same_as_moto = SameAsMoto.TestCase

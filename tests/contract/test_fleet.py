@@ -1,9 +1,9 @@
-"""Fleet on the embedded EC2."""
+"""The fleet, on the embedded EC2 and in memory."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,15 +11,11 @@ import pytest
 
 from aws.clients import Clients
 from aws.fleet import Fleet
+from aws.in_memory import InMemoryFleet
 from core.settings import Settings
 from local_cloud.moto_ec2 import CAPACITY_HEADER
 
 _tokens = itertools.count(1)
-
-
-@pytest.fixture
-def fleet(clients: Clients, settings: Settings) -> Fleet:
-    return Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, ["t3.small", "t3a.small"])
 
 
 @pytest.fixture
@@ -35,6 +31,16 @@ def capacity(clients: Clients) -> Iterator[list[int]]:
     events.register("before-call.ec2.CreateFleet", limit, unique_id="capacity")
     yield left
     events.unregister("before-call.ec2.CreateFleet", unique_id="capacity")
+
+
+@pytest.fixture
+def set_capacity(fleet: Fleet | InMemoryFleet, request: pytest.FixtureRequest) -> Callable[[int], None]:
+    """Sets how many instances the next launch has capacity for."""
+    if isinstance(fleet, InMemoryFleet):
+        memory = fleet
+        return lambda count: setattr(memory, "capacity", count)
+    left: list[int] = request.getfixturevalue("capacity")
+    return lambda count: left.append(count)
 
 
 def launch(fleet: Fleet, count: int) -> list[str]:
@@ -74,9 +80,11 @@ def test_instances_get_the_lowest_free_names(fleet: Fleet) -> None:
     assert sorted(instance.name for instance in fleet.describe()) == [f"app-tier-{number}" for number in range(1, 5)]
 
 
-def test_what_ec2_has_no_capacity_for_is_told(fleet: Fleet, capacity: list[int]) -> None:
-    capacity += [2, 0]
-    some, none = fleet.launch(5, "some"), fleet.launch(5, "none")
+def test_what_ec2_has_no_capacity_for_is_told(fleet: Fleet, set_capacity: Callable[[int], None]) -> None:
+    set_capacity(2)
+    some = fleet.launch(5, "some")
+    set_capacity(0)
+    none = fleet.launch(5, "none")
     assert (len(some.instance_ids), len(none.instance_ids)) == (2, 0)
     for launched in (some, none):
         assert launched.problem is not None and launched.problem.retryable
@@ -117,19 +125,19 @@ def test_what_has_ended_is_told_from_what_ec2_does_not_know(fleet: Fleet) -> Non
     assert fleet.ended([first, second, "i-0123456789abcdef0"]) == {first}
 
 
-def test_instances_of_others_are_not_ours(clients: Clients, settings: Settings, fleet: Fleet) -> None:
-    (ours,) = launch(fleet, 1)
+def test_instances_of_others_are_not_ours(clients: Clients, settings: Settings, embedded_fleet: Fleet) -> None:
+    (ours,) = launch(embedded_fleet, 1)
     other = Fleet(clients["ec2"], settings.launch_template_name, "another-fleet")
     (theirs,) = launch(other, 1)
     clients["ec2"].run_instances(
         LaunchTemplate={"LaunchTemplateName": settings.launch_template_name}, MinCount=1, MaxCount=1
     )
-    assert [instance.instance_id for instance in fleet.describe()] == [ours]
+    assert [instance.instance_id for instance in embedded_fleet.describe()] == [ours]
     assert [instance.instance_id for instance in other.describe()] == [theirs]
 
 
-def test_instances_are_of_a_type_asked_for_and_want_imdsv2(clients: Clients, fleet: Fleet) -> None:
-    launched = launch(fleet, 1)
+def test_instances_are_of_a_type_asked_for_and_want_imdsv2(clients: Clients, embedded_fleet: Fleet) -> None:
+    launched = launch(embedded_fleet, 1)
     (reservation,) = clients["ec2"].describe_instances(InstanceIds=launched)["Reservations"]
     (instance,) = reservation["Instances"]
     assert instance["InstanceType"] in ("t3.small", "t3a.small")
@@ -143,14 +151,14 @@ def test_instances_are_launched_in_a_subnet_asked_for(clients: Clients, settings
     assert reservation["Instances"][0]["SubnetId"] in subnets
 
 
-def test_instances_that_ended_long_ago_are_forgotten(clients: Clients, fleet: Fleet) -> None:
+def test_instances_that_ended_long_ago_are_forgotten(clients: Clients, embedded_fleet: Fleet) -> None:
     launched: list[str] = []
     for _ in range(2):
-        generation = launch(fleet, 30)
-        fleet.terminate(generation)
+        generation = launch(embedded_fleet, 30)
+        embedded_fleet.terminate(generation)
         launched += generation
-    (alive,) = launch(fleet, 1)
-    assert [instance.instance_id for instance in fleet.describe()] == [alive]
+    (alive,) = launch(embedded_fleet, 1)
+    assert [instance.instance_id for instance in embedded_fleet.describe()] == [alive]
     known = {
         entry["InstanceId"]: entry["State"]["Name"]
         for page in clients["ec2"].get_paginator("describe_instances").paginate()
@@ -159,5 +167,5 @@ def test_instances_that_ended_long_ago_are_forgotten(clients: Clients, fleet: Fl
     }
     assert launched[0] not in known
     assert known[launched[-1]] == "terminated"
-    fleet.terminate([launched[0], alive])
-    assert fleet.describe() == [], "an id that EC2 has forgotten does not save the others"
+    embedded_fleet.terminate([launched[0], alive])
+    assert embedded_fleet.describe() == [], "an id that EC2 has forgotten does not save the others"

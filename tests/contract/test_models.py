@@ -12,10 +12,11 @@ import pytest
 
 from aws.clients import Clients
 from aws.in_memory import InMemoryStateStore
-from aws.models import FILES_PREFIX, ModelError, ModelStore
+from aws.models import ModelError, ModelStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
 from core.errors import CloudError, DecodeError
+from core.object_keys import MODEL_FILES
 from core.releases import KEY, Release, ReleaseRecord
 from core.settings import Settings
 from tests.bundles import make_bundle
@@ -48,7 +49,7 @@ def test_files_that_versions_share_are_stored_once(state: StateStore, tmp_path: 
     store.add(make_bundle(tmp_path / "b", version="1"), 1.0)
     store.add(make_bundle(tmp_path / "c", version="2"), 2.0)
     # Two manifests, and model, labels and card once.
-    assert len(list(state.list(FILES_PREFIX))) == 5
+    assert len(list(state.list(MODEL_FILES))) == 5
 
 
 def test_a_version_never_changes(state: StateStore, tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_damaged_cache_is_fetched_again(state: StateStore, tmp_path: Path) -> 
 def test_a_file_that_the_store_has_lost_or_that_was_altered_is_refused(state: StateStore, tmp_path: Path) -> None:
     store = ModelStore(state)
     version = store.add(make_bundle(tmp_path / "b"), 1.0)
-    key = f"{FILES_PREFIX}{version.files['model.tflite'].sha256}"
+    key = MODEL_FILES.key_of(version.files["model.tflite"].sha256)
     state.put(key, b"altered")
     with pytest.raises(ModelError, match="is not the file that was added"):
         store.fetch("twenty@1", tmp_path / "cache")

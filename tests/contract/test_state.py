@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from aws.clients import Clients
-from aws.in_memory import InMemoryStateStore, ManualClock
+from aws.in_memory import ManualClock
 from aws.lease import Lease
 from aws.state import StateStore
 from core.errors import ConflictError, NotFoundError
 from core.settings import Settings
-
-
-@pytest.fixture(params=["embedded", "fake"])
-def store(request: pytest.FixtureRequest) -> Iterator[StateStore | InMemoryStateStore]:
-    """Both sides of the contract."""
-    if request.param == "fake":
-        yield InMemoryStateStore()
-        return
-    clients: Clients = request.getfixturevalue("clients")
-    settings: Settings = request.getfixturevalue("settings")
-    yield StateStore(clients["s3"], settings.state_bucket)
 
 
 def test_what_is_put_is_got_listed_and_deleted(store: StateStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from core.errors import (
     NotAnImageError,
     TooManyPixelsError,
 )
+from core.settings import Settings
+from tests.properties import examples
 
 SIZE = 64
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -178,7 +181,7 @@ def test_a_large_jpeg_decoded_at_reduced_scale_looks_the_same() -> None:
 JPEG = encoded(Image.effect_noise((120, 90), 80).convert("RGB"), "JPEG")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(2))
 @given(
     st.sampled_from([PNG, JPEG]),
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8),
@@ -194,3 +197,15 @@ def test_damaged_files_are_answered_and_never_raise_anything_else(
         assert decode(bytes(damaged)).shape == (SIZE, SIZE, 3)
     except ImageError as error:
         assert str(error)
+
+
+def test_odd_files_are_decoded_or_refused_as_expected(odd_images: list[tuple[Path, bool]]) -> None:
+    limits = DecodeLimits(Settings().max_image_bytes, Settings().max_image_pixels, Settings().max_aspect_ratio)
+
+    def decodes(path: Path) -> bool:
+        try:
+            return decode_image(path.read_bytes(), SIZE, SIZE, limits).shape == (SIZE, SIZE, 3)
+        except ImageError:
+            return False
+
+    assert {path.name: decodes(path) for path, _decodes in odd_images} == {path.name: ok for path, ok in odd_images}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aws.in_memory import InMemoryStateStore, ManualClock
 from aws.lease import KEY, Claim, Lease, LeaseLostError
 from core.errors import CloudError, DecodeError
+from tests.properties import examples
 
 TTL_SECONDS = 15.0
 
@@ -192,7 +193,7 @@ _SCRIPT = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(3))
 @given(script=_SCRIPT, data=st.data())
 def test_never_do_two_act_at_a_time(script: list[tuple[str, str, float]], data: st.DataObject) -> None:
     bench = Bench("abc")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aws.ec2_fleet_launch import LaunchProblem
@@ -504,7 +503,6 @@ class _Crash(BaseException):
     """The process dies here."""
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
 @given(
     deaths=st.lists(st.tuples(st.integers(1, 40), st.booleans(), st.integers(0, 8)), min_size=1, max_size=4),
     arrivals=st.lists(st.integers(0, 60), min_size=1, max_size=4),
@@ -534,7 +532,6 @@ def test_it_may_die_at_any_line_and_converges(
     assert json.loads(cloud.store.objects[LEASE_KEY].body)["note"] == ""
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
 @given(
     deaths=st.lists(st.tuples(st.integers(1, 60), st.booleans(), st.integers(0, 8)), min_size=1, max_size=4),
     arriving=st.integers(0, 60),

@@ -17,6 +17,7 @@ from controller.scaling.instance_tracker import State, TrackedInstance
 from core.errors import DecodeError
 from core.heartbeat import Heartbeat
 from core.releases import PAST_KEPT, Phase, Release, ReleaseError, ReleaseRecord
+from tests.properties import examples
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PROGRESS_SECONDS = 1000.0
@@ -217,7 +218,7 @@ fates = st.lists(st.sampled_from(["fine", "fine", "ends", "unfit", "mute"]), min
 
 
 @given(st.integers(0, 12), st.integers(1, 12), fates, st.integers(0, 40), st.booleans())
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=examples(3))
 def test_any_rollout_ends_and_never_takes_a_worker_before_another_has_its_place(
     desired: int, max_size: int, behaviour: list[str], changes_at: int, aborts: bool
 ) -> None:
@@ -247,7 +248,6 @@ def test_any_rollout_ends_and_never_takes_a_worker_before_another_has_its_place(
 
 
 @given(fates, st.lists(st.integers(0, 6), min_size=1, max_size=10))
-@hypothesis_settings(max_examples=100, deadline=None)
 def test_under_changing_load_it_ends_all_the_same(behaviour: list[str], load: list[int]) -> None:
     world = World(load[0], 6, behaviour)
     world.launch(load[0], Release())

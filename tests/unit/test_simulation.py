@@ -14,6 +14,7 @@ from simulation.assumptions import BOOT_MEAN_SECONDS, Weather
 from simulation.pool import Pool
 from simulation.scalers import Keda, Ours, Scaler, TargetTracking, View, VisibleOnly
 from simulation.world import World
+from tests.properties import examples
 
 CALM = Weather(random=False, lag=False, errors=False)
 BALANCED = Limits(0, 15, 2.0, 0.03, 2.0, expected_boot_seconds=30.0, boot_payback=5.0)
@@ -82,7 +83,7 @@ def test_no_instances_do_nothing() -> None:
 # --- the world -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(0.2))
 @given(times, st.sampled_from(range(4)), st.booleans(), st.integers(0, 1000))
 def test_every_image_is_answered_once_and_what_is_billed_covers_the_work(
     arrivals: np.ndarray, which: int, calm: bool, seed: int

@@ -16,6 +16,7 @@ from simulation.optimum import LATE_SHARE, Problem, optimum, work_bound
 from simulation.pool import Pool
 from simulation.scalers import Keda, Ours, TargetTracking
 from simulation.world import World
+from tests.properties import examples
 
 CALM = Weather(random=False, lag=False, errors=False)
 
@@ -50,7 +51,7 @@ def brute_force(problem: Problem, slot: float, slots: int) -> float:
 clusters = st.lists(st.tuples(st.sampled_from([0.0, 2.0, 4.0, 8.0, 12.0]), st.integers(1, 12)), min_size=1, max_size=4)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=examples(0.3), derandomize=True)
 @given(clusters, st.sampled_from([2.0, 6.0]), st.sampled_from([1.0, 2.0, 4.0]), st.sampled_from([0.0, 2.0, 6.0]))
 def test_no_schedule_is_cheaper(found: list[tuple[float, int]], boot: float, wait: float, more: float) -> None:
     arrivals = np.sort(np.repeat([at for at, _ in found], [count for _, count in found]))
@@ -61,7 +62,7 @@ def test_no_schedule_is_cheaper(found: list[tuple[float, int]], boot: float, wai
     assert work_bound(problem) <= cheapest + 1e-6
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=examples(0.06), derandomize=True)
 @given(clusters, st.sampled_from([4.0, 8.0]))
 def test_nor_with_two_instances(found: list[tuple[float, int]], boot: float) -> None:
     arrivals = np.sort(np.repeat([at for at, _ in found], [count for _, count in found]))
@@ -105,7 +106,7 @@ def test_more_patience_never_costs_more() -> None:
     assert costs == sorted(costs, reverse=True)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(0.1))
 @given(st.lists(st.floats(0, 600), min_size=1, max_size=80), st.sampled_from(range(3)))
 def test_no_run_is_cheaper(found: list[float], which: int) -> None:
     arrivals = np.sort(np.array(found))

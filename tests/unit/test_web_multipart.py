@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from web_tier.domain import multipart
 from web_tier.domain.multipart import UploadFormatError, boundary_of, read_files
 
@@ -51,7 +52,7 @@ contents = st.lists(pieces, max_size=12).map(b"".join).filter(lambda content: b"
 contents = contents.filter(lambda content: b"\r--xyz" not in content)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(3))
 @example([b"A"], [1] * 200)
 @given(st.lists(contents.filter(bool), max_size=4), st.lists(st.integers(1, 9), max_size=300))
 def test_where_the_body_is_cut_makes_no_difference(bodies: list[bytes], sizes: list[int]) -> None:

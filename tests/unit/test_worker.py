@@ -18,6 +18,7 @@ from app_tier.quarantine import QuarantineError
 from app_tier.statistics import Report
 from app_tier.worker import Pixels, Worker, WorkerOptions
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore
+from core.batch_record import BatchRecord
 from core.errors import BrokenImageError, CloudError
 from core.jobs import (
     ClassificationJob,
@@ -77,7 +78,7 @@ class Bench:
     def __init__(self, **options: Any) -> None:
         self.queue = InMemoryJobQueue(clock=time.monotonic)
         self.images = InMemoryImageStore()
-        self.images.create_batch(BATCH, {})
+        self.images.create_batch(BATCH, BatchRecord())
         self.results = InMemoryResultStore()
         self.labeller = Labeller()
         self.stop = threading.Event()
