@@ -250,7 +250,7 @@ def _expressions(root: Node) -> list[Expression]:
             seen.add(id(entry))
             if isinstance(entry, (MemberExpr, NameExpr, CallExpr)):
                 found.append(entry)
-            waiting += [getattr(entry, name, None) for name in _fields(type(entry))]
+            waiting += [getattr(entry, name, None) for name in _fields(type(entry))]  # type: ignore[arg-type]  # mypy: a class is not Hashable
     return found
 
 

@@ -38,7 +38,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 def instance_of(worker: psutil.Process) -> str:
     """The id of the instance on which a worker runs."""
-    return worker.environ()[ENDPOINT_VARIABLE].rpartition("/")[2]
+    return str(worker.environ()[ENDPOINT_VARIABLE]).rpartition("/")[2]
 
 
 def test_a_spot_interruption_notice_makes_a_worker_leave_and_nothing_is_lost(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,8 @@ def test_a_file_that_the_store_has_lost_or_that_was_altered_is_refused(state: St
     ],
 )
 def test_what_is_no_bundle_is_refused_and_nothing_stored(spoil: object, sentence: str, tmp_path: Path) -> None:
-    state, folder = InMemoryStateStore(), make_bundle(tmp_path / "b")
+    state: Any = InMemoryStateStore()
+    folder = make_bundle(tmp_path / "b")
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(ModelError, match=sentence):
         ModelStore(state).add(folder, 1.0)
@@ -133,7 +135,7 @@ def test_what_is_no_bundle_is_refused_and_nothing_stored(spoil: object, sentence
 @pytest.mark.parametrize("name", ["twenty", "@1", "twenty@", "../x@1", "a/b@1", "twenty@1/2", "twenty@ 1"])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match="not a model's name and version"):
-        ModelStore(InMemoryStateStore()).get(name)
+        ModelStore(InMemoryStateStore()).get(name)  # type: ignore[arg-type]
 
 
 def test_an_unknown_version_is_told(state: StateStore) -> None:
@@ -142,7 +144,7 @@ def test_an_unknown_version_is_told(state: StateStore) -> None:
 
 
 def test_an_upload_that_fails_leaves_no_version(tmp_path: Path) -> None:
-    state = InMemoryStateStore()
+    state: Any = InMemoryStateStore()
     state.fail_next("create")
     with pytest.raises(CloudError):
         ModelStore(state).add(make_bundle(tmp_path / "b"), 1.0)

@@ -158,7 +158,7 @@ class Machine:
             with contextlib.suppress(psutil.Error):
                 for child in psutil.Process(self._process.pid).children():
                     if child.name() == "cron":
-                        return child.pid
+                        return int(child.pid)
             time.sleep(0.01)
         raise ElasticError(f"cron does not run; see {self._log}")
 

@@ -100,7 +100,7 @@ def size_bytes(root: Path) -> int:
 
 def files_of(root: Path) -> dict[str, tuple[int, ...]]:
     """Each file's and link's mode, owner, size and time of change."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for path in root.rglob("*"):
         if not path.is_dir() or path.is_symlink():
             told = path.lstat()

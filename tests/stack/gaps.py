@@ -73,6 +73,6 @@ def install() -> None:
     """Mends moto in this process."""
     models.ChangeSet.apply = _apply
     parsing.ResourceMap.load_parameters = _load_parameters
-    parsing.parse_and_update_resource = _update_resource
+    parsing.parse_and_update_resource = _update_resource  # type: ignore[assignment]
     for kind in (RouteTable, InternetGateway, VPCEndPoint, NatGateway, ElasticAddress, FakeTargetGroup):
-        kind.delete = _delete
+        kind.delete = _delete  # type: ignore[union-attr]

@@ -143,13 +143,13 @@ def test_what_was_built_is_used(environment: dict[str, str]) -> None:
 
 
 def test_without_a_network_one_line_says_so(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     bundle, (sentence,) = chosen(environment)
     assert bundle == SHIPPED and f"{label_count(SHIPPED)} labels" in sentence and "does not answer" in sentence
 
 
 def test_without_tensorflow_nothing_is_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(model_choice, "is_reachable", lambda url: pytest.fail("the network was asked"))
     bundle, (sentence,) = chosen(environment)
     assert bundle == SHIPPED and "make setup" in sentence
@@ -165,9 +165,9 @@ def test_where_it_can_be_had_it_is_built_first(
         commands.append(command)
         return SimpleNamespace(returncode=status)
 
-    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(model_choice, "is_reachable", lambda url: True)
-    monkeypatch.setattr(model_choice.subprocess, "run", build)
+    monkeypatch.setattr("subprocess.run", build)
     bundle, said = chosen(environment)
     assert commands == [[sys.executable, "-m", "cli", "model", "build", "imagenet"]]
     assert bundle == (SHIPPED if status else bundle_folder(environment))
@@ -182,7 +182,7 @@ def test_a_folder_that_is_no_bundle_is_a_sentence(tmp_path: Path) -> None:
 def test_without_tensorflow_building_is_refused_before_the_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     answer = CliRunner().invoke(cli.main, ["model", "build", "imagenet"])
     assert answer.exit_code == 1 and "make setup" in answer.output and not list(tmp_path.iterdir())

@@ -71,7 +71,8 @@ def test_scale_in_kills_no_instance_at_work(comparisons: dict[str, Comparison], 
 
 
 def test_every_step_is_told() -> None:
-    trace, told = dataclasses.replace(TRACES["burst"], runs=2), []
+    trace = dataclasses.replace(TRACES["burst"], runs=2)
+    told: list[str] = []
     compare(trace, Settings(), 1, told.append)
     assert len(told) == steps(trace) == 10
 

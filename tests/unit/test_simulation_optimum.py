@@ -27,7 +27,8 @@ def run_schedule(arrivals: np.ndarray, service: float, sizes: tuple[int, ...], s
     for index, size in enumerate(sizes):
         pool.advance((index + 1) * slot, size)
     # What one instance needs longer than the whole pool is no matter of the schedule's.
-    return np.nan_to_num(pool.waits.astype(float), nan=math.inf)
+    waits: np.ndarray = np.nan_to_num(pool.waits.astype(float), nan=math.inf)
+    return waits
 
 
 def brute_force(problem: Problem, slot: float, slots: int) -> float:

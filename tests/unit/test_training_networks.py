@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -131,7 +132,8 @@ def test_files_that_hold_no_weights(tmp_path: Path, name: str, content: bytes | 
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "w.npz", **{"conv9_conv/0": np.zeros((3, 3, 3, 8), np.float32)})
+    weights: dict[str, Any] = {"conv9_conv/0": np.zeros((3, 3, 3, 8), np.float32)}
+    np.savez(tmp_path / "w.npz", **weights)
     with pytest.raises(TrainingError, match="fits no layer of little"):
         initialize(_little("little"), tmp_path / "w.npz")
 

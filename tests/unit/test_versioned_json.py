@@ -152,7 +152,7 @@ def test_every_record_type_has_an_example_here() -> None:
 each_type = pytest.mark.parametrize("cls", BY_TYPE, ids=lambda cls: cls.__name__)
 
 
-def decodes_or_is_refused(cls: type, document: bytes) -> None:
+def decodes_or_is_refused(cls: type[Any], document: bytes) -> None:
     try:
         found = decode_record(cls, document)
     except DecodeError:

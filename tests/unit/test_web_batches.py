@@ -176,7 +176,7 @@ def cancel(bench: WebBench, batch_id: str) -> dict[str, Any]:
 def test_another_process_learns_of_a_batch_s_end(bench: WebBench, end: str) -> None:
     clock = ManualClock()
     other = WebBench()
-    stores: Any = (bench.images, bench.results, bench.queue, bench.index, bench.state)
+    stores: tuple[Any, Any, Any, Any, Any] = (bench.images, bench.results, bench.queue, bench.index, bench.state)
     other.app = create_app(bench.settings, *stores, clock)
     other.client = other.app.test_client()
     batch_id = bench.create_batch()
