@@ -123,7 +123,7 @@ class ClassificationJob:
         Raises:
             ValueError: the message would be longer.
         """
-        body = encode_record(self, ensure_ascii=False)
+        body = encode_record(self)
         if len(body) > MAX_MESSAGE_BYTES:
             raise ValueError(f"a job message may have at most {MAX_MESSAGE_BYTES} bytes")
         return body.decode()

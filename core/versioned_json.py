@@ -76,12 +76,12 @@ class Row:
 
 
 class Record:
-    """A base for record types, for callers that would rather say ``Heartbeat.decode(body)``."""
+    """A base for record types: `encode_record` and `decode_record` as methods."""
 
     __slots__ = ()
 
     def encode(self) -> bytes:
-        """The document: JSON in ASCII."""
+        """The document."""
         return encode_record(self)
 
     @classmethod
@@ -96,7 +96,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What `record` was told of a record type."""
+    """The declaration of a record type; see `record`."""
 
     title: str
     version: int | None
@@ -127,15 +127,15 @@ def record(title: str, *, version: int | None, max_bytes: int) -> Callable[[type
 # --- encoding and decoding -----------------------------------------------------------------------
 
 
-def encode_record(record: object, *, ensure_ascii: bool = True) -> bytes:
-    """The document of a record.
+def encode_record(record: object) -> bytes:
+    """The document of a record: JSON in UTF-8, with question marks for what is no character.
 
     Raises:
-        ValueError: a number is not finite, or a text that is not escaped cannot be encoded.
+        ValueError: a number is not finite.
     """
     fields, version = _fields_of(record), RECORDS[type(record)].version
-    encoder = _ASCII_ENCODER if ensure_ascii else _UTF8_ENCODER
-    return encoder.encode(fields if version is None else {"v": version, **fields}).encode()
+    text = _JSON_ENCODER.encode(fields if version is None else {"v": version, **fields})
+    return text.encode(errors="replace")
 
 
 def decode_record(cls: type[T], body: bytes | str) -> T:
@@ -185,7 +185,7 @@ def _parse(body: bytes | str, max_bytes: int) -> Any:
         _check_depth(text)
     value = _JSON_DECODER.decode(text)
     if _SURROGATE_ESCAPE.search(text):
-        _UTF8_ENCODER.encode(value).encode()  # half of a surrogate pair, in a key or in a value, is no text
+        _JSON_ENCODER.encode(value).encode()  # half of a surrogate pair, in a key or in a value, is no text
     return value
 
 
@@ -219,8 +219,7 @@ def _fields_of(value: Any) -> Any:
 
 
 _JSON_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
-_ASCII_ENCODER = json.JSONEncoder(default=_fields_of, allow_nan=False, separators=(",", ":"))
-_UTF8_ENCODER = json.JSONEncoder(default=_fields_of, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+_JSON_ENCODER = json.JSONEncoder(default=_fields_of, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
 
 
 # --- decoders, made once for each type -----------------------------------------------------------

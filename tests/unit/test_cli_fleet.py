@@ -95,6 +95,7 @@ def test_following_shows_the_newest_and_survives_a_bucket_that_fails(monkeypatch
         round_ = next(rounds, None)
         if round_ == 0:
             store.fail_next("get")
+        store.put(KEY, b"[" * 20_000 if round_ == 1 else STATUS.encode())
         return round_ is None
 
     monkeypatch.setattr(stop, "wait", wait)
