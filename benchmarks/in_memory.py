@@ -1,7 +1,7 @@
-"""The worker's queue and stores in memory: they keep counts and discard what they are given.
+"""In-memory queue and stores for benchmarks of the worker: they count results and discard them.
 
-Messages and results are encoded and decoded as they are for the cloud, so that what the worker itself does for an
-image stays the same, and nothing here grows with the number of images.
+Messages and results are encoded and decoded as for the cloud, so that the worker's own work for an image is the same.
+Memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MemoryQueue:
     """A queue of `count` jobs, made as they are received.
 
     Args:
-        on_deleted: told how many have been deleted, each time that some are.
+        on_deleted: called with the number of messages deleted so far, at each deletion.
 
     Attributes:
         done: set when all of them have been deleted.
@@ -62,10 +62,10 @@ class MemoryQueue:
             self.done.set()
 
     def extend(self, receipt_handles: Sequence[str], visibility_timeout_seconds: int) -> None:
-        """Nothing to do: what was received never comes back."""
+        """Does nothing: received jobs are never delivered again."""
 
     def release(self, receipt_handles: Sequence[str]) -> None:
-        """Nothing to do either."""
+        """Does nothing: received jobs are never delivered again."""
 
     def backlog(self) -> Backlog:
         """The jobs that are not deleted."""
