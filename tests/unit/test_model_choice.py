@@ -1,4 +1,4 @@
-"""ImageNet's 1000 labels: whose names they are, how they are fetched, and what happens where they cannot be."""
+"""The local stack's model: ImageNet's labels, the download and build of their bundle, and the shipped fallback."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_a_download_is_checked_reported_and_not_repeated(tmp_path: Path) -> None
     ("name", "expected", "sentence"),
     [
         ("w.h5", sha256(b"other"), "is not the expected file"),
-        ("missing.h5", sha256(b"x"), "cannot be fetched: 404"),
-        ("w.h5", "quick:12", "is no hash of the form"),
-        ("w.h5", "md5", "is no hash of the form"),
+        ("missing.h5", sha256(b"x"), "cannot be downloaded: 404"),
+        ("w.h5", "quick:12", "is not a hash of the form"),
+        ("w.h5", "md5", "is not a hash of the form"),
     ],
 )
 def test_a_bad_download_leaves_nothing(tmp_path: Path, name: str, expected: str, sentence: str) -> None:
@@ -117,8 +117,8 @@ def test_a_server_is_reachable_only_if_it_has_the_file_and_answers(tmp_path: Pat
 
 
 def chosen(environment: dict[str, str]) -> tuple[Path, list[str]]:
-    said: list[str] = []
-    return choose_model(environment, said.append), said
+    reported: list[str] = []
+    return choose_model(environment, reported.append), reported
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_without_tensorflow_nothing_is_asked_for(environment: dict[str, str], mo
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_where_it_can_be_had_it_is_built_first(
+def test_imagenets_bundle_is_built_first_if_its_weights_are_available(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     commands: list[list[str]] = []
@@ -168,10 +168,10 @@ def test_where_it_can_be_had_it_is_built_first(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(model_choice, "is_reachable", lambda url: True)
     monkeypatch.setattr("subprocess.run", build)
-    bundle, said = chosen(environment)
+    bundle, reported = chosen(environment)
     assert commands == [[sys.executable, "-m", "cli", "model", "build", "imagenet"]]
     assert bundle == (SHIPPED if status else bundle_folder(environment))
-    assert ("failed" in said[-1]) == bool(status)
+    assert ("failed" in reported[-1]) == bool(status)
 
 
 def test_a_folder_that_is_no_bundle_is_a_sentence(tmp_path: Path) -> None:

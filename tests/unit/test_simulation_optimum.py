@@ -11,14 +11,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from controller.scaling.policy import Limits
-from simulation.assumptions import BOOT_MEAN_SECONDS, Weather
+from simulation.assumptions import BOOT_MEAN_SECONDS, Disturbances
 from simulation.optimum import LATE_SHARE, Problem, optimum, work_bound
 from simulation.pool import Pool
 from simulation.scalers import Keda, Ours, TargetTracking
 from simulation.world import World
 from tests.properties import examples
 
-CALM = Weather(random=False, lag=False, errors=False)
+CALM = Disturbances(random=False, lag=False, errors=False)
 
 
 def run_schedule(arrivals: np.ndarray, service: float, sizes: tuple[int, ...], slot: float) -> np.ndarray:

@@ -152,10 +152,10 @@ def test_a_server_that_never_answers_is_noticed() -> None:
 def test_downloaded_weights_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(weights, "imagenet_reachable", lambda: False)
-    assert not weights.can_be_had("inceptionv3")
+    assert not weights.are_available("inceptionv3")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5").touch()
-    assert weights.can_be_had("inceptionv3") and not weights.can_be_had("resnet50")
+    assert weights.are_available("inceptionv3") and not weights.are_available("resnet50")
 
 
 def test_initialized_layers_learn_more_slowly(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_shuffled_batches_hold_each_image_once_in_another_order() -> None:
 
 
 def test_scores_are_means_over_classes() -> None:
-    # Two of three cats and the only dog are found, one cat is taken for a dog; nobody says cow.
+    # Two of three cats and the only dog are found, one cat is taken for a dog; cow is never predicted.
     probabilities = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 0]]
     figures = score(np.array([0, 0, 0, 1, 2]), probabilities)
     assert figures == {
