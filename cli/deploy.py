@@ -115,8 +115,8 @@ def status(stack_name: str, env: bool) -> None:
 def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
     """Delete the stack on AWS, with all photos and results.
 
-    Nothing that costs money remains; --images includes the machine images.  Ends with status 1 if resources of the
-    stack remain, and lists them.
+    Machine images are kept unless --images is given; nothing else that costs money remains.  Ends with status 1 if
+    resources of the stack remain, and lists them.
     """
     clients = Clients()
     stack, resources = Stack(clients["cloudformation"], stack_name), StackResources(clients, stack_name)

@@ -68,7 +68,7 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
 @_number("--epochs", "Passes over the training images.", click.IntRange(min=1))
 @_number("--frozen-epochs", "The first epochs, in which only new layers are trained.", click.IntRange(min=0))
 @_number("--batch-size", "Images in a step.", click.IntRange(min=1))
-@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: the architecture's]")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Optimizer.  [default: the architecture's]")
 @_number("--learning-rate", "Peak learning rate of new layers.", click.FloatRange(min=0, min_open=True))
 @_number("--initialized-learning-rate", "Peak learning rate of layers with initial weights.")
 @_number("--momentum", "Momentum of SGD.", click.FloatRange(0, 1, max_open=True))
