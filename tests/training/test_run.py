@@ -27,7 +27,7 @@ import keras
 
 from cli.train import train
 from core.errors import TrainingError
-from tests.training import SHAPES, toy_config, write_shapes
+from tests.training.helpers import SHAPES, toy_config, write_shapes
 from training import weights
 from training.checkpoints import Progress, load_progress, restore, save_checkpoint
 from training.config import make_config

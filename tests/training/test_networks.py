@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from core.errors import TrainingError
-from tests.training import toy_config
+from tests.training.helpers import toy_config
 from training import precision, weights
 from training.architectures import ARCHITECTURES
 from training.augment import make_augment, shrink
