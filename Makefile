@@ -7,7 +7,8 @@ PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 USABLE := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 VENV := .venv
 BIN := $(VENV)/bin
-# The policy scan and the documentation need versions of their own of much that the program needs, too.
+# Environments of their own: the policy scan needs other versions of much that the program needs, too, and only `make docs`
+# needs what builds the documentation.
 CHECKOV := var/checkov
 DOCS := var/docs
 UV_VERSION := 0.13.9
@@ -54,13 +55,13 @@ lint: $(VENV)/.installed-all ## Style, types and the direction of imports
 	$(BIN)/lint-imports
 
 docs: $(DOCS)/.installed ## The documentation as a web site in var/site
-	$(DOCS)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
 lock: $(BIN)/uv ## Write the locks, with hashes, from the lists of packages
 	$(COMPILE_UNIVERSAL) requirements.txt --output-file requirements.lock
 	$(COMPILE_UNIVERSAL) pyproject.toml --extra demo --group build --constraints requirements.txt \
 	    --output-file requirements-run.lock
-	$(COMPILE_UNIVERSAL) docs/requirements.in --output-file docs/requirements.txt
+	$(COMPILE_UNIVERSAL) docs/requirements.in --constraints requirements.txt --output-file docs/requirements.txt
 	$(COMPILE_UNIVERSAL) infra/checkov.in --output-file infra/checkov.txt
 	for folder in ami app_tier infra; do \
 	    $(COMPILE_MACHINE) $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done

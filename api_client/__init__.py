@@ -1,1 +1,1 @@
-"""The HTTP client of the web tier's API, and the files that a person may upload with it."""
+"""HTTP client of the web tier's API, and the collection of image files to upload."""

@@ -1,4 +1,4 @@
-"""A small client of the web tier's API."""
+"""HTTP client of the web tier's API: create batches, upload images, follow results."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from core.errors import ElasticError
 IMAGES_PER_REQUEST = 20
 PARALLEL_REQUESTS = 3
 POLL_SECONDS = 0.25
-# Asking costs the web tier two listings: the time between two questions grows with the time an answer takes.
+# A poll costs the web tier two listings, so the pause grows with the response time.
 POLL_REST_FACTOR = 3
 TIMEOUT_SECONDS = 60.0
-# No image takes so long, even while 15 workers start on one core.
+# No image takes this long, even while 15 workers start on one core.
 NO_ANSWER_TIMEOUT_SECONDS = 180.0
 
 
 class ApiError(ElasticError):
-    """The web tier did not answer as expected."""
+    """The web tier refused a request, failed, or could not be reached."""
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -42,10 +42,10 @@ class _Bearer(requests.auth.AuthBase):
 class ApiClient:
     """Uploads images to a web tier and follows their results.
 
-    Every method raises `ApiError` where the web tier refuses or cannot be reached.
+    Every method raises `ApiError` if the web tier refuses a request or cannot be reached.
 
     Args:
-        token: an access token, for a web tier that wants one.
+        token: an access token, if the web tier requires one.
     """
 
     def __init__(self, base_url: str, token: str = "") -> None:
@@ -53,7 +53,7 @@ class ApiClient:
         self._session = requests.Session()
         # Otherwise requests would look for credentials in a .netrc file.
         self._session.auth = _Bearer(token)
-        # Repeating is safe: a request that names its offset stores the same images under the same keys.
+        # Retries are safe: a request with an offset stores the same images under the same keys.
         retry = Retry(total=4, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=PARALLEL_REQUESTS + 1))
@@ -63,38 +63,38 @@ class ApiClient:
         return str(self._json("POST", "/batches")["batch_id"])
 
     def upload_once(self, batch_id: str, offset: int, paths: Sequence[Path]) -> dict[str, Any]:
-        """Uploads files in one request, the first to the position `offset`; returns the web tier's report of each."""
+        """Uploads files in one request, the first at the position `offset`; returns the web tier's report."""
         with contextlib.ExitStack() as stack:
             files = [("images", (path.name, stack.enter_context(path.open("rb")))) for path in paths]
             return self._json("POST", f"/batches/{batch_id}/images", params={"offset": offset}, files=files)
 
     def upload(self, batch_id: str, paths: Sequence[Path], on_sent: Callable[[int], None]) -> list[str]:
-        """Uploads files, a few requests at a time; returns a sentence for each that could not be stored.
+        """Uploads files in parallel requests; returns a sentence for each file that could not be stored.
 
         Args:
-            on_sent: told how many files each finished request had.
+            on_sent: called with the number of files of each finished request.
         """
 
         def send(start: int) -> list[str]:
             chunk = paths[start : start + IMAGES_PER_REQUEST]
-            answer = self.upload_once(batch_id, start, chunk)
+            report = self.upload_once(batch_id, start, chunk)
             on_sent(len(chunk))
-            return [f"{entry['name']}: {entry['error']}" for entry in answer["not_stored"]]
+            return [f"{entry['name']}: {entry['error']}" for entry in report["not_stored"]]
 
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             problems = pool.map(send, range(0, len(paths), IMAGES_PER_REQUEST))
             return [sentence for sentences in problems for sentence in sentences]
 
     def follow(self, batch_id: str, expected: int, timeout_seconds: float) -> Iterator[dict[str, Any]]:
-        """Yields each result of a batch once, as it comes, until `expected` have come.
+        """Yields each result of a batch once, as it is stored, until there are `expected`.
 
         Raises:
-            ApiError: no further result came for `timeout_seconds`.
+            ApiError: there was no further result for `timeout_seconds`.
         """
         cursor, seen = "", set[str]()
         deadline = time.monotonic() + timeout_seconds
         while len(seen) < expected:
-            asked = time.monotonic()
+            polled_at = time.monotonic()
             page = self._json("GET", f"/batches/{batch_id}/results", params={"cursor": cursor} if cursor else {})
             cursor = page["cursor"]
             for result in page["results"]:
@@ -105,14 +105,14 @@ class ApiClient:
             if time.monotonic() > deadline:
                 raise ApiError(f"{len(seen)} of {expected} images were answered, and none for {timeout_seconds:g} s")
             if not page.get("more"):
-                time.sleep(max(POLL_SECONDS, POLL_REST_FACTOR * (time.monotonic() - asked)))
+                time.sleep(max(POLL_SECONDS, POLL_REST_FACTOR * (time.monotonic() - polled_at)))
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
             response = self._session.request(method, f"{self._api}{path}", timeout=TIMEOUT_SECONDS, **options)
             if not response.ok:
                 raise ApiError(f"{method} {path}: {response.status_code} {response.text[:300]}")
-            answer: dict[str, Any] = response.json()
-            return answer
+            body: dict[str, Any] = response.json()
+            return body
         except requests.RequestException as error:
             raise ApiError(f"{method} {path}: {error}") from error

@@ -1,4 +1,4 @@
-"""The image files among paths that a person names."""
+"""Collect the image files among files and folders, by their suffixes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ IMAGE_SUFFIXES = frozenset(
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The image files among `paths`, folders searched to the bottom, and the files left out.
+    """Collects the image files among `paths`, folders recursively; returns them and the files left out.
 
-    A file is taken for an image by its ending, so that a folder may hold notes; whether it is one, the program
-    itself finds out.
+    In a folder, image files are recognized by their suffix; their content is checked when they are decoded.
 
     Raises:
-        NoPhotosError: a path does not exist, or none of them holds an image.
+        NoPhotosError: a path does not exist, or there is no image.
     """
     images: list[Path] = []
     others: list[Path] = []

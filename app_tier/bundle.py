@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.bundle_manifest import MANIFEST_FILE, read_manifest
 from core.errors import BundleError
 
 MODEL_FILE = "model.tflite"
 LABELS_FILE = "labels.txt"
-MANIFEST_FILE = "bundle.json"
 
 _CHANNEL_ORDERS = ("RGB", "BGR")
 _RESIZES = ("largest centred square, bicubic",)
@@ -59,7 +58,7 @@ def load_bundle(folder: Path) -> ModelBundle:
         BundleError: a file is missing or altered, or the manifest asks for a preprocessing unknown here.
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))
+        manifest = read_manifest(folder)
         for file_name, expected in manifest["sha256"].items():
             with (folder / file_name).open("rb") as file:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
@@ -74,7 +73,7 @@ def load_bundle(folder: Path) -> ModelBundle:
         )
     except OSError as error:
         raise BundleError(f"the model bundle {folder} cannot be read: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"{folder / MANIFEST_FILE} is not a bundle manifest: {error!r}") from error
 
 

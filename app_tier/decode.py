@@ -84,7 +84,8 @@ def decode_image(body: bytes, height: int, width: int, limits: DecodeLimits) -> 
 
     Args:
         body: the file.
-        height, width: size of the answer, pixels.
+        height: of the answer, pixels.
+        width: of the answer, pixels.
         limits: what is refused unseen.
 
     Returns:

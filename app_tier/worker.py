@@ -25,7 +25,7 @@ from app_tier.quarantine import Quarantine, QuarantineError
 from app_tier.statistics import Report, Statistics, Vitals
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
-from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError, NotFoundError
+from core.errors import AlreadyExistsError, CloudError, DecodeError, ImageError, MissingImageError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
 from core.periodic_task import PeriodicTask
 
@@ -235,11 +235,14 @@ class Worker:
         except NotFoundError:
             # Deleted with all its data: a result would bring some of that back.
             self._settled.put((work.delivery.receipt_handle, None))
+            return
+        except DecodeError as error:
+            log.warning("the batch %s: %s", job.batch_id, error)  # it exists, which is all that matters here
         except Exception as error:
             self._log_trouble(job, error)
             self._back_off(work)
-        else:
-            self._store(work, self._failed(work, job, MissingImageError()), only_if_new=True)
+            return
+        self._store(work, self._failed(work, job, MissingImageError()), only_if_new=True)
 
     def _decoder_for(self, work: _Work) -> Callable[[bytes], Pixels]:
         return self._quarantine.decode if work.delivery.receive_count >= SUSPECT_RECEIVE_COUNT else self._decode

@@ -6,18 +6,18 @@ list is one request, however many batches there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from aws.clients import cloud_errors
-from aws.objects import list_objects
+from aws.objects import list_objects, only_ours
+from core.object_keys import DELETED_BATCHES, OWNED_BATCHES
 
-_OWNERS_PREFIX = "owners/"
-_DELETED_PREFIX = "deleted/"
 # S3 lists keys in ascending order; counting down from here puts the newest batch first.
 _LATEST = 99_999_999_999_999
 _BATCH_ID_TIME = slice(0, 15)
+_BATCH_ID_CHARACTERS = 28
 
 
 class BatchIndex:
@@ -41,27 +41,40 @@ class BatchIndex:
     def page(self, owner: str, limit: int, after: str = "") -> list[str]:
         """The ids of up to `limit` (at most 1,000) batches of an owner, newest first, in one request.
 
+        Foreign objects in the list are left out; only where there are some, it takes more requests.
+
         Args:
             after: the id of the batch where the last page ended; empty: the first page.
         """
-        prefix = f"{_OWNERS_PREFIX}{owner}/"
+        prefix = f"{OWNED_BATCHES.prefix}{owner}/"
         start = {"StartAfter": index_key(owner, after)} if after else {}
-        with cloud_errors("listing batches"):
-            response = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=limit, **start)
-        return [entry["Key"].rpartition("/")[2][15:] for entry in response.get("Contents", [])]
+        found: list[str] = []
+        more = True
+        while more and len(found) < limit:
+            with cloud_errors("listing batches"):
+                response = self._client.list_objects_v2(
+                    Bucket=self._bucket, Prefix=prefix, MaxKeys=limit - len(found), **start
+                )
+            keys = [entry["Key"] for entry in response.get("Contents", [])]
+            found += batches_in(keys)
+            more = bool(keys) and response.get("IsTruncated", False)
+            start = {"StartAfter": keys[-1]} if keys else {}
+        return found
 
     def mark_deleted(self, batch_id: str) -> None:
         """Notes that whatever is still found of a batch is to be deleted."""
-        self._put(f"{_DELETED_PREFIX}{batch_id}")
+        self._put(DELETED_BATCHES.key_of(batch_id))
 
     def deleted(self) -> Iterator[tuple[str, datetime]]:
         """The ids of such batches, and when each was noted."""
-        for stored in list_objects(self._client, self._bucket, _DELETED_PREFIX):
-            yield stored.key.removeprefix(_DELETED_PREFIX), stored.last_modified
+        prefix = DELETED_BATCHES.prefix
+        listing = list_objects(self._client, self._bucket, prefix)
+        for stored in only_ours(listing, f"{self._bucket}/{prefix}", DELETED_BATCHES):
+            yield DELETED_BATCHES.name_of(stored.key), stored.last_modified
 
     def forget_deleted(self, batch_id: str) -> None:
         """Removes the note; no error where there is none."""
-        self._delete(f"{_DELETED_PREFIX}{batch_id}")
+        self._delete(DELETED_BATCHES.key_of(batch_id))
 
     def _put(self, key: str) -> None:
         with cloud_errors(f"writing {key}"):
@@ -75,4 +88,10 @@ class BatchIndex:
 def index_key(owner: str, batch_id: str) -> str:
     """Where a batch stands in its owner's list: ``owners/<owner>/<time counted down>-<batch id>``."""
     seconds = int(batch_id[_BATCH_ID_TIME].replace("-", ""))
-    return f"{_OWNERS_PREFIX}{owner}/{_LATEST - seconds:014d}-{batch_id}"
+    return OWNED_BATCHES.key_of(f"{owner}/{_LATEST - seconds:014d}-{batch_id}")
+
+
+def batches_in(keys: Iterable[str]) -> list[str]:
+    """The batches that keys of an owner's list stand for; a key that `index_key` does not make is left out."""
+    batch_ids = ((key, key[-_BATCH_ID_CHARACTERS:]) for key in keys if OWNED_BATCHES.owns(key))
+    return [batch_id for key, batch_id in batch_ids if key == index_key(key.split("/")[1], batch_id)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
@@ -12,15 +11,13 @@ from urllib.parse import quote, unquote
 
 from aws.clients import cloud_errors
 from aws.objects import StoredObject as StoredObject  # who deals with the stores deals with these
-from aws.objects import check_bucket, delete_below, delete_objects
+from aws.objects import check_bucket, delete_below, delete_objects, only_ours, read_body
 from aws.objects import list_objects as list_objects
+from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, DecodeError, NotFoundError
-from core.jobs import ClassificationResult
-
-# Batch records live beside the images, under a prefix that no batch id can have.
-_BATCH_PREFIX = "batches/"
-# Beside a batch's results, where every listing of them finds it at no cost; no key of an image looks like it.
-_CANCELLED_NAME = "cancelled"
+from core.jobs import MAX_RESULT_BYTES, ClassificationResult, clean_name
+from core.object_keys import BATCH_RECORDS, CANCELLED_MARKS, IMAGES
+from core.versioned_json import RECORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +47,26 @@ class ImageStore:
         self._client = client
         self.bucket = bucket
 
-    def create_batch(self, batch_id: str, record: dict[str, Any]) -> None:
+    def create_batch(self, batch_id: str, record: BatchRecord) -> None:
         """Stores a batch's record, in place of an earlier one; it makes the batch known before its first image."""
         with cloud_errors("writing the batch's record"):
             self._client.put_object(
                 Bucket=self.bucket,
-                Key=f"{_BATCH_PREFIX}{batch_id}.json",
-                Body=json.dumps(record).encode(),
+                Key=BATCH_RECORDS.key_of(batch_id),
+                Body=record.encode(),
                 ContentType="application/json",
             )
 
-    def read_batch(self, batch_id: str) -> dict[str, Any]:
-        """A batch's record."""
+    def read_batch(self, batch_id: str) -> BatchRecord:
+        """A batch's record.
+
+        Raises:
+            DecodeError: the object is none.
+        """
         with cloud_errors(f"reading the batch {batch_id}"):
-            response = self._client.get_object(Bucket=self.bucket, Key=f"{_BATCH_PREFIX}{batch_id}.json")
-            record: dict[str, Any] = json.loads(response["Body"].read())
-            return record
+            response = self._client.get_object(Bucket=self.bucket, Key=BATCH_RECORDS.key_of(batch_id))
+            body = read_body(response, RECORDS[BatchRecord].max_bytes)
+        return BatchRecord.decode(body)
 
     def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
         """Stores an image, replacing one of the same key.
@@ -95,7 +96,7 @@ class ImageStore:
         """Fetches an image."""
         with cloud_errors("fetching the image"):
             response = self._client.get_object(Bucket=self.bucket, Key=key)
-            return StoredImage(body=response["Body"].read(), name=unquote(response["Metadata"].get("name", key)))
+            return StoredImage(body=response["Body"].read(), name=_name(response["Metadata"], key))
 
     def presign(self, key: str, name: str, size_bytes: int, expires_seconds: int) -> PresignedPost:
         """Permission to post one image of exactly this key, name and size, straight to S3; sends no request."""
@@ -115,7 +116,7 @@ class ImageStore:
         """An image's name and its size in bytes, without fetching it."""
         with cloud_errors("looking for the image"):
             response = self._client.head_object(Bucket=self.bucket, Key=key)
-            return unquote(response["Metadata"].get("name", key)), int(response["ContentLength"])
+            return _name(response["Metadata"], key), int(response["ContentLength"])
 
     def delete(self, keys: Sequence[str]) -> None:
         """Deletes images, a thousand a request; one that is gone already is no error."""
@@ -124,7 +125,7 @@ class ImageStore:
     def delete_batch(self, batch_id: str) -> None:
         """Deletes all images of a batch, then its record."""
         delete_below(self._client, self.bucket, f"{batch_id}/")
-        delete_objects(self._client, self.bucket, [f"{_BATCH_PREFIX}{batch_id}.json"])
+        delete_objects(self._client, self.bucket, [BATCH_RECORDS.key_of(batch_id)])
 
     def check(self) -> None:
         """Raises `CloudError` where the bucket cannot be reached."""
@@ -132,17 +133,20 @@ class ImageStore:
 
     def name(self, key: str) -> str:
         """The name that an image's owner gave it, without fetching the image."""
-        return unquote(self._metadata(key).get("name", key))
+        return _name(self._metadata(key), key)
 
     def batches_since(self, since: datetime) -> Iterator[str]:
         """The ids of the batches created at or after `since` (UTC), oldest first."""
-        start = f"{_BATCH_PREFIX}{since:%Y%m%d-%H%M%S}"
-        for stored in list_objects(self._client, self.bucket, _BATCH_PREFIX, start_after=start):
-            yield stored.key.removeprefix(_BATCH_PREFIX).removesuffix(".json")
+        prefix = BATCH_RECORDS.prefix
+        start = f"{prefix}{since:%Y%m%d-%H%M%S}"
+        listing = list_objects(self._client, self.bucket, prefix, start_after=start)
+        for stored in only_ours(listing, f"{self.bucket}/{prefix}", BATCH_RECORDS):
+            yield BATCH_RECORDS.name_of(stored.key)
 
     def list(self, batch_id: str) -> Iterator[StoredObject]:
-        """The images of a batch in the order of their keys, a thousand a request."""
-        return list_objects(self._client, self.bucket, f"{batch_id}/")
+        """The images of a batch in the order of their keys, a thousand a request; nothing else that lies there."""
+        listing = list_objects(self._client, self.bucket, f"{batch_id}/")
+        return only_ours(listing, self.bucket, IMAGES)
 
     def _metadata(self, key: str) -> dict[str, str]:
         with cloud_errors("reading the image's metadata"):
@@ -187,7 +191,8 @@ class ResultStore:
         """
         with cloud_errors("fetching the result"):
             response = self._client.get_object(Bucket=self.bucket, Key=key)
-            return ClassificationResult.decode(key, response["Body"].read(), response["Metadata"])
+            body = read_body(response, MAX_RESULT_BYTES)
+        return ClassificationResult.decode(key, body, response["Metadata"])
 
     def exists(self, key: str) -> bool:
         """Whether there is a result with this key."""
@@ -202,11 +207,8 @@ class ResultStore:
         """The body of a result object, the way a person who opens the bucket sees it."""
         with cloud_errors("fetching the result"):
             response = self._client.get_object(Bucket=self.bucket, Key=key)
-            body: bytes = response["Body"].read()
-            try:
-                return body.decode().rstrip("\n")
-            except UnicodeDecodeError as error:
-                raise DecodeError(f"{key} is not a result: not text") from error
+            body = read_body(response, MAX_RESULT_BYTES)
+        return result_line(key, body)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         """The results whose keys begin with `prefix` (``<batch_id>/``; empty: all), in the order of their keys.
@@ -214,12 +216,18 @@ class ResultStore:
         Args:
             start_after: only keys after this one.
         """
-        return list_objects(self._client, self.bucket, prefix, start_after)
+        return (stored for stored in self._list(prefix, start_after) if not is_cancelled_mark(stored.key))
+
+    def list_batch(self, batch_id: str) -> tuple[Sequence[StoredObject], bool]:
+        """The results of a batch, and whether it was cancelled (`mark_cancelled`): both from one listing."""
+        found = list(self._list(f"{batch_id}/"))
+        results = [stored for stored in found if not is_cancelled_mark(stored.key)]
+        return results, len(results) < len(found)
 
     def mark_cancelled(self, batch_id: str) -> None:
-        """Notes among a batch's results that it was cancelled; see `is_cancelled_mark`."""
+        """Notes among a batch's results that it was cancelled; see `list_batch`."""
         with cloud_errors(f"cancelling the batch {batch_id}"):
-            self._client.put_object(Bucket=self.bucket, Key=f"{batch_id}/{_CANCELLED_NAME}", Body=b"")
+            self._client.put_object(Bucket=self.bucket, Key=CANCELLED_MARKS.key_of(batch_id), Body=b"")
 
     def delete_batch(self, batch_id: str) -> None:
         """Deletes all results of a batch."""
@@ -229,7 +237,30 @@ class ResultStore:
         """Raises `CloudError` where the bucket cannot be reached."""
         check_bucket(self._client, self.bucket)
 
+    def _list(self, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
+        listing = list_objects(self._client, self.bucket, prefix, start_after)
+        return only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS)
+
 
 def is_cancelled_mark(key: str) -> bool:
-    """Whether a key of the output bucket is no result but the note that its batch was cancelled."""
-    return key.endswith(f"/{_CANCELLED_NAME}")
+    """Whether one of the output bucket's keys is no result but the note that its batch was cancelled."""
+    return key.endswith(CANCELLED_MARKS.suffix)  # no image's key does: its part after the slash begins with digits
+
+
+def result_line(key: str, body: bytes) -> str:
+    """The line that the body of a result object is.
+
+    Raises:
+        DecodeError: it is too long, or not text.
+    """
+    try:
+        if len(body) > MAX_RESULT_BYTES:
+            raise ValueError(f"longer than {MAX_RESULT_BYTES} bytes")
+        return body.decode().rstrip("\n")
+    except ValueError as error:
+        raise DecodeError(f"{key} is not a result: {error}") from error
+
+
+def _name(metadata: Mapping[str, str], key: str) -> str:
+    """The name in an image's metadata, such as it may travel in a job although another program wrote it."""
+    return clean_name(unquote(metadata.get("name", key)))

@@ -35,7 +35,8 @@ class Images:
     Every method raises `CloudError` where a service fails after botocore's retries.
 
     Args:
-        clock, sleep: monotonic seconds, and what waits.
+        clock: monotonic seconds.
+        sleep: waits so many seconds.
     """
 
     def __init__(

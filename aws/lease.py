@@ -11,18 +11,21 @@ lease is held at that moment, and whoever takes over finds the note and can brin
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from aws.state import StateObject
 from core.errors import CloudError, ConflictError, DecodeError
-from core.versioned_json import decode_record, encode_record
+from core.versioned_json import Count, Record, between, record
 
 KEY = "controller/lease.json"
-_VERSION = 1
+# A claim for longer than a day is not ours: it must not keep every controller waiting.
+_MAX_TTL_SECONDS = 86_400.0
 _NEVER = float("-inf")
+
+log = logging.getLogger(__name__)
 
 
 class LeaseLostError(CloudError):
@@ -37,29 +40,17 @@ class Store(Protocol):
     def replace(self, key: str, body: bytes, etag: str) -> str: ...
 
 
+@record("a lease", version=1, max_bytes=64 * 1024)
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Record):
     """The lease as it is stored.  `generation` counts take-overs, `sequence` a holder's writes."""
 
     holder: str
-    generation: int
-    sequence: int
-    ttl_seconds: float
+    generation: Count
+    sequence: Count
+    ttl_seconds: Annotated[float, between(0, _MAX_TTL_SECONDS)]
     note: str = ""
     released: bool = False
-
-    def encode(self) -> bytes:
-        """The object's body."""
-        return encode_record(dataclasses.asdict(self), _VERSION)
-
-    @classmethod
-    def decode(cls, body: bytes) -> Claim:
-        """Reads what `encode` wrote.
-
-        Raises:
-            DecodeError: it is something else, or of another version.
-        """
-        return decode_record(body, _VERSION, lambda fields: cls(**fields), "a lease")
 
 
 class Lease:
@@ -177,7 +168,13 @@ class Lease:
 
 
 def _decode(found: StateObject) -> Claim:
+    """The claim in a lease object.
+
+    One that cannot be read counts as the claim of an unknown holder: it is respected for a time to live, since a newer
+    version may have written it, and then replaced.
+    """
     try:
         return Claim.decode(found.body)
-    except DecodeError:
-        return Claim("", 0, 0, 0.0)  # nobody renews that, and it is replaced in time
+    except DecodeError as error:
+        log.warning("%s: %s", KEY, error)
+        return Claim("", 0, 0, 0.0)

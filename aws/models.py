@@ -7,32 +7,29 @@ changes; files that several versions share are stored once.
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import hashlib
-import json
+import logging
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aws.state import StateStore
-from core.errors import BundleError, ConflictError
-from core.versioned_json import decode_record, encode_record
+from core.bundle_manifest import MANIFEST_FILE, read_manifest
+from core.errors import BundleError, ConflictError, DecodeError
+from core.object_keys import MODEL_FILES, MODEL_PART, MODEL_VERSIONS
+from core.versioned_json import Count, Record, Seconds, record
 
-VERSION = 1
-FILES_PREFIX = "models/files/"
-VERSIONS_PREFIX = "models/versions/"
-MANIFEST_FILE = "bundle.json"
 # What a bundle consists of; the card may be missing, nothing may be added.
 REQUIRED_FILES = frozenset((MANIFEST_FILE, "model.tflite", "labels.txt"))
 OPTIONAL_FILES = frozenset(("card.md",))
 MAX_FILE_BYTES = 512 * 1024 * 1024
-# A part of a key, of a tag and of a folder's name.
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PART = re.compile(MODEL_PART)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+log = logging.getLogger(__name__)
 
 
 class ModelError(BundleError):
@@ -44,11 +41,12 @@ class StoredFile:
     """A file of a bundle."""
 
     sha256: str
-    size_bytes: int
+    size_bytes: Count
 
 
+@record("the manifest of a model", version=1, max_bytes=64 * 1024)
 @dataclass(frozen=True, slots=True)
-class ModelVersion:
+class ModelVersion(Record):
     """A version's manifest.
 
     Attributes:
@@ -61,7 +59,7 @@ class ModelVersion:
     version: str
     files: dict[str, StoredFile]
     top1: float | None
-    added_at: float
+    added_at: Seconds
 
     @property
     def full_name(self) -> str:
@@ -79,27 +77,17 @@ class ModelVersion:
         text = "".join(f"{name} {file.sha256}\n" for name, file in sorted(self.files.items()))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def encode(self) -> bytes:
-        """The object's body."""
-        return encode_record(dataclasses.asdict(self), VERSION)
-
-    @classmethod
-    def decode(cls, body: bytes) -> ModelVersion:
-        """Reads what `encode` wrote.
+    def check(self) -> None:
+        """Checks a decoded one.
 
         Raises:
-            DecodeError: it is something else, or of another version.
+            ValueError, ModelError: the name cannot be one, or the files are not those of a bundle.
         """
-
-        def build(fields: dict[str, Any]) -> ModelVersion:
-            files = {name: StoredFile(**entry) for name, entry in fields["files"].items()}
-            if not files.keys() >= REQUIRED_FILES or not files.keys() <= REQUIRED_FILES | OPTIONAL_FILES:
-                raise ValueError("not a bundle's files")
-            if not all(_SHA256.fullmatch(file.sha256) for file in files.values()):
-                raise ValueError("a SHA-256 that is none")
-            return cls(**{**fields, "files": files})
-
-        return decode_record(body, VERSION, build, "the manifest of a model")
+        parse_name(self.full_name)
+        if not self.files.keys() >= REQUIRED_FILES or not self.files.keys() <= REQUIRED_FILES | OPTIONAL_FILES:
+            raise ValueError("not a bundle's files")
+        if not all(_SHA256.fullmatch(file.sha256) for file in self.files.values()):
+            raise ValueError("a SHA-256 that is none")
 
 
 class ModelStore:
@@ -123,38 +111,42 @@ class ModelStore:
         version = describe_bundle(folder, now)
         key = _key(version.full_name)
         if (found := self._state.get(key)) is not None:
-            raise _already_there(version, ModelVersion.decode(found.body))
-        stored = {item.key.removeprefix(FILES_PREFIX) for item in self._state.list(FILES_PREFIX)}
+            raise _already_there(version, _manifest(version.full_name, found.body))
+        stored = {MODEL_FILES.name_of(item.key) for item in self._state.list(MODEL_FILES)}
         for name, file in version.files.items():
             if file.sha256 not in stored:
-                self._state.put(f"{FILES_PREFIX}{file.sha256}", (folder / name).read_bytes())
+                self._state.put(MODEL_FILES.key_of(file.sha256), (folder / name).read_bytes())
         try:
             self._state.create(key, version.encode())
         except ConflictError:
             found = self._state.get(key)
-            other = None if found is None else ModelVersion.decode(found.body)
+            other = None if found is None else _manifest(version.full_name, found.body)
             if other is None or other.added_at != now or other.digest != version.digest:  # else it is this very write
                 raise _already_there(version, other or version) from None
         return version
 
     def list(self) -> list[ModelVersion]:
-        """Every version, newest first."""
+        """Every version whose manifest can be read, newest first."""
         found = []
-        for item in self._state.list(VERSIONS_PREFIX):
+        for item in self._state.list(MODEL_VERSIONS):
             stored = self._state.get(item.key)
-            found += [] if stored is None else [ModelVersion.decode(stored.body)]
+            full_name = MODEL_VERSIONS.name_of(item.key).replace("/", "@")
+            try:
+                found += [] if stored is None else [_manifest(full_name, stored.body)]
+            except ModelError as error:
+                log.warning("%s", error)
         return sorted(found, key=lambda version: (version.added_at, version.full_name), reverse=True)
 
     def get(self, full_name: str) -> ModelVersion:
         """A version's manifest.
 
         Raises:
-            ModelError: there is no such version.
+            ModelError: there is no such version, or its manifest cannot be read.
         """
         stored = self._state.get(_key(full_name))
         if stored is None:
             raise ModelError(f"the model store has no {full_name}; `elastic model list` shows what it has")
-        return ModelVersion.decode(stored.body)
+        return _manifest(full_name, stored.body)
 
     def fetch(self, full_name: str, cache: Path, baked_in: Path | None = None) -> Path:
         """The folder of a version's bundle: `baked_in` if that is the same, else one below `cache`.
@@ -191,7 +183,7 @@ class ModelStore:
             shutil.rmtree(made, ignore_errors=True)
 
     def _file(self, full_name: str, name: str, file: StoredFile) -> bytes:
-        stored = self._state.get(f"{FILES_PREFIX}{file.sha256}")
+        stored = self._state.get(MODEL_FILES.key_of(file.sha256), MAX_FILE_BYTES)
         if stored is None:
             raise ModelError(f"the model store has lost {name} of {full_name}")
         if hashlib.sha256(stored.body).hexdigest() != file.sha256:
@@ -224,7 +216,7 @@ def describe_bundle(folder: Path, now: float) -> ModelVersion:
         if superfluous := names - REQUIRED_FILES - OPTIONAL_FILES:
             raise ModelError(f"{folder} has files that are no part of a bundle: {', '.join(sorted(superfluous))}")
         files = {name: _describe_file(folder / name) for name in sorted(names)}
-        told = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))
+        told = read_manifest(folder)
         name, version = parse_name(f"{told['name']}@{told['version']}")
         for file_name, sha256 in told["sha256"].items():
             if file_name not in files or files[file_name].sha256 != sha256:
@@ -234,7 +226,9 @@ def describe_bundle(folder: Path, now: float) -> ModelVersion:
         return ModelVersion(name, version, files, None if top1 is None else float(top1), now)
     except OSError as error:
         raise ModelError(f"the model bundle {folder} cannot be read: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ModelError:
+        raise
+    except (BundleError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{folder / MANIFEST_FILE} is not a bundle's manifest: {error!r}") from error
 
 
@@ -248,7 +242,22 @@ def _describe_file(path: Path) -> StoredFile:
 
 def _key(full_name: str) -> str:
     name, version = parse_name(full_name)
-    return f"{VERSIONS_PREFIX}{name}/{version}.json"
+    return MODEL_VERSIONS.key_of(f"{name}/{version}")
+
+
+def _manifest(full_name: str, body: bytes) -> ModelVersion:
+    """The stored manifest of a version.
+
+    Raises:
+        ModelError: it cannot be read, or is that of another version.
+    """
+    try:
+        version = ModelVersion.decode(body)
+    except DecodeError as error:
+        raise ModelError(f"{full_name} in the model store cannot be read: {error}") from error
+    if version.full_name != full_name:
+        raise ModelError(f"{full_name} in the model store has the manifest of {version.full_name}")
+    return version
 
 
 def _already_there(version: ModelVersion, other: ModelVersion) -> ModelError:

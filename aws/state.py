@@ -15,7 +15,12 @@ from typing import Any
 
 from aws.buckets import StoredObject, list_objects
 from aws.clients import cloud_errors
+from aws.objects import only_ours, read_body
 from core.errors import AlreadyExistsError, ConflictError, NotFoundError
+from core.object_keys import KeyFamily
+
+# As long as the longest record may be; see `core.versioned_json`.
+MAX_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,12 @@ class StateStore:
         self._client = client
         self.bucket = bucket
 
-    def get(self, key: str) -> StateObject | None:
-        """The object, or None where there is none."""
+    def get(self, key: str, max_bytes: int = MAX_BYTES) -> StateObject | None:
+        """The object, or None where there is none; of a longer one than `max_bytes`, one byte more than that."""
         try:
             with cloud_errors(f"reading {key}"):
                 response = self._client.get_object(Bucket=self.bucket, Key=key)
-                return StateObject(response["Body"].read(), response["ETag"])
+                return StateObject(read_body(response, max_bytes), response["ETag"])
         except NotFoundError as error:
             # Without its bucket there is no state at all, which must not look like a fresh start.
             if "NoSuchBucket" in str(error):
@@ -74,9 +79,10 @@ class StateStore:
         with contextlib.suppress(NotFoundError), cloud_errors(f"deleting {key}"):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        """The objects whose keys begin with `prefix`, a thousand a request."""
-        return list_objects(self._client, self.bucket, prefix)
+    def list(self, family: KeyFamily) -> Iterator[StoredObject]:
+        """The objects whose keys are of `family`, a thousand a request."""
+        listing = list_objects(self._client, self.bucket, family.prefix)
+        return only_ours(listing, f"{self.bucket}/{family.prefix}", family)
 
     def _put(self, key: str, body: bytes, **condition: str) -> str:
         try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
 from core.errors import DecodeError
-from core.tokens import PREFIX, AccessToken, is_token_id, key_of
+from core.object_keys import TOKENS, USAGE
+from core.tokens import AccessToken, is_token_id, key_of
+from core.versioned_json import Count, Record, record
 
-USAGE_PREFIX = "usage/"
 _ATTEMPTS = 12
 _MOST_PAUSE_SECONDS = 0.2
 
@@ -38,15 +39,18 @@ class TokenStore:
         if found is None:
             return None
         try:
-            return AccessToken.decode(found.body)
+            token = AccessToken.decode(found.body)
+            if token.token_id != token_id:
+                raise DecodeError("the record of another token")
         except DecodeError as error:
             log.warning("%s: %s", key_of(token_id), error)
             return None
+        return token
 
     def all(self) -> Iterator[AccessToken]:
         """Every token whose record can be read, in the order of their ids."""
-        for stored in self._state.list(PREFIX):
-            token = self.find(stored.key.removeprefix(PREFIX).removesuffix(".json"))
+        for stored in self._state.list(TOKENS):
+            token = self.find(TOKENS.name_of(stored.key))
             if token is not None:
                 yield token
 
@@ -55,8 +59,17 @@ class TokenStore:
         if not is_token_id(token_id) or self._state.get(key_of(token_id)) is None:
             return False
         self._state.delete(key_of(token_id))
-        self._state.delete(_usage_key(token_id))
+        self._state.delete(USAGE.key_of(token_id))
         return True
+
+
+@record("a count of images", version=1, max_bytes=4096)
+@dataclass(frozen=True, slots=True)
+class Usage(Record):
+    """How many images a token has sent on a day, such as ``2026-11-21``."""
+
+    day: str
+    images: Count
 
 
 class UsageStore:
@@ -90,12 +103,12 @@ class UsageStore:
         )
 
     def _take(self, token_id: str, day: str, wanted: int, limit: int) -> int:
-        key = _usage_key(token_id)
+        key = USAGE.key_of(token_id)
         found = self._state.get(key)
         used = _images_of(found.body, day) if found else 0
         granted = max(wanted, -used) if wanted < 0 else max(0, min(wanted, limit - used))
         if granted:
-            body = json.dumps({"v": 1, "day": day, "images": used + granted}).encode()
+            body = Usage(day, used + granted).encode()
             if found is None:
                 self._state.create(key, body)
             else:
@@ -105,12 +118,8 @@ class UsageStore:
 
 def _images_of(body: bytes, day: str) -> int:
     try:
-        fields = json.loads(body)
-        return int(fields["images"]) if fields["day"] == day else 0
-    except (ValueError, TypeError, KeyError):
-        log.warning("a count of images cannot be read and begins anew")
+        usage = Usage.decode(body)
+    except DecodeError as error:
+        log.warning("a count of images cannot be read and begins anew: %s", error)
         return 0
-
-
-def _usage_key(token_id: str) -> str:
-    return f"{USAGE_PREFIX}{token_id}.json"
+    return usage.images if usage.day == day else 0

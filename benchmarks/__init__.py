@@ -1,1 +1,1 @@
-"""Every figure in the documentation comes from a command here."""
+"""Benchmarks of the worker, the web tier, the page and the local stack; the documentation's figures come from them."""

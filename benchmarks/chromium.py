@@ -1,6 +1,6 @@
-"""A headless Chromium for benchmarks, screenshots and browser tests.
+"""Start a headless Chromium for benchmarks, screenshots and browser tests.
 
-Playwright, which drives it, is among the packages for development only.
+Playwright, which drives it, is a development dependency only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrom
 
 
 class NoBrowserError(ElasticError):
-    """Playwright and Chromium are needed."""
+    """Playwright or Chromium is not installed."""
 
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Chromium as installed on this machine.
+    """Starts the Chromium that is installed on this machine.
 
     Raises:
         NoBrowserError: there is none, or Playwright is not installed.
@@ -44,5 +44,5 @@ def browser() -> Iterator[Browser]:
 
 
 def find_chromium() -> str | None:
-    """The path of an installed Chromium; None where there is none."""
+    """The path of an installed Chromium; None if there is none."""
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)

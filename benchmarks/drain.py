@@ -1,4 +1,4 @@
-"""One worker draining a queue in memory."""
+"""Run one worker on an in-memory queue until the queue is empty."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.settings import Settings
 
 
 def decoder(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], NDArray[np.uint8]]:
-    """From a file's bytes to the pixels that the bundle wants, as the worker does it."""
+    """Returns a function that decodes a file's bytes to the bundle's input, as the worker does."""
     return functools.partial(
         decode_image,
         height=bundle.input.height,
@@ -39,11 +39,11 @@ def drain(
     count: int,
     on_deleted: Callable[[int], None] = lambda deleted: None,
 ) -> float:
-    """Seconds from a worker's start, its model loaded, until the last of `count` answers is stored.
+    """Seconds from a worker's start, with its model loaded, until the last of `count` results is stored.
 
     Args:
         photos: the images, repeated as often as needed.
-        on_deleted: told how many have been acknowledged, each time that some are.
+        on_deleted: called with the number of messages deleted so far, at each deletion.
 
     Raises:
         ElasticError: an image was not classified.

@@ -1,4 +1,4 @@
-"""An int8 ResNet-50 carried out in float32: its weights dequantized, its activations never rounded."""
+"""Run an int8 ResNet-50 in float32: with dequantized weights and activations that are not rounded."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 
 class FloatModel:
-    """Walks the operations of a ``.tflite`` file with TensorFlow's float kernels.
+    """Runs the operations of a ``.tflite`` file with TensorFlow's float kernels.
 
-    Knows what a ResNet-50 consists of.  Two things are not told by the interpreter and follow from the architecture:
-    a convolution that goes into an addition has no ReLU, all others and the additions do; and strides are those that
-    lead from the size of the input to that of the output.
+    Supports the operations of a ResNet-50.  Two attributes are not available from the interpreter and follow from the
+    architecture: a convolution whose output is added to another has no ReLU, all others and the additions have one;
+    and strides result from the sizes of input and output.
 
     Raises:
-        ValueError: the model has an operation that a ResNet-50 has not.
+        ValueError: the model has an operation that a ResNet-50 does not have.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class FloatModel:
         )
         self._model.allocate_tensors()
         self._tensors = {tensor["index"]: tensor for tensor in self._model.get_tensor_details()}
-        self._operations = self._model._get_ops_details()  # there is no public way to see them
+        self._operations = self._model._get_ops_details()  # there is no public method for it
         self._into_additions = {int(n) for op in self._operations if op["op_name"] == "ADD" for n in op["inputs"]}
         self._constants = {
             int(n): self._dequantized(int(n))
@@ -76,9 +76,9 @@ class FloatModel:
     def _convolve(self, values: dict[int, Any], inputs: list[int], output: int) -> Any:
         source, weights, bias = inputs
         stride = round(self._tensors[source]["shape"][1] / self._tensors[output]["shape"][1])
-        # The 7 × 7 convolution at the beginning has a padding of its own before it.
+        # Before the first convolution, 7 × 7, there is a separate padding operation.
         padding = "VALID" if self._constants[weights].shape[1] == 7 else "SAME"
-        kernel = self._constants[weights].transpose(1, 2, 3, 0)  # TensorFlow wants the output channels last
+        kernel = self._constants[weights].transpose(1, 2, 3, 0)  # TensorFlow's layout has the output channels last
         answer = tf.nn.conv2d(values[source], kernel, stride, padding) + self._constants[bias]
         return answer if output in self._into_additions else tf.nn.relu(answer)
 

@@ -1,8 +1,8 @@
-"""What the cores can do at best: the interpreter alone, and decoding plus the interpreter.
+"""Measure the upper bound of a worker's speed: the interpreter alone, and decoding plus the interpreter.
 
-Both get one thread per core, each with an interpreter of its own that has one thread and takes batches of eight, and
-share nothing.  That is the fastest of what was tried (others: one interpreter with a thread per core, decoding before
-each call or ahead of it in a pool), since no core ever waits for another.
+Both use one thread per core, each with a single-threaded interpreter of its own and batches of eight, and share no
+state.  Of the variants tried this is the fastest (others: one interpreter with a thread per core, decoding before each
+call or ahead of it in a pool), since no core waits for another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Limits:
     """One interpreter for each of `threads` threads.
 
     Args:
-        decode: from a file's bytes to the pixels that the bundle wants.
+        decode: decodes a file's bytes to the bundle's input.
     """
 
     def __init__(self, bundle: ModelBundle, decode: Callable[[bytes], NDArray[np.uint8]], threads: int) -> None:
@@ -34,7 +34,7 @@ class Limits:
         self._interpreters = [_interpreter(bundle) for _ in range(threads)]
 
     def bare_seconds(self, photos: Sequence[bytes], count: int) -> float:
-        """The time for `count` images whose tensors lie ready."""
+        """The time for `count` images whose tensors are prepared in advance."""
         tensor = self._prepare([self._decode(body) for body in photos[:BATCH_SIZE]])
 
         def run(interpreter: Interpreter, share: int) -> None:

@@ -1,9 +1,9 @@
-"""A large batch from a browser: whether all is answered, how long the page stands still, what the web tier needs.
+"""Benchmark of the page with a large batch in a browser: results, the page's longest task, the web tier's memory.
 
 ``python -m benchmarks.page [--images N] [--workers N] [--json FILE]``, or ``elastic bench page``.
 
-Chromium, web tier, emulated cloud and workers share the machine's cores.  Without workers, a thread answers in their
-place and classifies nothing: answers then come faster than a machine's workers could give them.
+Chromium, web tier, embedded cloud and workers share the machine's cores.  Without workers, a thread stores results in
+their place without classifying, faster than the machine's workers could.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 _LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
 _SEED = 7
-# Nothing new on the page for so long means that something is stuck.
+# Without a new result on the page for this long, the run has failed.
 _STANDSTILL_SECONDS = 120.0
 _LOOK_SECONDS = 2.0
-# So long, from the moment that the files are chosen, every task's own processor time is noted; Chromium has only so
-# much room for that.
+# The processor time of every task is traced for this long after the files are chosen; Chromium's trace buffer is
+# limited.
 _TRACED_SECONDS = 60.0
-# The longest task's milliseconds and how many took more than 50, in `window.tasks`.  What the browser does before it
-# tells of the chosen files, which is to look at each of them, is not the page's.
+# The longest task's milliseconds and the number of tasks above 50, in `window.tasks`.  The browser's own work before
+# the change event, reading each chosen file's metadata, is not the page's and is left out.
 _MEASURE_TASKS = """
 window.tasks = { longest: 0, long: 0 };
 let chosen = 0;
@@ -63,26 +63,26 @@ _PROGRESS = "() => [document.getElementById('batch').dataset.state, document.get
 def run(images: int, workers: int, console: Console) -> dict[str, Any]:
     """Uploads `images` small photos in one batch through Chromium; returns the report.
 
-    ``answered``, ``seconds`` (from choosing the files to the last answer), ``longest_task_ms`` and ``long_tasks``
+    ``answered``, ``seconds`` (from choosing the files to the last result), ``longest_task_ms`` and ``long_tasks``
     (above 50 ms) of the page's main thread, ``longest_task_cpu_ms`` (of the first minute: without the time in which the
     machine's cores were busy with something else), ``peak_pss_mib`` of the web tier's processes together.
 
     Raises:
-        ElasticError: Playwright or Chromium is missing, or something was not answered.
+        ElasticError: Playwright or Chromium is missing, or an image was not answered.
     """
     about_machine = machine()
     with tempfile.TemporaryDirectory() as folder:
-        console.print(f"Making {images:,} photos …")
+        console.print(f"Generating {images:,} photos …")
         photos = make_crops(images, _SEED, Path(folder))
         stack = LocalStack({"max_size": max(1, workers)}, controller=workers > 0, log_directory=_LOG_DIRECTORY)
-        with browser() as chromium, stack, _standing_in(stack, not workers), _memory(stack) as memory:
+        with browser() as chromium, stack, _worker_substitute(stack, not workers), _memory(stack) as memory:
             page = chromium.new_page(base_url=stack.web_url, viewport={"width": 1280, "height": 800})
             page.add_init_script(_MEASURE_TASKS)
             page.goto("/")
             idle_mib = memory.peak_pss_mib
             started = time.perf_counter()
             page.set_input_files("#files", photos)
-            # What the browser does until here is to look at each file.
+            # Until here the browser has read each file's metadata.
             chromium.start_tracing(page=page, categories=["toplevel"])
             _watch(page, images, console, _TRACED_SECONDS)
             trace = chromium.stop_tracing()
@@ -111,7 +111,8 @@ def _memory(stack: LocalStack) -> MemoryWatch:
 
 
 @contextmanager
-def _standing_in(stack: LocalStack, needed: bool) -> Iterator[None]:
+def _worker_substitute(stack: LocalStack, needed: bool) -> Iterator[None]:
+    """Stores results in the place of workers until the end of the block, if `needed`."""
     if not needed:
         yield
         return
@@ -129,7 +130,7 @@ def longest_cpu_ms(trace: bytes) -> float:
     """The most processor time, in milliseconds, of one task of a page's main thread.
 
     Args:
-        trace: as Chromium writes it, with the category ``toplevel``.
+        trace: a trace of Chromium with the category ``toplevel``.
     """
     events = json.loads(trace)["traceEvents"]
     main = {
@@ -142,7 +143,7 @@ def longest_cpu_ms(trace: bytes) -> float:
 
 
 def _watch(page: Page, images: int, console: Console, most_seconds: float = math.inf) -> int:
-    """Scrolls through the page while answers come; returns how many have come at the end, or after `most_seconds`."""
+    """Scrolls through the page until the batch is done, stalled, or `most_seconds` have passed; returns the results."""
     began = time.monotonic()
     answered, changed = 0, began
     for look in range(1_000_000):
@@ -161,14 +162,17 @@ def _watch(page: Page, images: int, console: Console, most_seconds: float = math
 
 @click.command("page")
 @click.option(
-    "--images", default=10_000, show_default=True, type=click.IntRange(1, 10_000), help="Photos of the batch."
+    "--images", default=10_000, show_default=True, type=click.IntRange(1, 10_000), help="Photos in the batch."
 )
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 15), help="Most instances.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 15), help="Maximum number of workers.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
+)
 def command(images: int, workers: int, json_path: Path | None) -> None:
-    """A large batch through Chromium: answers, the page's longest task, the web tier's memory.
+    """Measure the page while a large batch goes through Chromium.
 
-    Without workers, a thread answers in their place and classifies nothing: answers come faster than from any worker.
+    Reports whether all photos are answered, the page's longest task and the web tier's memory.  Without workers a
+    thread stores results instead of classifying, faster than workers could.
     """
     console = Console()
     report = run(images, workers, console)

@@ -1,8 +1,8 @@
-"""What quantization does to the answers: int8 against the same network in float32.
+"""Measure the effect of quantization on predictions: the int8 model against the same network in float32.
 
-``python -m benchmarks.parity --images DIR [--json FILE]``.  Both get the same pixels and the same weights, those of the
-bundle; they differ in the rounding of activations.  Where the folder has a ``truth.csv`` (columns ``file`` and
-``label``), both are also measured against it.  Needs TensorFlow.
+``python -m benchmarks.parity --images DIR [--json FILE]``.  Both get the same pixels and use the bundle's weights; they
+differ in the rounding of activations.  If the folder has a ``truth.csv`` (columns ``file`` and ``label``), the accuracy
+of both is measured, too.  Needs TensorFlow.
 """
 
 from __future__ import annotations
@@ -89,10 +89,14 @@ def _truth(folder: Path, paths: Sequence[Path], labels: Sequence[str]) -> NDArra
 
 
 @click.command("parity")
-@click.option("--images", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report there.")
+@click.option(
+    "--images", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder of photos."
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
+)
 def command(images: Path, json_path: Path | None) -> None:
-    """The int8 model against the same network in float32."""
+    """Compare the int8 model with the same network in float32."""
     report = run(images)
     table = Table(title="int8 against float32", title_justify="left", show_header=False)
     for name, value in report.items():

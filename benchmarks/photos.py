@@ -1,4 +1,4 @@
-"""The photos that the benchmarks classify."""
+"""Load the photos that the benchmarks classify."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from PIL import Image, ImageOps
 from api_client.image_files import collect
 from local_cloud.sample_photos import from_packages
 
-# Longer sides of the copies, pixels: ImageNet's typical 500, and what phones send for a page to show.
+# Longer sides of the copies, pixels: ImageNet's typical 500, and that of photos prepared for web pages.
 _LONG_SIDES = (500, 1000)
 _JPEG_QUALITY = 90
 
 
 def load_photos(folder: Path | None) -> list[bytes]:
-    """The files of the images in `folder`; without one, those that packages carry, as JPEG of usual sizes.
+    """Reads the images in `folder`; without a folder, makes JPEG copies of the sample photos in usual sizes.
 
     Raises:
-        NoPhotosError: there is none.
+        NoPhotosError: there are none.
     """
     if folder is not None:
         images, _ = collect([folder])

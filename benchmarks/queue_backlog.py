@@ -1,7 +1,7 @@
-"""What requests to the embedded queue cost at growing backlogs, beside moto's own queue.
+"""Benchmark of the embedded queue's requests at growing backlogs, compared with moto's own queue.
 
 ``python -m benchmarks.queue_backlog [--json FILE]`` takes about a minute and a half.  Times are medians of
-whole requests, seen from a client in another process; the two emulators differ in nothing but the queue.
+whole requests, measured by a client in another process; the two emulators differ only in the queue.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from aws.clients import Clients
 from core.paths import REPOSITORY_ROOT
 
 BACKLOGS = (10, 500, 5_000)
-# The time to fill moto's own queue grows with the square of the backlog.  When a fill has taken this long,
-# the backlog that it has reached is measured instead of the one it was to reach.
+# The time to fill moto's own queue grows with the square of the backlog.  If filling takes longer than this,
+# the backlog reached is measured instead.
 FILL_LIMIT_SECONDS = 45.0
 SAMPLES = 21
-# Where requests are slow, fewer do.
+# If requests are slow, fewer samples are taken.
 SAMPLING_LIMIT_SECONDS = 8.0
 MINIMUM_SAMPLES = 3
 BATCH_SIZE = 10
@@ -47,7 +47,7 @@ Timings = dict[str, float]
 
 @contextmanager
 def emulator(*options: str) -> Iterator[Any]:
-    """An SQS client of an emulator process that lasts as long as the context."""
+    """Starts an emulator process for the duration of the block; yields an SQS client."""
     command = [sys.executable, "-m", "local_cloud.emulator", "--port", "0", *options]
     with subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -65,13 +65,13 @@ def emulator(*options: str) -> Iterator[Any]:
 
 
 def send(client: Any, queue_url: str) -> None:
-    """Sends one batch."""
+    """Sends one batch of messages."""
     entries = [{"Id": str(number), "MessageBody": BODY} for number in range(BATCH_SIZE)]
     client.send_message_batch(QueueUrl=queue_url, Entries=entries)
 
 
 def fill(client: Any, queue_url: str, backlog: int, target: int) -> int:
-    """Sends until the backlog is `target`, or for `FILL_LIMIT_SECONDS`; returns what it is then."""
+    """Sends until the backlog is `target`, or for `FILL_LIMIT_SECONDS`; returns the backlog reached."""
     deadline = time.monotonic() + FILL_LIMIT_SECONDS
     while backlog < target and time.monotonic() < deadline:
         send(client, queue_url)
@@ -80,7 +80,7 @@ def fill(client: Any, queue_url: str, backlog: int, target: int) -> int:
 
 
 def sample(client: Any, queue_url: str) -> Timings:
-    """Milliseconds of one request of each kind; leaves the backlog as it found it."""
+    """Milliseconds of one request of each kind; the backlog is the same afterwards."""
     moments = [time.perf_counter()]
     send(client, queue_url)
     moments.append(time.perf_counter())
@@ -108,9 +108,9 @@ def run(*options: str) -> dict[int, Timings]:
     """Timings by backlog; ends at the first backlog that cannot be reached in time."""
     timings: dict[int, Timings] = {}
     with emulator(*options) as client:
-        # A visibility timeout that no run outlasts: what is received stays hidden until it is deleted.
+        # Longer than any run: received messages stay invisible until they are deleted.
         queue_url = client.create_queue(QueueName="jobs", Attributes={"VisibilityTimeout": "600"})["QueueUrl"]
-        measure(client, queue_url)  # imports, connections and caches
+        measure(client, queue_url)  # warm-up of imports, connections and caches
         backlog = 0
         for target in BACKLOGS:
             backlog = fill(client, queue_url, backlog, target)
@@ -121,13 +121,13 @@ def run(*options: str) -> dict[int, Timings]:
 
 
 def growth(timings: dict[int, Timings]) -> Timings:
-    """How many times the smallest backlog's cost the largest backlog's is, by operation."""
+    """The cost at the largest backlog, as a multiple of that at the smallest, by operation."""
     smallest, largest = timings[min(timings)], timings[max(timings)]
     return {name: round(largest[name] / smallest[name], 2) for name in smallest}
 
 
 def table(title: str, timings: dict[int, Timings]) -> Table:
-    """Timings for people."""
+    """A table of the timings."""
     result = Table(title=title)
     result.add_column("milliseconds")
     for backlog in timings:
@@ -150,8 +150,8 @@ def main(arguments: list[str] | None = None) -> None:
     console.print(table("moto's own queue", plain))
     if max(plain) < BACKLOGS[-1]:
         console.print(
-            f"moto's own queue was filled for {FILL_LIMIT_SECONDS:.0f} seconds, which did not suffice for the"
-            f" backlog of {BACKLOGS[-1]:,}: its last column is the backlog reached."
+            f"moto's own queue did not reach a backlog of {BACKLOGS[-1]:,} in {FILL_LIMIT_SECONDS:.0f} seconds:"
+            " its last column is the backlog reached."
         )
     if options.json:
         results = {

@@ -1,4 +1,4 @@
-"""What the reports of all benchmarks have in common."""
+"""Helpers of all benchmarks' reports: the machine, a process's peak memory, JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on; `load` is the number of busy processes over the last minute."""
+    """Describes the machine; `load` is the average number of busy processes over the last minute."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -20,9 +20,9 @@ def machine() -> dict[str, Any]:
 
 
 def peak_rss_mib(pid: int | str = "self") -> float:
-    """The most memory that a process has had resident so far, shared libraries and mapped files included.
+    """A process's peak resident memory, shared libraries and mapped files included.
 
-    Linux tells it in ``/proc``; the process must still be running.
+    Read from Linux's ``/proc``; the process must still be running.
     """
     for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
         if line.startswith("VmHWM:"):
@@ -31,7 +31,7 @@ def peak_rss_mib(pid: int | str = "self") -> float:
 
 
 def write_json(report: dict[str, Any], path: Path) -> None:
-    """Writes a report."""
+    """Writes a report as JSON."""
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 

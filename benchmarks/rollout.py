@@ -1,10 +1,10 @@
-"""What a rollout costs those who wait: photos one by one at a steady pace, while the fleet changes its model and back.
+"""Benchmark of rollouts: waits and lost results at a constant load, while the fleet changes its model and back.
 
 ``python -m benchmarks.rollout [--json FILE]``, or ``elastic bench rollout``.
 
-A local stack with two workers or more; each photo is a `POST /api/v1/classify` of its own, sent when its time has come
-whether or not others are answered.  In turn: steady, promote, steady, a broken version (which rolls back by itself),
-steady, rollback.  Afterwards the buckets must hold one answer for each photo that was accepted.
+A local stack with two workers or more; each photo is a `POST /api/v1/classify` of its own, sent at its scheduled time
+whether or not earlier ones are answered.  In turn: steady, promote, steady, a broken version (which is rolled back
+automatically), steady, rollback.  Afterwards the buckets must hold one result for each photo that was accepted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from aws.state import StateStore
 from benchmarks.photos import load_photos
 from benchmarks.report import machine, write_json
 from benchmarks.worker_process import cloud_environment
-from chaos.delivery_check import check_delivery, keep_every_answer, read_answers
+from chaos.delivery_check import check_delivery, keep_result_versions, read_result_versions
 from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
 from core.releases import Phase, ReleaseRecord
@@ -55,9 +55,9 @@ _TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One photo: when it was sent, how long its sender waited, and by which model it was answered.
+    """One photo: when it was due, the client's wait, and the model that classified it.
 
-    `key` is empty where the web tier did not accept it, `model` where no answer came in time.
+    `key` is empty if the web tier did not accept it, `model` if no result came in time.
     """
 
     sent_at: float
@@ -67,7 +67,7 @@ class Answered:
 
 
 class SteadyLoad:
-    """Sends photos at a steady pace and keeps what came of each; a context manager."""
+    """Sends photos at a constant rate and records the response to each; a context manager."""
 
     def __init__(self, web_url: str, photos: Sequence[bytes], images_per_second: float) -> None:
         self._url = f"{web_url}/api/v1/classify"
@@ -89,10 +89,10 @@ class SteadyLoad:
         self._pool.shutdown()  # when everything that was sent is answered
 
     def wait_for(self, count: int, model: str = "") -> None:
-        """Waits until so many more photos were answered, by this model where one is named.
+        """Waits until `count` more photos were answered, by `model` if one is named.
 
         Raises:
-            ElasticError: that takes too long.
+            ElasticError: the timeout has passed.
         """
         start = len(self.answered)
         _wait_for(
@@ -115,11 +115,11 @@ class SteadyLoad:
                 self._url, data=photo, headers={"Content-Type": "image/jpeg"}, timeout=_TIMEOUT_SECONDS
             )
             if response.status_code in (200, 202):
-                told = response.json()
-                key, model = told["key"], told.get("model", "")
+                body = response.json()
+                key, model = body["key"], body.get("model", "")
         except requests.RequestException:
-            pass  # not accepted, as far as its sender knows
-        # Counted from when it was due: a sender that could not keep up must not hide a wait.
+            pass  # not accepted, as far as the client knows
+        # Measured from the due time: a client that falls behind must not hide a wait.
         self.answered.append(Answered(due, time.monotonic() - due, key, model))
 
 
@@ -136,75 +136,75 @@ class Stage:
         self.state = StateStore(self.s3, settings.state_bucket)
         self.releases, self.models = ReleaseStore(self.state), ModelStore(self.state)
         bundle = Path(settings.model_bundle)
-        told = json.loads((bundle / "bundle.json").read_text("utf-8"))
-        self.original = f"{told['name']}@{told['version']}"
-        # Straight into the store: the command would refuse the broken one.
+        manifest = json.loads((bundle / "bundle.json").read_text("utf-8"))
+        self.original = f"{manifest['name']}@{manifest['version']}"
+        # Added directly to the store: `elastic model add` would refuse the broken one.
         made = [another_version(bundle, folder / v, v, spoil=v == BROKEN) for v in (PROMOTED, BROKEN)]
         self.promoted, self.broken = (self.models.add(version, time.time()).full_name for version in made)
 
-    def roll(self, wanted: Callable[[ReleaseRecord], tuple[str, str]]) -> tuple[float, float, ReleaseRecord]:
+    def roll(self, target: Callable[[ReleaseRecord], tuple[str, str]]) -> tuple[float, float, ReleaseRecord]:
         """Rolls out and waits for the end; returns when it began and ended (monotonic seconds), and the record.
 
         Raises:
-            ElasticError: it did not end in time.
+            ElasticError: the rollout did not end in time.
         """
         began = time.monotonic()
-        self.releases.change(lambda record: record.begun(*wanted(record), now=time.time()))
+        self.releases.change(lambda record: record.begun(*target(record), now=time.time()))
         while (record := self.releases.read()).phase is not Phase.STEADY:
             if time.monotonic() - began > ROLLOUT_SECONDS:
                 raise ElasticError(f"the rollout did not end in {ROLLOUT_SECONDS:g} s: {record.reason}")
             time.sleep(_POLL_SECONDS)
         return began, time.monotonic(), record
 
-    def verdict(self, answered: Sequence[Answered]) -> dict[str, int]:
-        """Compares what was promised with what the buckets hold; each photo is a batch of its own."""
+    def check_delivery(self, answered: Sequence[Answered]) -> dict[str, int]:
+        """Compares the accepted photos with the contents of the buckets; each photo is a batch of its own."""
         accepted = {answer.key for answer in answered if answer.key}
-        # Also what was stored although its sender never learned of it.
+        # Also photos that were stored although the response did not reach the client.
         uploaded = {stored.key for stored in list_objects(self.s3, self.images.bucket, "2")}
-        stored = read_answers(self.s3, self.results.bucket, "")
-        verdicts = [
+        stored = read_result_versions(self.s3, self.results.bucket, "")
+        reports = [
             check_delivery({key}, {key} & uploaded, {key: stored[key]} if key in stored else {})
             for key in accepted | uploaded
         ]
         return {
             "accepted": len(accepted),
-            "lost": sum(len(verdict.lost) for verdict in verdicts),
-            "doubled": sum(len(verdict.doubled) for verdict in verdicts) + len(stored.keys() - uploaded),
+            "lost": sum(len(report.lost) for report in reports),
+            "doubled": sum(len(report.doubled) for report in reports) + len(stored.keys() - uploaded),
             "stored_twice": sum(len(found) > 1 for found in stored.values()),
         }
 
 
 @contextmanager
 def running_stage(workers: int, log_directory: Path = _LOG_DIRECTORY, **settings: Any) -> Iterator[Stage]:
-    """A stack with that many workers, the broken and the good version in its model store."""
+    """Starts a stack with `workers` workers, with the broken and the good version in its model store."""
     chosen = {"authentication": "off", "min_size": workers, "max_size": 2 * workers, **settings}
     with tempfile.TemporaryDirectory() as folder, LocalStack(chosen, log_directory=log_directory) as stack:
         with cloud_environment(stack.endpoint_url) as clients:
             for service in ("s3", "ec2"):
-                clients[service]  # opened while the environment says where
+                clients[service]  # opened while the environment names the endpoint
             stage = Stage(stack, clients, Path(folder))
-        keep_every_answer(stage.s3, stage.results.bucket)
+        keep_result_versions(stage.s3, stage.results.bucket)
         yield stage
 
 
 def another_version(bundle: Path, folder: Path, version: str, *, spoil: bool) -> Path:
-    """The bundle under another version; `spoil`: with a label too few, so that its smoke test fails."""
+    """Copies the bundle under another version; `spoil`: with a label too few, so that its smoke test fails."""
     shutil.copytree(bundle, folder)
-    told = json.loads((folder / "bundle.json").read_text("utf-8"))
+    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
     labels = (folder / "labels.txt").read_text("utf-8").splitlines()
     if spoil:
         (folder / "labels.txt").write_text("\n".join(labels[:-1]) + "\n", "utf-8")
-    hashes = {name: sha256((folder / name).read_bytes()).hexdigest() for name in told["sha256"]}
-    (folder / "bundle.json").write_text(json.dumps({**told, "version": version, "sha256": hashes}), "utf-8")
+    hashes = {name: sha256((folder / name).read_bytes()).hexdigest() for name in manifest["sha256"]}
+    (folder / "bundle.json").write_text(json.dumps({**manifest, "version": version, "sha256": hashes}), "utf-8")
     return folder
 
 
 def run(workers: int, images_per_second: float, steady_seconds: float, console: Console) -> dict[str, Any]:
-    """Measures; returns the report.
+    """Runs the benchmark; returns the report.
 
-    Its keys: ``accepted``, ``lost``, ``doubled`` (from the buckets), ``stored_twice`` (the same answer, harmless),
+    Its keys: ``accepted``, ``lost``, ``doubled`` (from the buckets), ``stored_twice`` (the same result, harmless),
     ``wait_p95_steady_seconds``, ``wait_p95_rollout_seconds`` and their ``ratio``, the same for each rollout in
-    ``rollouts``, ``wrong_model`` (answers by a model that was not there at that time) and ``peak_instances``.
+    ``rollouts``, ``wrong_model`` (results of a model that was not in use at that time) and ``peak_instances``.
     """
     about_machine = machine()
     photos = load_photos(None)
@@ -220,8 +220,8 @@ def run(workers: int, images_per_second: float, steady_seconds: float, console: 
                 time.sleep(steady_seconds)
                 windows.append(("steady", started, time.monotonic(), {model}))
 
-            def roll(name: str, models: set[str], wanted: Callable[[ReleaseRecord], tuple[str, str]]) -> None:
-                began, ended, record = stage.roll(wanted)
+            def roll(name: str, models: set[str], target: Callable[[ReleaseRecord], tuple[str, str]]) -> None:
+                began, ended, record = stage.roll(target)
                 result = record.past[-1].result
                 console.print(f"{name}: {result} after {ended - began:.1f} s", highlight=False)
                 windows.append((f"{name} ({result})", began, ended, models))
@@ -233,10 +233,10 @@ def run(workers: int, images_per_second: float, steady_seconds: float, console: 
             steady(stage.promoted)
             roll("rollback", {original, stage.promoted}, lambda record: ("", ""))
         answered = sorted(load.answered, key=lambda answer: answer.sent_at)
-        verdict = stage.verdict(answered)
+        delivery = stage.check_delivery(answered)
     return {
         "refused": sum(not answer.key for answer in answered),
-        **verdict,
+        **delivery,
         **_figures(answered, windows),
         "workers": workers,
         "images_per_second": images_per_second,
@@ -289,16 +289,17 @@ def _wait_for(condition: Callable[[], bool], sentence: str) -> None:
 
 
 @click.command("rollout")
-@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Workers of the fleet.")
-@click.option("--rate", type=float, default=8.0, show_default=True, help="Photos a second.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Workers in the fleet.")
+@click.option("--rate", type=float, default=8.0, show_default=True, help="Photos per second.")
 @click.option("--steady-seconds", type=float, default=20.0, show_default=True, help="Time between two rollouts.")
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report there, too."
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report to this file."
 )
 def command(workers: int, rate: float, steady_seconds: float, json_path: Path | None) -> None:
-    """Change the model under load: lost and doubled answers, and the wait beside that of steady state.
+    """Measure waits and lost results while the model changes.
 
-    Ends with status 0 only if nothing was lost or doubled and the p95 wait grew to no more than 1.5 times.
+    Compares the waits during rollouts with those of the steady state.  Ends with status 0 only if no photo was lost,
+    doubled or refused, and the p95 wait grew to no more than 1.5 times.
     """
     report = run(workers, rate, steady_seconds, Console(stderr=True))
     click.echo(json.dumps(report, indent=1))

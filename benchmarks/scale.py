@@ -1,9 +1,9 @@
-"""How the whole local stack scales: with its workers, and with the backlog.
+"""Benchmark of the whole local stack, by the number of workers and by the backlog.
 
 ``python -m benchmarks.scale [--quick] [--json FILE]``, or ``elastic bench scale``.
 
-Photos travel as a person's do: uploaded to the web tier, answered by worker processes, read back from the web tier.
-Emulated cloud, web tier and workers share the machine's cores, so workers beyond them cannot help.
+Photos are uploaded to the web tier, classified by worker processes, and their results read from the web tier.
+Embedded cloud, web tier and workers share the machine's cores, so more workers than cores do not help.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _NO_ANSWER_TIMEOUT_SECONDS = 60.0
 def run(worker_counts: Sequence[int], image_counts: Sequence[int], console: Console) -> dict[str, Any]:
     """Measures every combination; returns the report.
 
-    Its ``runs`` have the keys ``workers``, ``images``, ``seconds`` (from the first byte uploaded to the last answer
-    read), ``images_per_second`` and ``seconds_per_image``.  ``cost_growth`` is, for each number of workers, what an
-    image costs at the largest backlog divided by what it costs at the one before: 1.0 where the backlog's size does
-    not matter.
+    Its ``runs`` have the keys ``workers``, ``images``, ``seconds`` (from the first byte uploaded to the last result
+    read), ``images_per_second`` and ``seconds_per_image``.  ``cost_growth`` is, for each number of workers, the time
+    for an image at the largest backlog divided by that at the second largest: 1.0 if the backlog's size does not
+    matter.
     """
     runs: list[dict[str, Any]] = []
     about_machine = machine()
@@ -77,7 +77,7 @@ def run(worker_counts: Sequence[int], image_counts: Sequence[int], console: Cons
 
 
 def _files(folder: Path, count: int) -> list[Path]:
-    """`count` paths of photos in `folder`; the photos repeat."""
+    """Writes the photos to `folder`; returns `count` paths, repeated as often as needed."""
     originals = []
     for number, body in enumerate(load_photos(None)):
         originals.append(folder / f"photo-{number:02d}.jpg")
@@ -86,10 +86,10 @@ def _files(folder: Path, count: int) -> list[Path]:
 
 
 def _warm_up(stack: LocalStack, api: ApiClient, photos: Sequence[Path], workers: int) -> None:
-    """Classifies until every worker has answered something.
+    """Classifies photos until every worker has answered one.
 
     Raises:
-        ElasticError: not all of them did.
+        ElasticError: some worker answered none.
     """
     seen: set[str] = set()
     with cloud_environment(stack.endpoint_url) as clients:
@@ -103,7 +103,7 @@ def _warm_up(stack: LocalStack, api: ApiClient, photos: Sequence[Path], workers:
 
 
 def _classify(api: ApiClient, photos: Sequence[Path]) -> tuple[float, list[str]]:
-    """Seconds from the first byte uploaded to the last answer, and the keys of the answers."""
+    """Seconds from the first byte uploaded to the last result, and the keys of the results."""
     started = time.perf_counter()
     batch_id = api.create_batch()
     problems = api.upload(batch_id, photos, lambda count: None)
@@ -132,10 +132,12 @@ def _table(
 
 
 @click.command("scale")
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
+)
 @click.option("--quick", is_flag=True, help="Fewer workers and images.")
 def command(json_path: Path | None, quick: bool) -> None:
-    """The whole local stack: speed by workers and backlog."""
+    """Measure the local stack's speed by workers and backlog."""
     workers, images = (QUICK_WORKERS, QUICK_IMAGES) if quick else (WORKERS, IMAGES)
     report = run(workers, images, Console())
     if json_path is not None:

@@ -1,4 +1,4 @@
-"""Whether a worker's memory grows: its peak after 1,000 and after 10,000 images, in a process of its own."""
+"""Measure whether a worker's memory grows: its peak after 1,000 and 10,000 images, in a process of its own."""
 
 from __future__ import annotations
 

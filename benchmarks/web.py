@@ -1,8 +1,8 @@
-"""The web tier against a bare Flask handler that stores the same bodies; its viewers; its memory.
+"""Benchmark of the web tier: uploads compared with a bare Flask handler, event streams to viewers, memory.
 
 ``python -m benchmarks.web [--images DIR] [--quick] [--rounds N] [--json FILE]``, or ``elastic bench web``.
 
-Emulated cloud, servers and clients share the machine's cores; no worker runs.
+Embedded cloud, servers and clients share the machine's cores; no worker runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
 from local_cloud.stack import LocalStack
 
-# Longer side of the photos, pixels: small ones, since the larger a photo, the less its handling counts.
+# Longer side of the photos, pixels: small, since with larger photos the handling's share of the time decreases.
 _LONG_SIDE = 224
 _JPEG_QUALITY = 90
 _LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
@@ -40,7 +40,7 @@ VIEWERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much is measured."""
+    """The numbers of requests, rounds, results and images of a run."""
 
     cases: Sequence[Case]
     rounds: int
@@ -48,7 +48,7 @@ class Extent:
     batch_images: int
 
 
-# Short turns, many of them: what else runs on the machine then hits both contenders.
+# Many short turns, so that other load on the machine affects both contenders.
 FULL = Extent(
     cases=(Case(1, 10), Case(10, 30), Case(100, 100), Case(1, 40, 1), Case(10, 100, 1), Case(100, 200, 1)),
     rounds=5,
@@ -64,15 +64,15 @@ QUICK = Extent(
 
 
 def run(bodies: Sequence[bytes], extent: Extent, console: Console) -> dict[str, Any]:
-    """Measures; returns the report.
+    """Runs the benchmark; returns the report.
 
     ``uploads_per_second``, ``bare_uploads_per_second`` (images), ``ratio`` and ``p99_ms`` (of a request of 20 images)
-    are those of the number of clients where ``ratio`` is smallest; ``single_ratio`` is the smallest with one image a
-    request; ``runs`` has all.  ``peak_rss_mib`` is the most
-    memory of the web tier's worker processes together while the large batch goes through it.
+    are those of the number of clients with the smallest ``ratio``; ``single_ratio`` is the smallest with one image a
+    request; ``runs`` has all.  ``peak_rss_mib`` is the peak memory of the web tier's worker processes together while
+    the large batch goes through it.
 
     Raises:
-        ElasticError: Locust is missing, or something was not stored, answered or told.
+        ElasticError: Locust is missing, or an image was not stored, not answered or not reported to a viewer.
     """
     if importlib.util.find_spec("locust") is None:
         raise ElasticError("this benchmark needs Locust; `make setup` installs it")
@@ -84,7 +84,7 @@ def run(bodies: Sequence[bytes], extent: Extent, console: Console) -> dict[str, 
         with _cloud() as stack, cloud_environment(stack.endpoint_url) as clients:
             console.print("Uploads …")
             runs = compare(stack, clients, extent.cases, extent.rounds, photos, _LOG_DIRECTORY, console)
-        # Each with a web tier of its own, whose memory tells of nothing else.
+        # Each with a web tier of its own, so that its memory is not affected by other measurements.
         with _cloud() as stack, cloud_environment(stack.endpoint_url) as clients:
             console.print("Viewers …")
             viewers = fan_out(stack, clients, VIEWERS, _repeated(photos, extent.viewed_results))
@@ -148,13 +148,13 @@ def _others_table(viewers: dict[str, Any], memory: dict[str, Any]) -> Table:
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("")
-    told = f"from a result's storing to {viewers['viewers']} viewers, {viewers['results']} results; p50, p95, p99"
-    table.add_row(told, ", ".join(f"{viewers[f'p{percent}_ms']:.0f}" for percent in (50, 95, 99)), "ms")
-    table.add_row("most memory of the web tier's processes with these viewers", f"{viewers['peak_rss_mib']:.0f}", "MiB")
-    table.add_row("before their first request", f"{memory['idle_rss_mib']:.0f}", "MiB")
-    table.add_row(f"when {memory['images']:,} images are uploaded", f"{memory['uploaded_rss_mib']:.0f}", "MiB")
-    table.add_row("when their answers are read, too", f"{memory['peak_rss_mib']:.0f}", "MiB")
-    table.add_row("the same with the arbiter, shared pages counted once", f"{memory['peak_pss_mib']:.0f}", "MiB")
+    title = f"event latency, {viewers['viewers']} viewers, {viewers['results']} results; p50, p95, p99"
+    table.add_row(title, ", ".join(f"{viewers[f'p{percent}_ms']:.0f}" for percent in (50, 95, 99)), "ms")
+    table.add_row("peak memory of the web tier's processes with viewers", f"{viewers['peak_rss_mib']:.0f}", "MiB")
+    table.add_row("memory before the first request", f"{memory['idle_rss_mib']:.0f}", "MiB")
+    table.add_row(f"memory after uploading {memory['images']:,} images", f"{memory['uploaded_rss_mib']:.0f}", "MiB")
+    table.add_row("peak memory, results read", f"{memory['peak_rss_mib']:.0f}", "MiB")
+    table.add_row("peak with the arbiter, shared pages counted once", f"{memory['peak_pss_mib']:.0f}", "MiB")
     return table
 
 
@@ -162,13 +162,18 @@ def _others_table(viewers: dict[str, Any], memory: dict[str, Any]) -> Table:
 @click.option(
     "--images",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of photos; copies of 224 pixels are sent.  [default: those that packages carry]",
+    help="Folder of photos; copies of 224 pixels are sent.  [default: the sample photos]",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
+)
 @click.option("--quick", is_flag=True, help="Fewer requests, results and images.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Turns of each contender.  [default: 5; 1 with --quick]")
 def command(images: Path | None, json_path: Path | None, quick: bool, rounds: int | None) -> None:
-    """The web tier: uploads against a bare handler, viewers, memory."""
+    """Measure the web tier: uploads, viewers and memory.
+
+    Uploads are compared with a bare Flask handler that stores the same bodies.
+    """
     extent = QUICK if quick else FULL
     report = run(load_photos(images), replace(extent, rounds=rounds or extent.rounds), Console())
     if json_path is not None:

@@ -1,7 +1,7 @@
-"""What the web tier is measured against: a Flask handler that stores the files of a form in S3, and nothing else.
+"""Baseline of the web benchmark: a bare Flask handler that stores the files of a form in S3.
 
-No checks, no batch, no job, one file after another; but the same server with the same number of processes and threads,
-and the same S3 client.
+It does no checks, makes no batch and no jobs, and stores one file after another; it has the same server, with the same
+number of processes and threads, and the same S3 client.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _STOP_TIMEOUT_SECONDS = 25.0
 
 
 def create_app(bucket: str, client: Any = None) -> Flask:
-    """The application; gunicorn calls it with the bucket's name.
+    """Creates the application; gunicorn calls this with the bucket's name.
 
     Args:
-        client: of S3; by default one of its own, with a connection for each of the server's threads.
+        client: an S3 client; by default a new one with a connection for each of the server's threads.
     """
     s3 = _client() if client is None else client
     app = Flask(__name__)
-    # The web tier's server configuration closes this at the end.
+    # The web tier's server configuration closes this at shutdown.
     app.extensions[EXTENSION] = contextlib.ExitStack()
 
     @app.post("/")
@@ -53,7 +53,7 @@ def create_app(bucket: str, client: Any = None) -> Flask:
 
 
 def _client() -> Any:
-    # Imported late: it sets the server up that it is imported in.
+    # Imported late: the module configures the server that imports it.
     from web_tier.gunicorn_config import threads
 
     return Clients(max_connections=threads)["s3"]
@@ -61,7 +61,7 @@ def _client() -> Any:
 
 @contextlib.contextmanager
 def bare_server(stack: LocalStack, log_directory: Path) -> Iterator[str]:
-    """Serves the bare handler as `stack` serves the web tier, against the same emulated cloud; yields its address.
+    """Serves the bare handler as `stack` serves the web tier, with the same embedded cloud; yields its address.
 
     Raises:
         ElasticError: it does not answer in time.

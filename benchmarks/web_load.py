@@ -1,4 +1,4 @@
-"""Uploads from several clients at once, by Locust; a process of its own, since Locust patches the standard library.
+"""Upload from several clients at once with Locust, in a process of its own, since Locust patches the standard library.
 
 ``python -m benchmarks.web_load`` reads a `Plan` as JSON from standard input and prints a `Load` as JSON.
 """
@@ -18,14 +18,14 @@ from typing import Any
 from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
 
-# Distinct request bodies; building them must not take the processor from the servers.
+# Number of distinct request bodies; building one for each request would compete with the servers for the processor.
 _BODIES = 10
 _TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send: `requests` forms of `images_per_request` images, each client its next as soon as one is answered.
+    """The load: `requests` forms of `images_per_request` images; each client sends its next after the response.
 
     `paths` has one path for each client, relative to `base_url`; `photos` are names of image files.
     """
@@ -39,17 +39,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of a plan: seconds from the first request to the last answer, and of each request."""
+    """The measurements: seconds from the first request to the last response, and the latency of each request."""
 
     seconds: float
     latencies_seconds: list[float]
 
 
 def send(plan: Plan) -> Load:
-    """Carries out a plan in another process.
+    """Runs a plan in another process.
 
     Raises:
-        ElasticError: an image was not taken in, or the process failed.
+        ElasticError: an image was not accepted, or the process failed.
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.web_load"],
@@ -65,8 +65,8 @@ def send(plan: Plan) -> Load:
 
 
 def forms(photos: list[bytes], images_per_request: int) -> list[tuple[bytes, str]]:
-    """Bodies of forms with their content types; the photos go round, so that each form has others."""
-    # Imported late: in the process of its own, Locust must come first.
+    """Makes bodies of forms with their content types; the forms cycle through the photos."""
+    # Imported late: in the load process, Locust must be imported first.
     from urllib3 import encode_multipart_formdata
 
     endless = itertools.cycle(enumerate(photos))
@@ -79,7 +79,7 @@ def forms(photos: list[bytes], images_per_request: int) -> list[tuple[bytes, str
 
 
 def carry_out(plan: Plan) -> Load:
-    """Carries out a plan in this process, which must be one of its own."""
+    """Runs a plan in this process, which must be a separate one."""
     # Importing either patches sockets and threads of the whole process.
     import gevent.event
     from locust import FastHttpUser, constant, task
@@ -112,7 +112,7 @@ def carry_out(plan: Plan) -> Load:
             body, content_type = next(bodies)
             with self.client.post(
                 f"{self.path}?offset={self.offset}",
-                data=body,  # type: ignore[arg-type]  # bytes are sent as they are
+                data=body,  # type: ignore[arg-type]  # bytes are sent unchanged
                 headers={"Content-Type": content_type},
                 name="upload",
                 catch_response=True,

@@ -1,4 +1,4 @@
-"""The web tier's memory while a large batch goes through it: uploaded, answered, and its answers read."""
+"""Measure the web tier's memory while a large batch is uploaded, answered, and its results are read."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class MemoryWatch:
     """Samples the resident memory of gunicorn's worker processes and of its arbiter; a context manager.
 
     Attributes:
-        peak_rss_mib: the most of all worker processes together; pages that they share count for each.
-        peak_pss_mib: the most of the workers and the arbiter together, each shared page counted once (proportional
+        peak_rss_mib: the peak of all worker processes together; shared pages count for each.
+        peak_pss_mib: the peak of the workers and the arbiter together, each shared page counted once (proportional
             set size, see proc(5)).
     """
 
@@ -59,7 +59,7 @@ class MemoryWatch:
             self._sample()
 
     def _sample(self) -> None:
-        # A process that ends meanwhile has no memory to tell of.
+        # A process may end between the two calls.
         with contextlib.suppress(psutil.NoSuchProcess):
             workers = [worker.memory_full_info() for worker in self._arbiter.children()]
             arbiter = self._arbiter.memory_full_info()
@@ -68,7 +68,7 @@ class MemoryWatch:
 
 
 def answer(job: ClassificationJob) -> ClassificationResult:
-    """What a worker might store for a job; as long as its answers are."""
+    """A result of realistic size for a job."""
     predictions = tuple(Prediction(f"label {rank}", 0.5 / 2**rank) for rank in range(5))
     return ClassificationResult(
         job.key, job.name, predictions, job_id=job.job_id, model="benchmark@1", worker_id="benchmark"
@@ -76,9 +76,9 @@ def answer(job: ClassificationJob) -> ClassificationResult:
 
 
 def watch_batch(stack: LocalStack, clients: Clients, images: Sequence[Path]) -> dict[str, Any]:
-    """Uploads `images` as one batch and reads its answers, as `elastic classify` does; returns the figures.
+    """Uploads `images` as one batch and reads its results, as `elastic classify` does; returns the figures.
 
-    A thread here stands for the app tier: it answers without classifying.
+    Instead of the app tier, a thread stores results without classifying.
 
     Raises:
         ElasticError: an image was not stored, or not answered.
@@ -112,7 +112,7 @@ def watch_batch(stack: LocalStack, clients: Clients, images: Sequence[Path]) -> 
 
 
 def answer_all(stack: LocalStack, clients: Clients, stop: threading.Event) -> None:
-    """Answers the jobs of `stack` in the place of workers, until `stop` is set."""
+    """Stores results for the jobs of `stack` in the place of workers, until `stop` is set."""
     queue = JobQueue(clients["sqs"], stack.settings.queue_name)
     results = ResultStore(clients["s3"], stack.settings.output_bucket)
     with ThreadPoolExecutor(_STORING_THREADS) as pool:

@@ -1,4 +1,4 @@
-"""Uploads to the web tier and to the bare handler, by turns."""
+"""Measure uploads to the web tier and to the bare handler, in turns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEB, BARE = "web", "bare"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """So many `clients` at once, who together send so many `requests` of so many images in each turn."""
+    """The load of one turn: concurrent `clients`, their `requests` together, and `images_per_request`."""
 
     clients: int
     requests: int
@@ -34,15 +34,15 @@ class Case:
 
 @dataclass(slots=True)
 class Measured:
-    """The turns of one case, of each contender in their order."""
+    """The measurements of one case: each contender's turns, in their order."""
 
     case: Case
     loads: dict[str, list[Load]] = field(default_factory=lambda: {WEB: [], BARE: []})
 
     def summary(self) -> dict[str, Any]:
-        """Medians of the turns; percentiles, in milliseconds, of all their requests together.
+        """Medians over the turns; percentiles, in milliseconds, over all their requests.
 
-        `ratio` is the median of the ratios between the two turns of a round.
+        `ratio` is the median of the ratios of the two turns of each round.
         """
         images = self.case.requests * self.case.images_per_request
         speeds = {name: [images / load.seconds for load in loads] for name, loads in self.loads.items()}
@@ -70,12 +70,12 @@ def _percentiles(loads: Sequence[Load], prefix: str) -> dict[str, float]:
 
 
 def headline(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of the requests as the page sends them, those of the number of clients where the web tier does worst."""
+    """The summary with the smallest ratio among the cases with the page's number of images a request."""
     return _worst(summaries, IMAGES_PER_REQUEST)
 
 
 def single_ratio(summaries: Sequence[dict[str, Any]]) -> float:
-    """The smallest ratio of the cases with one image a request."""
+    """The smallest ratio among the cases with one image a request."""
     return float(_worst(summaries, 1)["ratio"])
 
 
@@ -93,7 +93,7 @@ def compare(
     log_directory: Path,
     console: Console,
 ) -> list[dict[str, Any]]:
-    """A summary of each case.  In each round of a case both contenders have one turn; who begins alternates."""
+    """Measures each case; returns the summaries.  In each round both contenders have a turn, in alternating order."""
     measured = [Measured(case) for case in cases]
     names = [str(path) for path in photos]
     api = ApiClient(stack.web_url)
@@ -115,20 +115,20 @@ def compare(
             for of_case in measured:
                 for contender in (WEB, BARE) if number % 2 else (BARE, WEB):
                     of_case.loads[contender].append(turn(contender, of_case.case))
-                _tell(console, number, of_case)
+                _print_round(console, number, of_case)
     return [of_case.summary() for of_case in measured]
 
 
 def _clear(stack: LocalStack, clients: Clients) -> None:
-    """Makes the cloud as empty as it was, so that no turn pays for the ones before."""
+    """Empties the buckets and the queue, so that a turn does not affect the next ones."""
     delete_below(clients["s3"], stack.settings.input_bucket, "")
     sqs = clients["sqs"]
-    # SQS purges once a minute; some thousand jobs more weigh little, see `benchmarks.queue_backlog`.
+    # SQS purges at most once a minute; a few thousand more jobs matter little, see `benchmarks.queue_backlog`.
     with contextlib.suppress(sqs.exceptions.PurgeQueueInProgress):
         sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName=stack.settings.queue_name)["QueueUrl"])
 
 
-def _tell(console: Console, number: int, measured: Measured) -> None:
+def _print_round(console: Console, number: int, measured: Measured) -> None:
     case = measured.case
     images = case.requests * case.images_per_request
     web, bare = (images / measured.loads[name][-1].seconds for name in (WEB, BARE))

@@ -1,4 +1,4 @@
-"""Server-sent events to many viewers of one batch: how long after a result is stored each of them is told."""
+"""Measure the latency of server-sent events, from storing a result to its event, with many viewers of one batch."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from core.errors import ElasticError
 from core.jobs import ClassificationJob, new_job_id
 from local_cloud.stack import LocalStack
 
-# As many as a worker on one core may answer.
+# About as many as a worker on one core stores.
 RESULTS_PER_SECOND = 20.0
 PERCENTILES = (50, 95, 99)
 _TIMEOUT_SECONDS = 120.0
-# An event tells of up to a hundred results.
+# An event holds up to a hundred results.
 _MAX_LINE_BYTES = 1024 * 1024
 
-# A result's key, and when it was stored or when a viewer was told; seconds of `time.perf_counter`.
+# A result's key, and when it was stored or a viewer received its event; seconds of `time.perf_counter`.
 Moment = tuple[str, float]
 
 
 def fan_out(stack: LocalStack, clients: Clients, viewers: int, images: Sequence[Path]) -> dict[str, Any]:
-    """Lets `viewers` follow one batch of `images` while its results are stored one by one; returns the figures.
+    """Connects `viewers` to one batch of `images` while its results are stored one by one; returns the figures.
 
-    Latencies are from the answer to the request that stored a result to the event that tells a viewer of it.
+    Latencies are from the response to the request that stored a result to the viewer's event.
 
     Raises:
-        ElasticError: a viewer was not let in, or was not told of each result exactly once.
+        ElasticError: a viewer was refused, or did not receive each result exactly once.
     """
     api = ApiClient(stack.web_url)
     batch_id = api.create_batch()
@@ -57,7 +57,7 @@ def fan_out(stack: LocalStack, clients: Clients, viewers: int, images: Sequence[
         except ExceptionGroup as problems_of_viewers:
             raise problems_of_viewers.exceptions[0] from None
         except TimeoutError as error:
-            raise ElasticError("the viewers were not told of all results in time") from error
+            raise ElasticError("the viewers did not receive all results in time") from error
     values = np.percentile(latencies, PERCENTILES)
     return {
         "viewers": viewers,
@@ -67,16 +67,16 @@ def fan_out(stack: LocalStack, clients: Clients, viewers: int, images: Sequence[
     }
 
 
-def latencies_seconds(stored: Sequence[Moment], told: Sequence[Moment]) -> list[float]:
-    """How long after it was stored a viewer was told of each result; 0 where it was told before the storer was.
+def latencies_seconds(stored: Sequence[Moment], received: Sequence[Moment]) -> list[float]:
+    """The latency of each result's event for one viewer; 0 if the event came before the response to the storing.
 
     Raises:
-        ElasticError: it was not told of each result exactly once.
+        ElasticError: the viewer did not receive each result exactly once.
     """
     stored_at = dict(stored)
-    if sorted(key for key, _ in told) != sorted(stored_at):
-        raise ElasticError(f"a viewer was told of {len(told)} results, not of each of {len(stored)} once")
-    return [max(0.0, moment - stored_at[key]) for key, moment in told]
+    if sorted(key for key, _ in received) != sorted(stored_at):
+        raise ElasticError(f"a viewer received {len(received)} results, not each of {len(stored)} once")
+    return [max(0.0, moment - stored_at[key]) for key, moment in received]
 
 
 async def _run(results: ResultStore, jobs: Sequence[ClassificationJob], address: str, viewers: int) -> list[float]:
@@ -95,17 +95,17 @@ async def _run(results: ResultStore, jobs: Sequence[ClassificationJob], address:
 
 
 async def _view(address: str, connected: asyncio.Semaphore) -> list[Moment]:
-    """Follows a batch to its end; releases `connected` when the first event has come."""
+    """Follows a batch to its end; releases `connected` at the first event."""
     parts = urlsplit(address)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=_MAX_LINE_BYTES)
     try:
-        # HTTP/1.0: the body comes without chunks and ends with the connection.  200 threads or a full HTTP client for
-        # each viewer would take the processor from the servers.
+        # HTTP/1.0: the body is not chunked and ends with the connection.  A thread or a full HTTP client for each
+        # viewer would compete with the servers for the processor.
         writer.write(f"GET {parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode())
         status = await reader.readline()
         if b" 200 " not in status:
-            raise ElasticError(f"a viewer was not let in: {status.decode('latin-1').strip()}")
-        told: list[Moment] = []
+            raise ElasticError(f"a viewer was refused: {status.decode('latin-1').strip()}")
+        received: list[Moment] = []
         event = b""
         first = True
         async for line in reader:
@@ -117,7 +117,7 @@ async def _view(address: str, connected: asyncio.Semaphore) -> list[Moment]:
                     connected.release()
             elif name == b"data" and event == b"results":
                 now = time.perf_counter()
-                told += [(str(result["key"]), now) for result in json.loads(value)["results"]]
-        return told
+                received += [(str(result["key"]), now) for result in json.loads(value)["results"]]
+        return received
     finally:
         writer.close()

@@ -1,9 +1,9 @@
-"""A worker against the best its cores can do, and against Keras's `predict` on one image after another.
+"""Benchmark of a worker, compared with the upper bound of its cores and with Keras's `predict`, image by image.
 
 ``python -m benchmarks.worker [--images DIR] [--repeat N] [--soak] [--json FILE]``, or ``elastic bench worker``.
 
-A machine's speed changes from one second to the next.  So the contenders take turns of about a second, ratios are
-between those of the same round, and of everything the median over the rounds counts.
+A machine's speed varies over time.  So the contenders take turns of about a second, ratios are computed within a round,
+and all figures are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.table import Table
 from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
 from benchmarks.drain import decoder, drain
-from benchmarks.keras_way import KerasWay, is_installed
+from benchmarks.keras_baseline import KerasBaseline, is_installed
 from benchmarks.limits import Limits
 from benchmarks.photos import load_photos
 from benchmarks.report import machine, write_json
@@ -32,13 +32,13 @@ from benchmarks.worker_process import WorkerRun, embedded_cloud, run_worker
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 
-# In each round: turns of each contender, and images of a turn.
+# Turns of each contender in a round, and images in a turn.
 TURNS = 3
 TURN_IMAGES = 96
 CLOUD_IMAGES = 120
-# `predict` needs longer, and nothing of it is spread over images.
+# Fewer, since `predict` takes longer, and has no cost that is shared between images.
 KERAS_IMAGES = 6
-# What a contender's first images cost (threads, buffers, caches) is not what is measured.
+# Not measured: the first images include the start of threads, buffers and caches.
 WARM_UP_IMAGES = 16
 
 _ROWS = {
@@ -57,10 +57,10 @@ _ROWS = {
 def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = False) -> dict[str, Any]:
     """Measures `repeat` rounds; returns the report: medians under the keys of `_ROWS`, the rounds, the machine.
 
-    Without TensorFlow installed, the figures about Keras are left out.
+    Without TensorFlow, the figures of Keras are left out.
 
     Args:
-        soak: also answer 10,000 images and tell whether memory grows.
+        soak: also classify 10,000 images and measure whether memory grows.
     """
     settings = Settings(model_bundle=str(REPOSITORY_ROOT / Settings().model_bundle))
     threads = os.cpu_count() or 1
@@ -71,7 +71,7 @@ def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = 
         warm_up(photos, WARM_UP_IMAGES)
     drain(bundle, classifier, settings, photos, WARM_UP_IMAGES)
 
-    # What one image takes, in seconds.
+    # Seconds per image.
     contenders = {
         "bare": lambda: limits.bare_seconds(photos, TURN_IMAGES) / TURN_IMAGES,
         "limit": lambda: limits.seconds(photos, TURN_IMAGES) / TURN_IMAGES,
@@ -82,7 +82,7 @@ def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = 
     with contextlib.ExitStack() as stack:
         clients = stack.enter_context(embedded_cloud(settings))
         if is_installed():
-            keras = stack.enter_context(KerasWay(bundle, photos))
+            keras = stack.enter_context(KerasBaseline(bundle, photos))
             contenders["keras"] = lambda: keras.seconds(KERAS_IMAGES) / KERAS_IMAGES
         for number in range(repeat):
             rounds.append(_round(contenders, run_worker(clients, settings, photos, CLOUD_IMAGES)))
@@ -134,13 +134,15 @@ def _table(report: dict[str, Any]) -> Table:
 @click.option(
     "--images",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of photos.  [default: those that packages carry]",
+    help="Folder of photos.  [default: the sample photos]",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
-@click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Rounds.")
-@click.option("--soak", is_flag=True, help="Also: does memory grow over 10,000 images?  Takes minutes.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
+)
+@click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Number of rounds.")
+@click.option("--soak", is_flag=True, help="Also measure memory over 10,000 images; takes minutes.")
 def command(images: Path | None, json_path: Path | None, repeat: int, soak: bool) -> None:
-    """One worker: speed, cold start and memory."""
+    """Measure one worker: speed, cold start and memory."""
     report = run(load_photos(images), repeat, Console(), soak=soak)
     if json_path is not None:
         write_json(report, json_path)

@@ -1,4 +1,4 @@
-"""A real worker, ``python -m app_tier``, against the embedded cloud: cold start, speed, memory."""
+"""Run a real worker, ``python -m app_tier``, with the embedded cloud, and measure cold start, speed and memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from local_cloud.processes import Process, spawn, stop_all
 from local_cloud.resources import create_resources
 
 _LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
-# Looking costs the emulator about 3 ms.
+# A poll costs the emulator about 3 ms.
 _FIRST_RESULT_POLL_SECONDS = 0.02
 _DRAINED_POLL_SECONDS = 0.05
 _TIMEOUT_SECONDS = 120.0
@@ -38,9 +38,9 @@ _UPLOAD_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class WorkerRun:
-    """One life of a worker.
+    """The measurements of one worker process.
 
-    `cold_start_seconds` is from the process's start to its first stored result (as seen every 20 ms),
+    `cold_start_seconds` is from the process's start to its first stored result (polled every 20 ms),
     `images_per_second` from there to the empty queue.
     """
 
@@ -51,14 +51,14 @@ class WorkerRun:
 
 @contextmanager
 def cloud_environment(endpoint_url: str) -> Iterator[Clients]:
-    """Clients of the emulator at `endpoint_url`; while the context lasts, the environment names it."""
+    """Yields clients of the emulator at `endpoint_url`; until the end of the block the environment names it."""
     with mock.patch.dict(os.environ, {**LOCAL_CREDENTIALS, "AWS_ENDPOINT_URL": endpoint_url}):
         yield Clients()
 
 
 @contextmanager
 def embedded_cloud(settings: Settings) -> Iterator[Clients]:
-    """As `cloud_environment`, for an emulator of its own with our buckets and queues."""
+    """As `cloud_environment`, for a new emulator with the program's buckets and queues."""
     command = [sys.executable, "-m", "local_cloud.emulator", "--port", "0"]
     emulator = spawn(command, os.environ, _LOG_DIRECTORY / "emulator.log", REPOSITORY_ROOT, stdout=PIPE)
     try:
@@ -120,7 +120,11 @@ def _fill(clients: Clients, settings: Settings, photos: Sequence[bytes], count: 
 
 
 def _polls(interval_seconds: float, process: Process, log_path: Path) -> Iterator[None]:
-    """Comes round every `interval_seconds` until the caller has seen what it waits for."""
+    """Yields every `interval_seconds` until the caller stops.
+
+    Raises:
+        ElasticError: the worker has ended, or the timeout has passed.
+    """
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         yield

@@ -1,1 +1,1 @@
-"""The proof that nothing is lost: photos flow through a real stack while faults are injected."""
+"""Chaos test: photos are classified on a local stack under injected faults, then both buckets are compared."""

@@ -1,7 +1,7 @@
-"""Was anything lost or doubled?  Told from the two buckets alone.
+"""Check from the two buckets alone whether a photo was lost, or got two different results.
 
-The output bucket is versioned for the time of the proof, so that not only the last answer of an image can be
-looked at but every one that was ever stored.
+The output bucket is versioned during the test, so that every result that was ever stored can be compared, not only the
+last one of a photo.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from aws.clients import cloud_errors
 from core.errors import DecodeError
 from core.jobs import ClassificationResult, position_of
 
-# The failure that the janitor stores for a job in the dead-letter queue: an answer, but not of the image's making.
+# The failure that the janitor stores for a job in the dead-letter queue: a result without a classification.
 GAVE_UP_CODE = "gave_up"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One stored answer: its lines, and the code of its failure where it is one."""
+class ResultVersion:
+    """One stored version of a result: its lines, and the failure's code if it is a failure."""
 
     lines: tuple[str, ...]
     failure_code: str | None = None
@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(slots=True)
 class DeliveryReport:
-    """How many accepted images have an answer, and a sentence for each that is lost or doubled."""
+    """The number of accepted photos with a result, and a sentence for each that is lost or doubled."""
 
     answered: int = 0
     lost: list[str] = field(default_factory=list)
@@ -38,41 +38,41 @@ class DeliveryReport:
 
 
 def check_delivery(
-    accepted: Collection[str], uploaded: Collection[str], answers: Mapping[str, Sequence[Answer]]
+    accepted: Collection[str], uploaded: Collection[str], results: Mapping[str, Sequence[ResultVersion]]
 ) -> DeliveryReport:
-    """Compares what was promised with what is stored.
+    """Compares the accepted photos with the contents of both buckets.
 
     Args:
         accepted: keys that the web tier has confirmed.
         uploaded: keys in the input bucket.
-        answers: for each key in the output bucket all its answers, oldest first.
+        results: all versions of each key in the output bucket, oldest first.
     """
-    verdict = DeliveryReport()
+    report = DeliveryReport()
     for key in sorted(accepted):
         if key not in uploaded:
-            verdict.lost.append(f"{key}: accepted, but not in the input bucket")
-        elif not answers.get(key):
-            verdict.lost.append(f"{key}: no result")
+            report.lost.append(f"{key}: accepted, but not in the input bucket")
+        elif not results.get(key):
+            report.lost.append(f"{key}: no result")
         else:
-            verdict.answered += 1
-            if answers[key][-1].failure_code == GAVE_UP_CODE:
-                verdict.lost.append(f"{key}: given up")
+            report.answered += 1
+            if results[key][-1].failure_code == GAVE_UP_CODE:
+                report.lost.append(f"{key}: given up")
     positions = Counter(position_of(key) for key in uploaded)
-    for key in sorted(answers):
-        different = dict.fromkeys(answer.lines for answer in answers[key])
+    for key in sorted(results):
+        different = dict.fromkeys(version.lines for version in results[key])
         if key not in uploaded:
-            verdict.doubled.append(f"{key}: a result without an upload")
+            report.doubled.append(f"{key}: a result without an upload")
         elif positions[position_of(key)] > 1:
-            verdict.doubled.append(f"{key}: another upload has the same position")
+            report.doubled.append(f"{key}: another upload has the same position")
         elif any(len(lines) != 1 for lines in different):
-            verdict.doubled.append(f"{key}: a result that is not one line")
+            report.doubled.append(f"{key}: a result that is not one line")
         elif len(different) > 1:
-            verdict.doubled.append(f"{key}: answers that differ, {' / '.join(lines[0] for lines in different)}")
-    return verdict
+            report.doubled.append(f"{key}: results that differ, {' / '.join(lines[0] for lines in different)}")
+    return report
 
 
-def keep_every_answer(client: Any, bucket: str) -> None:
-    """Makes the output bucket keep replaced results.
+def keep_result_versions(client: Any, bucket: str) -> None:
+    """Enables versioning of the output bucket, so that replaced results are kept.
 
     Raises:
         CloudError: S3 refused or failed.
@@ -81,8 +81,8 @@ def keep_every_answer(client: Any, bucket: str) -> None:
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
 
-def read_answers(client: Any, bucket: str, prefix: str) -> dict[str, list[Answer]]:
-    """Every answer ever stored below `prefix`, by key, oldest first.
+def read_result_versions(client: Any, bucket: str, prefix: str) -> dict[str, list[ResultVersion]]:
+    """Reads every version of each result below `prefix`, by key, oldest first.
 
     Raises:
         CloudError: S3 refused or failed.
@@ -93,21 +93,21 @@ def read_answers(client: Any, bucket: str, prefix: str) -> dict[str, list[Answer
             for entry in page.get("Versions", []):  # newest first
                 versions.setdefault(entry["Key"], []).append((entry["ETag"], entry["VersionId"]))
 
-    def read(key: str, newest_first: list[tuple[str, str]]) -> list[Answer]:
+    def read(key: str, newest_first: list[tuple[str, str]]) -> list[ResultVersion]:
         version_of = dict(newest_first)
-        # The entity tag is the body's digest: the same answer need not be fetched twice.
-        fetched = cache(lambda etag: _read_answer(client, bucket, key, version_of[etag]))
+        # The entity tag is the body's digest: versions with the same body are fetched once.
+        fetched = cache(lambda etag: _read_version(client, bucket, key, version_of[etag]))
         return [fetched(etag) for etag, _version in reversed(newest_first)]
 
     return {key: read(key, newest_first) for key, newest_first in versions.items()}
 
 
-def _read_answer(client: Any, bucket: str, key: str, version_id: str) -> Answer:
+def _read_version(client: Any, bucket: str, key: str, version_id: str) -> ResultVersion:
     with cloud_errors("fetching the result"):
         response = client.get_object(Bucket=bucket, Key=key, VersionId=version_id)
         body: bytes = response["Body"].read()
     try:
         failure = ClassificationResult.decode(key, body, response["Metadata"]).failure
     except DecodeError:
-        return Answer(())
-    return Answer(tuple(body.decode().splitlines()), failure.code if failure else None)
+        return ResultVersion(())
+    return ResultVersion(tuple(body.decode().splitlines()), failure.code if failure else None)

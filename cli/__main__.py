@@ -1,4 +1,4 @@
-"""``python -m cli``: the same as the installed `elastic`."""
+"""``python -m cli``: the same as the installed command `elastic`."""
 
 from cli import main
 

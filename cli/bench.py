@@ -1,4 +1,4 @@
-"""`elastic bench …`: one command per benchmark, each defined in the module that it names."""
+"""`elastic bench …`: one command per benchmark, each defined in its module of `benchmarks`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ import click
 from cli.lazy_group import LazyCommand, LazyGroup
 
 BENCHMARKS = {
-    "page": LazyCommand(
-        "benchmarks.page:command",
-        "A large batch through Chromium: answers, longest task, memory.",
-    ),
-    "rollout": LazyCommand(
-        "benchmarks.rollout:command", "Change the model under load: lost or doubled answers, the wait."
-    ),
-    "scale": LazyCommand("benchmarks.scale:command", "The whole local stack: speed by workers and backlog."),
-    "web": LazyCommand("benchmarks.web:command", "The web tier: uploads against a bare handler, viewers, memory."),
-    "worker": LazyCommand("benchmarks.worker:command", "One worker: speed, cold start and memory."),
+    "page": LazyCommand("benchmarks.page:command", "Measure the page while a large batch goes through Chromium."),
+    "rollout": LazyCommand("benchmarks.rollout:command", "Measure waits and lost results while the model changes."),
+    "scale": LazyCommand("benchmarks.scale:command", "Measure the local stack's speed by workers and backlog."),
+    "web": LazyCommand("benchmarks.web:command", "Measure the web tier: uploads, viewers and memory."),
+    "worker": LazyCommand("benchmarks.worker:command", "Measure one worker: speed, cold start and memory."),
 }
 
 
 @click.group(cls=LazyGroup, lazy=BENCHMARKS)
 def bench() -> None:
-    """Measure speed, start and memory on this machine."""
+    """Measure speed, startup time and memory on this machine."""

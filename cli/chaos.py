@@ -1,4 +1,4 @@
-"""`elastic chaos`: the proof that nothing is lost."""
+"""`elastic chaos`: test delivery while faults are injected."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from local_cloud.sample_photos import make_crops
 
 
 @click.command()
-@click.option("--images", type=click.Path(path_type=Path), multiple=True, help="Photos to use instead of made ones.")
-@click.option("--photos", "count", type=click.IntRange(min=1), default=500, show_default=True, help="How many photos.")
-@click.option("--seed", type=int, help="Decides about kills and faults.  [default: a random one]")
-@click.option("--kills", type=click.IntRange(min=0), default=20, show_default=True, help="Workers to kill.")
-@click.option("--faults", type=click.IntRange(min=0), default=200, show_default=True, help="Fewest faults to count.")
-@click.option("--timeout", "timeout_seconds", type=float, default=240.0, show_default=True, help="Bound, seconds.")
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report there, too."
+    "--images", type=click.Path(path_type=Path), multiple=True, help="Photos to use instead of generated ones."
+)
+@click.option("--photos", "count", type=click.IntRange(min=1), default=500, show_default=True, help="Number of photos.")
+@click.option("--seed", type=int, help="Seed of the choice of kills and faults.  [default: a random one]")
+@click.option("--kills", type=click.IntRange(min=0), default=20, show_default=True, help="Number of workers to kill.")
+@click.option("--faults", type=click.IntRange(min=0), default=200, show_default=True, help="Minimum number of faults.")
+@click.option("--timeout", "timeout_seconds", type=float, default=240.0, show_default=True, help="Time limit, seconds.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report to this file."
 )
 def chaos(
     images: tuple[Path, ...],
@@ -37,11 +39,12 @@ def chaos(
     timeout_seconds: float,
     json_path: Path | None,
 ) -> None:
-    """Prove that nothing is lost: break the stack while photos flow through it, then check the buckets.
+    """Test that no photo is lost while faults are injected.
 
-    Kills workers, restarts the controller, throttles, fails and delays the cloud and delivers jobs twice.  Prints
-    JSON; ends with status 0 only if nothing was lost or doubled, everything is empty again, and as many kills and
-    faults came as were asked for.
+    Photos are classified on a local stack while workers are killed, the controller is restarted, the cloud's requests
+    are throttled, delayed and fail, and jobs are delivered twice.  Then both buckets are compared.  Prints JSON; ends
+    with status 0 only if no photo was lost or doubled, queues and fleet are empty, and there were at least the
+    requested numbers of kills and faults.
     """
     stop_on_signals(raising=True)
     errors = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""`elastic classify`: files and folders through a running web tier."""
+"""`elastic classify`: classify files and folders through a running web tier."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from local_cloud.local_stack_registry import join_local_stack
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--url", help="The web tier's address.  [default: the local stack's]")
-@click.option("--token", envvar="ELASTIC_TOKEN", default="", help="An access token; better in ELASTIC_TOKEN.")
+@click.option("--token", envvar="ELASTIC_TOKEN", default="", help="An access token; better set ELASTIC_TOKEN.")
 def classify(paths: tuple[Path, ...], url: str | None, token: str) -> None:
-    """Classify files and folders through a running web tier; print `image, label` lines."""
+    """Classify files and folders through a running web tier.
+
+    Prints an `image, label` line for each image.  Ends with status 1 if a file could not be stored.
+    """
     address = url or join_local_stack()
     if address is None:
         raise ElasticError("no local stack is running; start one with `elastic up` or give --url")

@@ -1,4 +1,4 @@
-"""`elastic demo`: the whole job, unattended: upload, queue, scale up, classify, read the answers, scale down."""
+"""`elastic demo`: upload photos to a temporary local stack, show their results, wait for the scale-in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aws.buckets import ResultStore
 from aws.clients import Clients
 from aws.fleet import Fleet
 from cli import options
-from cli.session import clients_of, console, local_stack, say, short, stop_on_signals
+from cli.session import clients_of, console, local_stack, print_plain, short_path, stop_on_signals
 from core.jobs import parse_result_line
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.model_choice import choose_model, label_count
@@ -37,45 +37,46 @@ MAX_TABLE_ROWS = 40
 @click.option(
     "--images", type=click.Path(path_type=Path), multiple=True, help="Folder or file to classify; may be given again."
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report there.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report to this file."
+)
 @options.boot_seconds
 @options.max_size
 @options.profile
 def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, max_size: int | None) -> None:
-    """The whole job, unattended: start everything, classify photos, show the answers, stop everything.
+    """Classify photos on a temporary local stack and show the results.
 
-    Without --images it takes photos that installed packages carry.  Ends with status 0 only if every photo was
-    answered and the fleet is back at 0.
+    Starts the embedded cloud, the web tier and the controller, uploads the photos, prints their labels, waits until
+    the fleet is back at 0 instances, and stops everything.  Without --images it uses sample photos from installed
+    packages.  Ends with status 0 only if every photo was answered and the fleet is back at 0.
     """
-    from cli.demo import classify_folder, write_report
-
     stop_on_signals(raising=True)
     photos, others = collect(images) if images else (from_packages(), [])
     if others:
         console.print(
-            f"Left out, not images by their names: {', '.join(path.name for path in others[:5])}"
+            f"Left out, since their names are not those of images: {', '.join(path.name for path in others[:5])}"
             f"{' …' if len(others) > 5 else ''}",
             highlight=False,
         )
-    bundle = choose_model(os.environ, say)
+    bundle = choose_model(os.environ, print_plain)
     if not images:
-        say(
-            f"These are photos that installed packages carry.  The model {bundle.name} knows {label_count(bundle)} "
-            "labels and will be unsure of what it does not know.  Name your own folder with --images."
+        print_plain(
+            f"Using sample photos from installed packages.  The model {bundle.name} has {label_count(bundle)} labels; "
+            "its scores are low for photos of anything else.  Use your own photos with --images."
         )
-    # So few photos would wake one instance; a tighter target lets even them show how the fleet grows.
+    # The sample photos alone would need one instance; with a lower target latency the fleet grows visibly.
     settings: dict[str, Any] = {} if images else {"target_latency_seconds": 0.2}
-    # It asks only itself.
+    # The stack is temporary, on loopback, and this command is its only client.
     settings["authentication"] = "off"
     settings["model_bundle"] = str(bundle)
     with local_stack(max_size, settings, boot_seconds=boot_seconds) as stack:
-        console.print(f"Running at {stack.web_url}; logs in {short(stack.log_directory)}", highlight=False)
+        console.print(f"Running at {stack.web_url}; logs in {short_path(stack.log_directory)}", highlight=False)
         report = classify_folder(stack, clients_of(stack), photos, console)
     if json_path is not None:
         write_report(report, json_path)
     answered = report["classified"] + report["failed"]
     console.print(
-        f"{answered} of {report['images']} answered ({report['failed']} of them: cannot be classified) in "
+        f"{answered} of {report['images']} answered ({report['failed']} of them cannot be classified) in "
         f"{report['seconds']:.1f} s, {report['images_per_second']} images/s, at most {report['peak_instances']} "
         f"instances, {report['final_instances']} now.",
         highlight=False,
@@ -86,11 +87,11 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
 
 
 def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path], console: Console) -> dict[str, Any]:
-    """Classifies `images` on a running stack, shows progress, and returns the report.
+    """Classifies `images` on a running stack with progress output; returns the report.
 
     The report has the keys ``images``, ``classified``, ``failed``, ``seconds``, ``peak_instances``,
     ``final_instances``, ``images_per_second`` and ``results``, a list of ``name``, ``status``, ``label``,
-    ``score``, in the order of `images`.  ``seconds`` count from the first byte uploaded to the last answer.
+    ``score``, in the order of `images`.  ``seconds`` are from the first byte uploaded to the last result.
 
     Raises:
         ApiError: the web tier refused, or an image was not answered.
@@ -98,16 +99,16 @@ def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path],
     api = ApiClient(stack.web_url)
     results_store = ResultStore(clients["s3"], stack.settings.output_bucket)
     fleet = Fleet(clients["ec2"], stack.settings.launch_template_name, stack.settings.fleet_name)
-    with FleetSizeHistory(fleet) as history, BatchProgress(console, len(images), history) as live:
+    with FleetSizeHistory(fleet) as history, BatchProgress(console, len(images), history) as progress:
         started = time.monotonic()
         batch_id = api.create_batch()
-        problems = api.upload(batch_id, images, live.uploaded)
+        problems = api.upload(batch_id, images, progress.uploaded)
         results = []
         for result in api.follow(batch_id, len(images) - len(problems), NO_ANSWER_TIMEOUT_SECONDS):
             results.append(result)
-            live.answered(1)
+            progress.answered(1)
         seconds = time.monotonic() - started
-        live.say("all answered; waiting for the fleet to return to 0")
+        progress.show_note("all answered; waiting for the fleet to return to 0")
         history.wait_for_zero(SCALE_IN_TIMEOUT_SECONDS)
     for problem in problems:
         console.print(f"[red]not stored[/red] {problem}", highlight=False)
@@ -134,7 +135,7 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 
 def _print_table(console: Console, store: ResultStore, results: Sequence[dict[str, Any]]) -> None:
-    """The pairs as they lie in the output bucket, each read from there."""
+    """Prints the results as stored: each `image, label` pair is read from the output bucket."""
     table = Table(title=f"s3://{store.bucket}", title_justify="left")
     for heading in ("image", "label", "score", ""):
         table.add_column(heading, justify="right" if heading == "score" else "left", overflow="fold")

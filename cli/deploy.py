@@ -54,9 +54,10 @@ class _Parameter(click.ParamType[tuple[str, str]]):
 @click.option("--yes", is_flag=True, help="Execute the changes without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the changes, but execute nothing.")
 def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, dry_run: bool) -> None:
-    """Create or update the stack on AWS: show the changes, ask for confirmation, execute them, report the events.
+    """Create or update the stack on AWS.
 
-    Parameters that are not given keep their values.  docs/how-to/deploy-to-aws.md explains them.
+    Shows the changes, asks for confirmation, executes them and reports the stack's events.  Parameters that are not
+    given keep their values.  docs/how-to/deploy-to-aws.md explains them.
     """
     clients = Clients()
     resources = StackResources(clients, stack_name)
@@ -112,9 +113,10 @@ def status(stack_name: str, env: bool) -> None:
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @click.option("--images", "with_images", is_flag=True, help="Delete the machine images and their snapshots, too.")
 def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
-    """Delete the stack on AWS with all photos and results, and everything else that costs money.
+    """Delete the stack on AWS, with all photos and results.
 
-    Ends with status 1 if resources of the stack remain, and lists them.
+    Machine images are kept unless --images is given; nothing else that costs money remains.  Ends with status 1 if
+    resources of the stack remain, and lists them.
     """
     clients = Clients()
     stack, resources = Stack(clients["cloudformation"], stack_name), StackResources(clients, stack_name)

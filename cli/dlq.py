@@ -1,4 +1,4 @@
-"""`elastic dlq …`: the dead-letter queue."""
+"""`elastic dlq …`: list and redrive dead letters."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from rich.text import Text
 from aws.clients import Clients
 from aws.dead_letters import DeadLetters
 from aws.queue import JobQueue
-from cli.session import console, join
+from cli.session import console, join_running_stack
 
 
 @click.group()
 def dlq() -> None:
-    """The dead-letter queue: jobs that failed too often."""
+    """List or redrive the jobs in the dead-letter queue.
+
+    SQS moves a job there after too many failed deliveries.
+    """
 
 
 @dlq.command("list")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Show at most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most jobs to show.")
 def list_letters(limit: int) -> None:
-    """Show dead letters; they stay where they are."""
+    """Show dead letters without removing them."""
     letters = _dead_letters()
     found = letters.peek(limit)
     if not found:
@@ -34,13 +37,13 @@ def list_letters(limit: int) -> None:
 
 
 @dlq.command()
-@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="Redrive at most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="Most jobs to send.")
 def redrive(limit: int) -> None:
-    """Send dead letters back to the job queue, to be tried again."""
+    """Send dead letters back to the job queue, to be processed again."""
     click.echo(f"{_dead_letters().redrive(limit)} jobs sent back to the job queue.")
 
 
 def _dead_letters() -> DeadLetters:
-    settings = join()
+    settings = join_running_stack()
     client = Clients()["sqs"]
     return DeadLetters(JobQueue(client, settings.dead_letter_queue_name), JobQueue(client, settings.queue_name))

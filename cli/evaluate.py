@@ -1,4 +1,4 @@
-"""`elastic evaluate`: how good a model bundle is on labelled photos."""
+"""`elastic evaluate`: measure the quality of model bundles on labelled photos."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rich.text import Text
 from app_tier.bundle import ModelBundle, load_bundle
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from evaluation.answers import Answers, Localizer, answer, decoder
 from evaluation.figures import measure, most_confused
 from evaluation.latency import measure_latency
 from evaluation.localize import LOCALIZERS, localizer
+from evaluation.predictions import Localizer, Predictions, decoder, predict
 from evaluation.report import Evaluation, to_html, to_json
 from evaluation.truth import read_truth
 
@@ -30,14 +30,17 @@ _LATENCY_PICTURES = 40
 _MOST_SENTENCES = 10
 
 
-def _in_a_folder(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Refuses at once what could only fail after all the work."""
+def _check_parent_folder(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuses a file in a missing folder before the evaluation, not after it."""
     if path is not None and not path.absolute().parent.is_dir():
         raise click.BadParameter(f"the folder {path.parent} does not exist")
     return path
 
 
-_FILE: dict[str, Any] = {"type": click.Path(path_type=Path, dir_okay=False, writable=True), "callback": _in_a_folder}
+_FILE: dict[str, Any] = {
+    "type": click.Path(path_type=Path, dir_okay=False, writable=True),
+    "callback": _check_parent_folder,
+}
 
 
 @click.command("evaluate")
@@ -54,11 +57,13 @@ _FILE: dict[str, Any] = {"type": click.Path(path_type=Path, dir_okay=False, writ
     "folders",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     multiple=True,
-    help="Model bundle; give several to compare them.  [default: EIC_MODEL_BUNDLE, else the shipped one]",
+    help="Model bundle; repeat the option to compare several.  [default: EIC_MODEL_BUNDLE, else the shipped one]",
 )
-@click.option("--localize", type=click.Choice(LOCALIZERS), help="Cut each photo to what this finds in it, first.")
-@click.option("--json", "json_path", **_FILE, help="Write all figures there.")
-@click.option("--report", "report_path", **_FILE, help="Write a report there, one HTML file with pictures.")
+@click.option(
+    "--localize", type=click.Choice(LOCALIZERS), help="Crop each photo to the subject that this detector finds."
+)
+@click.option("--json", "json_path", **_FILE, help="Write all figures to this file.")
+@click.option("--report", "report_path", **_FILE, help="Write a report to this file, HTML with pictures.")
 def evaluate(
     images: Path,
     truth: Path | None,
@@ -67,21 +72,21 @@ def evaluate(
     json_path: Path | None,
     report_path: Path | None,
 ) -> None:
-    """Measure how good model bundles are on labelled photos, read and classified as a worker does it.
+    """Measure the quality of model bundles on labelled photos.
 
-    Accuracy, top-5, precision, recall and F1 (micro, macro, weighted, per class), what is taken for what, calibration,
-    photos that may be labelled wrongly, time for an image and size.  Photos that cannot be decoded or whose label the
-    model does not know are named and left out.
+    Photos are decoded and classified with the worker's own code.  Reports accuracy, top-5, precision, recall and F1
+    (micro, macro, weighted, per class), confusions, calibration, suspected label errors, the time for an image and the
+    model's size.  Photos that cannot be decoded, or whose label the model does not have, are listed and left out.
     """
     console = Console()
     photos, problems = read_truth(images, truth)
     bundles = [load_bundle(folder) for folder in folders or (_default_bundle(),)]
     find = localizer(localize) if localize else None
     with _progress() as progress:
-        answers = [
-            answer(bundle, photos, find, _advance(progress, bundle.full_name, len(photos))) for bundle in bundles
+        predictions = [
+            predict(bundle, photos, find, _advance(progress, bundle.full_name, len(photos))) for bundle in bundles
         ]
-    latencies = _latencies(bundles, answers[0], find)
+    latencies = _latencies(bundles, predictions[0], find)
     evaluations = [
         Evaluation(
             each,
@@ -89,7 +94,7 @@ def evaluate(
             latency,
             each.bundle.model_path.stat().st_size,
         )
-        for each, latency in zip(answers, latencies, strict=True)
+        for each, latency in zip(predictions, latencies, strict=True)
     ]
     _print(console, evaluations, problems)
     if json_path is not None:
@@ -122,8 +127,9 @@ def _advance(progress: Progress, name: str, total: int) -> Callable[[int], None]
     return lambda count: progress.advance(task, count)
 
 
-def _latencies(bundles: Sequence[ModelBundle], answers: Answers, find: Localizer | None) -> list[float]:
-    chosen = answers.photos[:: max(1, len(answers.photos) // _LATENCY_PICTURES)][:_LATENCY_PICTURES]
+def _latencies(bundles: Sequence[ModelBundle], first: Predictions, find: Localizer | None) -> list[float]:
+    """The bundles' latencies, measured on photos spread evenly over those of the first bundle's predictions."""
+    chosen = first.photos[:: max(1, len(first.photos) // _LATENCY_PICTURES)][:_LATENCY_PICTURES]
     pictures = []
     for bundle in bundles:
         decode = decoder(bundle.input, find)
@@ -157,19 +163,19 @@ def _print(console: Console, evaluations: Sequence[Evaluation], problems: Sequen
     pairs = most_confused(first.figures["confusion"], 5)
     if pairs:
         confused = "; ".join(f"{true} as {answered} ({images})" for true, answered, images in pairs)
-        console.print(Text(f"Taken for another most often: {confused}."), soft_wrap=True)
+        console.print(Text(f"Confused most often: {confused}."), soft_wrap=True)
     for each in evaluations:
-        sentences = [*(problems if each is first else ()), *each.answers.left_out]
+        sentences = [*(problems if each is first else ()), *each.predictions.left_out]
         if sentences:
             console.print(Text(f"Left out of {each.name}'s figures:"), soft_wrap=True)
         for sentence in sentences[:_MOST_SENTENCES]:
             console.print(Text(f"  {sentence}"), soft_wrap=True)
         if len(sentences) > _MOST_SENTENCES:
-            console.print(f"  … and {len(sentences) - _MOST_SENTENCES} more; --json names all.")
+            console.print(f"  … and {len(sentences) - _MOST_SENTENCES} more; --json lists all.")
 
 
 def _heading(evaluation: Evaluation, all_of_them: Sequence[Evaluation]) -> str:
-    """The model's name, with its folder where two have the same."""
+    """The model's name, with its folder if two models have the same name."""
     if sum(each.name == evaluation.name for each in all_of_them) == 1:
         return evaluation.name
-    return f"{evaluation.name}\n{evaluation.answers.bundle.folder.name}"
+    return f"{evaluation.name}\n{evaluation.predictions.bundle.folder.name}"

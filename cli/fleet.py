@@ -1,4 +1,4 @@
-"""`elastic fleet`: the status that the controller publishes, live in a terminal."""
+"""`elastic fleet`: show the status that the controller publishes, live in a terminal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rich.text import Text
 
 from aws.clients import Clients
 from aws.state import StateStore
-from cli.session import console, join, stop_on_signals
-from core.errors import CloudError, ElasticError
+from cli.session import console, join_running_stack, stop_on_signals
+from core.errors import CloudError, DecodeError, ElasticError
 from core.fleet_status import KEY, FleetStatus, Sample
 
 POLL_SECONDS = 1.0
-# A status so old was written by a controller that no longer runs; several times the longest time between two.
+# A status older than this was written by a controller that has stopped; several times the longest interval.
 STALE_SECONDS = 30.0
 SPARKLINE_WIDTH = 60
 MAX_DECISIONS_SHOWN = 8
@@ -30,15 +30,18 @@ _STATE_STYLES = {"booting": "yellow", "running": "green", "silent": "red"}
 
 
 class NoStatusError(ElasticError):
-    """No controller has ever written the fleet's status here; start one with `elastic up` or `elastic controller`."""
+    """No controller has published the fleet's status yet; start one with `elastic up` or `elastic controller`."""
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Show it once and end.")
-@click.option("--json", "as_json", is_flag=True, help="Print the status object as JSON, once.")
+@click.option("--once", is_flag=True, help="Show the status once and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status as JSON, once.")
 def fleet(once: bool, as_json: bool) -> None:
-    """Show the fleet live: numbers, history, instances and reasons; until Ctrl-C."""
-    settings = join()
+    """Show the fleet live: backlog, history, instances, scaling decisions.
+
+    Until Ctrl-C; with --once, with --json or without a terminal only once.
+    """
+    settings = join_running_stack()
     store = StateStore(Clients()["s3"], settings.state_bucket)
     if as_json:
         click.echo(read_status(store).encode())
@@ -49,11 +52,11 @@ def fleet(once: bool, as_json: bool) -> None:
 
 
 def read_status(store: StateStore) -> FleetStatus:
-    """The fleet as the controller tells it.
+    """Reads the fleet status that the controller published last.
 
     Raises:
-        NoStatusError: no controller ever told anything.
-        DecodeError: another version's controller did.
+        NoStatusError: none has been published.
+        DecodeError: it was published by another version of the controller.
         CloudError: the bucket cannot be read.
     """
     found = store.get(KEY)
@@ -65,36 +68,36 @@ def read_status(store: StateStore) -> FleetStatus:
 def follow(
     store: StateStore, console: Console, stop: threading.Event, wall_clock: Callable[[], float] = time.time
 ) -> None:
-    """Shows the fleet until `stop` is set; a read that fails leaves the last picture.
+    """Shows the fleet until `stop` is set; after a failed read the last status stays on the screen.
 
     Raises:
-        NoStatusError: no controller ever told anything.
+        NoStatusError: no status has been published.
     """
     status = read_status(store)
     with Live(render(status, wall_clock()), console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while not stop.wait(POLL_SECONDS):
             try:
                 status = read_status(store)
-            except CloudError:
+            except (CloudError, DecodeError):
                 continue
             live.update(render(status, wall_clock()), refresh=True)
 
 
 def render(status: FleetStatus, now: float) -> RenderableType:
-    """The picture of one status; `now` is in seconds since the epoch."""
+    """Renders a status for the terminal; `now` is in seconds since the epoch."""
     parts = (_numbers(status, now), _remarks(status), _history(status.history))
     return Group(*parts, _instances(status, now), _decisions(status))
 
 
 def sparkline(values: Sequence[float], width: int = SPARKLINE_WIDTH) -> str:
-    """`values` as one line of bars, each the highest of its share of them."""
+    """Draws `values` as one line of bars, each the maximum of its share of the values."""
     if not values:
         return ""
     width = min(width, len(values))
     bounds = [round(index * len(values) / width) for index in range(width + 1)]
     highest = [max(values[start:end]) for start, end in itertools.pairwise(bounds)]
     top = max(highest) or 1.0
-    # What is not zero is seen, however small it is beside the highest.
+    # A value above zero gets at least the lowest bar, however small it is beside the maximum.
     return "".join(_BARS[max(1, round(value / top * (len(_BARS) - 1)))] if value > 0 else _BARS[0] for value in highest)
 
 
@@ -121,7 +124,7 @@ def _numbers(status: FleetStatus, now: float) -> RenderableType:
     written = f"written {max(age_seconds, 0):.0f} s ago by {status.controller_id}"
     style = "red" if age_seconds > STALE_SECONDS else "dim"
     if age_seconds > STALE_SECONDS:
-        written += "; no controller seems to run"
+        written += "; the controller seems to have stopped"
     return Group(grid, Text(written, style=style))
 
 

@@ -1,4 +1,4 @@
-"""`elastic image …`: bakes, lists and prunes the app tier's machine images."""
+"""`elastic image …`: build, list and prune the app tier's machine images."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from aws.images import Images, MachineImage
 from aws.presigned_files import PresignedFileStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
+from core.bundle_manifest import read_manifest
 from core.errors import BundleError, NotFoundError
 from core.paths import REPOSITORY_ROOT
 from core.releases import ReleaseRecord
@@ -35,16 +36,24 @@ console = Console()
 
 @click.group()
 def image() -> None:
-    """The app tier's machine image on AWS."""
+    """Manage the app tier's machine images on AWS: build, list, prune."""
 
 
 @image.command()
-@click.option("--instance-profile", required=True, help="Lets the builder talk to Systems Manager, and nothing more.")
-@click.option("--architecture", type=click.Choice(ARCHITECTURES), default="amd64", show_default=True)
-@click.option("--base", help="An image's id, or the parameter that holds it.  [default: Debian's latest 12]")
-@click.option("--instance-type", help="The builder's type.  [default: t3.small, t4g.small]")
-@click.option("--subnet", default="", help="Where the builder runs; it must reach the internet.  [default: EC2's]")
-@click.option("--security-group", "security_groups", multiple=True, help="The builder's; may be given again.")
+@click.option(
+    "--instance-profile", required=True, help="The builder's instance profile; it must allow Systems Manager."
+)
+@click.option(
+    "--architecture",
+    type=click.Choice(ARCHITECTURES),
+    default="amd64",
+    show_default=True,
+    help="Its processor.",
+)
+@click.option("--base", help="The base image's id, or the parameter that holds it.  [default: the latest Debian 12]")
+@click.option("--instance-type", help="The builder's type.  [default: t3.small, on arm64 t4g.small]")
+@click.option("--subnet", default="", help="The builder's subnet, with access to the internet.  [default: EC2's]")
+@click.option("--security-group", "security_groups", multiple=True, help="The builder's security group; repeatable.")
 @click.option("--bundle", default=DEFAULT_BUNDLE, show_default=True, help="The model bundle's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
 def build(
@@ -57,7 +66,7 @@ def build(
     bundle: str,
     as_json: bool,
 ) -> None:
-    """Bake an image: launch a builder, provision and check it, make an image of it, clean up."""
+    """Build an image: launch a builder, provision and check it, create an image from it, clean up."""
     settings, clients = Settings.from_environment(os.environ), Clients()
     archive = image_archive(REPOSITORY_ROOT, bundle)
     version, commit = importlib.metadata.version("elastic-image-classifier"), commit_of(REPOSITORY_ROOT)
@@ -75,25 +84,25 @@ def build(
     errors = Console(stderr=True)
     with errors.status("") as status:
 
-        def tell(what: str) -> None:
-            errors.print(f"{what} …", highlight=False)
-            status.update(f"{what} …")
+        def report(step: str) -> None:
+            errors.print(f"{step} …", highlight=False)
+            status.update(f"{step} …")
 
-        made = bake(
+        baked = bake(
             plan,
             archive,
             Builders(clients["ec2"], clients["ssm"]),
             Images(clients["ec2"], clients["ssm"]),
             PresignedFileStore(clients["s3"], settings.state_bucket),
-            tell,
+            report,
         )
-    click.echo(json.dumps(_fields(made)) if as_json else made.image_id)
+    click.echo(json.dumps(_fields(baked)) if as_json else baked.image_id)
 
 
 @image.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_images(as_json: bool) -> None:
-    """Show our images, newest first, and which one new instances are launched from."""
+    """Show the project's images, newest first, and which of them new instances are launched from."""
     settings, images = Settings.from_environment(os.environ), _images()
     record = _releases(settings)
     found = images.list()
@@ -107,27 +116,29 @@ def list_images(as_json: bool) -> None:
 
 
 @image.command()
-@click.option("--keep", type=click.IntRange(min=0), default=3, show_default=True, help="How many of the newest stay.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--keep", type=click.IntRange(min=0), default=3, show_default=True, help="How many of the newest to keep."
+)
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 def prune(keep: int, yes: bool) -> None:
-    """Delete old images and their snapshots; never one that the launch template or a rollout names."""
+    """Delete old images and their snapshots, except those that the launch template or a rollout uses."""
     settings, images = Settings.from_environment(os.environ), _images()
     in_use = images.in_use_by(settings.launch_template_name)
     needed = _releases(settings).image_ids
-    doomed = [entry for entry in prunable(images.list(), keep, in_use) if entry.image_id not in needed]
-    if not doomed:
+    to_delete = [entry for entry in prunable(images.list(), keep, in_use) if entry.image_id not in needed]
+    if not to_delete:
         click.echo("Nothing to delete.")
         return
-    console.print(table_of(doomed, in_use))
+    console.print(table_of(to_delete, in_use))
     if not yes:
-        click.confirm(f"Delete {len(doomed)} images and their snapshots?", abort=True)
-    for entry in doomed:
+        click.confirm(f"Delete {len(to_delete)} images and their snapshots?", abort=True)
+    for entry in to_delete:
         images.delete(entry)
         click.echo(f"deleted {entry.image_id} {entry.name}")
 
 
 def table_of(images: list[MachineImage], in_use: str | None) -> Table:
-    """A row for each image."""
+    """A table of images."""
     table = Table(Column("image", no_wrap=True), Column("name", overflow="fold"), "created", "state", "model", "in use")
     for entry in images:
         created = f"{entry.created_at:%Y-%m-%d %H:%M}"
@@ -138,7 +149,7 @@ def table_of(images: list[MachineImage], in_use: str | None) -> Table:
 
 
 def commit_of(root: Path) -> str:
-    """The commit of a checkout, with ``-dirty`` where files differ from it; ``unknown`` outside of one."""
+    """The commit of a checkout, with ``-dirty`` if files differ from it; ``unknown`` outside a checkout."""
     command = ("git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*")
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -147,16 +158,16 @@ def commit_of(root: Path) -> str:
 
 
 def model_of(bundle: Path) -> str:
-    """A bundle's full name.
+    """The full name of the bundle in a folder.
 
     Raises:
-        BundleError: it has no manifest.
+        BundleError: the folder has no valid manifest.
     """
     try:
-        manifest = json.loads((bundle / "bundle.json").read_text("utf-8"))
+        manifest = read_manifest(bundle)
         return f"{manifest['name']}@{manifest['version']}"
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{bundle} is no model bundle: {error}") from error
+    except (OSError, KeyError) as error:
+        raise BundleError(f"{bundle} is not a model bundle: {error}") from error
 
 
 def _releases(settings: Settings) -> ReleaseRecord:

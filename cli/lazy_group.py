@@ -1,4 +1,4 @@
-"""A click group that imports a command's module only when that command runs."""
+"""A click group that imports a command's module only when the command is used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from core.errors import ElasticError
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
-    """Where a command is defined, and the line that the group's ``--help`` shows for it.
+    """A command's place, and the line that the group's ``--help`` shows for it.
 
     Attributes:
         target: ``module:attribute``.
-        short_help: the first sentence of the command's own help, so that ``--help`` imports nothing.
+        short_help: the first sentence of the command's own help, repeated so that ``--help`` imports no command.
     """
 
     target: str
@@ -32,7 +32,7 @@ class LazyCommand:
 
 
 class LazyGroup(click.Group):
-    """A group of `LazyCommand`; reports the program's own errors in one sentence instead of a stack trace."""
+    """A group of `LazyCommand`; prints the program's own errors as one sentence instead of a stack trace."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""`elastic model …`: the versions in the model store, and which of them the fleet answers with."""
+"""`elastic model …`: manage the versions in the model store, and the one that the fleet uses."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ SMOKE_SECONDS = 120.0
 
 
 @click.group(
-    cls=LazyGroup, lazy={"build": LazyCommand("cli.model_build:build", "Make a model bundle of published weights.")}
+    cls=LazyGroup, lazy={"build": LazyCommand("cli.model_build:build", "Build a model bundle of published weights.")}
 )
 def model() -> None:
-    """Model bundles: build, list, add, promote, roll back, compare a candidate."""
+    """Manage model bundles: build, list, add, promote, roll back, compare."""
 
 
 @model.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(as_json: bool) -> None:
-    """Show every version, newest first: accuracy as its card says it, size, and what the fleet does with it."""
+    """Show every version, newest first: the accuracy in its model card, its size, and its state in the fleet."""
     state = state_store()
     versions, record, fleet = ModelStore(state).list(), ReleaseStore(state).read(), fleet_status(state)
     candidate = shadow_of(state)
@@ -56,14 +56,15 @@ def list_models(as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     if not record.current.model:
-        console.print("The fleet answers with the model that its image carries.", highlight=False)
-    console.print(table_of(rows) if rows else "The model store is empty: `elastic model add FOLDER`.", highlight=False)
+        console.print("The fleet uses the model in its machine image.", highlight=False)
+    empty = "The model store is empty; add a bundle with `elastic model add FOLDER`."
+    console.print(table_of(rows) if rows else empty, highlight=False)
 
 
 @model.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def add(folder: Path) -> None:
-    """Check a bundle (its hashes, then its smoke test) and store it as a version, which never changes."""
+    """Check a bundle (its hashes, then its smoke test) and store it as an immutable version."""
     version = describe_bundle(folder, round(time.time(), 3))
     click.echo(check(folder), err=True)
     stored = ModelStore(state_store()).add(folder, version.added_at)
@@ -74,7 +75,7 @@ def add(folder: Path) -> None:
 @click.argument("version", metavar="NAME@VERSION")
 @follow_option
 def promote(version: str, wait: bool) -> None:
-    """Roll the fleet over to a version of the store, without a lost or delayed answer."""
+    """Roll the fleet over to a version of the model store, without losing or delaying jobs."""
     state = state_store()
     chosen = find(ModelStore(state).list(), version)
     releases = ReleaseStore(state)
@@ -85,7 +86,7 @@ def promote(version: str, wait: bool) -> None:
 @model.command()
 @follow_option
 def rollback(wait: bool) -> None:
-    """Roll the fleet back to the model that it answered with before."""
+    """Roll the fleet back to the previous model."""
     releases = ReleaseStore(state_store())
     begin(releases, before)
     follow(releases, wait=wait)
@@ -98,10 +99,13 @@ def rollback(wait: bool) -> None:
     type=click.FloatRange(min=0, max=1, min_open=True),
     default=0.1,
     show_default=True,
-    help="The share of the photos that the candidate sees.",
+    help="The share of the photos that the candidate also classifies.",
 )
 def shadow(version: str, share: float) -> None:
-    """Have a candidate classify a share of the photos, too, and count how often it agrees; answers stay as they are."""
+    """Let a candidate classify a share of the photos in the background, and count how often it agrees.
+
+    The results that clients see still come from the current model.
+    """
     state = state_store()
     if version == "off":
         state.put(SHADOW_KEY, Shadow().encode())
@@ -109,25 +113,29 @@ def shadow(version: str, share: float) -> None:
         return
     chosen = find(ModelStore(state).list(), version)
     state.put(SHADOW_KEY, Shadow(chosen.full_name, share).encode())
-    click.echo(f"{chosen.full_name} sees {share:.0%} of the photos; `elastic model list` shows how often it agrees")
+    click.echo(
+        f"{chosen.full_name} classifies {share:.0%} of the photos; `elastic model list` shows how often it agrees"
+    )
 
 
 def before(record: ReleaseRecord) -> tuple[str, str]:
-    """The image and the model that the fleet ran before.
+    """The image and the model of the previous release.
 
     Raises:
-        ReleaseError: it never ran another.
+        ReleaseError: there is no previous release.
     """
     if record.previous is None:
-        raise ReleaseError("there is nothing to roll back to: the fleet has never answered with another model")
+        raise ReleaseError("there is nothing to roll back to: the fleet has never used another model")
     return record.previous.image_id, record.previous.model
 
 
 def check(folder: Path, run: Callable[..., Any] = subprocess.run) -> str:
-    """What a worker says of a bundle, one sentence; in a process of its own, which a bad model may take along.
+    """Runs the worker's smoke test on a bundle; returns the sentence that it prints.
+
+    In a process of its own, since a bad model may crash the interpreter.
 
     Raises:
-        ModelError: a worker cannot answer with it.
+        ModelError: the smoke test failed.
     """
     try:
         done = run(
@@ -139,55 +147,55 @@ def check(folder: Path, run: Callable[..., Any] = subprocess.run) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ModelError(f"a worker does not answer with {folder} within {SMOKE_SECONDS:g} s") from error
+        raise ModelError(f"the smoke test of {folder} took longer than {SMOKE_SECONDS:g} s") from error
     if done.returncode:
         last = (done.stderr.strip() or f"it ended with status {done.returncode}").splitlines()[-1]
         raise ModelError(f"{folder} was not added: {last}")
     return str(done.stdout).strip()
 
 
-def find(versions: list[ModelVersion], wanted: str) -> ModelVersion:
-    """A version by its full name, or by its version alone where that names one.
+def find(versions: list[ModelVersion], name: str) -> ModelVersion:
+    """Finds a version by its full name, or by its version alone if only one model has it.
 
     Raises:
         ModelError: there is none, or more than one.
     """
-    found = [version for version in versions if wanted in (version.full_name, version.version)]
+    found = [version for version in versions if name in (version.full_name, version.version)]
     if len(found) == 1:
         return found[0]
     names = ", ".join(version.full_name for version in (found or versions)) or "nothing"
-    raise ModelError(f"{wanted} names {len(found) or 'no'} versions; the model store has {names}")
+    raise ModelError(f"{name} names {len(found) or 'no'} versions; the model store has {names}")
 
 
 def shadow_of(state: StateStore) -> Shadow:
-    """Which candidate is compared."""
+    """The candidate in shadow mode, and its share."""
     found = state.get(SHADOW_KEY)
     return Shadow() if found is None else Shadow.decode(found.body)
 
 
 def agreement_of(full_name: str, fleet: FleetStatus | None) -> dict[str, int] | None:
-    """How often a model agreed with the answers; None where it was not compared."""
-    told = None if fleet is None else fleet.shadow
-    if told is None or told.model != full_name or not told.compared:
+    """How often a candidate agreed with the current model; None if it was not compared."""
+    shadow = None if fleet is None else fleet.shadow
+    if shadow is None or shadow.model != full_name or not shadow.compared:
         return None
-    return {"compared": told.compared, "agreed": told.agreed}
+    return {"compared": shadow.compared, "agreed": shadow.agreed}
 
 
 def state_of(full_name: str, record: ReleaseRecord, candidate: Shadow) -> str:
-    """What the fleet does with a model: ``current``, ``candidate`` (rolled out, or compared), ``previous``, nothing."""
+    """A model's state in the fleet: ``current``, ``previous``, ``candidate`` (in a rollout or in shadow mode) or ""."""
     if full_name == record.current.model:
         return "current"
     if record.phase is not Phase.STEADY and record.target is not None and full_name == record.target.model:
-        return "candidate" if record.phase is Phase.ROLLING else "being taken back"
+        return "candidate" if record.phase is Phase.ROLLING else "being rolled back"
     if full_name == candidate.model:
-        return f"candidate, sees {candidate.share:.0%}"
+        return f"candidate, {candidate.share:.0%} of the photos"
     if record.previous is not None and full_name == record.previous.model:
         return "previous"
     return ""
 
 
 def table_of(rows: list[dict[str, Any]]) -> Table:
-    """A row for each version."""
+    """A table of the versions."""
     table = Table(Column("model", no_wrap=True), "top-1", "size", "added", "state", "agrees")
     for row in rows:
         top1 = "–" if row["top1"] is None else f"{row['top1']:.3f}"

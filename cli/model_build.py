@@ -1,4 +1,4 @@
-"""`elastic model build …`: bundles that are made here of weights from elsewhere."""
+"""`elastic model build …`: build model bundles of published weights."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from training.download import download
 from training.export_formats import Kind
 from training.requirement import require_tensorflow
 
-# The share of equal answers below which the person should hear of it.
-_POOR_AGREEMENT = 0.9
+# A warning is printed if the quantized model gives the float model's label for a smaller share of the photos.
+_MIN_AGREEMENT = 0.9
 
 
 @click.group()
 def build() -> None:
-    """Make a model bundle of published weights."""
+    """Build a model bundle of published weights."""
 
 
 @build.command()
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Keras's .h5 file, if you have it already.  [default: fetched once, 103 MB]",
+    help="Keras's .h5 file, if you have it already.  [default: downloaded once, 103 MB]",
 )
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path, exists=True),
     multiple=True,
-    help="Folder of photos like those to come; may be given again.  [default: pieces of photos that packages carry]",
+    help="Folder of typical photos; repeatable.  [default: crops of the sample photos]",
 )
 @click.option(
-    "--calibration-photos", "count", type=click.IntRange(min=1), default=32, show_default=True, help="How many."
+    "--calibration-photos", "count", type=click.IntRange(min=1), default=32, show_default=True, help="How many to use."
 )
 @click.option("--kind", type=click.Choice(get_args(Kind)), default="int8", show_default=True, help="Number format.")
 @click.option("--to", "folder", type=click.Path(path_type=Path), help="The bundle's folder.  [default: in the cache]")
 def imagenet(weights: Path | None, calibration: tuple[Path, ...], count: int, kind: Kind, folder: Path | None) -> None:
-    """Keras's ResNet-50 for ImageNet's 1000 labels, quantized and checked.
+    """Build the bundle of Keras's ResNet-50 with ImageNet's 1000 labels, quantized and checked.
 
-    Put where `elastic up` and `elastic demo` look for it, so that they use it from then on.  Needs TensorFlow.
+    By default in the cache folder, where `elastic up` and `elastic demo` find and use it.  Needs TensorFlow.
     """
     console = Console(stderr=True)
     target = folder or bundle_folder(os.environ)
-    # Before anything that takes long, TensorFlow's import among it.
+    # Checked first: importing TensorFlow and building take long.
     if target.exists():
-        raise ExportError(f"{target} is there already; remove it to build it anew")
+        raise ExportError(f"{target} already exists; remove it to build it again")
     require_tensorflow()
     file = weights or _fetch(Settings.from_environment(os.environ), console)
     from cli.export import print_export
@@ -67,21 +67,19 @@ def imagenet(weights: Path | None, calibration: tuple[Path, ...], count: int, ki
             file, photos, target, count=count, kind=kind, on_step=lambda step: status.update(f"{step.capitalize()} …")
         )
     print_export(console, exported)
-    if exported.parity.top1_agreement < _POOR_AGREEMENT:
-        console.print("That is little: calibrate on more photos like yours, with --calibration.", style="yellow")
+    if exported.parity.top1_agreement < _MIN_AGREEMENT:
+        console.print("The agreement is low: calibrate on more photos like yours, with --calibration.", style="yellow")
     if folder is None:
-        console.print("`elastic up` and `elastic demo` use it from now on.", highlight=False)
-    console.print(
-        f"To promote it on a running fleet, first: elastic model add {target}", highlight=False, soft_wrap=True
-    )
+        console.print("`elastic up` and `elastic demo` use this model from now on.", highlight=False)
+    console.print(f"To use it on a running fleet: elastic model add {target}", highlight=False, soft_wrap=True)
 
 
 def _fetch(settings: Settings, console: Console) -> Path:
-    """The weights' file in the cache, downloaded if it is not there."""
+    """Downloads the weights into the cache, unless they are there; returns the file."""
     url = settings.imagenet_weights_url
     if url == OFF:
         raise ExportError(
-            "EIC_IMAGENET_WEIGHTS_URL is off; give a file with --weights, or the address to fetch it from"
+            "EIC_IMAGENET_WEIGHTS_URL is off; give a file with --weights, or set the address to download from"
         )
     file = cache_folder(os.environ) / "weights" / url.rpartition("/")[2]
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

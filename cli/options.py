@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Command-line options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ boot_seconds = click.option(
     show_default=True,
     help="Simulated boot time of an instance.",
 )
-max_size = click.option("--max-size", type=click.IntRange(min=1), help="Most instances at a time.  [default: 15]")
+max_size = click.option("--max-size", type=click.IntRange(min=1), help="Maximum number of instances.  [default: 15]")
 
 
 def _set_profile(_context: click.Context, _parameter: click.Parameter, profile: str | None) -> None:
@@ -28,5 +28,5 @@ profile = click.option(
     type=click.Choice(tuple(PROFILES)),
     expose_value=False,
     callback=_set_profile,
-    help="How eagerly to scale, as EIC_PROFILE says it.  [default: balanced, made for one machine]",
+    help="Scaling profile, as EIC_PROFILE sets it.  [default: balanced, adapted to one machine]",
 )

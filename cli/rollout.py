@@ -1,4 +1,4 @@
-"""`elastic rollout …`: a new image or model for the fleet, begun here and carried out by the controller."""
+"""`elastic rollout …`: start, follow and abort rolling updates, which the controller carries out."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from aws.images import Images
 from aws.models import ModelStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
+from cli.fleet import read_status
 from core.errors import ElasticError
-from core.fleet_status import KEY as STATUS_KEY
 from core.fleet_status import FleetStatus
 from core.releases import Phase, ReleaseError, ReleaseRecord
 from core.settings import Settings
 from local_cloud.local_stack_registry import join_local_stack
 
 POLL_SECONDS = 0.5
-# The model that the image carries.
+# Stands for the model in the machine image.
 IMAGE_MODEL = "image"
-# The image that the launch template names.
+# Stands for the image that the launch template names.
 TEMPLATE_IMAGE = "template"
 console = Console()
 
@@ -35,26 +35,27 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def follow_option(command: Command) -> Command:
-    """Adds ``--wait/--no-wait``."""
-    option = click.option("--wait/--no-wait", default=True, show_default=True, help="Follow it until it has ended.")
+    """Adds the option ``--wait/--no-wait`` to a command."""
+    help_text = "Wait until the rollout has ended."
+    option = click.option("--wait/--no-wait", default=True, show_default=True, help=help_text)
     return option(command)
 
 
 @click.group()
 def rollout() -> None:
-    """Rolling updates of the fleet: start, status, abort."""
+    """Manage rolling updates of the fleet: start, status, abort."""
 
 
 @rollout.command()
 @click.option("--image", "image_id", help=f"A machine image's id; `{TEMPLATE_IMAGE}`: the launch template's own.")
 @click.option(
-    "--model", "model", help=f"NAME@VERSION of the model store; `{IMAGE_MODEL}`: the one that the image carries."
+    "--model", "model", help=f"NAME@VERSION of the model store; `{IMAGE_MODEL}`: the model in the machine image."
 )
 @follow_option
 def start(image_id: str | None, model: str | None, wait: bool) -> None:
-    """Roll the fleet over to an image, a model or both: new instances first, old ones drained after them."""
+    """Roll the fleet over to an image, a model or both: new instances are launched first, then old ones drained."""
     if image_id is None and model is None:
-        raise ReleaseError("say what to roll out: --image ami-…, --model NAME@VERSION or both")
+        raise ReleaseError("there is nothing to roll out: give --image ami-…, --model NAME@VERSION or both")
     state = state_store()
     if model and model != IMAGE_MODEL:
         model = ModelStore(state).get(model).full_name
@@ -64,7 +65,7 @@ def start(image_id: str | None, model: str | None, wait: bool) -> None:
     chosen_image = {None: None, TEMPLATE_IMAGE: ""}.get(image_id, image_id)
     chosen_model = {None: None, IMAGE_MODEL: ""}.get(model, model)
 
-    def wanted(record: ReleaseRecord) -> tuple[str, str]:
+    def target(record: ReleaseRecord) -> tuple[str, str]:
         base = record.current
         return (
             base.image_id if chosen_image is None else chosen_image,
@@ -72,14 +73,14 @@ def start(image_id: str | None, model: str | None, wait: bool) -> None:
         )
 
     releases = ReleaseStore(state)
-    begin(releases, wanted)
+    begin(releases, target)
     follow(releases, wait=wait)
 
 
 @rollout.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def status(as_json: bool) -> None:
-    """Show what the fleet runs, what is under way, and how the latest rollouts ended."""
+    """Show the fleet's release, a rollout in progress, and how the latest rollouts ended."""
     state = state_store()
     record = ReleaseStore(state).read()
     if as_json:
@@ -94,37 +95,41 @@ def status(as_json: bool) -> None:
 @rollout.command()
 @follow_option
 def abort(wait: bool) -> None:
-    """Take the release back that is being rolled out: the fleet returns to what it ran before."""
+    """Abort the rollout in progress: the fleet returns to its previous release."""
     releases = ReleaseStore(state_store())
     releases.change(lambda record: record.returning("aborted", "aborted by `elastic rollout abort`", time.time()))
     follow(releases, wait=wait, fails=False)
 
 
-def begin(releases: ReleaseStore, wanted: Callable[[ReleaseRecord], tuple[str, str]]) -> None:
-    """Begins the rollout of the image and the model that `wanted` names.
+def begin(releases: ReleaseStore, target: Callable[[ReleaseRecord], tuple[str, str]]) -> None:
+    """Begins the rollout of the image and the model that `target` returns.
 
     Raises:
-        ReleaseError: another one is under way, or the fleet runs this already.
+        ReleaseError: another rollout is in progress, or the fleet runs this release already.
     """
-    record = releases.change(lambda record: record.begun(*wanted(record), now=time.time()))
+    record = releases.change(lambda record: record.begun(*target(record), now=time.time()))
     assert record.target is not None  # noqa: S101
     click.echo(f"begun: {record.target.title}", err=True)
 
 
 def follow(releases: ReleaseStore, *, wait: bool, fails: bool = True) -> None:
-    """Tells each step until nothing is under way any more.
+    """Waits until the rollout has ended, and prints its steps.
+
+    Args:
+        wait: False: returns at once.
+        fails: whether a rollout that was rolled back is an error.
 
     Raises:
-        ReleaseError: `fails`, and the release was taken back.
+        ReleaseError: the rollout was rolled back, and `fails`.
     """
     if not wait:
-        click.echo("the controller carries it out; `elastic rollout status` tells how far it is", err=True)
+        click.echo("the controller carries the rollout out; `elastic rollout status` shows its progress", err=True)
         return
-    told = ""
+    printed = ""
     while (record := releases.read()).phase is not Phase.STEADY:
-        if (reason := record.reason) and reason != told:
+        if (reason := record.reason) and reason != printed:
             click.echo(reason, err=True)
-            told = reason
+            printed = reason
         time.sleep(POLL_SECONDS)
     outcome = record.past[-1]
     if outcome.result != "done" and fails:
@@ -133,7 +138,7 @@ def follow(releases: ReleaseStore, *, wait: bool, fails: bool = True) -> None:
 
 
 def lines_of(record: ReleaseRecord, fleet: FleetStatus | None) -> list[str]:
-    """What there is to say, a line each."""
+    """The fleet's release, the rollout in progress and the instances by release, in lines."""
     lines = [f"The fleet runs {record.current.title}."]
     if record.phase is not Phase.STEADY and record.target is not None:
         lines.append(f"{record.phase.value.capitalize()}: {record.target.title}. {record.reason}")
@@ -141,15 +146,15 @@ def lines_of(record: ReleaseRecord, fleet: FleetStatus | None) -> list[str]:
         counts: dict[int, int] = {}
         for instance in fleet.instances:
             counts[instance.release] = counts.get(instance.release, 0) + 1
-        told = ", ".join(f"{count} of release {number}" for number, count in sorted(counts.items()))
-        lines.append(f"Instances: {told}.")
+        by_release = ", ".join(f"{count} of release {number}" for number, count in sorted(counts.items()))
+        lines.append(f"Instances: {by_release}.")
         if fleet.rollout is not None and record.phase is not Phase.STEADY:
             lines.append(f"Now: {fleet.rollout.reason}.")
     return lines
 
 
 def table_of(record: ReleaseRecord) -> Table:
-    """How the latest rollouts ended, newest first."""
+    """A table of the latest rollouts and their results, newest first."""
     table = Table("ended", "release", "result", "why")
     for outcome in reversed(record.past):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(outcome.at))
@@ -158,15 +163,14 @@ def table_of(record: ReleaseRecord) -> Table:
 
 
 def fleet_status(state: StateStore) -> FleetStatus | None:
-    """What the controller told last; None where it has told nothing that can be read."""
+    """The fleet status that the controller published last; None if there is none or it cannot be read."""
     try:
-        found = state.get(STATUS_KEY)
-        return None if found is None else FleetStatus.decode(found.body)
+        return read_status(state)
     except ElasticError:
         return None
 
 
 def state_store() -> StateStore:
-    """The state bucket of the local stack, if one runs and the environment names no other cloud."""
+    """The state bucket, of the running local stack unless the environment names another cloud."""
     join_local_stack()
     return StateStore(Clients()["s3"], Settings.from_environment(os.environ).state_bucket)

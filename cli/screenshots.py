@@ -1,6 +1,6 @@
-"""`elastic screenshots`: pictures of the pages for the documentation, from a real run.
+"""`elastic screenshots`: take the documentation's screenshots of the pages, from a real run.
 
-Playwright, which drives the browser, is among the packages for development only.
+Playwright, which drives the browser, is a development dependency only.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 CROPS = 900
 SEED = 7
-PATIENCE_MS = 240_000
-# The pictures lie in the repository: each is made coarser until it is small enough.
+TIMEOUT_MS = 240_000
+# The screenshots are committed: the JPEG quality is lowered until the file is small enough.
 MAX_BYTES = 150_000
 QUALITIES = (80, 72, 64, 56, 48)
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True}
-# Slow enough to be seen on its way, bytes per second.
+# Slow enough for a screenshot of an upload in progress.
 UPLOAD_BYTES_PER_SECOND = 2_000_000
 
 Report = Callable[[Path], None]
 
 
 class NotInTimeError(ElasticError):
-    """The workers had booted before everything was uploaded; this machine is too busy for the picture in between."""
+    """The workers booted before the upload ended: this machine is too busy for the screenshot of the warm-up."""
 
 
 @click.command()
@@ -45,28 +45,31 @@ class NotInTimeError(ElasticError):
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("docs/images"),
     show_default=True,
-    help="Folder for the pictures.",
+    help="Folder for the screenshots.",
 )
 def screenshots(out: Path) -> None:
-    """Make the documentation's pictures of the pages: a local stack, real photos, Chromium."""
+    """Take the documentation's screenshots of the pages.
+
+    Uploads photos to a local stack with Chromium.  Needs Playwright and Chromium.
+    """
     stop_on_signals(raising=True)
-    # Workers that take a while to boot, so that warming up can be seen; few, so that they take a while to finish.
+    # A long boot, so that the warm-up is visible; few workers, so that the batch takes a while.
     with local_stack(3, {"target_latency_seconds": 10.0}, boot_seconds=30.0) as stack:
         take(stack.web_url, out, lambda path: console.print(f"{path}, {path.stat().st_size // 1000} KB"))
 
 
 def take(url: str, folder: Path, report: Report) -> None:
-    """Takes all pictures.
+    """Takes all screenshots.
 
     Args:
-        url: a running web tier's address, whose fleet is at 0 and takes some seconds to boot.
-        folder: where the pictures are written, as ``<page>-<screen>.jpg``.
-        report: told of each picture.
+        url: the address of a running web tier, whose fleet is at 0 and takes some seconds to boot.
+        folder: where the screenshots are written, as ``<page>-<screen>.jpg``.
+        report: called with the path of each screenshot.
 
     Raises:
         NoBrowserError: Playwright or Chromium is not installed.
         NoPhotosError: no package with photos is installed.
-        NotInTimeError: see there.
+        NotInTimeError: the fleet booted too soon.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, browser() as chromium:
@@ -74,7 +77,7 @@ def take(url: str, folder: Path, report: Report) -> None:
 
 
 def free_photos() -> list[Path]:
-    """Those of `from_packages` that are in the public domain or under CC0: scikit-image's and matplotlib's."""
+    """The photos of `from_packages` in the public domain or under CC0: scikit-image's and matplotlib's."""
     return [path for path in from_packages() if "sklearn" not in path.parts]
 
 
@@ -94,12 +97,12 @@ class _Session:
         page = self._open(DESKTOP)
         self._upload_slowly(page)
         path = page.url.removeprefix(self._url)
-        page.wait_for_function("() => !document.getElementById('transfer').textContent", timeout=PATIENCE_MS)
+        page.wait_for_function("() => !document.getElementById('transfer').textContent", timeout=TIMEOUT_MS)
         if page.get_attribute("#batch", "data-state") != "warming":
             raise NotInTimeError
         self._shoot(page, "warming-desktop")
         self._wait_for(page, "classifying")
-        page.wait_for_function("() => document.getElementById('answered-bar').value > 300", timeout=PATIENCE_MS)
+        page.wait_for_function("() => document.getElementById('answered-bar').value > 300", timeout=TIMEOUT_MS)
         self._shoot(page, "running-desktop")
         self._everywhere("running", path, but=("desktop",), state="classifying")
         self._everywhere("fleet", "/fleet", ready="path.layer-running")
@@ -154,7 +157,7 @@ class _Session:
         page = self._open(DESKTOP)
         page.goto("/fleet")
         page.wait_for_function(
-            "() => document.getElementById('headline').textContent === 'No workers, no work'", timeout=PATIENCE_MS
+            "() => document.getElementById('headline').textContent === 'No workers, no work'", timeout=TIMEOUT_MS
         )
         page.context.close()
 
@@ -166,7 +169,7 @@ class _Session:
         page.goto("/")
         page.set_input_files("#files", self._many_photos())
         for sign in ("uploaded-bar').position > 0.3", "transfer').textContent.includes('left')"):
-            page.wait_for_function(f"() => document.getElementById('{sign}", timeout=PATIENCE_MS)
+            page.wait_for_function(f"() => document.getElementById('{sign}", timeout=TIMEOUT_MS)
         self._shoot(page, "uploading-desktop")
         session.send("Network.emulateNetworkConditions", {**limits, "uploadThroughput": -1})
 
@@ -187,7 +190,7 @@ class _Session:
         return [*photos, *sorted(broken.iterdir()), *make_crops(CROPS, SEED, crops, photos)]
 
     def _wait_for(self, page: Page, state: str) -> None:
-        page.wait_for_selector(f'#batch[data-state="{state}"]', timeout=PATIENCE_MS)
+        page.wait_for_selector(f'#batch[data-state="{state}"]', timeout=TIMEOUT_MS)
 
     def _shoot(self, page: Page, name: str) -> None:
         page.wait_for_function(

@@ -1,4 +1,4 @@
-"""What the commands share: the console, a local stack to start or to join, signals."""
+"""Helpers of the commands: the console, settings, a local stack to start or to join, signals."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 console = Console()
 
 
-def say(sentence: str) -> None:
-    """Prints a sentence as it is; square brackets are no markup."""
+def print_plain(sentence: str) -> None:
+    """Prints a sentence verbatim: square brackets are not markup."""
     console.print(Text(sentence), soft_wrap=True)
 
 
-def join() -> Settings:
-    """The settings of the running local stack, unless the environment names another cloud."""
+def join_running_stack() -> Settings:
+    """Joins the running local stack, unless the environment names another cloud; returns the settings."""
     from local_cloud.local_stack_registry import join_local_stack
 
     if join_local_stack() is not None:
@@ -40,10 +40,10 @@ def join() -> Settings:
 
 @contextlib.contextmanager
 def local_stack(max_size: int | None, settings: dict[str, Any] | None = None, **options: Any) -> Iterator[LocalStack]:
-    """Starts a local stack, and stops it when the block ends.
+    """Starts a local stack, and stops it at the end of the block.
 
     Args:
-        max_size: most instances at a time; None for the default.
+        max_size: maximum number of instances; None: the default.
         settings: fields of `Settings` that differ from the defaults.
         options: further arguments of `LocalStack`.
     """
@@ -62,7 +62,7 @@ def local_stack(max_size: int | None, settings: dict[str, Any] | None = None, **
 
 
 def clients_of(stack: LocalStack) -> Clients:
-    """Clients of the local stack's cloud; its ``AWS_`` variables are set in this process."""
+    """Clients of the local stack's cloud; sets its ``AWS_`` variables in this process."""
     from aws.clients import Clients
 
     os.environ.update({name: value for name, value in stack.environment.items() if name.startswith("AWS_")})
@@ -70,7 +70,11 @@ def clients_of(stack: LocalStack) -> Clients:
 
 
 def stop_on_signals(raising: bool = False) -> threading.Event:
-    """An event that SIGINT and SIGTERM set; `raising`: they end the command as Ctrl-C does, with its clean-up."""
+    """Returns an event that SIGINT and SIGTERM set.
+
+    Args:
+        raising: the signals also raise KeyboardInterrupt, so that the command's clean-up runs.
+    """
     stop = threading.Event()
 
     def handle(*_: object) -> None:
@@ -83,8 +87,8 @@ def stop_on_signals(raising: bool = False) -> threading.Event:
     return stop
 
 
-def short(path: Path) -> str:
-    """`path`, relative to the working directory where it lies below it."""
+def short_path(path: Path) -> str:
+    """`path` relative to the working directory if it lies below it, else as given."""
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)

@@ -1,4 +1,4 @@
-"""`elastic simulate`: the traces to run, the table, and the files."""
+"""`elastic simulate`: replay arrival traces through scaling policies; print tables, write JSON and a chart."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ _COLUMNS = ("p50 wait", "p95", "max", "drain", "cost", "×optimum", "killed", "t
     "traces",
     metavar="NAME|FILE.csv",
     multiple=True,
-    help="A built-in trace (burst, by-hand, curve, crowd, drip, on-off, internet), or a CSV file with a header and the "
-    "columns seconds and, if wanted, images; may be given again.  [default: all built-in ones]",
+    help=f"A built-in trace ({', '.join(TRACES)}), or a CSV file with a header line and the columns seconds and, "
+    "optionally, images; repeatable.  [default: all built-in ones]",
 )
 @click.option("--profile", help="balanced, fast or thrifty.  [default: EIC_PROFILE, else balanced]")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Decides about all chance.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures there.")
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw them there: .png or .svg.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random draws.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file."
+)
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw a chart, .png or .svg.")
 def simulate(
     traces: tuple[str, ...], profile: str | None, seed: int, json_path: Path | None, picture: Path | None
 ) -> None:
-    """Replay arrivals through the real scaling policy, and compare its cost and waits with others'.
+    """Replay arrivals through the scaling policy and through others.
 
-    The others: min(visible messages, maximum), AWS's target tracking on the backlog per instance, KEDA's SQS scaler
-    at its defaults, and a clairvoyant that pays the least for the wait that ours reached.  Takes the EIC_… settings
-    of the policy, so that other values can be tried.  docs/reference/simulation.md says what is assumed.
+    Compares cost and waits with those of min(visible messages, maximum), of AWS's target tracking on the backlog per
+    instance, of KEDA's SQS scaler at its defaults, and of a clairvoyant optimum with the same waits.  Uses the
+    policy's EIC_… settings, so that other values can be tried.  docs/reference/simulation.md lists the assumptions.
     """
-
     environment = {**os.environ, **({} if profile is None else {"EIC_PROFILE": profile})}
     chosen = find_traces(traces)
     comparisons = run(chosen, Settings.from_environment(environment), seed, Console(stderr=True))
@@ -57,7 +58,7 @@ def simulate(
 
 
 def find_traces(names: Sequence[str]) -> list[Trace]:
-    """The traces of these names or CSV files; all built-in ones where none is named.
+    """The traces with these names or from these CSV files; all built-in ones if `names` is empty.
 
     Raises:
         TraceError: there is no such trace, or the file cannot be used.
@@ -82,7 +83,7 @@ def tables(comparisons: Sequence[Comparison]) -> Group:
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:
-    """Whether another is better in both, and what ours costs."""
+    """Which scalers are both faster and cheaper than ours, and how many busy instances ours killed."""
     ours = comparisons[0].ours.scaler
     beaten = [f"{c.trace.name} ({', '.join(c.beaten_by)})" for c in comparisons if c.beaten_by]
     killed = sum(c.ours.busy_killed for c in comparisons)
@@ -119,7 +120,7 @@ def write_picture(comparisons: Sequence[Comparison], path: Path) -> None:
     try:
         draw_picture(comparisons, path)
     except ValueError as error:
-        raise ElasticError(f"{path.name} cannot be drawn: {error}") from error
+        raise ElasticError(f"the chart {path.name} cannot be drawn: {error}") from error
 
 
 def _find_trace(name: str) -> Trace:

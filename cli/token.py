@@ -1,4 +1,4 @@
-"""`elastic token …`: access tokens for a web tier with ``EIC_AUTHENTICATION=tokens``."""
+"""`elastic token …`: manage access tokens for a web tier with ``EIC_AUTHENTICATION=tokens``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ console = Console()
 
 @click.group()
 def token() -> None:
-    """Access tokens for the web tier: create, list, revoke."""
+    """Manage access tokens for the web tier: create, list, revoke."""
 
 
 @token.command()
-@click.option("--owner", required=True, help="Whose batches the holder sees.")
+@click.option("--owner", required=True, help="The owner whose batches the token gives access to.")
 @click.option(
     "--scope",
     "scopes",
@@ -36,21 +36,25 @@ def token() -> None:
     multiple=True,
     default=("upload", "read"),
     show_default=True,
-    help="What the holder may do; may be given again.",
+    help="What the token permits; repeatable.",
 )
-@click.option("--name", default="", help="What the token is for.")
-@click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), help="Ends by itself.  [default: never]")
+@click.option("--name", default="", help="A note on the token's purpose.")
 @click.option(
-    "--images-per-day", type=click.IntRange(min=0), default=0, show_default=True, help="Most images a day; 0: any."
+    "--expires-days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Days until the token expires.  [default: never]",
+)
+@click.option(
+    "--images-per-day", type=click.IntRange(min=0), default=0, show_default=True, help="Most images a day; 0: no limit."
 )
 def create(owner: str, scopes: tuple[str, ...], name: str, expires_days: float | None, images_per_day: int) -> None:
-    """Make a token and print it, this once: only its hash is kept."""
+    """Create a token and print it once: only its hash is stored."""
     text, record = new_token(
         owner, scopes, time.time(), name=name, expires_days=expires_days, images_per_day=images_per_day
     )
     _store().add(record)
     click.echo(text)
-    click.echo("Keep it well: it cannot be shown again.", err=True)
+    click.echo("Store the token safely: it cannot be shown again.", err=True)
 
 
 @token.command("list")
@@ -70,8 +74,8 @@ def list_tokens() -> None:
 @token.command()
 @click.argument("token_id")
 def revoke(token_id: str) -> None:
-    """Revoke a token by its id: within seconds it opens nothing, and sessions begun with it end."""
-    # Whoever has the whole token at hand may give it, too.
+    """Revoke a token by its id; within seconds it is refused, and its sessions end."""
+    # The whole token is accepted, too.
     parts = token_id.split("_")
     if not _store().revoke(parts[1] if len(parts) > 2 else token_id):
         raise ElasticError("there is no token with this id")

@@ -1,4 +1,4 @@
-"""`elastic watch`: follows the output bucket."""
+"""`elastic watch`: follow the output bucket."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ import click
 
 from aws.buckets import ResultStore
 from aws.clients import Clients
-from cli.session import join, stop_on_signals
+from cli.session import join_running_stack, stop_on_signals
 from core.errors import ElasticError
 
 POLL_SECONDS = 0.5
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Also what is in the bucket already.")
+@click.option("--all", "everything", is_flag=True, help="Also print the results that are stored already.")
 def watch(everything: bool) -> None:
-    """Follow the output bucket: print each `image, label` as it is stored, until Ctrl-C."""
-    settings = join()
+    """Print each `image, label` line as it is stored, until Ctrl-C.
+
+    Polls the output bucket of the running local stack, or of the cloud that the environment names.
+    """
+    settings = join_running_stack()
     stop = stop_on_signals()
     store = ResultStore(Clients()["s3"], settings.output_bucket)
     print_results(store, click.echo, stop, from_now=not everything)
 
 
 def print_results(results: ResultStore, show: Callable[[str], None], stop: threading.Event, *, from_now: bool) -> None:
-    """Hands each ``image, label`` line to `show` as it lands, until `stop` is set.
+    """Calls `show` with each new ``image, label`` line, until `stop` is set.
 
     Args:
-        from_now: leave out what is in the bucket already.
+        from_now: leave out the results that are stored already.
 
     Raises:
         CloudError: the bucket cannot be listed.

@@ -6,31 +6,28 @@ tier's fleet page and ``elastic fleet`` read it.  Encoded and decoded in this on
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from core.periodic_task import TaskHealth, is_stale, seconds_without_success
-from core.versioned_json import decode_record, encode_record
+from core.versioned_json import Record, Row, Seconds, record
 
-VERSION = 1
 KEY = "controller/status.json"
 # How much of the past the object carries.
 HISTORY_SECONDS = 1800.0
 MAX_SAMPLES = 360
 MAX_DECISIONS = 50
+MAX_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Row):
     """The fleet at one moment.
 
     `at` is in seconds since the epoch; `visible` and `in_flight` are jobs, `desired`, `booting` and `running`
     instances.  `images_per_second` is what all workers together answered, over the last report of each.
     """
 
-    at: float
+    at: Seconds
     visible: int
     in_flight: int
     desired: int
@@ -43,7 +40,7 @@ class Sample:
 class Decision:
     """A decision that changed something, or a new reason; `change` is instances launched (+) or terminated (-)."""
 
-    at: float
+    at: Seconds
     desired: int
     change: int
     reason: str
@@ -62,8 +59,8 @@ class InstanceStatus:
     instance_id: str
     name: str
     state: str
-    launched_at: float
-    reported_at: float | None = None
+    launched_at: Seconds
+    reported_at: Seconds | None = None
     in_hand: int = 0
     answered: int = 0
     images_per_second: float = 0.0
@@ -75,14 +72,15 @@ class InstanceStatus:
 class RolloutStatus:
     """A rollout that is under way, or the last one.
 
-    `phase` is ``rolling``, ``returning``, or how it ended: ``done``, ``failed`` or ``aborted``.  `release` says what is
+    `phase` is ``rolling``, ``returning``, ``held`` (the record of releases cannot be read), or how it ended: ``done``,
+    ``failed`` or ``aborted``.  `release` says what is
     rolled out, `reason` where it stands or why it ended; `at` is in seconds since the epoch.
     """
 
     phase: str
     release: str
     reason: str
-    at: float
+    at: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +116,9 @@ class Remark:
     alarming: bool
 
 
-# The parts of a status that may be missing.
-_PARTS: dict[str, Callable[..., Any]] = {
-    "rollout": RolloutStatus,
-    "quality": QualityStatus,
-    "shadow": ShadowStatus,
-}
-
-
+@record("a fleet status", version=1, max_bytes=MAX_BYTES)
 @dataclass(frozen=True, slots=True)
-class FleetStatus:
+class FleetStatus(Record):
     """Everything that the controller tells.
 
     `oldest_job_age_seconds` is None where it is not known, `mean_service_seconds` what the policy reckons with and
@@ -137,7 +128,7 @@ class FleetStatus:
     periodic tasks fare.
     """
 
-    at: float
+    at: Seconds
     controller_id: str
     profile: str
     min_size: int
@@ -147,7 +138,7 @@ class FleetStatus:
     mean_service_measured: bool
     expected_boot_seconds: float
     oldest_job_age_seconds: float | None
-    since: float
+    since: Seconds
     instance_seconds: float
     answered: int
     cost_per_1000_images_usd: float | None
@@ -171,7 +162,7 @@ class FleetStatus:
         if (rollout := self.rollout) is not None:
             reason = f": {rollout.reason}" if rollout.reason else ""
             sentence = f"Rollout of {rollout.release}, {rollout.phase}{reason}"
-            told.append(Remark(sentence, rollout.phase in ("failed", "returning")))
+            told.append(Remark(sentence, rollout.phase in ("failed", "held", "returning")))
         if (shadow := self.shadow) is not None and shadow.compared:
             share = f"{100 * shadow.agreed / shadow.compared:.1f} % of {shadow.compared:,} answers"
             told.append(Remark(f"Candidate {shadow.model} agrees with {share}", alarming=False))
@@ -180,38 +171,6 @@ class FleetStatus:
         stale = [task for task in self.tasks if is_stale(task, self.at)]
         told += [Remark(_stale_sentence(task, self.at), alarming=True) for task in stale]
         return tuple(told)
-
-    def encode(self) -> bytes:
-        """The object as it is stored.  Samples are rows, in the order of `Sample`'s fields, to keep it small."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["instances"] = [dataclasses.asdict(instance) for instance in self.instances]
-        fields["history"] = [list(dataclasses.astuple(sample)) for sample in self.history]
-        fields["decisions"] = [dataclasses.asdict(decision) for decision in self.decisions]
-        fields["tasks"] = [dataclasses.asdict(task) for task in self.tasks]
-        for name in _PARTS:
-            part = getattr(self, name)
-            fields[name] = None if part is None else dataclasses.asdict(part)
-        return encode_record(fields, VERSION)
-
-    @classmethod
-    def decode(cls, body: bytes) -> FleetStatus:
-        """Reads what `encode` wrote.
-
-        Raises:
-            DecodeError: it is something else, or of another version.
-        """
-
-        def build(fields: dict[str, Any]) -> FleetStatus:
-            fields["instances"] = tuple(InstanceStatus(**entry) for entry in fields["instances"])
-            fields["history"] = tuple(Sample(*row) for row in fields["history"])
-            fields["decisions"] = tuple(Decision(**entry) for entry in fields["decisions"])
-            fields["tasks"] = tuple(TaskHealth(**entry) for entry in fields.get("tasks", ()))
-            for name, kind in _PARTS.items():
-                part = fields.get(name)
-                fields[name] = None if part is None else kind(**part)
-            return cls(**fields)
-
-        return decode_record(body, VERSION, build, "a fleet status")
 
 
 def _stale_sentence(task: TaskHealth, now: float) -> str:

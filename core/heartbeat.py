@@ -6,20 +6,24 @@ still reports is told by the object's changing, never by comparing clocks.  Enco
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
+from core.object_keys import HEARTBEATS
 from core.prediction_counts import NO_ANSWERS, AnswerCounts
-from core.versioned_json import decode_record, encode_record
+from core.versioned_json import Count, Record, Seconds, between, record, shortened
 
-VERSION = 1
-PREFIX = "workers/"
-_SUFFIX = ".json"
+# Most of it is the count of each label, of which a model may have tens of thousands.
+MAX_BYTES = 1024 * 1024
+# Names and sentences travel on into the fleet's status: a long one must not make that too large.
+Text = Annotated[str, shortened(2000)]
+# More than any machine does; sums of a few stay far from overflowing.
+Rate = Annotated[float, between(0, 1e9)]
 
 
+@record("a heartbeat", version=1, max_bytes=MAX_BYTES)
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(Record):
     """A worker at one moment.
 
     `started_at` (when it was ready) and `at` are in seconds since the epoch by the worker's clock.  `answered` and
@@ -32,47 +36,29 @@ class Heartbeat:
     would have answered `shadow_agreed` of them alike.
     """
 
-    at: float
-    started_at: float
-    model: str = ""
-    in_hand: int = 0
-    answered: int = 0
-    failed: int = 0
-    images_per_second: float = 0.0
-    mean_service_seconds: float | None = None
-    oldest_job_age_seconds: float | None = None
+    at: Seconds
+    started_at: Seconds
+    model: Text = ""
+    in_hand: Count = 0
+    answered: Count = 0
+    failed: Count = 0
+    images_per_second: Rate = 0.0
+    mean_service_seconds: Seconds | None = None
+    oldest_job_age_seconds: Seconds | None = None
     leaving: bool = False
-    release: int = 0
-    failure: str = ""
+    release: Count = 0
+    failure: Text = ""
     answers: AnswerCounts = NO_ANSWERS
-    shadow_model: str = ""
-    shadow_compared: int = 0
-    shadow_agreed: int = 0
-
-    def encode(self) -> bytes:
-        """The object's body."""
-        return encode_record(dataclasses.asdict(self), VERSION)
-
-    @classmethod
-    def decode(cls, body: bytes) -> Heartbeat:
-        """Reads what `encode` wrote.
-
-        Raises:
-            DecodeError: it is something else, or of another version.
-        """
-
-        def build(fields: dict[str, Any]) -> Heartbeat:
-            answers = AnswerCounts.of(fields["answers"]) if "answers" in fields else NO_ANSWERS
-            return cls(**{**fields, "answers": answers})
-
-        return decode_record(body, VERSION, build, "a heartbeat")
+    shadow_model: Text = ""
+    shadow_compared: Count = 0
+    shadow_agreed: Count = 0
 
 
 def key_of(instance_id: str) -> str:
     """Where an instance's worker reports."""
-    return f"{PREFIX}{instance_id}{_SUFFIX}"
+    return HEARTBEATS.key_of(instance_id)
 
 
 def instance_of(key: str) -> str:
-    """Whose report lies under `key`."""
-    return key.removeprefix(PREFIX).removesuffix(_SUFFIX)
+    """The instance whose worker reports under `key`, a key that a listing of heartbeats gave."""
+    return HEARTBEATS.name_of(key)

@@ -15,21 +15,24 @@ import io
 import json
 import re
 import secrets
-import sys
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Annotated
 
 from core.errors import DecodeError
+from core.object_keys import BATCH_ID, IMAGES
+from core.versioned_json import Row, SharedText, between, decode_record, encode_record, record
 
 JOB_VERSION = 1
 MAX_MESSAGE_BYTES = 1024
+# S3 allows 2 KB of metadata; other stores with its API may allow more.
+MAX_RESULT_BYTES = 8192
 MAX_NAME_CHARACTERS = 120
 MAX_POSITION = 99_999
 
-_BATCH_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{12}")
-_KEY = re.compile(r"(\d{8}-\d{6}-[0-9a-f]{12})/(\d{5})-([A-Za-z0-9._-]{1,64})")
+_BATCH_ID = re.compile(BATCH_ID)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -53,7 +56,7 @@ def is_batch_id(text: str) -> bool:
 
 def is_key(text: str) -> bool:
     """Whether `text` has the form of an image key."""
-    return _KEY.fullmatch(text) is not None
+    return IMAGES.owns(text)
 
 
 def clean_name(name: str) -> str:
@@ -95,15 +98,15 @@ def position_of(key: str) -> int:
     Raises:
         DecodeError: `key` is not an image key.
     """
-    match = _KEY.fullmatch(key)
-    if match is None:
+    if not is_key(key):
         raise DecodeError(f"{key!r} is not the key of an image")
-    return int(match[2])
+    return int(key.partition("/")[2][:5])
 
 
 # --- jobs ----------------------------------------------------------------------------------------
 
 
+@record("a job message", version=JOB_VERSION, max_bytes=MAX_MESSAGE_BYTES)
 @dataclass(frozen=True, slots=True)
 class ClassificationJob:
     """One image to classify."""
@@ -120,10 +123,10 @@ class ClassificationJob:
         Raises:
             ValueError: the message would be longer.
         """
-        body = json.dumps({"v": JOB_VERSION, **asdict(self)}, ensure_ascii=False, separators=(",", ":"))
-        if len(body.encode()) > MAX_MESSAGE_BYTES:
+        body = encode_record(self)
+        if len(body) > MAX_MESSAGE_BYTES:
             raise ValueError(f"a job message may have at most {MAX_MESSAGE_BYTES} bytes")
-        return body
+        return body.decode()
 
     @classmethod
     def decode(cls, body: str) -> ClassificationJob:
@@ -132,30 +135,29 @@ class ClassificationJob:
         Raises:
             DecodeError: the body is not a job of this version.
         """
-        try:
-            fields = json.loads(body)
-            version = fields.pop("v")
-            job = cls(**fields)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise DecodeError(f"not a job message: {type(error).__name__}") from error
-        if version != JOB_VERSION:
-            raise DecodeError(f"job message of version {version!r}, expected {JOB_VERSION}")
-        if not all(isinstance(value, str) and value for value in asdict(job).values()):
-            raise DecodeError("a field of the job message is empty or not text")
-        if not is_key(job.key) or batch_of(job.key) != job.batch_id:
-            raise DecodeError("the key of the job message does not belong to its batch")
-        return job
+        return decode_record(cls, body)
+
+    def check(self) -> None:
+        """Checks a decoded job.
+
+        Raises:
+            ValueError: a field is empty, or the key is not one of the batch's.
+        """
+        if not (self.job_id and self.batch_id and self.bucket and self.key and self.name):
+            raise ValueError("a field is empty")
+        if not is_key(self.key) or batch_of(self.key) != self.batch_id:
+            raise ValueError("the key does not belong to the batch")
 
 
 # --- results -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(Row):
     """One label with its score, a probability between 0 and 1."""
 
-    label: str
-    score: float
+    label: SharedText
+    score: Annotated[float, between(0, 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,20 @@ class Failure:
 
     code: str
     sentence: str
+
+
+# Thousands of results that are held together share the few labels, models, workers and stages that there are.
+@record("a result", version=None, max_bytes=MAX_RESULT_BYTES)
+@dataclass(frozen=True, slots=True)
+class _ResultDetail:
+    """What the metadata of a result object says."""
+
+    job_id: str
+    model: SharedText
+    worker_id: SharedText
+    predictions: tuple[Prediction, ...]
+    stage_ms: Mapping[SharedText, float]
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +234,7 @@ class ClassificationResult:
         }
         if self.failure is not None:
             detail["failure"] = asdict(self.failure)
-        return f"{self.line}\n".encode(), {"result": json.dumps(detail, separators=(",", ":"))}
+        return f"{self.line}\n".encode(), {"result": json.dumps(detail, allow_nan=False, separators=(",", ":"))}
 
     @classmethod
     def decode(cls, key: str, body: bytes, metadata: Mapping[str, str]) -> ClassificationResult:
@@ -228,24 +244,22 @@ class ClassificationResult:
             DecodeError: body or metadata were not written by `encode`.
         """
         try:
+            if len(body) > MAX_RESULT_BYTES:
+                raise ValueError(f"longer than {MAX_RESULT_BYTES} bytes")
             name, _answer = parse_result_line(body.decode())
-            detail = json.loads(metadata["result"])
-            failure = detail.get("failure")
+            detail = decode_record(_ResultDetail, metadata.get("result", ""))
             return cls(
                 key=key,
                 name=name,
-                # Thousands of results that are held together share the few labels, models and workers there are.
-                predictions=tuple(
-                    Prediction(sys.intern(str(label)), float(score)) for label, score in detail["predictions"]
-                ),
-                failure=Failure(**failure) if failure else None,
-                job_id=detail["job_id"],
-                model=sys.intern(detail["model"]),
-                worker_id=sys.intern(detail["worker_id"]),
-                stage_milliseconds={sys.intern(stage): mean for stage, mean in detail["stage_ms"].items()},
+                predictions=detail.predictions,
+                failure=detail.failure,
+                job_id=detail.job_id,
+                model=detail.model,
+                worker_id=detail.worker_id,
+                stage_milliseconds=detail.stage_ms,
             )
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise DecodeError(f"{key} is not a result: {type(error).__name__}") from error
+        except (ValueError, DecodeError) as error:
+            raise DecodeError(f"{key} is not a result: {error}") from error
 
 
 def result_line(name: str, answer: str) -> str:
@@ -259,7 +273,10 @@ def parse_result_line(line: str) -> tuple[str, str]:
     Raises:
         DecodeError: the line does not have exactly two fields.
     """
-    rows = list(csv.reader(io.StringIO(line, newline=""), skipinitialspace=True))
+    try:
+        rows = list(csv.reader(io.StringIO(line, newline=""), skipinitialspace=True))
+    except csv.Error as error:
+        raise DecodeError(f"a result line cannot be read: {error}") from error
     if len(rows) != 1 or len(rows[0]) != 2:
         raise DecodeError("a result line has the form «image name, label»")
     return rows[0][0], rows[0][1]

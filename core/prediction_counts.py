@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from core.versioned_json import Count
+
 # Scores of the best label, in tenths.
 CONFIDENCE_BINS = 10
 
@@ -14,8 +16,17 @@ CONFIDENCE_BINS = 10
 class AnswerCounts:
     """How many answers had each label, and how many had a score of each tenth from 0 to 1."""
 
-    labels: Mapping[str, int] = field(default_factory=dict)
-    confidence: tuple[int, ...] = (0,) * CONFIDENCE_BINS
+    labels: Mapping[str, Count] = field(default_factory=dict)
+    confidence: tuple[Count, ...] = (0,) * CONFIDENCE_BINS
+
+    def check(self) -> None:
+        """Checks a decoded one.
+
+        Raises:
+            ValueError: the scores are counted in another number of parts.
+        """
+        if len(self.confidence) != CONFIDENCE_BINS:
+            raise ValueError(f"{CONFIDENCE_BINS} counts of scores expected")
 
     @property
     def total(self) -> int:
@@ -36,18 +47,6 @@ class AnswerCounts:
         """The larger of each two counts: the later of two counts of the same."""
         larger = map(max, self.confidence, other.confidence)
         return AnswerCounts(dict(Counter(self.labels) | Counter(other.labels)), tuple(larger))
-
-    @classmethod
-    def of(cls, fields: Mapping[str, object]) -> AnswerCounts:
-        """From the fields of an encoded one.
-
-        Raises:
-            ValueError, TypeError, KeyError: they are none.
-        """
-        labels, confidence = fields["labels"], fields["confidence"]
-        if not isinstance(labels, dict) or not isinstance(confidence, list) or len(confidence) != CONFIDENCE_BINS:
-            raise ValueError("not counts of answers")
-        return cls({str(k): int(v) for k, v in labels.items()}, tuple(int(v) for v in confidence))
 
 
 NO_ANSWERS = AnswerCounts()

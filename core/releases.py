@@ -11,12 +11,11 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from core.errors import ElasticError
-from core.versioned_json import decode_record, encode_record
+from core.versioned_json import Count, Record, Seconds, record
 
-VERSION = 1
+MAX_BYTES = 1024 * 1024
 KEY = "controller/release.json"
 # The tags of an instance that say what it is to be; it reads them from its metadata service.
 NUMBER_TAG = "elastic:release"
@@ -46,7 +45,7 @@ class Release:
         model: ``name@version`` of a bundle in the model store; empty: the one that the image carries.
     """
 
-    number: int = 0
+    number: Count = 0
     image_id: str = ""
     model: str = ""
 
@@ -79,11 +78,12 @@ class Outcome:
     release: Release
     result: str
     reason: str
-    at: float
+    at: Seconds
 
 
+@record("the record of releases", version=1, max_bytes=MAX_BYTES)
 @dataclass(frozen=True, slots=True)
-class ReleaseRecord:
+class ReleaseRecord(Record):
     """Which release the fleet runs, and where it is on the way to another.
 
     Attributes:
@@ -107,9 +107,9 @@ class ReleaseRecord:
     trying: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     reason: str = ""
-    started_at: float = 0.0
-    progress_at: float = 0.0
-    last_number: int = 0
+    started_at: Seconds = 0.0
+    progress_at: Seconds = 0.0
+    last_number: Count = 0
     past: tuple[Outcome, ...] = field(default=())
 
     @property
@@ -168,34 +168,3 @@ class ReleaseRecord:
             return still
         past = (*self.past, Outcome(self.target, "done", "", now))[-PAST_KEPT:]
         return dataclasses.replace(still, current=self.target, previous=self.current, reason="", past=past)
-
-    def encode(self) -> bytes:
-        """The object's body."""
-        return encode_record(dataclasses.asdict(self), VERSION)
-
-    @classmethod
-    def decode(cls, body: bytes) -> ReleaseRecord:
-        """Reads what `encode` wrote.
-
-        Raises:
-            DecodeError: it is something else, or of another version.
-        """
-        return decode_record(body, VERSION, cls._build, "the record of releases")
-
-    @classmethod
-    def _build(cls, fields: dict[str, Any]) -> ReleaseRecord:
-        def release(entry: dict[str, Any] | None) -> Release | None:
-            return None if entry is None else Release(**entry)
-
-        return cls(
-            **{
-                **fields,
-                "current": Release(**fields["current"]),
-                "previous": release(fields["previous"]),
-                "target": release(fields["target"]),
-                "phase": Phase(fields["phase"]),
-                "trying": tuple(fields["trying"]),
-                "failed": tuple(fields["failed"]),
-                "past": tuple(Outcome(**{**e, "release": Release(**e["release"])}) for e in fields["past"]),
-            }
-        )

@@ -9,6 +9,7 @@ credentials and endpoint are not among them: boto3's own ``AWS_…`` variables s
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +130,7 @@ class Settings:
         60.0, "an instance whose worker has not reported for so long is replaced, seconds", 1.0
     )
     lease_seconds: float = _setting(
-        15.0, "a second controller takes over when the first has been silent for so long, seconds", 1.0
+        15.0, "a second controller takes over when the first has been silent for so long, seconds", 1.0, 86_400.0
     )
     status_interval_seconds: float = _setting(5.0, "most time between two writings of the fleet's status, seconds", 0.1)
     metrics_interval_seconds: float = _setting(
@@ -221,6 +222,9 @@ class Settings:
         for field in dataclasses.fields(self):
             value, low, high = getattr(self, field.name), field.metadata["minimum"], field.metadata["maximum"]
             if isinstance(value, str):
+                continue
+            if math.isinf(value):
+                problems.append(f"{PREFIX}{field.name.upper()} must be finite")
                 continue
             # Written so that NaN, which compares false with everything, is refused too.
             if (low is not None and not value >= low) or (high is not None and not value <= high):

@@ -8,34 +8,37 @@ bits).
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import hmac
-import json
 import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from core.errors import DecodeError, ElasticError
+from core import object_keys
+from core.errors import ElasticError
+from core.versioned_json import MAX_NUMBER, MAX_SECONDS, Count, Record, Seconds, record
 
-PREFIX = "tokens/"
 SCOPES = ("upload", "read", "admin")
 _SECRET_BYTES = 32
 _ID_BYTES = 8
+_TOKEN_ID = re.compile(object_keys.TOKEN_ID)
 _FORM = re.compile(r"eic_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 # An owner's name becomes a part of keys: no slash, and nothing that looks like one.
-_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_OWNER = re.compile(object_keys.OWNER)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME_CHARACTERS = 100
 _SECONDS_PER_DAY = 86_400.0
+_MAX_RECORD_BYTES = 8192
 
 
 class TokenError(ElasticError):
     """An access token cannot be made like this."""
 
 
+@record("the record of an access token", version=1, max_bytes=_MAX_RECORD_BYTES)
 @dataclass(frozen=True, slots=True)
-class AccessToken:
+class AccessToken(Record):
     """What is kept of a token.
 
     Attributes:
@@ -52,9 +55,9 @@ class AccessToken:
     owner: str
     scopes: tuple[str, ...]
     name: str
-    created_at: float
-    expires_at: float | None
-    images_per_day: int
+    created_at: Seconds
+    expires_at: Seconds | None
+    images_per_day: Count
 
     @property
     def key(self) -> str:
@@ -69,29 +72,15 @@ class AccessToken:
         """Whether the token has not expired at `now`, Unix time in seconds."""
         return self.expires_at is None or now < self.expires_at
 
-    def encode(self) -> bytes:
-        """The record."""
-        return json.dumps({"v": 1, **dataclasses.asdict(self)}).encode()
-
-    @classmethod
-    def decode(cls, body: bytes) -> AccessToken:
-        """Reads a record.
+    def check(self) -> None:
+        """Checks a decoded one; an unknown scope, perhaps a newer version's, is no error and allows nothing.
 
         Raises:
-            DecodeError: it is none, or of a newer form.
+            ValueError, TokenError: id, owner or hash cannot be those of a token.
         """
-        try:
-            fields = json.loads(body)
-            if fields.pop("v") != 1:
-                raise DecodeError("an access token's record is of an unknown version")
-            token = cls(**{**fields, "scopes": tuple(fields["scopes"])})
-            check_owner(token.owner)
-            if not isinstance(token.secret_sha256, str) or not isinstance(token.images_per_day, int):
-                raise TypeError("a field has the wrong type")
-            token.is_valid(0.0)
-        except (ValueError, TypeError, KeyError, AttributeError, TokenError) as error:
-            raise DecodeError(f"an access token's record cannot be read: {error}") from error
-        return token
+        check_owner(self.owner)
+        if not is_token_id(self.token_id) or not _SHA256.fullmatch(self.secret_sha256):
+            raise ValueError("the id or the hash does not have its form")
 
 
 def new_token(
@@ -121,6 +110,8 @@ def new_token(
         raise TokenError("a token's days and images must not be negative")
     token_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
     expires_at = None if expires_days is None else now + expires_days * _SECONDS_PER_DAY
+    if images_per_day > MAX_NUMBER or (expires_at is not None and expires_at > MAX_SECONDS):
+        raise TokenError("a token's days or images are too many; leave them out for no limit")
     record = AccessToken(token_id, _hash(secret), owner, chosen, name, now, expires_at, images_per_day)
     return f"eic_{token_id}_{secret}", record
 
@@ -137,18 +128,18 @@ def check_owner(owner: str) -> None:
     Raises:
         TokenError: it has other characters than letters, digits and ``. _ @ -``, or is too long.
     """
-    if not isinstance(owner, str) or not _OWNER.fullmatch(owner):
+    if not _OWNER.fullmatch(owner):
         raise TokenError("an owner's name has up to 64 letters, digits or any of '._@-', the first a letter or digit")
 
 
 def key_of(token_id: str) -> str:
     """Where a token's record is kept."""
-    return f"{PREFIX}{token_id}.json"
+    return object_keys.TOKENS.key_of(token_id)
 
 
 def is_token_id(text: str) -> bool:
     """Whether `text` has the form of a token's id."""
-    return re.fullmatch(r"[0-9a-f]{16}", text) is not None
+    return _TOKEN_ID.fullmatch(text) is not None
 
 
 def _hash(secret: str) -> str:

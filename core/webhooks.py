@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import dataclasses
 import hashlib
 import hmac
 import ipaddress
@@ -17,11 +16,11 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from core.errors import ElasticError
-from core.versioned_json import decode_record, encode_record
+from core.jobs import is_batch_id
+from core.object_keys import PENDING_WEBHOOKS
+from core.versioned_json import Count, Record, Seconds, record
 
-VERSION = 1
-# In the state bucket: one object for each batch whose completion is still to be told.
-PENDING_PREFIX = "webhooks/"
+_MAX_RECORD_BYTES = 32 * 1024
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix is no secret
 MAX_URL_CHARACTERS = 2000
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
@@ -35,8 +34,9 @@ class WebhookError(ElasticError):
     """The webhook's address or secret cannot be used."""
 
 
+@record("a pending webhook", version=1, max_bytes=_MAX_RECORD_BYTES)
 @dataclass(frozen=True, slots=True)
-class PendingWebhook:
+class PendingWebhook(Record):
     """A note to tell somebody of a batch's completion.
 
     `attempts` have been made; the next may begin at `not_before`, in seconds since the epoch.
@@ -45,27 +45,24 @@ class PendingWebhook:
     batch_id: str
     url: str
     secret: str
-    created_at: float
-    attempts: int = 0
-    not_before: float = 0.0
+    created_at: Seconds
+    attempts: Count = 0
+    not_before: Seconds = 0.0
 
     @property
     def key(self) -> str:
         """Where the note lies in the state bucket."""
-        return f"{PENDING_PREFIX}{self.batch_id}.json"
+        return PENDING_WEBHOOKS.key_of(self.batch_id)
 
-    def encode(self) -> bytes:
-        """The object's body."""
-        return encode_record(dataclasses.asdict(self), VERSION)
-
-    @classmethod
-    def decode(cls, body: bytes) -> PendingWebhook:
-        """Reads what `encode` wrote.
+    def check(self) -> None:
+        """Checks a decoded one; its address is checked before each request.
 
         Raises:
-            DecodeError: it is something else, or of another version.
+            ValueError, WebhookError: there is no such batch, or the secret cannot sign.
         """
-        return decode_record(body, VERSION, lambda fields: cls(**fields), "a pending webhook")
+        if not is_batch_id(self.batch_id):
+            raise ValueError("the id of the batch does not have its form")
+        secret_bytes(self.secret)
 
 
 def new_secret() -> str:

@@ -1,1 +1,1 @@
-"""How good a model bundle is: its answers to labelled photos, by the worker's own code, as figures and a report."""
+"""Evaluation of model bundles: predictions for labelled photos by the worker's code, metrics, latency and a report."""

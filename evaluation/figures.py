@@ -1,4 +1,4 @@
-"""The figures of an evaluation: pure, from probabilities and truth to numbers."""
+"""Compute the metrics of an evaluation from probabilities and true classes; pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AVERAGES = ("micro", "macro", "weighted")
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """The photos whose best probability lies in (lower, upper]: how many, its mean, and the share answered rightly."""
+    """The photos whose top probability lies in (lower, upper]: their number, mean confidence and accuracy."""
 
     lower: float
     upper: float
@@ -32,10 +32,10 @@ class CalibrationBin:
 
 
 def measure(truth: NDArray[np.intp], probabilities: NDArray[np.float32], labels: Sequence[str]) -> dict[str, Any]:
-    """All figures, ready for JSON; shares are rounded to four digits.
+    """Computes all metrics, as JSON values; shares are rounded to four digits.
 
-    ``precision``, ``recall`` and ``f1`` are macro averages over the classes that `truth` holds: a class without a
-    photo has none of them.  A precision without any answer of its class counts as 0.
+    ``precision``, ``recall`` and ``f1`` are macro averages over the classes in `truth`: they are undefined for a class
+    without a photo.  The precision of a class that was never predicted counts as 0.
 
     Args:
         truth: the number of the true class of each photo, shape (photos,).
@@ -45,7 +45,8 @@ def measure(truth: NDArray[np.intp], probabilities: NDArray[np.float32], labels:
     classes = np.unique(truth)
     averages = {}
     for average in _AVERAGES:
-        # Over all classes, micro averages are the accuracy; over those present, an answer beyond them is no mistake.
+        # Micro averages over all classes equal the accuracy.  Over the classes present, a prediction of another class
+        # would not count as a false positive.
         within = None if average == "micro" else classes
         averages[average] = _scores(truth, predicted, labels=within, average=average)
     bins = calibration_bins(truth, probabilities)
@@ -74,7 +75,7 @@ def measure(truth: NDArray[np.intp], probabilities: NDArray[np.float32], labels:
 
 
 def top_k(truth: NDArray[np.intp], probabilities: NDArray[np.float32], k: int = TOP_K) -> float:
-    """The share of photos whose true class is among the `k` best."""
+    """The share of photos whose true class is among the `k` most probable."""
     count = probabilities.shape[1]
     if count <= k:
         return 1.0
@@ -84,7 +85,7 @@ def top_k(truth: NDArray[np.intp], probabilities: NDArray[np.float32], k: int = 
 def calibration_bins(
     truth: NDArray[np.intp], probabilities: NDArray[np.float32], count: int = CALIBRATION_BINS
 ) -> list[CalibrationBin]:
-    """`count` bins of equal width over the best probability of each photo, the empty ones left out."""
+    """Sorts photos by their top probability into `count` bins of equal width; empty bins are left out."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == truth
     edges = np.linspace(0.0, 1.0, count + 1)
@@ -109,7 +110,7 @@ def expected_calibration_error(bins: Sequence[CalibrationBin]) -> float:
 
 
 def confusion(truth: NDArray[np.intp], predicted: NDArray[np.intp], labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    """The confusion matrix without its zeros: true label, label answered, photos."""
+    """The confusion matrix without its zeros: photos by true and by predicted label."""
     counts = Counter(zip(truth.tolist(), predicted.tolist(), strict=True))
     matrix: dict[str, dict[str, int]] = {}
     for (true, answered), images in sorted(counts.items()):
@@ -118,13 +119,13 @@ def confusion(truth: NDArray[np.intp], predicted: NDArray[np.intp], labels: Sequ
 
 
 def most_confused(matrix: dict[str, dict[str, int]], limit: int) -> list[tuple[str, str, int]]:
-    """The pairs (true label, label answered, photos) that were taken for each other most often."""
+    """The most frequent confusions: (true label, predicted label, photos)."""
     pairs = [(true, answered, n) for true, row in matrix.items() for answered, n in row.items() if true != answered]
     return sorted(pairs, key=lambda pair: -pair[2])[:limit]
 
 
 def suspected_label_errors(truth: NDArray[np.intp], probabilities: NDArray[np.float32]) -> list[int]:
-    """The positions of photos whose label is probably wrong, the most suspicious first.
+    """The positions of photos whose label is probably wrong, those with the largest margin first.
 
     By the rule of confident learning (Northcutt et al., 2021): the model gives another class at least the probability
     that it gives on average to photos labelled with that class.

@@ -1,4 +1,4 @@
-"""How long bundles take for one image, and how large they are: side by side, in turns, on the same pictures."""
+"""Measure the latency of bundles for single images, in turns, on the same images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ WARM_UP = 3
 
 
 def measure_latency(bundles: Sequence[ModelBundle], pictures: Sequence[Sequence[NDArray[np.uint8]]]) -> list[float]:
-    """The median time for one image on one core, milliseconds, for each bundle.
+    """The median time for one image on one core, milliseconds, of each bundle.
 
-    The bundles take turns, so that whatever else the machine does meets all of them alike.
+    The bundles take turns, so that other load on the machine affects all of them alike.
 
     Args:
-        pictures: for each bundle the same pictures in its own size, uint8 RGB.
+        pictures: for each bundle the same images, in its own input size, uint8 RGB.
     """
     classifiers = [Classifier(bundle, interpreters=1, top_k=1) for bundle in bundles]
     for classifier, images in zip(classifiers, pictures, strict=True):

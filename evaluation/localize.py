@@ -1,4 +1,4 @@
-"""Finding the part of a photo that matters, before it is classified: OpenCV's Haar cascades."""
+"""Crop photos to their subject before they are classified, with OpenCV's Haar cascades."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from core.errors import EvaluationError
-from evaluation.answers import Localizer
+from evaluation.predictions import Localizer
 
 LOCALIZERS = ("haar",)
 
-# What the cascades of the package can find that may be the subject of a photo; there is none for dogs.
+# The package's cascades whose objects may be the subject of a photo; there is none for dogs.
 _CASCADES = ("haarcascade_frontalcatface_extended.xml", "haarcascade_frontalface_alt2.xml", "haarcascade_fullbody.xml")
 # Detection works on a copy whose longer side is this, pixels.
 _DETECTION_PIXELS = 480
 _SMALLEST_SHARE = 0.15
-# A detected face is the middle of what is to be classified, with so many times its side around it.
+# The crop is a square around the detected face, this many times its side.
 _MARGIN = 2.5
 
 
 def localizer(name: str) -> Localizer:
-    """From a file's bytes to those of its most prominent part; the photo itself where nothing is found.
+    """Returns a function that crops a photo to its largest detected object; without one the photo stays as it is.
 
     Raises:
-        EvaluationError: OpenCV, which only this needs, is not installed.
+        EvaluationError: OpenCV, an optional dependency, is not installed.
     """
     if name not in LOCALIZERS:
         raise EvaluationError(f"{name!r} is not one of {', '.join(LOCALIZERS)}")
@@ -37,10 +37,10 @@ def localizer(name: str) -> Localizer:
         import cv2
     except ImportError as error:
         raise EvaluationError(
-            "localization needs OpenCV, which running the program does not: pip install opencv-python-headless"
+            "localization needs OpenCV, which is not installed: pip install opencv-python-headless"
         ) from error
     folder = Path(cv2.__file__).parent / "data"
-    # A cascade keeps what it works on in itself: two threads with one would find things in each other's photos.
+    # A cascade keeps the image that it works on, so it must not be shared between threads.
     own = threading.local()
 
     def detect(grey: Any) -> tuple[int, int, int, int] | None:
@@ -68,7 +68,7 @@ def _cut(body: bytes, detect: Callable[[Any], tuple[int, int, int, int] | None])
     try:
         with Image.open(io.BytesIO(body)) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
-    except Exception:  # whatever is wrong with the file, the worker's decoder says it better
+    except Exception:  # the worker's decoder reports what is wrong with the file
         return body
     small = ImageOps.contain(upright, (_DETECTION_PIXELS, _DETECTION_PIXELS))
     box = detect(np.asarray(small.convert("L")))
@@ -82,7 +82,7 @@ def _cut(body: bytes, detect: Callable[[Any], tuple[int, int, int, int] | None])
 
 
 def centred_square(size: tuple[int, int], box: list[float], margin: float) -> tuple[int, int, int, int]:
-    """The square around a box, `margin` times its longer side, moved and shrunk so that it lies within the photo.
+    """A square around a box, `margin` times its longer side, moved and shrunk to lie within the photo.
 
     Args:
         size: the photo's width and height, pixels.

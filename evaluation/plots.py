@@ -1,4 +1,4 @@
-"""The drawings of the report: SVG that takes its colours from the page, light or dark."""
+"""Draw the report's charts as SVG, with colours from the page's light or dark theme."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-# Stand-ins that no other colour equals; in the SVG they become the page's own.
+# Placeholder colours; in the SVG they are replaced by the page's own.
 _INK, _ACCENT, _WARNING, _PAPER = "#010101", "#020202", "#030303", "#040404"
 _ON_PAGE = {_INK: "currentColor", _ACCENT: "var(--accent)", _WARNING: "var(--warning)", _PAPER: "var(--card)"}
 _STYLE: Any = {
@@ -32,7 +32,7 @@ _STRONG = 0.6
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy against confidence, and how many photos there are for each, as SVG.
+    """Draws the reliability diagram as SVG: accuracy and number of photos by confidence.
 
     Args:
         bins: ``calibration`` of `evaluation.figures.measure`.
@@ -46,16 +46,16 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
         above.plot(
             [each["confidence"] for each in bins], [each["accuracy"] for each in bins], "o", color=_ACCENT, markersize=4
         )
-        above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share answered rightly")
+        above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
         below.bar(left, [each["images"] for each in bins], width, align="edge", color=_INK, alpha=0.3)
         below.set(xlabel="the model's confidence", ylabel="photos")
         return _svg(figure)
 
 
 def confusion_matrix(matrix: Mapping[str, Mapping[str, int]]) -> tuple[str, bool]:
-    """The confusion matrix as SVG, and whether it holds all classes.
+    """Draws the confusion matrix as SVG; returns it, and whether it has all classes.
 
-    Of more than 40 classes those are shown that are taken for others most often.
+    Of more than 40 classes only those that are confused most often are drawn.
 
     Args:
         matrix: ``confusion`` of `evaluation.figures.measure`.
@@ -70,35 +70,35 @@ def confusion_matrix(matrix: Mapping[str, Mapping[str, int]]) -> tuple[str, bool
         for true in labels:
             row = matrix.get(true, {})
             total = sum(row.values())
-            for answered, images in row.items():
-                if answered in place:
-                    colour = _ACCENT if answered == true else _WARNING
-                    corner = (place[answered] - 0.47, place[true] - 0.47)
+            for predicted, images in row.items():
+                if predicted in place:
+                    colour = _ACCENT if predicted == true else _WARNING
+                    corner = (place[predicted] - 0.47, place[true] - 0.47)
                     strength = 0.12 + 0.88 * images / total
                     axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=colour, alpha=strength, linewidth=0))
                     if len(labels) <= _LARGEST_WITH_NUMBERS:
                         ink = _PAPER if strength > _STRONG else _INK
                         style: Any = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
-                        axes.text(place[answered], place[true], str(images), **style)
+                        axes.text(place[predicted], place[true], str(images), **style)
         axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_alpha(0.25)
-        axes.set(xlabel="answered", ylabel="true")
+        axes.set(xlabel="predicted", ylabel="true")
         return _svg(figure), complete
 
 
 def _shown(matrix: Mapping[str, Mapping[str, int]]) -> tuple[list[str], bool]:
-    labels = list(dict.fromkeys([*matrix, *(answered for row in matrix.values() for answered in row)]))
+    labels = list(dict.fromkeys([*matrix, *(predicted for row in matrix.values() for predicted in row)]))
     if len(labels) <= _LARGEST_MATRIX:
         return labels, True
     mistakes: dict[str, int] = dict.fromkeys(labels, 0)
     for true, row in matrix.items():
-        for answered, images in row.items():
-            if answered != true:
+        for predicted, images in row.items():
+            if predicted != true:
                 mistakes[true] += images
-                mistakes[answered] += images
+                mistakes[predicted] += images
     worst = set(sorted(labels, key=lambda label: -mistakes[label])[:_LARGEST_MATRIX])
     return [label for label in labels if label in worst], False
 
@@ -107,6 +107,6 @@ def _svg(figure: Figure) -> str:
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
-    for stand_in, colour in _ON_PAGE.items():
-        text = text.replace(stand_in, colour)
+    for placeholder, colour in _ON_PAGE.items():
+        text = text.replace(placeholder, colour)
     return text[text.index("<svg") :]

@@ -1,4 +1,4 @@
-"""Photos and what they truly show."""
+"""Read labelled photos (ground truth), and find a label's class in a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api_client.image_files import collect
-from app_tier.bundle import MANIFEST_FILE, ModelBundle
+from app_tier.bundle import ModelBundle
+from core.bundle_manifest import MANIFEST_FILE
 from core.errors import EvaluationError
 
 FILE, LABEL, SYNSET = "file", "label", "synset"
@@ -17,7 +18,7 @@ FILE, LABEL, SYNSET = "file", "label", "synset"
 
 @dataclass(frozen=True, slots=True)
 class LabelledPhoto:
-    """A photo, its name in reports, and its true label; ImageNet's synset (``n02099601``) where that is known."""
+    """A photo, its name in reports, and its true label; ImageNet's synset (``n02099601``) if it is known."""
 
     path: Path
     name: str
@@ -26,7 +27,7 @@ class LabelledPhoto:
 
 
 def read_truth(images: Path, truth: Path | None) -> tuple[list[LabelledPhoto], list[str]]:
-    """The labelled photos of a folder, and a sentence for each that has no label or no file.
+    """Reads the labelled photos of a folder; returns them, and a sentence for each without a label or file.
 
     Args:
         images: the folder of the photos.
@@ -53,7 +54,7 @@ def _by_folder(images: Path) -> tuple[list[LabelledPhoto], list[str]]:
     for path in collect([images])[0]:
         parts = path.relative_to(images).parts if images.is_dir() else ()
         if len(parts) < 2:
-            problems.append(f"{path.name}: lies in no folder that would be its label")
+            problems.append(f"{path.name}: is not in a folder that would be its label")
         else:
             photos.append(LabelledPhoto(path, "/".join(parts), parts[0]))
     return photos, problems
@@ -76,17 +77,17 @@ def _by_list(images: Path, truth: Path) -> tuple[list[LabelledPhoto], list[str]]
         if not (label or synset):
             problems.append(f"{name}: has no label in {truth.name}")
         elif not path.is_file():
-            problems.append(f"{name}: is named in {truth.name}, but is not in {images}")
+            problems.append(f"{name}: is listed in {truth.name}, but is not in {images}")
         else:
             photos.append(LabelledPhoto(path, name, label or synset, synset))
     return photos, problems
 
 
 class ClassFinder:
-    """Finds which of a model's classes a photo truly shows.
+    """Finds the class of a photo's true label in a model.
 
-    A synset says it best, where the bundle has them.  Among labels, ``_`` and a space are the same; upper and lower
-    case only where that leaves no doubt, since ImageNet knows both the Cardigan, a dog, and the cardigan.
+    A synset is preferred, if the bundle has them.  In labels, ``_`` and a space are equal; case is ignored only if
+    that is unambiguous, since ImageNet has both the Cardigan, a dog, and the cardigan.
     """
 
     def __init__(self, labels: Sequence[str], synsets: Sequence[str] = ()) -> None:
@@ -95,7 +96,7 @@ class ClassFinder:
         self._folded = _unambiguous((_spaced(label).casefold(), number) for number, label in enumerate(labels))
 
     def find(self, photo: LabelledPhoto) -> int | None:
-        """The number of the photo's class, or None where the model does not know it."""
+        """The number of the photo's class, or None if the model does not have it."""
         label = _spaced(photo.label)
         candidates = (
             self._synsets.get(photo.synset),
@@ -107,7 +108,7 @@ class ClassFinder:
 
 
 def synsets_of(bundle: ModelBundle) -> tuple[str, ...]:
-    """The synset of each label, in their order; empty where the bundle names none."""
+    """The synset of each label, in the labels' order; empty if the bundle has none."""
     manifest = json.loads((bundle.folder / MANIFEST_FILE).read_text("utf-8"))
     synsets = tuple(map(str, manifest.get("synsets") or ()))
     return synsets if len(synsets) == len(bundle.labels) else ()

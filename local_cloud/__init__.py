@@ -1,4 +1,4 @@
-"""The embedded cloud: moto's server, and a supervisor that turns each emulated EC2 instance into a worker.
+"""The embedded cloud: moto's server, and a supervisor that runs a worker process for each emulated EC2 instance.
 
-The tiers know nothing of it: they see an endpoint URL.
+The tiers do not depend on it: for them it is an endpoint URL.
 """

@@ -1,6 +1,6 @@
-"""``python -m local_cloud``: emulator, resources and supervisor, until SIGTERM or SIGINT.
+"""``python -m local_cloud``: run the emulator with its resources and the supervisor, until SIGTERM or SIGINT.
 
-Prints one line of JSON, ``{"endpoint_url": …, "metadata_url": …}``, on standard output when everything is there.
+Prints one line of JSON, ``{"endpoint_url": …, "metadata_url": …}``, on standard output when all are ready.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from local_cloud.processes import Process, spawn, stop_all
 from local_cloud.resources import create_resources
 from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Supervisor, start_worker
 
-# Each look costs the emulator a millisecond or two for each instance.
+# Each pass costs the emulator a millisecond or two for each instance.
 SUPERVISE_INTERVAL_SECONDS = 0.25
 
-# The emulator accepts any credentials; these are what its users conventionally give.
+# The emulator accepts any credentials.
 LOCAL_CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -71,9 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         def start(instance: EmulatedInstance) -> Process:
             metadata.set_tags(instance.instance_id, instance.tags)
-            told = {**environment, ENDPOINT_VARIABLE: metadata.endpoint(instance.instance_id)}
+            variables = {**environment, ENDPOINT_VARIABLE: metadata.endpoint(instance.instance_id)}
             return start_worker(
-                instance, [sys.executable, "-m", "app_tier"], told, options.log_directory, REPOSITORY_ROOT
+                instance, [sys.executable, "-m", "app_tier"], variables, options.log_directory, REPOSITORY_ROOT
             )
 
         supervisor = Supervisor(
@@ -110,7 +110,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--never-boot", type=int, default=0, metavar="N", help="the first N instances never start a worker"
     )
     parser.add_argument("--faults", metavar="SEED|JSON", help="inject faults; see `python -m local_cloud.emulator -h`")
-    parser.add_argument("--log-directory", type=Path, default=REPOSITORY_ROOT / "var" / "log", help="where all logs go")
+    parser.add_argument(
+        "--log-directory", type=Path, default=REPOSITORY_ROOT / "var" / "log", help="folder for all logs"
+    )
     return parser.parse_args(arguments)
 
 

@@ -1,7 +1,7 @@
-"""The embedded AWS: moto's server in a process of its own, ``python -m local_cloud.emulator --port N``.
+"""``python -m local_cloud.emulator --port N``: run moto's server as the embedded AWS.
 
-It serves S3, SQS, EC2 and whatever else of moto is asked for, on the loopback interface, from memory: what
-it holds ends with it.  When it accepts requests it prints its endpoint, one line.
+It serves S3, SQS, EC2 and moto's other services on the loopback interface; all data is in memory and is lost when the
+process ends.  It prints its endpoint, one line, when it accepts requests.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import signal
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-# moto's settings are read when it is imported.  Its catalogue of AMIs takes seconds to load (the app tier's
-# image is our own), and CORS headers are for browsers, which never come here.
+# moto reads its settings when it is imported.  Its catalogue of AMIs takes seconds to load and is not needed, nor are
+# CORS headers, since no browser sends requests to the emulator.
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 os.environ.setdefault("MOTO_DISABLE_GLOBAL_CORS", "true")
 
@@ -33,30 +33,30 @@ HOST = "127.0.0.1"
 
 
 class _Dispatcher(DomainDispatcherApplication):
-    """Chooses the service of a request."""
+    """Selects the service of a request."""
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 - there is one dispatcher, and it lives as long as the process
     def get_backend_for_host(self, host: str | None) -> Any:
-        """moto's answer, remembered: it lists the folder of moto's package to find it, 2 ms for each request."""
+        """Caches moto's method, which lists the folder of moto's package, 2 ms for each request."""
         return super().get_backend_for_host(host)
 
 
 class _RequestHandler(MotoRequestHandler):
-    """One request, in a thread of its own; werkzeug closes the connection after it."""
+    """Handles a request in a thread of its own; werkzeug closes the connection after it."""
 
-    # Headers and body leave in two packets; Nagle's algorithm would hold the second back.
+    # Headers and body are sent in two packets; Nagle's algorithm would delay the second.
     disable_nagle_algorithm = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """No line for each request: it costs time, and the tiers log what they do."""
+        """Logs nothing: a line for each request costs time, and the tiers have their own logs."""
 
 
 def create_server(port: int, *, plain_queues: bool = False, faults: FaultSpec | None = None) -> BaseWSGIServer:
-    """A server bound to `port` of the loopback interface (0: a free one), with a thread for each connection.
+    """Creates a server bound to `port` of the loopback interface (0: a free one), with a thread for each connection.
 
     Args:
-        plain_queues: leave moto's SQS as it is, for the benchmark that compares the two.
-        faults: fail, delay and deliver twice so often; see `local_cloud.faults`.
+        plain_queues: keep moto's own SQS queues, for the benchmark that compares the two.
+        faults: the faults to inject; see `local_cloud.faults`.
 
     Raises:
         SystemExit: the port is in use.
@@ -73,7 +73,7 @@ def create_server(port: int, *, plain_queues: bool = False, faults: FaultSpec | 
 
 
 def _redeliver(region: str, queue_url: str, receipt_handle: str) -> bool:
-    """Makes a received message visible at once; False if its receiver was faster."""
+    """Makes a received message visible again; returns False if it has been deleted or delivered again already."""
     _endpoint, account, queue_name = queue_url.rsplit("/", 2)
     try:
         sqs_backends[account][region].change_message_visibility(queue_name, receipt_handle, 0)
@@ -83,7 +83,7 @@ def _redeliver(region: str, queue_url: str, receipt_handle: str) -> bool:
 
 
 def _stop(_signal_number: int, _frame: FrameType | None) -> None:
-    # All state is in memory, and threads that long poll would otherwise have to be waited for.
+    # Exit without waiting for threads in long polls; all state is in memory.
     os._exit(0)
 
 

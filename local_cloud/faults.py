@@ -1,13 +1,12 @@
-"""Faults on demand: a WSGI layer around the emulator that fails, delays, cuts off and delivers twice.
+"""Fault injection: WSGI middleware around the emulator that fails and delays requests, and delivers messages twice.
 
-What it plays is what AWS's documentation tells clients to expect: throttling and internal errors in each
-service's own form, slow answers, connections that end before or *after* the request took effect, and SQS's
-at-least-once delivery.  Only S3 and SQS get all of it; of EC2, describing and launching are throttled and
-delayed, and launching lacks capacity.  Which fault comes next is a seeded choice; which request it meets depends on
-the threads.
+It simulates the faults that AWS's documentation describes: throttling and internal errors in each service's own
+format, slow responses, connections that end before or *after* the request took effect, and SQS's at-least-once
+delivery.  S3 and SQS get all of them; of EC2, describing and launching are throttled and delayed, and launching lacks
+capacity.  The sequence of faults depends on the seed; which requests they affect, on the timing of the threads.
 
-A reserved path tells and controls it: ``GET /_faults`` answers ``{"enabled": …, "counts": {kind: number}}``,
-and ``POST /_faults`` with fields of `FaultSpec`, or with ``{"enabled": false}``, changes it and answers the same.
+A reserved path reports and controls it: ``GET /_faults`` returns ``{"enabled": …, "counts": {kind: number}}``,
+and ``POST /_faults`` with fields of `FaultSpec`, or with ``{"enabled": false}``, changes it and returns the same.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ CONTROL_PATH = "/_faults"
 
 # The scope of a Signature Version 4: access key, date, region, service.
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
-# What SDKs send alike with each attempt of one request.
+# SDKs send the same value with each attempt of a request.
 _INVOCATION_HEADER = "HTTP_AMZ_SDK_INVOCATION_ID"
 _REMEMBERED_INVOCATIONS = 1000
-# How a lack of capacity is told to `local_cloud.moto_ec2`, and how many instances there may still be capacity for.
+# The WSGI name of the header that passes a lack of capacity to `local_cloud.moto_ec2`, and the most capacity then.
 _CAPACITY_VARIABLE = f"HTTP_{CAPACITY_HEADER.upper().replace('-', '_')}"
 _MOST_CAPACITY = 3
 _EC2_ACTIONS = frozenset(("CreateFleet", "DescribeInstances", "RunInstances"))
@@ -61,13 +60,13 @@ class Fault(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
-    """How often each kind of fault comes: a share of the requests, from 0 to 1, together at most 1.
+    """The rate of each kind of fault: a share of the requests, from 0 to 1, together at most 1.
 
-    `throttle` and `error` answer without doing anything; `delay` waits up to `max_delay_seconds` first;
-    `cut_before` and `cut_after` close the connection without an answer, before and after the effect.  Of the
-    requests that meet a fault, the share `persistence` meets it again at each retry, so that the client gives up.
+    `throttle` and `error` respond without carrying out the request; `delay` waits up to `max_delay_seconds` first;
+    `cut_before` and `cut_after` close the connection without a response, before and after the effect.  A share
+    `persistence` of the affected requests fails again at each retry, so that the client gives up.
     `redeliver` is a share of the received messages, which become visible again at once.  `capacity` is a share of the
-    launches (``CreateFleet``), which get fewer instances than they ask for, often none.
+    launches (``CreateFleet``), which get fewer instances than requested, often none.
     """
 
     seed: int = 0
@@ -89,19 +88,19 @@ class FaultSpec:
 
     @classmethod
     def parse(cls, text: str) -> FaultSpec:
-        """Reads a command line's value: a seed, or a JSON object with fields of this class.
+        """Parses a command-line value: a seed, or a JSON object with fields of this class.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: the value is neither.
         """
         value = json.loads(text)
         return cls(seed=value) if isinstance(value, int) else cls().changed(value)
 
     def changed(self, fields: Any) -> FaultSpec:
-        """This with other values for some `fields`.
+        """A copy with other values for some `fields`.
 
         Raises:
-            ValueError: not a mapping of fields of this class to numbers in range.
+            ValueError: `fields` is not a mapping of fields of this class to numbers in range.
         """
         try:
             return dataclasses.replace(self, **fields)
@@ -111,7 +110,7 @@ class FaultSpec:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a request asks for: the service as signatures name it, the action where that is told, and the region."""
+    """A request's service, by its name in signatures, its action if known, and its region."""
 
     service: str
     action: str
@@ -119,7 +118,7 @@ class Call:
 
 
 def choose(call: Call, spec: FaultSpec, dice: random.Random) -> Fault | None:
-    """The fault that meets a request, or None.  Takes one number from `dice`, whatever comes out."""
+    """Chooses a fault for a request, or None.  Draws exactly one number from `dice`."""
     point = dice.random()
     if call.service not in ("s3", "sqs") and not (call.service == "ec2" and call.action in _EC2_ACTIONS):
         return None
@@ -136,7 +135,7 @@ def choose(call: Call, spec: FaultSpec, dice: random.Random) -> Fault | None:
 
 
 def error_response(service: str, fault: Fault) -> Response:
-    """The answer of an overloaded (`Fault.THROTTLE`) or broken service, in the form of its protocol."""
+    """The response of an overloaded (`Fault.THROTTLE`) or failing service, in the format of its protocol."""
     throttled = fault is Fault.THROTTLE
     if service == "s3":
         code = "SlowDown" if throttled else "InternalError"
@@ -154,12 +153,12 @@ def error_response(service: str, fault: Fault) -> Response:
 
 
 class FaultInjector:
-    """The layer itself; safe under threads.
+    """The middleware; safe under threads.
 
     Args:
-        app: what to wrap.
+        app: the application to wrap.
         redeliver: makes a message that was just received visible again, given the region, its queue's URL and its
-            receipt handle; returns whether it could.
+            receipt handle; returns whether it succeeded.
     """
 
     def __init__(self, app: WSGIApplication, spec: FaultSpec, redeliver: Callable[[str, str, str], bool]) -> None:
@@ -211,7 +210,7 @@ class FaultInjector:
         return fault
 
     def _receive(self, call: Call, environ: WSGIEnvironment) -> Response:
-        """Lets messages be received, then makes some of them visible again although the receiver has them."""
+        """Carries out the receive request, then makes some of the received messages visible again."""
         queue_url = json.loads(_peek_body(environ)).get("QueueUrl", "")
         response = Response.from_app(self._app, environ, buffered=True)
         if response.status_code == 200:
@@ -240,7 +239,7 @@ class FaultInjector:
 
 
 def read_call(environ: WSGIEnvironment) -> Call | None:
-    """What a request asks for, or None where it is not signed as AWS's SDKs do."""
+    """Parses a request's service, action and region; None if it is not signed as AWS's SDKs do."""
     scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     if scope is None:
         return None
@@ -252,19 +251,19 @@ def read_call(environ: WSGIEnvironment) -> Call | None:
 
 
 def _peek_body(environ: WSGIEnvironment) -> bytes:
-    """The body of a small request, left there for the application to read."""
+    """Reads the body of a small request, and puts it back for the application."""
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = BytesIO(body)
     return body
 
 
 def _cut(environ: WSGIEnvironment) -> None:
-    """Ends the connection without an answer.
+    """Closes the connection without a response.
 
     Raises:
-        ConnectionAbortedError: always; werkzeug's server takes it for a client that is gone.
+        ConnectionAbortedError: always; werkzeug's server handles it as a disconnected client.
     """
     connection: socket.socket | None = environ.get("werkzeug.socket")
     if connection is not None:
-        connection.shutdown(socket.SHUT_RDWR)  # else the server would keep it open for another request
+        connection.shutdown(socket.SHUT_RDWR)  # otherwise the server keeps the connection open for the next request
     raise ConnectionAbortedError("a fault was injected")

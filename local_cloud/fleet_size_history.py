@@ -1,4 +1,4 @@
-"""The fleet's size over time, as EC2 tells it."""
+"""Record the fleet's size over time, from EC2's descriptions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.periodic_task import PeriodicTask
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From `seconds` after the start on there were `size` instances."""
+    """A change to `size` instances, `seconds` after the start."""
 
     seconds: float
     size: int
@@ -42,21 +42,21 @@ class FleetSizeHistory:
 
     @property
     def changes(self) -> list[Change]:
-        """Every change of size seen so far, the first size included."""
+        """All changes of size so far, the first size included."""
         return list(self._changes)
 
     @property
     def size(self) -> int:
-        """The size last seen."""
+        """The last known size."""
         return self._changes[-1].size if self._changes else 0
 
     @property
     def peak(self) -> int:
-        """The largest size seen."""
+        """The largest size so far."""
         return max((change.size for change in self._changes), default=0)
 
     def wait_for_zero(self, timeout_seconds: float) -> bool:
-        """Waits until the fleet is empty; whether that came true in time."""
+        """Waits until the fleet is empty; returns whether it was within the timeout."""
         deadline = time.monotonic() + timeout_seconds
         while self.size and time.monotonic() < deadline:
             time.sleep(self._interval_seconds)

@@ -1,4 +1,4 @@
-"""Joining a local stack that runs in another terminal, and leaving word of one's own."""
+"""Register the running local stack in a file, and join it from another process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ STATE_FILE = REPOSITORY_ROOT / "var" / "local-stack.json"
 
 
 @contextlib.contextmanager
-def announced(stack: LocalStack) -> Iterator[None]:
-    """While the block runs, other commands on this machine find `stack`."""
+def registered(stack: LocalStack) -> Iterator[None]:
+    """Registers `stack` for other commands on this machine, until the end of the block."""
     STATE_FILE.parent.mkdir(parents=True, exist_ok=True)
     state = {"pid": os.getpid(), "web_url": stack.web_url, "environment": _ours(stack.environment)}
     STATE_FILE.write_text(json.dumps(state, indent=1), "utf-8")
@@ -28,9 +28,9 @@ def announced(stack: LocalStack) -> Iterator[None]:
 
 
 def join_local_stack(path: Path = STATE_FILE) -> str | None:
-    """Puts the environment of the running local stack into this process; its web address, or None if none runs.
+    """Sets the environment of the running local stack in this process; returns its web address, None if none runs.
 
-    An ``AWS_ENDPOINT_URL`` that is set already says where to go: then nothing is changed.
+    If ``AWS_ENDPOINT_URL`` is set already, the environment names another cloud and is left unchanged.
     """
     if "AWS_ENDPOINT_URL" in os.environ or not path.exists():
         return None
@@ -45,5 +45,5 @@ def join_local_stack(path: Path = STATE_FILE) -> str | None:
 
 def _ours(environment: dict[str, str]) -> dict[str, str]:
     ours = {name: value for name, value in environment.items() if name.startswith(("EIC_", "AWS_"))}
-    # It goes to a file.
+    # The file must not hold secrets.
     return {name: value for name, value in ours.items() if name not in SECRETS}

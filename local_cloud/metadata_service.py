@@ -1,7 +1,7 @@
-"""The instance metadata service of emulated instances (IMDSv2), each under a path of its own.
+"""Emulate EC2's instance metadata service (IMDSv2) for several instances, each under a path of its own.
 
-An SDK that is given ``http://…/<instance id>`` as its metadata endpoint sees what it would see on that instance.
-Posting a JSON text to ``/<instance id>/interrupt`` or ``/<instance id>/rebalance`` plays EC2's notices.
+For an SDK with ``http://…/<instance id>`` as its metadata endpoint, it behaves as on that instance.
+Posting JSON to ``/<instance id>/interrupt`` or ``/<instance id>/rebalance`` emulates EC2's notices.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NOTICE_ITEMS = {"interrupt": "spot/instance-action", "rebalance": "events/recom
 
 
 class MetadataService:
-    """Answers on a free port of the loopback interface, in a thread of its own."""
+    """Serves metadata on a free port of the loopback interface, in a thread of its own."""
 
     def __init__(self) -> None:
         self._token = secrets.token_urlsafe()
@@ -50,22 +50,22 @@ class MetadataService:
         return f"http://127.0.0.1:{self._server.port}/{instance_id}"
 
     def set_user_data(self, instance_id: str, text: str) -> None:
-        """Gives an instance its user data."""
+        """Sets an instance's user data."""
         self._user_data[instance_id] = text
 
     def set_tags(self, instance_id: str, tags: Mapping[str, str]) -> None:
-        """Gives an instance its tags, as its metadata tells them."""
+        """Sets an instance's tags in its metadata."""
         self._tags[instance_id] = dict(tags)
 
     def close(self) -> None:
-        """Stops answering."""
+        """Stops the server."""
         self._server.shutdown()
         self._server.server_close()
 
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return self._answer(Request(environ))(environ, start_response)
+        return self._respond(Request(environ))(environ, start_response)
 
-    def _answer(self, request: Request) -> Response | HTTPException:
+    def _respond(self, request: Request) -> Response | HTTPException:
         try:
             endpoint, arguments = _ROUTES.bind_to_environ(request.environ).match()
         except HTTPException as error:
@@ -93,4 +93,4 @@ class MetadataService:
 
 class _QuietHandler(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """No line for each request: every worker asks every few seconds."""
+        """Logs nothing: every worker sends a request every few seconds."""

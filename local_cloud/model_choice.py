@@ -1,4 +1,4 @@
-"""Which model the local stack answers with: ImageNet's 1000 labels where they can be had, else the shipped bundle."""
+"""Choose the local stack's model: the one with ImageNet's 1000 labels if it is available, else the shipped bundle."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _BUILD = "elastic model build imagenet"
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Where downloads and what is built of them are kept, as the XDG Base Directory Specification says."""
+    """The folder for downloads and built models, by the XDG Base Directory Specification."""
     base = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".cache")
     return Path(base) / "elastic-image-classifier"
 
 
 def bundle_folder(environment: Mapping[str, str]) -> Path:
-    """Where `elastic model build imagenet` puts the bundle, and `elastic up` and `demo` look for it."""
+    """The bundle that `elastic model build imagenet` writes, and `elastic up` and `elastic demo` use."""
     return cache_folder(environment) / "models" / BUNDLE_NAME
 
 
-def choose_model(environment: Mapping[str, str], say: Callable[[str], None]) -> Path:
-    """The bundle to answer with: the one that EIC_MODEL_BUNDLE names, ImageNet's, or the shipped one.
+def choose_model(environment: Mapping[str, str], report: Callable[[str], None]) -> Path:
+    """Chooses the bundle to use: the one that EIC_MODEL_BUNDLE names, ImageNet's, or the shipped one.
 
-    ImageNet's is built now if it is not there and can be: with TensorFlow, and the server of the weights answering
+    ImageNet's is built first if it does not exist, TensorFlow is installed and the server of the weights answers
     within `REACHED_WITHIN_SECONDS`.
 
     Args:
-        say: told in one sentence why it is the shipped one.
+        report: called with a sentence: why the shipped bundle is used, or that ImageNet's is being built.
     """
     settings = Settings.from_environment(environment)
     if PREFIX + "MODEL_BUNDLE" in environment:
@@ -49,23 +49,23 @@ def choose_model(environment: Mapping[str, str], say: Callable[[str], None]) -> 
         return shipped
     if not built.exists():
         if reason := _cannot_build(settings.imagenet_weights_url):
-            say(f"Using the shipped model, {label_count(shipped)} labels: {reason}.")
+            report(f"Using the shipped model, {label_count(shipped)} labels: {reason}.")
             return shipped
-        say("Getting the model with ImageNet's 1000 labels, once; Ctrl-C ends it.")
+        report("Building the model with ImageNet's 1000 labels, once; Ctrl-C ends it.")
         if (
             subprocess.run([sys.executable, "-m", "cli", "model", "build", "imagenet"], cwd=REPOSITORY_ROOT).returncode
             != 0
         ):
-            say(f"Using the shipped model, {label_count(shipped)} labels: `{_BUILD}` failed, as said above.")
+            report(f"Using the shipped model, {label_count(shipped)} labels: `{_BUILD}` failed, see above.")
             return shipped
     return built
 
 
 def label_count(bundle: Path) -> int:
-    """How many labels a bundle knows.
+    """The number of a bundle's labels.
 
     Raises:
-        BundleError: it is none.
+        BundleError: the bundle cannot be read.
     """
     try:
         return len((bundle / "labels.txt").read_text("utf-8").splitlines())
@@ -74,7 +74,7 @@ def label_count(bundle: Path) -> int:
 
 
 def is_reachable(url: str, within_seconds: float = REACHED_WITHIN_SECONDS) -> bool:
-    """Whether the file's server has it and says so in time."""
+    """Whether the server has the file and answers in time."""
     status = status_of(url, within_seconds)
     return status is not None and status < HTTPStatus.BAD_REQUEST
 

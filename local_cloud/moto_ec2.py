@@ -1,15 +1,15 @@
-"""EC2 in moto: launches as many instances as EC2 would, once for each client token, and forgets those that ended.
+"""Patch moto's EC2: launch as many instances as EC2 would, honour client tokens, and drop old terminated instances.
 
-*Launching*: ``RunInstances``, asked for ``MinCount`` to ``MaxCount`` instances, launches as many as EC2 has capacity
-for, in moto ``MinCount``.  The embedded cloud has capacity, so here it is ``MaxCount``.
+*Launching*: ``RunInstances`` with ``MinCount`` and ``MaxCount`` launches as many instances as EC2 has capacity for, in
+moto always ``MinCount``.  The embedded cloud has capacity, so here it is ``MaxCount``.
 
-*EC2 Fleet*: moto ignores the client token of ``CreateFleet``, so that a request sent again launches again; it never
-lacks capacity, forgets the launch template's metadata options, and keeps every fleet for ever.  Here a token is
-answered as before, the header `CAPACITY_HEADER` (see `local_cloud.faults`) says how many instances there is capacity
-for, and of fleets only the latest are kept, as long as their tokens.
+*EC2 Fleet*: moto ignores the client token of ``CreateFleet``, so that a repeated request launches again; it never
+lacks capacity, ignores the launch template's metadata options, and keeps every fleet for ever.  Here a repeated token
+returns the first response, the header `CAPACITY_HEADER` (see `local_cloud.faults`) limits the capacity, and only the
+latest fleets are kept, as long as their tokens.
 
-*Forgetting*: EC2 shows a terminated instance for about an hour, moto for ever, and each makes every
-description of the fleet a third of a millisecond slower.  Here only the latest ones are kept.
+*Terminated instances*: EC2 describes them for about an hour, moto for ever, and each adds a third of a millisecond to
+every description of the fleet.  Here only the latest ones are kept.
 """
 
 from __future__ import annotations
@@ -33,50 +33,50 @@ _TERMINATED = 48  # EC2's code of the state
 _moto_run_instances = InstanceResponse.run_instances
 _moto_create_fleet = Fleets.create_fleet
 _one_at_a_time = threading.Lock()
-_answers: dict[tuple[str, str, str], dict[str, Any]] = {}
+_responses: dict[tuple[str, str, str], dict[str, Any]] = {}
 
 
 def _run_instances(self: InstanceResponse) -> ActionResult:
-    _forget_terminated(self.ec2_backend)
+    _drop_terminated(self.ec2_backend)
     self.params["MinCount"] = self.params["MaxCount"]
     return _moto_run_instances(self)
 
 
 def _create_fleet(self: Fleets) -> ActionResult:
-    """Like moto's, once for each client token; two requests with one token wait for each other."""
+    """Creates a fleet once for each client token; concurrent requests are serialized."""
     with _one_at_a_time:
         token = (self.current_account, self.region, self._get_param("ClientToken", ""))
-        if token[-1] and token in _answers:
-            return ActionResult(copy.deepcopy(_answers[token]))
-        answer = _launch_fleet(self)
+        if token[-1] and token in _responses:
+            return ActionResult(copy.deepcopy(_responses[token]))
+        response = _launch_fleet(self)
         if token[-1]:
-            _answers[token] = copy.deepcopy(answer)
-        for forgotten in list(_answers)[:-FLEETS_KEPT]:
-            del _answers[forgotten]
-        return ActionResult(answer)
+            _responses[token] = copy.deepcopy(response)
+        for old in list(_responses)[:-FLEETS_KEPT]:
+            del _responses[old]
+        return ActionResult(response)
 
 
 def _launch_fleet(self: Fleets) -> dict[str, Any]:
     backend = self.ec2_backend
-    _forget_terminated(backend)
+    _drop_terminated(backend)
     for fleet_id in list(backend.fleets)[:-FLEETS_KEPT]:
         del backend.fleets[fleet_id]
     target = self.params["TargetCapacitySpecification"]
-    wanted = int(target["TotalTargetCapacity"])
-    capacity = min(wanted, int(self.headers.get(CAPACITY_HEADER, wanted)))
-    answer: dict[str, Any] = {"FleetId": "", "Instances": []}
+    requested = int(target["TotalTargetCapacity"])
+    capacity = min(requested, int(self.headers.get(CAPACITY_HEADER, requested)))
+    response: dict[str, Any] = {"FleetId": "", "Instances": []}
     if capacity:
         target["TotalTargetCapacity"] = capacity
         result = _moto_create_fleet(self).result
         assert isinstance(result, dict)
-        answer = dict(result)
-        _apply_metadata_options(self, answer.get("Instances", []))
+        response = dict(result)
+        _apply_metadata_options(self, response.get("Instances", []))
     missing = {
         "ErrorCode": "InsufficientInstanceCapacity",
         "ErrorMessage": "There is no Spot capacity or On-Demand capacity available that matches your request.",
     }
-    answer["Errors"] = [missing] if capacity < wanted else []
-    return answer
+    response["Errors"] = [missing] if capacity < requested else []
+    return response
 
 
 def _apply_metadata_options(self: Fleets, launched: list[dict[str, Any]]) -> None:
@@ -90,22 +90,22 @@ def _apply_metadata_options(self: Fleets, launched: list[dict[str, Any]]) -> Non
                 self.ec2_backend.get_instance(instance_id).metadata_options = MetadataOptions(options)
 
 
-def _forget_terminated(backend: EC2Backend) -> None:
-    """Drops all but the latest `TERMINATED_INSTANCES_KEPT` terminated instances, with their tags."""
+def _drop_terminated(backend: EC2Backend) -> None:
+    """Removes all but the latest `TERMINATED_INSTANCES_KEPT` terminated instances, with their tags."""
     every = chain.from_iterable(reservation.instances for reservation in list(backend.reservations.values()))
     terminated = [instance.id for instance in every if instance.state_code == _TERMINATED]
-    forgotten = set(terminated[:-TERMINATED_INSTANCES_KEPT])
-    if not forgotten:
+    dropped = set(terminated[:-TERMINATED_INSTANCES_KEPT])
+    if not dropped:
         return
-    for instance_id in forgotten:
+    for instance_id in dropped:
         backend.tags.pop(instance_id, None)
     for reservation in list(backend.reservations.values()):
-        reservation.instances = [instance for instance in reservation.instances if instance.id not in forgotten]
+        reservation.instances = [instance for instance in reservation.instances if instance.id not in dropped]
         if not reservation.instances:
             backend.reservations.pop(reservation.id, None)
 
 
 def install() -> None:
-    """Makes ``RunInstances`` and ``CreateFleet`` launch what EC2 would, and forget old instances first."""
+    """Installs the patches of ``RunInstances`` and ``CreateFleet``."""
     InstanceResponse.run_instances = _run_instances  # type: ignore[method-assign]
     Fleets.create_fleet = _create_fleet  # type: ignore[method-assign]

@@ -1,12 +1,12 @@
-"""S3 in moto: requests that are atomic, and listings that cost a hundredth.
+"""Patch moto's S3: atomic requests, and listings that take a hundredth of the time.
 
-*Atomic*: moto puts an object into its bucket before it gives it its metadata, disposes of a replaced object
-while others read it, and lets two conditional writes pass the same check.  Behind a server with threads a
-result would now and then be read without its metadata.  `install` runs the requests one at a time; as they
-never wait for anything, this costs no throughput that the interpreter's lock would not take anyway.
+*Atomic requests*: moto puts an object into its bucket before it sets its metadata, closes a replaced object
+while other threads read it, and lets two conditional writes pass the same check.  With a threaded server a
+result would sometimes be read without its metadata.  `install` runs the requests one at a time; as they
+never block, this costs no throughput that the interpreter's lock would not cost anyway.
 
-*Listings*: moto's general serializer takes 0.35 s for the 1,000 entries of one page.  `install` has it write
-the page without its entries and writes those directly.
+*Listings*: moto's general serializer takes 0.35 s for the 1,000 entries of one page.  With `install` it writes
+the page without its entries, which are then written directly.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _moto_serialized = S3Response.serialized
 _moto_key_response = S3Response._key_response
 _moto_bucket_response = S3Response._bucket_response
 
-# Reentrant, since moto answers some requests for a bucket as requests for a key.
+# Reentrant, since moto handles some requests for a bucket as requests for a key.
 _one_at_a_time = threading.RLock()
 
 
-# These two run when the request's body has been read, so that a slow upload holds up nobody.
+# These two run after the request's body has been read, so that a slow upload does not block other requests.
 def _key_response(self: S3Response, *args: Any, **kwargs: Any) -> Any:
     with _one_at_a_time:
         return _moto_key_response(self, *args, **kwargs)
@@ -50,7 +50,7 @@ def _serialized(self: S3Response, action_result: ActionResult) -> Any:
 
 
 def _element(name: str, value: Any) -> str:
-    """`value` as XML; a list is an element for each of its items, as S3's listings have it."""
+    """Serializes `value` as XML; a list becomes an element for each item, as in S3's listings."""
     if isinstance(value, list):
         return "".join(_element(name, item) for item in value)
     if isinstance(value, dict):
@@ -61,7 +61,7 @@ def _element(name: str, value: Any) -> str:
 
 
 def install() -> Callable[[], None]:
-    """Makes S3 requests atomic and listings fast; returns a function that undoes it."""
+    """Installs the patches; returns a function that removes them."""
     S3Response._key_response = _key_response  # type: ignore[method-assign]
     S3Response._bucket_response = _bucket_response  # type: ignore[method-assign]
     S3Response.serialized = _serialized  # type: ignore[method-assign,assignment]

@@ -1,12 +1,12 @@
-"""Standard SQS queues whose costs do not grow with the backlog, and that are safe under concurrency.
+"""Patch moto's SQS: standard queues whose costs do not grow with the backlog, and that are thread-safe.
 
-moto keeps the messages of a queue in one list: sending counts all of it several times, receiving, deleting
-and changing a visibility scan it, and a delete rebuilds it while another request may be appending, which
-loses that message.  `install` gives standard queues an index instead; FIFO queues keep moto's class.
+moto keeps the messages of a queue in one list: sending counts it several times, receiving, deleting and changing a
+visibility scan it, and a delete rebuilds it while another request may be appending, which loses that message.
+`install` gives standard queues an index instead; FIFO queues keep moto's class.
 
-Where moto is more lenient than SQS, this follows SQS: the visibility of a message can be changed only while
-it is in flight, and only with the handle of its latest delivery.  Otherwise a worker that is late could give
-away a message that somebody else holds by now.
+Where moto is more lenient than SQS, this follows SQS: the visibility of a message can be changed only while it is in
+flight, and only with the handle of its latest delivery.  Otherwise a late worker could release a message that another
+worker has received since.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _State(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A message with its place in the order of arrival, and until when it is hidden (Unix time, milliseconds)."""
+    """A message with its sequence number and the time until which it is hidden (Unix time, milliseconds)."""
 
     message: models.Message
     sequence: int
@@ -52,9 +52,8 @@ class _Entry:
 class MessageIndex:
     """The messages of a queue: the next ready one, one by receipt handle, and counts, each in O(log n) or better.
 
-    `_ready` is a heap by order of arrival, `_hidden` one by the moment of reappearance.  Entries are not
-    searched for in the heaps when they change: what an entry says about itself is true, and whoever pops a
-    place that it has left skips it.
+    `_ready` is a heap by order of arrival, `_hidden` one by the time of reappearance.  Stale heap items are not
+    removed when an entry changes: they are skipped when popped, by the entry's own state.
 
     Not thread-safe: `IndexedQueue` holds its lock around every call.
     """
@@ -79,7 +78,7 @@ class MessageIndex:
         entry = _Entry(message, next(self._sequence))
         self._live[entry.sequence] = entry
         self._counts[entry.state] += 1
-        # A message that comes from a source queue to its dead-letter queue brings handles along.
+        # A message that is moved from a source queue to its dead-letter queue has handles already.
         for handle in message.all_receipt_handles:
             if handle is not None:
                 self._by_handle[handle] = entry
@@ -89,7 +88,7 @@ class MessageIndex:
             self._show(entry)
 
     def pop_ready(self) -> _Entry | None:
-        """Takes the oldest ready message out of line; the caller hides, shows or removes it."""
+        """Removes the oldest ready message from the heap; the caller must hide, show or remove it."""
         self._settle()
         while self._ready:
             _sequence, entry = heapq.heappop(self._ready)
@@ -104,7 +103,7 @@ class MessageIndex:
         self._by_handle[entry.message.receipt_handle] = entry
         if visibility_timeout_seconds:
             self._hide(entry, _State.IN_FLIGHT, entry.message.visible_at)
-        # Shallow is enough: nobody changes the values of a message's attributes.
+        # A shallow copy suffices: the values of a message's attributes are never modified.
         return copy.copy(entry.message)
 
     def show(self, entries: list[_Entry]) -> None:
@@ -113,7 +112,7 @@ class MessageIndex:
             self._show(entry)
 
     def change_visibility(self, receipt_handle: str, visibility_timeout_seconds: int) -> bool:
-        """Hides a message in flight for `visibility_timeout_seconds` from now; False if the handle holds none."""
+        """Hides a message in flight for `visibility_timeout_seconds` from now; False if the handle is not valid."""
         self._settle()
         entry = self._by_handle.get(receipt_handle)
         if entry is None or entry.state is not _State.IN_FLIGHT or entry.message.receipt_handle != receipt_handle:
@@ -126,27 +125,27 @@ class MessageIndex:
         return True
 
     def find(self, receipt_handle: str) -> _Entry | None:
-        """The message that once was delivered with this handle."""
+        """The message that was once delivered with this handle."""
         return self._by_handle.get(receipt_handle)
 
     def remove(self, entry: _Entry) -> None:
-        """Forgets a message and its handles."""
+        """Removes a message and its handles."""
         self._enter(entry, _State.GONE)
         del self._live[entry.sequence]
         for handle in entry.message.all_receipt_handles:
             self._by_handle.pop(handle or "", None)
 
     def count(self, state: _State) -> int:
-        """How many messages are in `state` now."""
+        """The number of messages in `state` now."""
         self._settle()
         return self._counts[state]
 
     def next_reappearance(self) -> float:
-        """No hidden message reappears before this moment (Unix time, milliseconds); infinite if none is hidden."""
+        """A lower bound of the next reappearance (Unix time, milliseconds); infinite if no message is hidden."""
         return self._hidden[0][0] if self._hidden else math.inf
 
     def _settle(self) -> None:
-        """Makes those messages ready whose time has come."""
+        """Makes hidden messages ready whose timeout has passed."""
         now = unix_time_millis()
         while self._hidden and self._hidden[0][0] <= now:
             hidden_until, _sequence, entry = heapq.heappop(self._hidden)
@@ -172,7 +171,7 @@ class IndexedQueue(models.Queue):
     """A standard queue on a `MessageIndex`."""
 
     def __new__(cls, name: str, region: str, account_id: str, **attributes: Any) -> Any:
-        """A FIFO queue comes out as moto's own class, which Python then does not initialize a second time."""
+        """Returns moto's own class for a FIFO queue; Python then does not initialize it a second time."""
         if str(attributes.get("FifoQueue")).lower() == "true":
             return _MotoQueue(name, region, account_id, **attributes)  # type: ignore[abstract]
         return super().__new__(cls, name, region, account_id, **attributes)
@@ -183,7 +182,7 @@ class IndexedQueue(models.Queue):
 
     @_messages.setter
     def _messages(self, _empty: list[models.Message]) -> None:
-        # moto assigns an empty list where it creates a queue and where it purges one.
+        # moto assigns an empty list when it creates and when it purges a queue.
         self._index = MessageIndex()
 
     @property
@@ -203,7 +202,7 @@ class IndexedQueue(models.Queue):
             return self._messages.count(state)
 
     def add_message(self, message: models.Message) -> None:
-        """Enqueues a message and wakes a receiver that waits."""
+        """Enqueues a message and wakes a waiting receiver."""
         if self.lambda_event_source_mappings:
             super().add_message(message)  # which calls the functions, too
             return
@@ -211,12 +210,12 @@ class IndexedQueue(models.Queue):
             messages.append(message)
 
     def receive(self, count: int, wait_seconds: float, visibility_timeout_seconds: int) -> list[models.Message]:
-        """Up to `count` messages; waits up to `wait_seconds` for the first one to arrive or to reappear."""
+        """Receives up to `count` messages; waits up to `wait_seconds` for the first one to arrive or to reappear."""
         deadline = unix_time() + wait_seconds
         while True:
             with self._changing() as messages:
                 received, dead = self._take(messages, count, visibility_timeout_seconds)
-            # Not under the lock: two queues may be each other's dead-letter queue.
+            # Without the lock: two queues may be each other's dead-letter queue.
             for message in dead:
                 self.dead_letter_queue.add_message(message)  # type: ignore[union-attr]
             if received or unix_time() >= deadline:
@@ -233,7 +232,7 @@ class IndexedQueue(models.Queue):
     def _take(
         self, messages: MessageIndex, count: int, visibility_timeout_seconds: int
     ) -> tuple[list[models.Message], list[models.Message]]:
-        """Delivers up to `count` ready messages; returns them, and those that were delivered too often already."""
+        """Delivers up to `count` ready messages; returns them, and those that exceeded the maximum receive count."""
         redrive = self.redrive_policy if self.dead_letter_queue is not None else None
         max_receive_count = redrive["maxReceiveCount"] if redrive else math.inf
         oldest_kept = unix_time_millis() - self.message_retention_period * 1000  # type: ignore[attr-defined]
@@ -251,7 +250,7 @@ class IndexedQueue(models.Queue):
                 received.append(messages.deliver(entry, visibility_timeout_seconds))
                 if not visibility_timeout_seconds:
                     still_ready.append(entry)
-        # Only now, or this very receive would deliver them again.
+        # Only now: otherwise this receive would deliver them again.
         messages.show(still_ready)
         return received, dead
 
@@ -274,7 +273,7 @@ class IndexedQueue(models.Queue):
         """Hides a message in flight for `visibility_timeout_seconds` from now; 0 releases it.
 
         Raises:
-            ReceiptHandleIsInvalid: the handle is not that of a message's latest delivery, or that is over.
+            ReceiptHandleIsInvalid: the handle is not that of a message's latest delivery, or has expired.
         """
         with self._changing() as messages:
             if not messages.change_visibility(receipt_handle, visibility_timeout_seconds):
@@ -282,12 +281,12 @@ class IndexedQueue(models.Queue):
 
     @contextmanager
     def _changing(self) -> Iterator[MessageIndex]:
-        """Holds the lock around a change, then wakes those receivers that it concerns."""
+        """Holds the lock around a change, then wakes the receivers that it affects."""
         with self._messages_lock:
             before = self._messages.next_reappearance()
             yield self._messages
             if self._messages.next_reappearance() < before:
-                self._messages_lock.notify_all()  # everybody sleeps until a later moment
+                self._messages_lock.notify_all()  # all receivers sleep until a later time
             else:
                 self._messages_lock.notify(self._messages.count(_State.READY))
 
@@ -322,14 +321,14 @@ def _change_message_visibility(
 
 
 def _generate_receipt_handle() -> str:
-    """A new receipt handle; moto's own draws its 185 letters one by one, a quarter of a receive's time."""
+    """Makes a receipt handle; moto's own function draws 185 letters one by one, a quarter of a receive's time."""
     return secrets.token_urlsafe(48)
 
 
 def install() -> Callable[[], None]:
-    """Makes every standard queue that moto creates from now on an `IndexedQueue`; returns a function that undoes it.
+    """Installs the patches: new standard queues are `IndexedQueue`; returns a function that removes the patches.
 
-    `SQSBackend.create_queue`, through which CloudFormation goes too, looks the class up by its name.
+    `SQSBackend.create_queue`, which CloudFormation uses, too, looks the class up by its name.
     """
     models.Queue = IndexedQueue  # type: ignore[misc]
     models.SQSBackend.receive_message = _receive_message  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent and leave a log."""
+"""Start and stop child processes that end with their parent and write a log."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-# Where the program lies, and where its processes run.
-
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: the child of a threaded parent must not import or allocate much.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Process(Protocol):
-    """A child process as far as others need to know; `subprocess.Popen` is one."""
+    """The part of `subprocess.Popen` that is needed here."""
 
     pid: int
 
@@ -40,12 +38,12 @@ def spawn(
 ) -> subprocess.Popen[str]:
     """Starts `command` with its output appended to `log_path`.
 
-    The child leads a process group of its own, so that Ctrl-C in a terminal reaches the parent alone, which
-    then stops its children in order.  On Linux it gets SIGTERM when the parent dies, however that happens; to
-    Linux that is the thread that calls this, so it must be one that lasts.
+    The child leads a process group of its own, so that Ctrl-C in a terminal reaches only the parent, which then stops
+    its children in order.  On Linux it gets SIGTERM when the parent ends for any reason.  For Linux the parent is the
+    thread that calls this function, so that thread must not end before the child.
 
     Args:
-        stdout: where the child's standard output goes instead of the log, as for `subprocess.Popen`.
+        stdout: the child's standard output instead of the log, as for `subprocess.Popen`.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("ab") as log:
@@ -64,7 +62,7 @@ def spawn(
 
 
 def stop_all(processes: Sequence[Process], grace_seconds: float) -> None:
-    """SIGTERM to all at once, SIGKILL to those that are still there after `grace_seconds`, and waits for them."""
+    """Sends SIGTERM to all, SIGKILL to those still running after `grace_seconds`, and waits for them."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -72,12 +70,12 @@ def stop_all(processes: Sequence[Process], grace_seconds: float) -> None:
         try:
             process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
-            grace_seconds = 0.1  # all have had their time
+            grace_seconds = 0.1  # the grace period is over for all
             kill(process)
 
 
 def kill(process: Process) -> None:
-    """SIGKILL to the process and whatever it started."""
+    """Sends SIGKILL to the process and its process group, and waits for it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""Live progress of a batch in a terminal or a log."""
+"""Show the progress of a batch in a terminal or a log."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from local_cloud.fleet_size_history import FleetSizeHistory
 
-# Where output goes to a file or a log there is no live bar but a line at times.
+# Without a terminal there is no live bar, but a line at this interval.
 PLAIN_PROGRESS_SECONDS = 2.0
 
 
 class BatchProgress:
-    """Progress of photos and instances: bars on a terminal, else a line every few seconds; a context manager.
+    """Shows the progress of photos and instances: bars on a terminal, else lines; a context manager.
 
     Args:
-        more: a few words to show beside the number of instances.
+        more: returns a few words to show beside the number of instances.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class BatchProgress:
         self._answered += count
         self._show()
 
-    def say(self, text: str) -> None:
-        """Shows what is being waited for now."""
+    def show_note(self, text: str) -> None:
+        """Shows a note on the present step, such as what is being waited for."""
         self._progress.update(self._answer_task, note=text)
         if not self._console.is_terminal:
             self._print_line()

@@ -1,4 +1,4 @@
-"""Whether a server can be reached, answered within seconds."""
+"""Check within seconds whether a server can be reached."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import requests
 
 
 def status_of(url: str, within_seconds: float) -> int | None:
-    """The HTTP status that `url` answers with; None if nothing has come in time.
+    """The HTTP status of a HEAD request to `url`; None without a response in time.
 
-    Neither a resolver nor a firewall that is silent holds this up.
+    The time limit also holds if name resolution hangs, or a firewall drops packets.
     """
-    answers: list[int] = []
+    statuses: list[int] = []
 
-    def ask() -> None:
+    def request() -> None:
         with contextlib.suppress(requests.RequestException, ValueError):
-            answers.append(requests.head(url, timeout=within_seconds, allow_redirects=True).status_code)
+            statuses.append(requests.head(url, timeout=within_seconds, allow_redirects=True).status_code)
 
-    # A name that is being resolved cannot be interrupted; the thread ends with the program.
-    thread = threading.Thread(target=ask, daemon=True)
+    # Name resolution cannot be interrupted; the daemon thread ends with the program.
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(within_seconds)
-    return answers[0] if answers else None
+    return statuses[0] if statuses else None

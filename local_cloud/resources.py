@@ -1,6 +1,6 @@
-"""What the program needs in the cloud, created in the embedded one.
+"""Create the program's buckets, queues, machine image and launch template in the embedded cloud.
 
-On AWS the CloudFormation stack in ``infra/`` says the same.
+On AWS the CloudFormation stack in ``infra/`` creates them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 from aws.clients import Clients, cloud_errors
 from core.settings import Settings
 
-DEAD_LETTER_RETENTION_SECONDS = 14 * 24 * 3600  # SQS's maximum: time to look into what went wrong
+DEAD_LETTER_RETENTION_SECONDS = 14 * 24 * 3600  # SQS's maximum: time to investigate
 INSTANCE_TYPE = "t3.small"
 
 
 def create_resources(clients: Clients, settings: Settings) -> None:
-    """Creates buckets, queues, machine image and launch template, leaving what exists as it is.
+    """Creates buckets, queues, machine image and launch template, unless they exist.
 
     Raises:
-        CloudError: a service refused or failed; a queue of that name has other attributes.
+        CloudError: a service refused or failed, or a queue with the name has other attributes.
     """
     with cloud_errors("creating the resources"):
         for bucket in (settings.input_bucket, settings.output_bucket, settings.state_bucket):
@@ -31,7 +31,7 @@ def create_resources(clients: Clients, settings: Settings) -> None:
 
 def _create_bucket(client: Any, bucket: str) -> None:
     region = client.meta.region_name
-    # us-east-1 is where buckets are created without saying so; S3 refuses it as a constraint.
+    # us-east-1 is S3's default; it refuses that region as an explicit constraint.
     location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
         client.create_bucket(Bucket=bucket, **location)
@@ -63,7 +63,7 @@ def _create_launch_template(client: Any, name: str) -> None:
     except client.exceptions.ClientError as error:
         if "NotFound" not in error.response["Error"]["Code"]:
             raise
-    image_id = client.register_image(Name=name, Description="the app tier, bootable in name only")["ImageId"]
+    image_id = client.register_image(Name=name, Description="stands for the app tier's image; not bootable")["ImageId"]
     client.create_launch_template(
         LaunchTemplateName=name,
         LaunchTemplateData={

@@ -1,4 +1,4 @@
-"""Photos that installed packages carry, and random pieces of them."""
+"""Find sample photos in installed packages, and make random crops of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.errors import NoPhotosError
 
-# Photographs (no charts, drawings or test patterns) that packages of this project carry inside their wheels.
+# Photographs (no charts, drawings or test patterns) in the wheels of packages that this project uses.
 _PACKAGE_PHOTOS = (
     ("sklearn", "datasets/images/*.jpg"),
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
@@ -36,7 +36,7 @@ _CROP_SIZE = (320, 240)
 
 
 def from_packages() -> list[Path]:
-    """The photos that installed packages carry.
+    """The sample photos in installed packages.
 
     Raises:
         NoPhotosError: none of these packages is installed.
@@ -47,18 +47,18 @@ def from_packages() -> list[Path]:
         if spec is not None and spec.origin is not None:
             found.extend(sorted(Path(spec.origin).parent.glob(pattern)))
     if not found:
-        raise NoPhotosError("no installed package carries photos; name a folder with --images")
+        raise NoPhotosError("no installed package has sample photos; give a folder with --images")
     return found
 
 
 def make_crops(count: int, seed: int, folder: Path, photos: Sequence[Path] | None = None) -> list[Path]:
-    """Writes `count` different small JPEG files into `folder`: random pieces of `photos`.
+    """Writes `count` different small JPEG files to `folder`: random crops of `photos`.
 
     Args:
         photos: by default those of `from_packages`.
 
     Raises:
-        NoPhotosError: as `from_packages` raises it.
+        NoPhotosError: see `from_packages`.
     """
     dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
     originals = [Image.open(path).convert("RGB") for path in photos or from_packages()]
@@ -68,7 +68,7 @@ def make_crops(count: int, seed: int, folder: Path, photos: Sequence[Path] | Non
         width = dice.randint(min(original.size) // 3, min(original.size))
         height = width * _CROP_SIZE[1] // _CROP_SIZE[0]
         left, top = dice.randint(0, original.width - width), dice.randint(0, original.height - height)
-        piece = original.resize(_CROP_SIZE, box=(left, top, left + width, top + height))
+        crop = original.resize(_CROP_SIZE, box=(left, top, left + width, top + height))
         paths.append(folder / f"photo-{number:04d}.jpg")
-        piece.save(paths[-1], quality=85)
+        crop.save(paths[-1], quality=85)
     return paths

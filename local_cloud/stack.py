@@ -1,4 +1,4 @@
-"""The whole program on one machine: embedded cloud, web tier and controller, each a process of its own."""
+"""Run the whole program on one machine: embedded cloud, web tier and controller, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from local_cloud.processes import spawn, stop_all
 
 START_TIMEOUT_SECONDS = 60.0
 
-# What differs on one machine from a fleet on EC2: nobody waits long for an instance or pays for it, but all
-# instances share the machine's cores, so that each takes one, and more than a few do not help.
+# Settings that differ from those of a fleet on EC2: instances boot at once and cost nothing, but all share the
+# machine's cores, so that each uses one, and more than a few do not help.
 LOCAL_SETTINGS: dict[str, Any] = {
     "target_latency_seconds": 4.0,
     "model_bundle": str(REPOSITORY_ROOT / Settings().model_bundle),
@@ -39,10 +39,10 @@ LOCAL_SETTINGS: dict[str, Any] = {
     "controller_interval_seconds": 0.5,
     "boot_payback": 0.0,
     "scale_in_stabilization_seconds": 5.0,
-    # Instances that share cores take each other's load for slowness of their own: see `measure_service`.
+    # On shared cores, measured service times include the other instances' load: see `measure_service`.
     "measure_service": 0,
     "expected_boot_seconds": 1.0,
-    # Fifteen workers that start at once on two cores are slow to.
+    # Fifteen workers that start at once on two cores start slowly.
     "boot_grace_seconds": 30.0,
     "heartbeat_seconds": 2.0,
     "heartbeat_timeout_seconds": 20.0,
@@ -56,23 +56,23 @@ class StackError(ElasticError):
 
 
 class LocalStack:
-    """Starts everything on loopback and stops what it started; a context manager.
+    """A local stack on loopback, started and stopped as a context manager.
 
     Args:
-        settings: overrides of `LOCAL_SETTINGS` and of the defaults; ``EIC_…`` in the environment comes between.
-        web_port, cloud_port: preferred ports; a free one where 0 or taken.
+        settings: override ``EIC_…`` variables in the environment, which override `LOCAL_SETTINGS` and the defaults.
+        web_port: preferred port; a free one if 0 or in use.
+        cloud_port: likewise.
         boot_seconds: simulated boot time of an instance.
         log_directory: where each process writes its log.
-        controller: whether to start the controller, too.
-        faults: a seed: the emulated cloud fails, delays and delivers twice; see `local_cloud.faults`.  Or a
-            `local_cloud.faults.FaultSpec`'s fields.
-        never_boots: the first so many instances never start a worker.
+        controller: whether to start the controller.
+        faults: the seed of faults to inject, or fields of `local_cloud.faults.FaultSpec`; None: no faults.
+        never_boots: the number of first instances that never start a worker.
 
     Attributes:
-        web_url: the web tier's address, without a slash at the end.
-        endpoint_url: the emulated cloud's address.
-        metadata_url: the emulated instances' metadata service, with a slash at the end.
-        environment: what a process needs to take part: settings, endpoint and credentials.
+        web_url: the web tier's address, without a trailing slash.
+        endpoint_url: the embedded cloud's address.
+        metadata_url: the emulated instances' metadata service, with a trailing slash.
+        environment: the variables of the stack's processes: settings, endpoint and credentials.
     """
 
     def __init__(
@@ -124,18 +124,18 @@ class LocalStack:
         self.stop()
 
     def start_controller(self, name: str = "controller") -> subprocess.Popen[str]:
-        """Starts a controller, one more under another name; returns its process."""
+        """Starts a controller, or another one under another `name`; returns its process."""
         return self._spawn(name, [sys.executable, "-m", "controller"])
 
     def stop(self) -> None:
-        """Stops everything, those first that would order or accept new work."""
+        """Stops all processes: first those that accept or start work, then the embedded cloud."""
         for others in (True, False):
             names = [name for name in self._processes if (name != "local-cloud") == others]
             processes = [self._processes.pop(name) for name in names]
             stop_all(processes, self.settings.shutdown_grace_seconds + 5)
 
     def failed_process(self) -> str | None:
-        """The name of a process that has ended though it should run, or None."""
+        """The name of a process that has ended unexpectedly, or None."""
         return next((name for name, process in self._processes.items() if process.poll() is not None), None)
 
     def process(self, name: str) -> subprocess.Popen[str]:
@@ -169,7 +169,7 @@ class LocalStack:
         self.environment["AWS_ENDPOINT_URL"] = self.endpoint_url
 
     def _start_web_tier(self) -> None:
-        # The socket is bound here and handed over, so that no other program can take the port in between.
+        # The socket is bound here and passed on, so that no other program can take the port in between.
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", self._web_port if _is_free(self._web_port) else 0))

@@ -1,4 +1,4 @@
-"""One worker process for each EC2 instance that the emulator says is running."""
+"""Run one worker process for each EC2 instance that is running in the emulator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EmulatedInstance:
-    """An instance that the emulator says is pending or running."""
+    """An instance in the emulator that is pending or running."""
 
     instance_id: str
     name: str
@@ -29,20 +29,20 @@ class EmulatedInstance:
 
 
 class Machines(Protocol):
-    """What the supervisor asks of the emulated EC2."""
+    """The calls of the emulated EC2 that the supervisor needs."""
 
     def running(self) -> list[EmulatedInstance]: ...
     def terminate(self, instance_ids: list[str]) -> None: ...
 
 
 class EmulatedMachines:
-    """All pending and running instances of the emulator, whoever launched them."""
+    """All pending and running instances of the emulator."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     def running(self) -> list[EmulatedInstance]:
-        """The instances that should have a worker.
+        """Lists the instances that should have a worker.
 
         Raises:
             CloudError: the emulator did not answer.
@@ -57,7 +57,7 @@ class EmulatedMachines:
             ]
 
     def terminate(self, instance_ids: list[str]) -> None:
-        """Terminates instances, as one that shuts itself down does.
+        """Terminates instances, as if they had shut themselves down.
 
         Raises:
             CloudError: the emulator did not answer.
@@ -72,14 +72,14 @@ def _instance(entry: dict[str, Any]) -> EmulatedInstance:
 
 
 class Supervisor:
-    """Starts, stops and buries worker processes so that they match the emulator's instances.
+    """Starts and stops worker processes so that they match the emulator's instances.
 
     Args:
         start: starts the worker of an instance.
         boot_seconds: simulated time from launch to the worker's start.
         grace_seconds: time from SIGTERM to SIGKILL.
-        clock: seconds since the epoch, the clock of launch times.
-        never_boots: the first so many instances never start a worker, as one with a broken disk would not.
+        clock: seconds since the epoch, as launch times.
+        never_boots: the number of first instances that never start a worker, as with a broken disk.
     """
 
     def __init__(
@@ -97,48 +97,48 @@ class Supervisor:
         self._grace_seconds = grace_seconds
         self._clock = clock
         self._never_boots = never_boots
-        self._dead: set[str] = set()
+        self._unbootable: set[str] = set()
         self._workers: dict[str, Process] = {}
         self._leaving: dict[str, tuple[Process, float]] = {}
 
     def reconcile(self) -> None:
-        """One pass; an emulator that does not answer leaves everything as it is."""
+        """Runs one pass; if the emulator does not answer, nothing is changed."""
         now = self._clock()
-        self._bury(now)
+        self._reap(now)
         try:
             instances = {instance.instance_id: instance for instance in self._machines.running()}
-            self._report_exits(instances)
+            self._terminate_exited(instances)
         except CloudError as error:
             log.warning("%s", error)
             return
         for instance_id in self._workers.keys() - instances.keys():
-            log.info("%s was terminated: stopping its worker", instance_id)
+            log.info("%s was terminated, stopping its worker", instance_id)
             process = self._workers.pop(instance_id)
             process.terminate()
             self._leaving[instance_id] = (process, now + self._grace_seconds)
         for instance in instances.values():
-            if instance.instance_id in self._workers or self._is_dead(instance):
+            if instance.instance_id in self._workers or self._is_unbootable(instance):
                 continue
             if now >= instance.launched_at + self._boot_seconds:
-                log.info("%s (%s) has booted: starting its worker", instance.instance_id, instance.name)
+                log.info("%s (%s) has booted, starting its worker", instance.instance_id, instance.name)
                 self._workers[instance.instance_id] = self._start(instance)
 
     def shut_down(self) -> list[Process]:
-        """Gives up all worker processes, for the caller to stop."""
+        """Returns all worker processes, for the caller to stop, and supervises none of them any more."""
         processes = [*self._workers.values(), *(process for process, _ in self._leaving.values())]
         self._workers.clear()
         self._leaving.clear()
         return processes
 
-    def _is_dead(self, instance: EmulatedInstance) -> bool:
-        """Whether this is one of those that never boot."""
-        if instance.instance_id not in self._dead and len(self._dead) < self._never_boots:
+    def _is_unbootable(self, instance: EmulatedInstance) -> bool:
+        """Whether this instance is one of those that never boot."""
+        if instance.instance_id not in self._unbootable and len(self._unbootable) < self._never_boots:
             log.info("%s (%s) will never boot", instance.instance_id, instance.name)
-            self._dead.add(instance.instance_id)
-        return instance.instance_id in self._dead
+            self._unbootable.add(instance.instance_id)
+        return instance.instance_id in self._unbootable
 
-    def _report_exits(self, instances: dict[str, EmulatedInstance]) -> None:
-        """A worker that ended by itself takes its instance along: the launch template says *terminate*."""
+    def _terminate_exited(self, instances: dict[str, EmulatedInstance]) -> None:
+        """Terminates the instances whose worker has exited, as the launch template's shutdown behaviour does."""
         exited = [instance_id for instance_id, process in self._workers.items() if process.poll() is not None]
         if exited:
             for instance_id in exited:
@@ -148,12 +148,12 @@ class Supervisor:
                 del self._workers[instance_id]
                 instances.pop(instance_id, None)
 
-    def _bury(self, now: float) -> None:
+    def _reap(self, now: float) -> None:
         for instance_id, (process, deadline) in list(self._leaving.items()):
             if process.poll() is not None:
                 del self._leaving[instance_id]
             elif now >= deadline:
-                log.warning("the worker of %s did not stop in time: killing it", instance_id)
+                log.warning("the worker of %s did not stop in time, killing it", instance_id)
                 process.kill()
                 process.poll()
 
@@ -161,7 +161,7 @@ class Supervisor:
 def start_worker(
     instance: EmulatedInstance, command: list[str], environment: dict[str, str], log_directory: Path, root: Path
 ) -> subprocess.Popen[str]:
-    """Starts the worker process of `instance` with a log of its own."""
+    """Starts the worker process of `instance`, with its own log file."""
     label = f"{instance.name}-{instance.instance_id}" if instance.name else instance.instance_id
     launched = datetime.fromtimestamp(instance.launched_at, UTC)
     path = log_directory / "instances" / f"{launched:%H%M%S}-{label}.log"

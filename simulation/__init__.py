@@ -1,1 +1,1 @@
-"""`elastic simulate`: arrival traces replayed through the real scaling policy, and through those of others."""
+"""Simulation of the fleet: arrival traces replayed through the real scaling policy and through other scalers."""

@@ -1,4 +1,4 @@
-"""Runs every scaler against a trace, several times where it is short, and compares what came of it."""
+"""Run every scaler against a trace, short traces several times, and compare their costs and waits."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Row:
     """One scaler against one trace.
 
     Waits are percentiles over the images of all runs; `busy_killed` and `busy_drained` count over all runs, the rest
-    are means.  `drain_seconds` is from the last arrival to the last answer, `thrash` counts launches within a minute
-    after a termination.  The optimum has the wait of ours by definition; what it does not have is None.
+    are means.  `drain_seconds` is from the last arrival to the last result, `thrash` counts launches within a minute
+    after a termination.  The optimum has the same waits as ours by definition; its undefined values are None.
     """
 
     trace: str
@@ -65,7 +65,7 @@ class Comparison:
 
     @property
     def beaten_by(self) -> list[str]:
-        """Those with both a lower 95th percentile of the wait and a lower cost than ours."""
+        """The scalers with both a lower 95th percentile of the wait and a lower cost than ours."""
         return [
             row.scaler
             for row in self.rows[1:-1]
@@ -74,7 +74,7 @@ class Comparison:
 
 
 def scalers(settings: Settings, max_size: int) -> dict[str, Callable[[], Scaler]]:
-    """Whom to compare, ours first, by name; all with the same workers and the same maximum."""
+    """The scalers to compare, by name, ours first; all with the same workers and the same maximum."""
     limits = Limits(
         min_size=settings.min_size,
         max_size=max_size,
@@ -99,12 +99,12 @@ def scalers(settings: Settings, max_size: int) -> dict[str, Callable[[], Scaler]
 def compare(
     trace: Trace, settings: Settings, seed: int, progress: Callable[[str], None] = lambda step: None
 ) -> Comparison:
-    """Runs all scalers against `trace`; the same arrivals and chances for each.
+    """Runs all scalers against `trace`, with the same arrivals and random draws for each.
 
     Args:
-        settings: ours; a trace may raise the maximum.
-        seed: decides about everything random.
-        progress: told what has been done after each of `steps(trace)` steps.
+        settings: of our policy; a trace may raise the maximum.
+        seed: of all random draws.
+        progress: called with a description after each of `steps(trace)` steps.
     """
     max_size = trace.max_size or settings.max_size
     rows: list[Row] = []
@@ -130,12 +130,12 @@ def compare(
 
 
 def steps(trace: Trace) -> int:
-    """How often `compare` tells its progress."""
+    """How often `compare` reports its progress."""
     return trace.runs * 5
 
 
 def draw(trace: Trace, mean_service_seconds: float, seed: int, run: int) -> tuple[Any, Any]:
-    """The arrivals of a run, and how long one instance needs for each image: float64 [images], seconds."""
+    """Draws a run's arrivals, and the service time of each image on one instance: float64 [images], seconds."""
     rng = np.random.default_rng([seed, run])
     arrivals = trace.draw(rng)
     return arrivals, lognormal(rng, mean_service_seconds, SERVICE_DEVIATION, len(arrivals))
@@ -146,7 +146,7 @@ def _bound(trace: Trace, arrivals: Any, outcome: Outcome, settings: Settings, ma
         arrivals,
         settings.mean_service_seconds,
         BOOT_MEAN_SECONDS,
-        # Not interpolated: so many images really were answered within it.
+        # Not interpolated: 95 % of the images really were answered within it.
         float(np.percentile(outcome.waits, 95, method="higher")),
         float(outcome.waits.max()),
         max_size,
@@ -157,11 +157,11 @@ def _bound(trace: Trace, arrivals: Any, outcome: Outcome, settings: Settings, ma
 def _row(trace: Trace, name: str, outcomes: Sequence[Outcome], bound: float) -> Row:
     waits = np.concatenate([outcome.waits for outcome in outcomes])
     if np.isnan(waits).any():
-        raise RuntimeError(f"{name} left images of {trace.name} without an answer")
+        raise RuntimeError(f"{name} left images of {trace.name} unanswered")
     p50, p95 = np.percentile(waits, [50, 95])
 
-    def mean(what: Callable[[Outcome], float]) -> float:
-        return math.fsum(what(outcome) for outcome in outcomes) / len(outcomes)
+    def mean(value: Callable[[Outcome], float]) -> float:
+        return math.fsum(value(outcome) for outcome in outcomes) / len(outcomes)
 
     cost = mean(lambda outcome: outcome.instance_seconds)
     return Row(

@@ -1,9 +1,9 @@
-"""The clairvoyant optimum: the least that any scaler could have paid for the same wait, knowing all arrivals.
+"""Compute the clairvoyant optimum: the least cost of any scaler with the same waits that knows all arrivals.
 
 It may launch ahead of arrivals, pays `boot_seconds` for each launch and then for every second until termination, and
-must answer all images within the longest wait that is allowed, and 95 % of them within the 95th percentile.  It
-decides about instances only: images are served in the order of their arrival, as for every scaler.  It has no lag, no
-failures and no variance.
+must answer all images within the maximum wait, and 95 % of them within the 95th percentile.  It decides about
+instances only: images are served in the order of their arrival, as for every scaler.  It has no lag, no failures and
+no variance.
 
 The search is over conditions that every such schedule fulfils, so that what it finds is a lower bound of its cost:
 
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LATE_SHARE = 0.05
-# Images left are counted in units of at least half an image, and of which there are at most about so many.
+# Images left are counted in units of at least half an image; there are at most about `_MOST_UNITS` units.
 _FINEST_UNIT = 0.5
 _MOST_UNITS = 600
 _MAX_TICKS = 30_000
@@ -38,7 +38,7 @@ _PRICES_TRIED = 6
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is to be bounded: seconds throughout; `arrivals` ascending [images]."""
+    """The arrivals, ascending [images], and the limits on the waits; all times in seconds."""
 
     arrivals: NDArray[np.float64]
     service_seconds: float
@@ -49,7 +49,7 @@ class Problem:
 
 
 def optimum(problem: Problem) -> float:
-    """A lower bound of the instance-seconds of every schedule that obeys `problem`."""
+    """A lower bound of the instance-seconds of every schedule within the limits of `problem`."""
     grid = _Grid(problem)
     best = max(work_bound(problem), grid.cheapest(0.0))
     # The bound is concave in the price, so it has one peak: golden section, on a logarithmic scale.
@@ -71,7 +71,7 @@ def optimum(problem: Problem) -> float:
 
 
 def work_bound(problem: Problem) -> float:
-    """A weaker bound at once: all the work, and a boot for each instance that the busiest stretch needs.
+    """A weaker bound, without a search: all the work, and a boot for each instance that the busiest stretch needs.
 
     In any stretch of length L all that arrives, but the late share of all images, must be answered within L + W.
     """
@@ -102,7 +102,7 @@ class _Grid:
         count = np.searchsorted(arrivals, times, "right")
         due = np.searchsorted(arrivals, times - problem.p95_wait_seconds, "right")
         not_due = count - np.searchsorted(arrivals, times - most, "right")
-        # Such that an instance does a whole number of units in a tick.
+        # An instance does a whole number of units in a tick.
         self._units_per_tick = math.ceil(
             self.tick / problem.service_seconds / max(_FINEST_UNIT, float(not_due.max()) / _MOST_UNITS)
         )
@@ -115,14 +115,14 @@ class _Grid:
         self._due = np.diff(due, prepend=0) / unit
         self._states = int(self._allowed.max()) + 1
         peak = int((self._arriving + np.concatenate(([0], self._allowed[:-1]))).max())
-        # More than can empty the queue in one tick are never of use.
+        # More instances than can empty the queue in one tick are never useful.
         self._sizes = min(problem.max_size, math.ceil(peak / self._units_per_tick)) + 1
         self._launch_cost = max(0.0, problem.boot_seconds - 2 * self.tick)
         self._unit = unit
         self._may_be_late = math.floor(LATE_SHARE * len(arrivals))
 
     def cheapest(self, price: float) -> float:
-        """The least cost with `price` instance-seconds for each late image, less what may be late."""
+        """The least cost with `price` instance-seconds for each late image, less the price of the allowed ones."""
         weight = price * self._unit
         sizes = np.arange(self._sizes, dtype=np.float64)[:, None]
         launch, running = self._launch_cost * sizes, self.tick * sizes

@@ -1,4 +1,4 @@
-"""What came of a run."""
+"""The measurements of a simulated run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a run.
+    """The measurements of a run.
 
-    `waits` are seconds from arrival to answer [images], `drain_seconds` is from the last arrival to the last answer.
-    `timeline` is (seconds, backlog, instances) at each of the scaler's looks.
+    `waits` are seconds from arrival to result [images], `drain_seconds` is from the last arrival to the last result.
+    `timeline` is (seconds, backlog, instances) at each of the scaler's decisions.
     """
 
     waits: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""The picture of a simulation: cost against wait on each trace, and a crowd over time."""
+"""Draw the chart of a simulation: cost against wait for each trace, and one trace over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from simulation.comparison import OPTIMUM, Comparison
 
-# Blue for ours; the others from the palette of Okabe and Ito, which the colour-blind can tell apart.
+# Blue for ours; the others from the palette of Okabe and Ito, which is distinguishable with colour blindness.
 _OURS = ("#0b6bcb", "o", 95)
 _OTHERS = {
     "visible-only": ("#d55e00", "X", 62),
@@ -42,7 +42,7 @@ _STYLE: Any = {
     "svg.hashsalt": "elastic",
 }
 _COLUMNS = 3
-# Shown over time, the first of these that was simulated.
+# The first of these that was simulated is drawn over time.
 _OVER_TIME = ("crowd", "burst")
 
 
@@ -50,7 +50,7 @@ def draw_picture(comparisons: Sequence[Comparison], path: Path) -> None:
     """Draws `comparisons` 900 pixels wide (twice as many in a PNG, for sharp screens).
 
     Raises:
-        ValueError: the file's suffix is no format that matplotlib writes.
+        ValueError: matplotlib does not write the format of the file's suffix.
     """
     over_time = next((c for name in _OVER_TIME for c in comparisons if c.trace.name == name), comparisons[0])
     rows = math.ceil((len(comparisons) + 1) / _COLUMNS)
@@ -110,7 +110,7 @@ def _draw_trade(axes: Any, comparison: Comparison) -> None:
 
 
 def _has_room_above(comparison: Comparison) -> bool:
-    """Whether others are further from the label's place above our point than from the one below."""
+    """Whether the label has more room above our point than below it."""
     x, y = math.log10(comparison.ours.cost_ratio) + 0.5, math.log10(comparison.ours.p95_wait_seconds)
     others = [(math.log10(row.cost_ratio), math.log10(row.p95_wait_seconds)) for row in comparison.rows[1:-1]]
     above, below = (min(math.hypot((a - x) / 2, b - y - shift) for a, b in others) for shift in (0.5, -0.6))
@@ -139,7 +139,7 @@ def _draw_over_time(axes: Any, comparison: Comparison) -> None:
     axes.set_xlim(0, end)
     axes.set_ylim(0, None)
     axes.grid(color=_GRID, linewidth=0.7)
-    axes.set_title(f"{comparison.trace.name} over time: instances, and images that wait (shaded)", fontweight="bold")
+    axes.set_title(f"{comparison.trace.name} over time: instances, and waiting images (shaded)", fontweight="bold")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("seconds since the first image")
     axes.set_ylabel("instances")
@@ -147,6 +147,6 @@ def _draw_over_time(axes: Any, comparison: Comparison) -> None:
     behind = axes.twinx()
     behind.fill_between(times, backlogs, step="post", color=_OURS[0], alpha=0.12, linewidth=0)
     behind.set_ylim(0, None)
-    behind.set_ylabel(f"images that wait for {ours}")
+    behind.set_ylabel(f"waiting images, {ours}")
     behind.spines["right"].set_visible(False)
     behind.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

@@ -1,7 +1,7 @@
-"""Images waiting for, and worked on by, a pool of equal instances; exact arithmetic on arrays, no event per image.
+"""Model a queue of images served by a pool of equal instances, with array arithmetic instead of an event per image.
 
-The pool is one server as fast as all its instances together, first come, first served.  For the waits of a queue that
-is seldom empty this is exact; to each image's wait is added what one instance needs longer than the whole pool.
+The pool is one server as fast as all its instances together, first come, first served.  For the waits in a queue that
+is seldom empty this is exact; each image's wait is increased by the time that one instance needs longer than the pool.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ Floats = NDArray[np.float64]
 
 
 class Pool:
-    """The images of a trace.
+    """The images of a trace, waiting, in service or answered.
 
     Args:
-        arrivals: when each arrives, seconds, ascending [images].
-        service_seconds: how long one instance works on each [images].
+        arrivals: arrival times, seconds, ascending [images].
+        service_seconds: service times on one instance [images].
 
     Attributes:
         arrivals: as given.
-        waits: seconds from arrival to answer, NaN while unanswered, float32 [images].
-        answered: how many have been.
-        busy_seconds: instance-seconds worked.
-        lost: held by an instance that was killed, and still invisible to the others.
+        waits: seconds from arrival to result, NaN while unanswered, float32 [images].
+        answered: the number of images answered.
+        busy_seconds: instance-seconds of work.
+        lost: the number of images whose instance was killed, and that are still invisible.
     """
 
     def __init__(self, arrivals: Floats, service_seconds: Floats) -> None:
@@ -44,19 +44,19 @@ class Pool:
 
     @property
     def total(self) -> int:
-        """How many images there are."""
+        """The number of images in the trace."""
         return len(self.arrivals)
 
     def arrived(self, now: float) -> int:
-        """How many have arrived by `now`."""
+        """The number of images that have arrived by `now`."""
         return int(self.arrivals.searchsorted(now, "right"))
 
     def backlog(self) -> int:
-        """Images that can be worked on, as of the last `advance`."""
+        """The number of images waiting or in service, as of the last `advance`."""
         return self.arrived(self._now) - self._head + len(self._returned)
 
     def advance(self, until: float, instances: int) -> None:
-        """Lets `instances` work from the time of the last call until `until`."""
+        """Serves images with `instances` instances from the time of the last call until `until`."""
         free, self._now = self._now, until
         if instances == 0 or until == free:
             return
@@ -77,7 +77,7 @@ class Pool:
         self._work_on_head(free, until, instances)
 
     def lose(self, count: int) -> list[int]:
-        """Takes away the oldest `count` images: the instances that held them were killed.  They start anew later."""
+        """Removes the oldest `count` images, whose instances were killed; their service starts again later."""
         taken = [self._returned.popleft() for _ in range(min(count, len(self._returned)))]
         more = min(count - len(taken), self.arrived(self._now) - self._head)
         taken += range(self._head, self._head + more)
@@ -96,7 +96,7 @@ class Pool:
             image = self._returned[0]
             done = free + float(self._service[image]) / instances
             if done > until:
-                return until  # started anew in the next stretch: these are few
+                return until  # its service starts again in the next call: such images are few
             self._returned.popleft()
             self._answer(slice(image, image + 1), np.array([done]), instances)
             self.busy_seconds += float(self._service[image])

@@ -1,4 +1,4 @@
-"""Whom the simulation compares: each looks at the same counts and says how many instances to launch or terminate."""
+"""The scalers that the simulation compares: from the same counts, each decides how many instances to launch or end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from controller.scaling.policy import Limits, Observation, Recommendation, decid
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a scaler sees: the counts as SQS tells them, the fleet, and what workers last reported.
+    """A scaler's input: SQS's counts, the fleet, and the workers' last reports.
 
     `boot_seconds` is the median of the boots measured so far, None before the first.
     """
@@ -32,17 +32,17 @@ class Scaler(Protocol):
     """A way of sizing the fleet.
 
     Attributes:
-        interval_seconds: time between two looks.
+        interval_seconds: time between two decisions.
         jobs_in_hand: how many messages one of its workers holds at a time.
-        drains: whether a worker that is terminated hands its jobs back.
-        listens: whether it asks what workers report; the others see no more than SQS and EC2 tell.
+        drains: whether a worker that is terminated releases its jobs.
+        uses_reports: whether it reads the workers' reports; the others see only SQS's and EC2's data.
     """
 
     name: str
     interval_seconds: float
     jobs_in_hand: int
     drains: bool
-    listens: bool
+    uses_reports: bool
 
     def change(self, view: View, now: float) -> int:
         """How many instances to launch (positive) or to terminate (negative)."""
@@ -53,7 +53,7 @@ class Ours:
     """`controller.scaling.policy.decide`, the same function that runs in the controller."""
 
     drains = True
-    listens = True
+    uses_reports = True
 
     def __init__(self, name: str, limits: Limits, interval_seconds: float, jobs_in_hand: int) -> None:
         self.name = name
@@ -86,16 +86,16 @@ class Ours:
 
 
 class VisibleOnly:
-    """``min(visible messages, maximum)``, looked at every second; what is too much is terminated at once.
+    """``min(visible messages, maximum)``, every second; surplus instances are terminated at once.
 
-    The commonest form of student projects and first versions: one message at a time, no drain.
+    The most common rule of student projects and first versions: one message at a time, no drain.
     """
 
     name = "visible-only"
     interval_seconds = 1.0
     jobs_in_hand = 1
     drains = False
-    listens = False
+    uses_reports = False
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
@@ -119,7 +119,7 @@ class TargetTracking:
     name = "aws-target-tracking"
     interval_seconds = 60.0
     drains = True
-    listens = False
+    uses_reports = False
     LATENCY_SECONDS, OUT_DATAPOINTS, IN_DATAPOINTS, IN_SHARE = 10.0, 3, 15, 0.9
 
     def __init__(self, max_size: int, mean_service_seconds: float, jobs_in_hand: int) -> None:
@@ -139,12 +139,12 @@ class TargetTracking:
         per_instance = view.visible / view.running
         self._above = self._above + 1 if per_instance > self._target else 0
         self._below = self._below + 1 if per_instance < self.IN_SHARE * self._target else 0
-        wanted = min(math.ceil(view.visible / self._target), self._max_size)
+        desired = min(math.ceil(view.visible / self._target), self._max_size)
         if self._above >= self.OUT_DATAPOINTS:
-            return max(0, wanted - capacity)
+            return max(0, desired - capacity)
         if self._below >= self.IN_DATAPOINTS:
-            # As long as messages are in flight, the last instance stays: its alarm looks at both counts.
-            return min(0, max(wanted, 1 if view.visible + view.in_flight else 0) - capacity)
+            # While messages are in flight, the last instance is kept: its alarm includes both counts.
+            return min(0, max(desired, 1 if view.visible + view.in_flight else 0) - capacity)
         return 0
 
 
@@ -159,7 +159,7 @@ class Keda:
     name = "keda"
     interval_seconds = 15.0
     drains = True
-    listens = False
+    uses_reports = False
     QUEUE_LENGTH, POLLING, COOLDOWN, STABILIZATION, TOLERANCE = 5, 30.0, 300.0, 300.0, 0.1
 
     def __init__(self, max_size: int, jobs_in_hand: int) -> None:
@@ -179,11 +179,11 @@ class Keda:
         if now - self._active_at >= self.COOLDOWN:
             return -capacity
         ratio = total / (self.QUEUE_LENGTH * capacity)
-        wanted = capacity if abs(ratio - 1) <= self.TOLERANCE else math.ceil(total / self.QUEUE_LENGTH)
-        wanted = min(max(wanted, 1), self._max_size)
-        self._recommended.append((now, wanted))
+        desired = capacity if abs(ratio - 1) <= self.TOLERANCE else math.ceil(total / self.QUEUE_LENGTH)
+        desired = min(max(desired, 1), self._max_size)
+        self._recommended.append((now, desired))
         while self._recommended[0][0] <= now - self.STABILIZATION:
             self._recommended.popleft()
-        if wanted > capacity:
-            return min(wanted, max(2 * capacity, capacity + 4)) - capacity
+        if desired > capacity:
+            return min(desired, max(2 * capacity, capacity + 4)) - capacity
         return min(0, max(size for _, size in self._recommended) - capacity)

@@ -1,4 +1,4 @@
-"""Arrival traces: when images are uploaded.  Built-in ones are drawn from a seed; any other comes from a CSV file."""
+"""Arrival traces: built-in ones, drawn from a seed, and those of CSV files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class TraceError(ElasticError):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """When images arrive.
+    """A named pattern of arrivals.
 
     Attributes:
-        draw: arrival times in seconds from the start, ascending, float64 [images].
-        max_size: most instances, None: as the profile says.
-        runs: how often a comparison repeats it with other draws: short traces vary more.
+        draw: draws arrival times, in seconds from the start, ascending, float64 [images].
+        max_size: maximum number of instances; None: the profile's.
+        runs: how often a comparison repeats it with other draws; short traces vary more.
         bounded_by_work: too large for the exact search of the optimum, see `simulation.optimum`.
     """
 
@@ -47,7 +47,7 @@ def _burst(rng: np.random.Generator) -> Times:
 
 
 def _by_hand(rng: np.random.Generator) -> Times:
-    # A person looks at an answer for some seconds, sometimes longer, before choosing the next photo.
+    # A user looks at a result for some seconds, sometimes longer, before choosing the next photo.
     gaps = rng.lognormal(math.log(10.0), 0.6, 24)
     return np.concatenate(([0.0], np.cumsum(gaps)))
 
@@ -72,7 +72,7 @@ def _crowd(rng: np.random.Generator) -> Times:
 
 
 def _fading(rng: np.random.Generator) -> Times:
-    """Most come within two minutes, the last after ten."""
+    """Most arrive within two minutes, the last after ten."""
     times: Times = np.sort(rng.gamma(2.0, 45.0, 10_000))
     return times
 
@@ -103,10 +103,10 @@ TRACES = {
 
 
 def read_csv(path: Path) -> Trace:
-    """A trace from a CSV file with a header: ``seconds`` and, optionally, ``images`` that arrive then (1 if left out).
+    """Reads a trace from a CSV file with a header: ``seconds`` and, optionally, the number of ``images`` (default 1).
 
     Raises:
-        TraceError: it cannot be read, or has another form; names the line.
+        TraceError: the file cannot be read or is invalid; the message names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -125,7 +125,7 @@ def read_csv(path: Path) -> Trace:
 
 def _rows(reader: csv.DictReader[str], name: str) -> tuple[list[float], list[int]]:
     if "seconds" not in (reader.fieldnames or ()):
-        raise TraceError(f"{name} needs a header line with a column 'seconds' and, if wanted, a column 'images'")
+        raise TraceError(f"{name} needs a header line with a column 'seconds' and, optionally, a column 'images'")
     times, counts = [], []
     for row in reader:
         try:

@@ -1,7 +1,7 @@
-"""The simulated cloud: queue counts that lag, instances that boot, fail to launch and are interrupted.
+"""Simulate a cloud: queue counts that lag, instances that boot, fail to launch and are interrupted.
 
-A simpy process each for the scaler, the counts' refreshes, each launch and each interruption; `simulation.assumptions`
-has the figures.
+The scaler, the refreshes of the counts, each launch and each interruption are simpy processes;
+`simulation.assumptions` has the parameters.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from simulation.scalers import Scaler, View
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """One instance; times in seconds, None before they come."""
+    """One instance; times in seconds, None before the event."""
 
     launched_at: float
     boot_seconds: float
     ready_at: float | None = None
     ended: bool = False
-    counted: float = 0.0  # of the answers of each instance, see World._answered_each
+    counted: float = 0.0  # answers included in its reports, see World._answered_each
     busy_before: float = 0.0
     busy: bool = False
     reported_at: float = -math.inf
@@ -42,9 +42,9 @@ class World:
 
     Args:
         arrivals: seconds [images]; service_seconds: likewise.
-        seed: draws of boots, errors and lag; the same for every scaler that is compared.
-        timeline: whether to record it.
-        min_size: instances that the scaler keeps in any case: the run ends when no more are left.
+        seed: of boots, errors and lag; the same for every scaler that is compared.
+        timeline: whether to record the timeline.
+        min_size: instances that the scaler always keeps: the run ends when no more are left.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class World:
         arrivals: Floats,
         service_seconds: Floats,
         seed: int,
-        weather: given.Weather = given.USUAL,
+        disturbances: given.Disturbances = given.ALL_DISTURBANCES,
         *,
         timeline: bool = False,
         min_size: int = 0,
@@ -62,18 +62,18 @@ class World:
         self._pool = Pool(arrivals, service_seconds)
         self._last_arrival = float(arrivals[-1])
         self._min_size = min_size
-        self._weather = weather
-        # A stream for each kind of chance: the n-th launch boots alike whoever ordered it.
+        self._disturbances = disturbances
+        # A random stream for each effect: the n-th launch has the same boot time for every scaler.
         self._boots, self._counts_rng, self._faults, self._looks = (
             np.random.default_rng([seed, kind]) for kind in range(4)
         )
         self._environment = simpy.Environment()
-        # In the order of their launch, or of their first report; dictionaries, as many leave from the middle.
+        # Ordered by launch, or by first report; dictionaries, since instances are removed from the middle.
         self._booting: dict[Instance, None] = {}
         self._running: dict[Instance, None] = {}
         self._counts = (0, 0)
-        self._told = 0.0
-        # What an instance that had been there all the time would have answered, and how long it would have worked.
+        self._reported_answers = 0.0
+        # The answers and the busy time of an instance that had been running all the time.
         self._answered_each = self._busy_each = 0.0
         self._measured_boots: deque[float] = deque(maxlen=given.BOOTS_REMEMBERED)
         self._terminated_at = -math.inf
@@ -81,12 +81,12 @@ class World:
         self._result = Outcome(self._pool.waits, 0.0, 0.0, 0, 0, 0, 0, 0)
 
     def run(self) -> Outcome:
-        """Runs until every image is answered and the fleet is empty.
+        """Runs until every image is answered and the fleet is at its minimum.
 
         Raises:
-            RuntimeError: six hours after the last arrival this is still not so.
+            RuntimeError: that has not happened six hours after the last arrival.
         """
-        if self._weather.lag:
+        if self._disturbances.lag:
             self._environment.process(self._refresh_counts())
         control = self._environment.process(self._control())
         self._environment.run(control)
@@ -131,7 +131,7 @@ class World:
             self._counts = self._true_counts()
 
     def _boot(self, launched: list[Instance]) -> Generator[simpy.Event, None, None]:
-        """Lets instances launched together report, in the order in which they do."""
+        """Boots instances that were launched together, in the order of their boot times."""
         start = self._environment.now
         for instance in sorted(launched, key=lambda instance: instance.boot_seconds):
             if instance.ended:
@@ -144,7 +144,7 @@ class World:
                 instance.ready_at = self._environment.now
                 instance.counted, instance.busy_before = self._answered_each, self._busy_each
                 self._measured_boots.append(instance.boot_seconds)
-                if self._weather.errors:
+                if self._disturbances.errors:
                     self._environment.process(self._interrupt(instance))
 
     def _interrupt(self, instance: Instance) -> Generator[simpy.Event, None, None]:
@@ -162,12 +162,12 @@ class World:
 
     def _launch(self, count: int) -> None:
         now = self._environment.now
-        if self._weather.errors and self._faults.random() < given.CAPACITY_ERROR_SHARE:
+        if self._disturbances.errors and self._faults.random() < given.CAPACITY_ERROR_SHARE:
             return
         if now - self._terminated_at < given.THRASH_SECONDS:
             self._result.thrash += 1
         drawn = given.lognormal(self._boots, given.BOOT_MEAN_SECONDS, given.BOOT_DEVIATION, count)
-        boots = drawn.tolist() if self._weather.random else [given.BOOT_MEAN_SECONDS] * count
+        boots = drawn.tolist() if self._disturbances.random else [given.BOOT_MEAN_SECONDS] * count
         launched = [Instance(now, boot) for boot in boots]
         self._booting |= dict.fromkeys(launched)
         self._result.launches += count
@@ -182,11 +182,11 @@ class World:
             return
         at_work = min(self._pool.backlog(), len(self._running))
         idle = len(self._running) - at_work
-        # Ours takes idle ones first, as their workers say; who does not ask takes any.
+        # Scalers that drain select idle instances first; the others select at random.
         drains = self._scaler.drains
         busy = max(0, count - idle) if drains else int(self._faults.hypergeometric(at_work, idle, count))
-        victims = sorted(self._running, key=lambda i: (i.busy, -i.launched_at))[:count]
-        for position, instance in enumerate(victims):
+        selected = sorted(self._running, key=lambda i: (i.busy, -i.launched_at))[:count]
+        for position, instance in enumerate(selected):
             self._end(instance, given.DRAIN_SECONDS if drains and position < busy else 0.0)
         if drains:
             self._result.busy_drained += busy
@@ -199,7 +199,7 @@ class World:
         instance.ended = True
         self._result.instance_seconds += self._environment.now + drain_seconds - instance.launched_at
 
-    # --- what is seen ----------------------------------------------------------------------------
+    # --- the scaler's view -----------------------------------------------------------------------
 
     def _advance(self) -> None:
         answered, busy_seconds = self._pool.answered, self._pool.busy_seconds
@@ -214,26 +214,26 @@ class World:
         return backlog - in_hand, in_hand + self._pool.lost
 
     def _view(self, now: float) -> View:
-        if self._scaler.listens:
-            self._hear_reports(now)
-        visible, in_flight = self._counts if self._weather.lag else self._true_counts()
+        if self._scaler.uses_reports:
+            self._collect_reports(now)
+        visible, in_flight = self._counts if self._disturbances.lag else self._true_counts()
         return View(
             visible,
             in_flight,
             len(self._booting),
             len(self._running),
-            sum(instance.busy for instance in self._running) if self._scaler.listens else 0,
-            round(self._told),
-            statistics.median(self._measured_boots) if self._measured_boots and self._scaler.listens else None,
-            tuple(now - instance.launched_at for instance in self._booting) if self._scaler.listens else (),
+            sum(instance.busy for instance in self._running) if self._scaler.uses_reports else 0,
+            round(self._reported_answers),
+            statistics.median(self._measured_boots) if self._measured_boots and self._scaler.uses_reports else None,
+            tuple(now - instance.launched_at for instance in self._booting) if self._scaler.uses_reports else (),
         )
 
-    def _hear_reports(self, now: float) -> None:
+    def _collect_reports(self, now: float) -> None:
         backlog, running = self._pool.backlog(), len(self._running)
         for instance in self._running:
             if now - instance.looked_at < given.LOOK_SECONDS:
                 continue
-            # What it did since its last look says how likely it is to hold a job at this moment.
+            # Its share of busy time since the last check is the probability that it holds a job now.
             worked, since = (
                 self._busy_each - instance.busy_before,
                 now - max(instance.looked_at, instance.ready_at or now),
@@ -241,5 +241,5 @@ class World:
             busy = backlog >= running or self._looks.random() * since < worked
             instance.looked_at, instance.busy_before = now, self._busy_each
             if busy != instance.busy or now - instance.reported_at >= given.HEARTBEAT_SECONDS:
-                self._told += self._answered_each - instance.counted
+                self._reported_answers += self._answered_each - instance.counted
                 instance.busy, instance.counted, instance.reported_at = busy, self._answered_each, now

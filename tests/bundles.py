@@ -36,8 +36,8 @@ def make_bundle(
 def shipped_as(folder: Path, version: str) -> Path:
     """The shipped bundle under another version: a good one.  Returns `folder`."""
     shutil.copytree(SHIPPED, folder)
-    told = json.loads((folder / "bundle.json").read_text("utf-8"))
-    _write_manifest(folder, {**told, "version": version})
+    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
+    _write_manifest(folder, {**manifest, "version": version})
     return folder
 
 

@@ -1,7 +1,7 @@
-"""What each tier asks of AWS, found in its code by type: which methods of `aws` it uses, and what those call.
+"""Derive the AWS actions of each tier from its code: the methods of `aws` that it uses, and the client calls in them.
 
-mypy says of which class the object is whose attribute is used, so no name is guessed.  Every function of a tier's
-modules counts, called or not; inside `aws` only what can be reached from there.
+mypy determines the class of each object whose attribute is used, so that no name is guessed.  All functions of a
+tier's modules count, called or not; inside `aws` only those that are reachable from them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from core.paths import REPOSITORY_ROOT
 PACKAGES = ("core", "aws", "app_tier", "controller", "web_tier")
 ENTRIES = {"web": "web_tier.wsgi", "controller": "controller.__main__", "worker": "app_tier.__main__"}
 
-# What of the template the objects of a class, or of one attribute of a class, work on.
+# The template's resource that a class, or an attribute of a class, works on.
 RESOURCES = {
     "aws.buckets.ImageStore": "InputBucket",
     "aws.batch_index.BatchIndex": "InputBucket",
@@ -47,7 +47,7 @@ RESOURCES = {
     "aws.fleet.Fleet": "*",
     "aws.metrics.MetricSink": "*",
 }
-# The setting that names each.
+# The setting that names each resource.
 SETTINGS = {
     "InputBucket": "input_bucket",
     "OutputBucket": "output_bucket",
@@ -55,7 +55,7 @@ SETTINGS = {
     "JobQueue": "queue_name",
     "DeadLetterQueue": "dead_letter_queue_name",
 }
-# Methods of a client that ask AWS for nothing.
+# Methods of a client that send no request.
 _NO_REQUESTS = ("get_paginator", "close")
 # The actions behind each method of a client: "Actions, resources, and condition keys" in the service authorization
 # reference.
@@ -86,7 +86,7 @@ ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """An action on one of the template's resources; ``*`` where there is none."""
+    """An action on one of the template's resources, or on ``*``."""
 
     action: str
     resource: str
@@ -102,14 +102,14 @@ class _Use:
 
 
 class Program:
-    """The program's modules, typed."""
+    """The program's modules with their types."""
 
     def __init__(self, root: Path = REPOSITORY_ROOT) -> None:
         options = Options()
         options.export_types = options.preserve_asts = options.ignore_missing_imports = True
         options.incremental = False
         options.python_version = (3, 11)
-        # Libraries are of no interest: what they give has no type, which is no type of `aws` either.
+        # Libraries are skipped: only the types of `aws` matter.
         options.follow_imports = "skip"
         sources = [
             BuildSource(str(path), ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"))
@@ -124,7 +124,7 @@ class Program:
         }
 
     def needs(self, tier: str) -> set[Need]:
-        """Everything that a tier asks of AWS."""
+        """All actions that a tier needs."""
         modules = self._modules(ENTRIES[tier])
         uses = list(self._uses(modules))
         seen: set[_Use] = set()
@@ -143,7 +143,7 @@ class Program:
         return needs
 
     def constructions(self, tier: str) -> Iterator[tuple[str, str]]:
-        """A class of `aws` that stands for a resource, and the setting that names it, for each object made."""
+        """For each object that a tier creates of a class in `RESOURCES`: the class, and the setting that is passed."""
         for module in self._modules(ENTRIES[tier]):
             for expression in _expressions(self._trees[module]):
                 if isinstance(expression, CallExpr) and isinstance(expression.callee, RefExpr):
@@ -154,7 +154,7 @@ class Program:
                             yield name, setting.name
 
     def _modules(self, entry: str) -> list[str]:
-        """A tier's own modules that its entry imports, directly or not."""
+        """A tier's own modules that its entry module imports, directly or indirectly."""
         found, waiting = set(), [entry]
         while waiting:
             module = waiting.pop()
@@ -184,15 +184,15 @@ class Program:
                     yield _Use(owner, expression.name, user.resource if is_self else resource)
 
     def _implementations(self, info: TypeInfo, modules: Iterable[str]) -> list[str]:
-        """The class itself; for a protocol all classes of `aws` that have what it asks for."""
+        """The class itself; for a protocol all classes of `aws` that implement it."""
         if not info.is_protocol:
             return [info.fullname] if info.fullname.startswith("aws.") else []
-        wanted = {name for name in info.names if not name.startswith("__")}
-        return [other.fullname for other in self._made(tuple(modules)) if wanted <= other.names.keys()]
+        members = {name for name in info.names if not name.startswith("__")}
+        return [other.fullname for other in self._instantiated(tuple(modules)) if members <= other.names.keys()]
 
     @functools.cache  # noqa: B019 - there is one program
-    def _made(self, modules: tuple[str, ...]) -> tuple[TypeInfo, ...]:
-        """The classes of `aws` that these modules make objects of."""
+    def _instantiated(self, modules: tuple[str, ...]) -> tuple[TypeInfo, ...]:
+        """The classes of `aws` that these modules instantiate."""
         found = {}
         for module in modules:
             for expression in _expressions(self._trees[module]):
@@ -216,7 +216,7 @@ class Program:
         return node if isinstance(node, FuncDef) else None
 
     def _actions(self, expression: Expression) -> Iterator[str]:
-        """What an expression asks of AWS, if it is a method of a client or a paginator of one."""
+        """The actions of an expression, if it calls a method of a client or makes a paginator."""
         if isinstance(expression, CallExpr) and isinstance(expression.callee, MemberExpr):
             called, first = expression.callee, expression.args[0] if expression.args else None
             if called.name == "get_paginator" and isinstance(first, StrExpr):
@@ -224,19 +224,19 @@ class Program:
             elif self._is_client(called.expr) and called.name in ACTIONS:
                 yield from ACTIONS[called.name]
             elif self._is_client(called.expr) and called.name not in _NO_REQUESTS:
-                raise AssertionError(f"{called.name} of a client is in no list of actions")
+                raise AssertionError(f"the actions of the client's method {called.name} are not listed")
 
     def _is_client(self, expression: Expression) -> bool:
         name = expression.name if isinstance(expression, (MemberExpr, NameExpr)) else ""
         return name.endswith("client") and isinstance(get_proper_type(self._types.get(expression)), AnyType)
 
 
-# Attributes of nodes that lead out of the tree: to definitions elsewhere.
+# Attributes of nodes that refer to definitions outside the tree.
 _ELSEWHERE = frozenset(("node", "info", "original_def", "analyzed", "defn", "globals", "names"))
 
 
 def _expressions(root: Node) -> list[Expression]:
-    """The names, attributes and calls below a node.  mypy's own visitors cannot be inherited from."""
+    """The names, attributes and calls below a node.  (mypy's compiled visitors cannot be subclassed.)"""
     found: list[Expression] = []
     seen: set[int] = set()
     waiting: list[object] = [root]
@@ -250,12 +250,12 @@ def _expressions(root: Node) -> list[Expression]:
             seen.add(id(entry))
             if isinstance(entry, (MemberExpr, NameExpr, CallExpr)):
                 found.append(entry)
-            waiting += [getattr(entry, name, None) for name in _fields(type(entry))]
+            waiting += [getattr(entry, name, None) for name in _fields(type(entry))]  # type: ignore[arg-type]  # mypy: a class is not Hashable
     return found
 
 
 def _is_code(entry: object) -> bool:
-    """Whether it is part of a tree, and not what a name in it stands for."""
+    """Whether it is part of the tree, not a definition that a name in it refers to."""
     is_definition = isinstance(entry, (FuncDef, Decorator, OverloadedFuncDef))
     return is_definition or (isinstance(entry, Node) and not isinstance(entry, SymbolNode))
 

@@ -1,4 +1,4 @@
-"""What the tests of `training` share: small pictures that a network can tell apart, and configurations."""
+"""Helpers of the tests of `training`: small images that a network can distinguish, and configurations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cli.train import make_config
-from training.config import TrainingConfig
+from training.config import TrainingConfig, make_config
 
 SHAPES = ("circle", "square", "triangle")
 SIDE = 16

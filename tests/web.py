@@ -48,7 +48,7 @@ class WebBench:
         self.settings = Settings(**settings)
         self.index = InMemoryBatchIndex(self.clock)
         self.state = InMemoryStateStore(self.clock)
-        stores: Any = (self.images, self.results, self.queue, self.index, self.state)
+        stores: tuple[Any, Any, Any, Any, Any] = (self.images, self.results, self.queue, self.index, self.state)
         self.app = create_app(self.settings, *stores, monotonic)
         self.client = self.app.test_client()
         self.services: Services = self.app.extensions[EXTENSION]

@@ -1,5 +1,5 @@
-"""From labelled photos to a model bundle: data sets, architectures, training runs, and their export.
+"""Training of classifiers: data sets, architectures, training runs, and the export of model bundles.
 
-The only room that imports TensorFlow, and only in modules that `elastic train` and `elastic export` load after their
-options were checked.
+Beside the benchmarks the only package that imports TensorFlow, in modules that commands import after checking their
+options.
 """

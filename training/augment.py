@@ -1,4 +1,4 @@
-"""Random changes of training images, made of Keras's layers where there is one."""
+"""Augment training images with random changes, by Keras's layers where there is one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Shares and factors in use for photographs; each image gets its own random values.
+# Common shares and factors for photographs; each image gets its own random values.
 CROP_AREA = (0.35, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)
 SHIFT = 0.125
@@ -19,14 +19,14 @@ ERASED_AREA = (0.05, 0.25)
 # How far an image is shrunk and at which quality it is stored as JPEG before it is enlarged again.
 DEGRADED_SIDE = (48, 224)
 DEGRADED_QUALITY = (30, 95)
-# So many of the images are shrunk as Tiny-ImageNet was, with aliasing: docs/reference/shipped-model.md.
+# The share of images that are shrunk with aliasing, as Tiny-ImageNet was: docs/reference/shipped-model.md.
 SAMPLED = 0.5
 
 Augment = Callable[[Any], Any]
 
 
 def make_augment(names: Sequence[str], side: int, seed: int) -> Augment:
-    """A function of batches: float32 RGB 0…255 of shape (n, any, any, 3) → (n, side, side, 3), for tf.data's graphs.
+    """Returns a function of batches, float32 RGB 0…255: (n, any, any, 3) → (n, side, side, 3), for tf.data's graphs.
 
     Args:
         names: some of `config.AUGMENTATIONS`; their order here does not matter.
@@ -82,7 +82,7 @@ def _crop(side: int) -> Augment:
 
 
 def _shift(side: int) -> Augment:
-    """Moves each image by whole pixels, mirrored where it leaves the frame: for images too small to be resampled."""
+    """Shifts each image by whole pixels, with mirrored borders: for images too small to be resampled."""
     most = round(SHIFT * side)
 
     def shift(images: Any) -> Any:
@@ -95,7 +95,7 @@ def _shift(side: int) -> Augment:
 
 
 def shrink(image: Any, side: Any, sampled: Any) -> Any:
-    """An image of `side` × `side` pixels, made of every nth pixel (`sampled`) or of the mean of those around it."""
+    """Shrinks an image to `side` × `side` pixels, by every nth pixel (`sampled`) or by the mean of an area."""
     size = tf.stack([side, side])
     return tf.cond(
         sampled,
@@ -105,7 +105,7 @@ def shrink(image: Any, side: Any, sampled: Any) -> Any:
 
 
 def _degrade(side: int) -> Augment:
-    """Shrinks each image, stores it as JPEG and enlarges it, so that data sets cannot be told apart by their traces."""
+    """Shrinks each image, stores it as JPEG and enlarges it: the image's quality must not reveal its data set."""
 
     def degrade_one(image: Any) -> Any:
         smaller = tf.minimum(tf.random.uniform([], DEGRADED_SIDE[0], DEGRADED_SIDE[1] + 1, tf.int32), side)

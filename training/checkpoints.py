@@ -1,4 +1,4 @@
-"""Keeps what a training has reached: the best model, everything that resuming needs, and when to stop."""
+"""Save a training's best model and checkpoints, restore them, and decide on early stopping."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EPOCH_FOLDER = re.compile(r"epoch-(\d+)")
 
 @dataclass(slots=True)
 class Progress:
-    """What a training has reached: the epochs done, counted from 1, and the best of them."""
+    """The completed epochs of a training, counted from 1, and the best of them."""
 
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
@@ -35,7 +35,7 @@ class Progress:
         return len(self.history)
 
     def add(self, entry: dict[str, float]) -> bool:
-        """Adds an epoch; tells whether it is the best so far."""
+        """Adds an epoch; returns whether it is the best so far."""
         self.history.append(entry)
         if entry["val_accuracy"] <= self.best_accuracy:
             return False
@@ -43,27 +43,27 @@ class Progress:
         return True
 
     def is_stuck(self, patience: int) -> bool:
-        """Whether `patience` epochs (0: any number) have not beaten the best."""
+        """Whether the last `patience` epochs (0: never) have not improved the validation accuracy."""
         return bool(patience) and self.epochs_done - self.best_epoch >= patience
 
 
 class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """After each epoch: history, best model and checkpoint, in this order, each replaced as a whole.
+    """Saves the best model and a checkpoint after each epoch, in this order, each atomically.
 
     Args:
-        twin: the same network in float32, which is what gets saved: evaluation and export need no other precision.
-        changed: called when all is stored.
+        twin: the same network in float32, which is saved: evaluation and export need no other precision.
+        on_saved: called after both are saved.
     """
 
     def __init__(
-        self, folder: Path, progress: Progress, twin: keras.Model, patience: int, changed: Callable[[], None]
+        self, folder: Path, progress: Progress, twin: keras.Model, patience: int, on_saved: Callable[[], None]
     ) -> None:
         super().__init__()
         self._folder = folder
         self._progress = progress
         self._twin = twin
         self._patience = patience
-        self._changed = changed
+        self._on_saved = on_saved
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -84,7 +84,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self._progress.add(entry):
             save_model(self.model, self._twin, self._folder / MODEL_FILE)
         save_checkpoint(self._folder, self.model, self._progress)
-        self._changed()
+        self._on_saved()
         if self._progress.is_stuck(self._patience):
             self.model.stop_training = True
 
@@ -98,7 +98,7 @@ def save_model(model: keras.Model, twin: keras.Model, path: Path) -> None:
 
 
 def save_checkpoint(folder: Path, model: keras.Model, progress: Progress) -> None:
-    """Stores weights, the optimizer's state and progress as ``checkpoints/epoch-…``; removes the one before."""
+    """Saves weights, the optimizer's state and the progress as ``checkpoints/epoch-…``; deletes the previous one."""
     checkpoints = folder / CHECKPOINTS_FOLDER
     part = checkpoints / ".part"
     shutil.rmtree(part, ignore_errors=True)
@@ -114,7 +114,7 @@ def save_checkpoint(folder: Path, model: keras.Model, progress: Progress) -> Non
 
 
 def load_progress(folder: Path) -> tuple[Progress, Path | None]:
-    """The progress of the newest complete checkpoint, and its folder; nothing done and None where there is none."""
+    """Reads the progress of the newest checkpoint; returns it with the folder, or no progress and None."""
     found = [path for path in (folder / CHECKPOINTS_FOLDER).glob("epoch-*") if _EPOCH_FOLDER.fullmatch(path.name)]
     if not found:
         return Progress(), None
@@ -126,7 +126,7 @@ def load_progress(folder: Path) -> tuple[Progress, Path | None]:
 
 
 def restore(checkpoint: Path, model: keras.Model, *, optimizer: bool) -> None:
-    """Gives a compiled model the weights of a checkpoint, and its optimizer's state where that is wanted.
+    """Restores a compiled model's weights from a checkpoint, and with `optimizer` its optimizer's state.
 
     Raises:
         TrainingError: the checkpoint is damaged, or of another network.

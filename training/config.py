@@ -1,4 +1,4 @@
-"""What a training is told: one frozen object, stored in the run's folder, so that a resumed run goes on as it began."""
+"""The configuration of a training run: one frozen object, stored in the run's folder and read on resume."""
 
 from __future__ import annotations
 
@@ -8,29 +8,39 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import TrainingError
+from training.architectures import ARCHITECTURES
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 AUGMENTATIONS = ("crop", "shift", "flip", "rotate", "shear", "colour", "degrade", "erase")
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
+# For what an architecture's own defaults leave out.
+_DEFAULTS: dict[str, Any] = {
+    "initialized_learning_rate": 6e-5,
+    "momentum": 0.9,
+    "clip_norm": 1.0,
+    "label_smoothing": 0.0,
+    "patience": 8,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """Everything that decides about a training, apart from chance and the machine.
+    """The data set, the network and the hyperparameters of a run.
 
     Args:
         source: the data set: a folder, a ``.lst`` manifest or an archive.
-        kind: its form, one of `training.datasets.KINDS`; ``auto``: by its looks.
+        kind: its format, one of `training.datasets.KINDS`; ``auto``: detected.
         weights: ``imagenet``, ``none`` or a file.
         side: height and width of the model's input, pixels.
-        frozen_epochs: so many epochs train the new layers only.
-        learning_rate: the highest, for new layers; `initialized_learning_rate`: for layers whose weights were given.
-        weight_decay: decoupled, as in AdamW; for SGD likewise.
-        clip_norm: limit on the norm of all gradients together; 0: none.
-        warmup_epochs: the learning rate grows from 0 meanwhile; may be a fraction.
-        patience: so many epochs without a better validation accuracy end the training; 0: never.
-        validation_share, test_share: of the images, where the data set itself has no such part.
+        frozen_epochs: the number of first epochs in which only the new layers are trained.
+        learning_rate: the peak, for new layers; `initialized_learning_rate`: for layers with initial weights.
+        weight_decay: decoupled, as in AdamW; also for SGD.
+        clip_norm: limit of the global gradient norm; 0: none.
+        warmup_epochs: epochs in which the learning rate grows from 0; may be a fraction.
+        patience: the training stops after this many epochs without a better validation accuracy; 0: never.
+        validation_share: share of the images, if the data set itself has no such part.
+        test_share: likewise.
     """
 
     source: str
@@ -66,12 +76,16 @@ class TrainingConfig:
             raise TrainingError(f"unknown augmentation {', '.join(unknown)}; there are {', '.join(AUGMENTATIONS)}")
 
     def fields(self) -> dict[str, Any]:
-        """As JSON holds it; `from_fields` reads it back."""
+        """The fields as JSON values; `from_fields` reads them back."""
         return dataclasses.asdict(self) | {"augment": list(self.augment)}
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> TrainingConfig:
-        """Raises TrainingError where `fields` are not those of a configuration."""
+        """Reads what `fields` returns.
+
+        Raises:
+            TrainingError: `fields` are not those of a configuration.
+        """
         try:
             return cls(**{**fields, "augment": tuple(fields["augment"])})
         except (KeyError, TypeError) as error:
@@ -79,5 +93,31 @@ class TrainingConfig:
 
     @property
     def source_path(self) -> Path:
-        """The data set's place."""
+        """The data set's path."""
         return Path(self.source)
+
+
+def make_config(data: Path, options: dict[str, Any]) -> TrainingConfig:
+    """Makes a configuration of the given options, the architecture's defaults and the general defaults, in this order.
+
+    Args:
+        data: the data set.
+        options: by the fields of `TrainingConfig`; None, or absent: the default.
+
+    Raises:
+        TrainingError: the options contradict each other or the architecture.
+    """
+    architecture = ARCHITECTURES[options["architecture"]]
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("weights") not in (None, IMAGENET, NO_WEIGHTS):
+        # Absolute, since a run may be resumed from another working directory.
+        given["weights"] = str(Path(given["weights"]).resolve())
+    if isinstance(given.get("augment"), str):
+        names = (name.strip() for name in given["augment"].split(","))
+        given["augment"] = tuple(name for name in names if name and name != "none")
+    weights = IMAGENET if architecture.pretrained else NO_WEIGHTS
+    defaults = {**_DEFAULTS, "side": architecture.side, "weights": weights, **architecture.defaults}
+    config = TrainingConfig(source=str(data.resolve()), **{**defaults, **given})
+    if config.weights == IMAGENET and not architecture.pretrained:
+        raise TrainingError(f"there are no ImageNet weights of {architecture.name}; leave --weights out")
+    return config

@@ -1,4 +1,4 @@
-"""A data set made ready: read, decoded, freed of what is unreadable or double, and split."""
+"""Prepare a data set for training: read and decode it, leave out unreadable and duplicate images, split it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from training.split import split
 
 # Random crops enlarge a part of an image, so they are taken from images somewhat larger than the input.
 _CROP_MARGIN = 1.125
-# Named in the run's description; of more, the number.
-_NAMED = 100
-_SHOWN = 3
+# Left-out images that the run's description names; of more it has only the number.
+_MAX_NAMED = 100
+# Left-out images that are printed as examples.
+_MAX_PRINTED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Images of three parts.
+    """Images in three parts: training, validation and test.
 
     Args:
-        samples: those kept, with `parts` (one of `PARTS` each) and `label_indices`.
-        facts: what the run's description says of the data set.
+        samples: the images kept, with `parts` (one of `PARTS` each) and `label_indices`.
+        facts: the data set's section of the run's description.
     """
 
     labels: tuple[str, ...]
@@ -47,16 +48,16 @@ class TrainingData:
     _others: tuple[NDArray[np.uint8], NDArray[np.intp]]
 
     def part(self, name: str) -> NDArray[np.intp]:
-        """The images of a part, as indices into `samples`."""
+        """Indices into `samples` of a part's images."""
         return np.flatnonzero(self.parts == name)
 
     def pixels(self, part: str) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-        """Decoded images, and for each of `samples` its row among them."""
+        """The decoded images for a part, and for each of `samples` its row among them."""
         return self._train if part == TRAIN else self._others
 
 
-def make_ready(config: TrainingConfig, cache: Path, console: Console) -> TrainingData:
-    """Reads, decodes, checks and splits the data set of `config`; what is left out is told on `console`.
+def prepare_data(config: TrainingConfig, cache: Path, console: Console) -> TrainingData:
+    """Reads, decodes, checks and splits the data set of `config`; reports the images left out on `console`.
 
     Raises:
         TrainingError: there is no usable data set.
@@ -79,21 +80,35 @@ def make_ready(config: TrainingConfig, cache: Path, console: Console) -> Trainin
     )
     others = (decoded.array, kept)
     if side != config.side:
-        # What validates is decoded as the worker does it, straight to the input's size.
+        # Validation and test images are decoded as the worker does it, directly to the input's size.
         chosen = np.flatnonzero(assigned != TRAIN)
         rows = np.zeros(len(samples), np.intp)
         rows[chosen] = np.arange(len(chosen))
         exact = _decode([samples[index] for index in chosen], config.side, cache, console, "Decoding for validation")
         others = (exact.array, rows)
     facts = _facts(config, dataset, decoded, duplicates, assigned)
-    _tell(facts, console)
+    _print_facts(facts, console)
     return TrainingData(
         dataset.labels, dataset.synsets, samples, assigned, labels, facts, (decoded.array, kept), others
     )
 
 
+def require_same_data(run: dict[str, Any], data: TrainingData) -> None:
+    """Checks that a run to be resumed has the same split: else images seen in training could be used for validation.
+
+    Args:
+        run: the description of the run to be resumed.
+
+    Raises:
+        TrainingError: the labels or the sizes of the parts differ.
+    """
+    sizes = {part: data.facts[part] for part in PARTS}
+    if run["labels"] != list(data.labels) or any(run["dataset"][part] != size for part, size in sizes.items()):
+        raise TrainingError(f"{run['dataset']['source']} has changed since the run began; start a new one")
+
+
 def write_data(data: TrainingData, folder: Path) -> None:
-    """Writes which image belongs to which part, and the picture of the classes' sizes."""
+    """Writes the split, and the chart of the number of images in each class."""
     names = [data.labels[index] for index in data.label_indices]
     synsets = ["" if data.synsets is None else data.synsets[index] for index in data.label_indices]
     paths = ["" if sample.path is None else str(sample.path.resolve()) for sample in data.samples]
@@ -128,18 +143,18 @@ def _facts(
         "images": len(names),
         **{part: int(np.count_nonzero(parts == part)) for part in PARTS},
         "unreadable_count": len(decoded.unreadable),
-        "unreadable": [{"name": names[i], "reason": r} for i, r in sorted(decoded.unreadable.items())[:_NAMED]],
+        "unreadable": [{"name": names[i], "reason": r} for i, r in sorted(decoded.unreadable.items())[:_MAX_NAMED]],
         "duplicate_count": len(duplicates),
-        "duplicates": [{"name": names[i], "of": names[other]} for i, other in sorted(duplicates.items())[:_NAMED]],
+        "duplicates": [{"name": names[i], "of": names[other]} for i, other in sorted(duplicates.items())[:_MAX_NAMED]],
     }
 
 
-def _tell(facts: dict[str, Any], console: Console) -> None:
+def _print_facts(facts: dict[str, Any], console: Console) -> None:
     parts = ", ".join(f"{facts[part]:,} {part}" for part in PARTS if facts[part])
     lines = [f"{facts['name']}: {parts}"]
     for entries, count, key in (("unreadable", "unreadable_count", "reason"), ("duplicates", "duplicate_count", "of")):
         if facts[count]:
-            shown = "; ".join(f"{entry['name']} ({entry[key]})" for entry in facts[entries][:_SHOWN])
-            lines.append(f"Left out, {entries}: {facts[count]:,} images, such as {shown}.  {RUN_FILE} names them.")
+            shown = "; ".join(f"{entry['name']} ({entry[key]})" for entry in facts[entries][:_MAX_PRINTED])
+            lines.append(f"Left out, {entries}: {facts[count]:,} images, such as {shown}.  {RUN_FILE} lists them.")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Files from the web, fetched once and checked."""
+"""Download a file once and check its hash."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import requests
 from core.errors import ExportError
 
 CHUNK_BYTES = 1 << 18
-# To connect, and between two pieces of the answer.
+# To connect, and between two chunks of the response.
 TIMEOUTS_SECONDS = (3.0, 30.0)
 
 
 def download(
     url: str, expected_hash: str, file: Path, on_bytes: Callable[[int, int | None], None] = lambda done, total: None
 ) -> None:
-    """Fetches `url` into `file`, unless that is there already; a wrong or broken download leaves nothing behind.
+    """Downloads `url` to `file`, unless it is there with the expected hash; a failed download leaves no file.
 
     Args:
         expected_hash: ``algorithm:digits``, as in ``sha256:9f86…``.
-        on_bytes: told how many bytes have come, and of how many, where the server says that.
+        on_bytes: called with the number of bytes received, and with the total if the server states it.
 
     Raises:
-        ExportError: the server did not give the file, or it is not the expected one.
+        ExportError: the download failed, or the file's hash is not the expected one.
     """
     check_form(expected_hash)
     if file.exists() and hash_of(file, expected_hash) == expected_hash:
@@ -33,11 +33,11 @@ def download(
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
     try:
-        with requests.get(url, stream=True, timeout=TIMEOUTS_SECONDS) as answer, part.open("wb") as target:
-            answer.raise_for_status()
-            length = answer.headers.get("Content-Length")
+        with requests.get(url, stream=True, timeout=TIMEOUTS_SECONDS) as response, part.open("wb") as target:
+            response.raise_for_status()
+            length = response.headers.get("Content-Length")
             total, done = int(length) if length else None, 0
-            for chunk in answer.iter_content(CHUNK_BYTES):
+            for chunk in response.iter_content(CHUNK_BYTES):
                 target.write(chunk)
                 done += len(chunk)
                 on_bytes(done, total)
@@ -46,7 +46,7 @@ def download(
             raise ExportError(f"{url} is not the expected file: {actual} instead of {expected_hash}")
         part.replace(file)
     except requests.RequestException as error:
-        raise ExportError(f"{url} cannot be fetched: {_brief(error)}") from error
+        raise ExportError(f"{url} cannot be downloaded: {_brief(error)}") from error
     except OSError as error:
         raise ExportError(f"{file} cannot be written: {error.strerror}") from error
     finally:
@@ -54,18 +54,18 @@ def download(
 
 
 def hash_of(file: Path, like: str) -> str:
-    """The file's hash in the form and by the algorithm of `like`."""
+    """The file's hash, in the form and with the algorithm of `like`."""
     algorithm = like.partition(":")[0]
     with file.open("rb") as opened:
-        # MD5 is what Keras publishes for its files.
+        # Also MD5, which Keras publishes for its files.
         return f"{algorithm}:{hashlib.file_digest(opened, algorithm).hexdigest()}"
 
 
 def check_form(expected_hash: str) -> None:
-    """Raises `ExportError` where a hash does not have the form ``algorithm:digits``."""
+    """Raises `ExportError` unless the hash has the form ``algorithm:digits``."""
     algorithm, _, digits = expected_hash.partition(":")
     if algorithm not in hashlib.algorithms_guaranteed or not digits:
-        raise ExportError(f"{expected_hash!r} is no hash of the form md5:… or sha256:…")
+        raise ExportError(f"{expected_hash!r} is not a hash of the form md5:… or sha256:…")
 
 
 def _brief(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""From a Keras model to a model bundle that a worker can use, checked against the model that it came from."""
+"""Export a Keras model as a model bundle, and compare the bundle with the float model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app_tier.bundle import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, InputSpec, ModelBundle, load_bundle
+from app_tier.bundle import LABELS_FILE, MODEL_FILE, InputSpec, ModelBundle, load_bundle
 from app_tier.classifier import Classifier, preprocess
+from core.bundle_manifest import MANIFEST_FILE
 from core.errors import ExportError, ImageError
-from evaluation.answers import answer, decoder
 from evaluation.figures import measure
+from evaluation.predictions import decoder, predict
 from evaluation.truth import LabelledPhoto
 from training.export_formats import DESCRIPTIONS, Kind
 from training.model_card import CARD_FILE, write_card
@@ -34,7 +35,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far the exported model's answers to `images` photos are from the float model's."""
+    """The differences between the exported model's and the float model's predictions for `images` photos."""
 
     images: int
     top1_agreement: float
@@ -44,7 +45,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A written bundle; `figures` as `evaluation.figures.measure` gives them, where there were labelled photos."""
+    """An exported bundle; `figures`, of `evaluation.figures.measure`, if there were labelled photos."""
 
     bundle: ModelBundle
     parity: Parity
@@ -68,22 +69,22 @@ def export_bundle(
     notes: str = "",
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Exported:
-    """Converts, checks, measures and writes; the folder appears only when everything has gone well.
+    """Converts a model, compares it with the float model, measures it and writes its bundle, all or nothing.
 
     Args:
-        model: a Keras model: float32 images, preprocessed, to probabilities, shape (images, labels).
-        calibration_images: what photos typically look like, uint8 RGB of the input's size; see `read_images`.
-        folder: must not exist yet.
-        test_photos: labelled photos; figures measured on them go into the manifest and the card, and the check
-            against the float model is made on them.  Without, it is made on the calibration images.
-        notes: what the card says of training, data and licences, Markdown.
-        on_step: told what is being done.
+        model: a Keras model from preprocessed float32 images to probabilities, shape (images, labels).
+        calibration_images: typical photos, uint8 RGB of the input's size; see `read_images`.
+        folder: the bundle's folder; must not exist yet.
+        test_photos: labelled photos; figures measured on them go into the manifest and the model card, and the
+            comparison with the float model uses them.  Without, it uses the calibration images.
+        notes: the model card's section on training, data and licences, Markdown.
+        on_step: called with a description of each step as it begins.
 
     Raises:
-        ExportError: the model cannot be converted or does not fit the labels, or the folder is there already.
+        ExportError: the model cannot be converted or does not fit the labels, or the folder exists already.
     """
     if folder.exists():
-        raise ExportError(f"{folder} is there already; name another folder, or remove it")
+        raise ExportError(f"{folder} already exists; name another folder, or remove it")
     if not calibration_images:
         raise ExportError("there is no photo to calibrate with")
     if int(model.output_shape[-1]) != len(labels) or len(set(labels)) != len(labels):
@@ -115,7 +116,7 @@ def export_bundle(
 
 
 def read_images(paths: Sequence[Path], spec: InputSpec, limit: int, seed: int = 0) -> list[Pixels]:
-    """At most `limit` of the photos, chosen by chance, as the bundle's input; those that cannot be decoded left out.
+    """Decodes up to `limit` of the photos, chosen at random, to the bundle's input; undecodable ones are left out.
 
     Raises:
         ExportError: none of them can be decoded.
@@ -135,20 +136,20 @@ def read_images(paths: Sequence[Path], spec: InputSpec, limit: int, seed: int = 
 
 
 def preprocessed(images: Sequence[Pixels], spec: InputSpec) -> NDArray[np.float32]:
-    """What a worker would feed the model, shape (images, height, width, 3)."""
+    """Preprocesses images as a worker does, to shape (images, height, width, 3)."""
     batch = np.empty((len(images), spec.height, spec.width, 3), np.float32)
     preprocess(images, spec, batch)
     return batch
 
 
 def float_probabilities(model: Any, images: Sequence[Pixels], spec: InputSpec) -> NDArray[np.float32]:
-    """The Keras model's own answers, shape (images, labels)."""
+    """The Keras model's probabilities, shape (images, labels)."""
     chunks = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
     return np.concatenate([np.asarray(model.predict_on_batch(preprocessed(chunk, spec))) for chunk in chunks])
 
 
 def compare(ours: NDArray[np.float32], exact: NDArray[np.float32]) -> Parity:
-    """How far `ours` is from `exact`, both of shape (images, labels)."""
+    """Compares the probabilities `ours` with `exact`, both of shape (images, labels)."""
     winners, rows = exact.argmax(axis=1), np.arange(len(exact))
     difference = np.abs(ours - exact)
     return Parity(
@@ -166,19 +167,19 @@ def _compare_on(model: Any, bundle: ModelBundle, images: Sequence[Pixels]) -> Pa
 
 
 def _measure(model: Any, bundle: ModelBundle, photos: Sequence[LabelledPhoto]) -> tuple[Parity, dict[str, Any], float]:
-    answers = answer(bundle, photos)
+    predictions = predict(bundle, photos)
     decode = decoder(bundle.input)
     exact = np.concatenate(
         [
             float_probabilities(
-                model, [decode(photo.path) for photo in answers.photos[start : start + BATCH_SIZE]], bundle.input
+                model, [decode(photo.path) for photo in predictions.photos[start : start + BATCH_SIZE]], bundle.input
             )
-            for start in range(0, len(answers.photos), BATCH_SIZE)
+            for start in range(0, len(predictions.photos), BATCH_SIZE)
         ]
     )
-    figures = measure(answers.truth, answers.probabilities, bundle.labels)
-    float_accuracy = round(float((exact.argmax(axis=1) == answers.truth).mean()), 4)
-    return compare(answers.probabilities, exact), figures, float_accuracy
+    figures = measure(predictions.truth, predictions.probabilities, bundle.labels)
+    float_accuracy = round(float((exact.argmax(axis=1) == predictions.truth).mean()), 4)
+    return compare(predictions.probabilities, exact), figures, float_accuracy
 
 
 def _measured(

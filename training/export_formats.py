@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-# What is int8 or float16 holds for the weights; "int8" and "int16" are also the formats of the activations.
+# The names give the format of the weights, for "int16" that of the activations; DESCRIPTIONS has both.
 Kind = Literal["int8", "int16", "dynamic", "float16", "float32"]
 
 DESCRIPTIONS: dict[Kind, str] = {

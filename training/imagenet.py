@@ -1,4 +1,4 @@
-"""Keras's ResNet-50 with the weights for ImageNet's 1000 classes, as a model bundle."""
+"""Build the model bundle of Keras's ResNet-50 with its weights for ImageNet's 1000 classes."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ ImageNet-1k's 1.28 million photos (He et al., "Deep Residual Learning for Image 
 
 
 def load_network(weights: Path) -> Any:
-    """ResNet-50 with the weights of an ``.h5`` file of the layout that Keras publishes.
+    """Makes a ResNet-50 with the weights of an ``.h5`` file in the layout that Keras publishes.
 
     Raises:
-        ExportError: the file is not there, or is another network's.
+        ExportError: the file does not exist, or belongs to another network.
     """
     if not weights.is_file():
         raise ExportError(f"the weights {weights} do not exist")
-    # Before the network is made, which takes seconds.
+    # Checked before the network is made, which takes seconds.
     if not h5py.is_hdf5(weights):
-        raise ExportError(f"{weights} does not hold the weights of Keras's ResNet-50: it is no HDF5 file")
+        raise ExportError(f"{weights} does not hold the weights of Keras's ResNet-50: it is not an HDF5 file")
     network = keras.applications.ResNet50(weights=None)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             network.load_weights(weights)
-    except Exception as error:  # h5py and Keras answer a wrong file with many kinds of exception
+    except Exception as error:  # h5py and Keras raise many kinds of exceptions for a wrong file
         reason = str(error).strip().splitlines()[0]
         raise ExportError(f"{weights} does not hold the weights of Keras's ResNet-50: {reason}") from error
     return network
@@ -56,11 +56,11 @@ def build_imagenet_bundle(
     kind: Kind = "int8",
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Exported:
-    """Makes the bundle of ImageNet's 1000 labels in `folder`, which must not exist yet.
+    """Builds the bundle with ImageNet's 1000 labels in `folder`, which must not exist yet.
 
     Args:
         weights: see `load_network`.
-        calibration: photos of all kinds; `count` of them, chosen by chance, are used.
+        calibration: photos of all kinds; `count` of them, chosen at random, are used.
 
     Raises:
         ExportError: see `load_network` and `export_bundle`.

@@ -1,4 +1,4 @@
-"""The card of a model bundle: what it is for, how good it is, where it fails."""
+"""Write the model card of a bundle: input, training, accuracy and known limits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _WEAKEST = 8
 
 
 def write_card(manifest: dict[str, Any], labels: Sequence[str], notes: str) -> str:
-    """The card as Markdown.
+    """Writes the model card, Markdown.
 
     Args:
-        manifest: the bundle's, with ``measured``.
-        notes: what to say of training, data and licences.
+        manifest: the bundle's manifest, with ``measured``.
+        notes: the section on training, data and licences.
     """
     spec, measured, kind = manifest["input"], manifest["measured"], manifest["kind"]
     subtract = ", ".join(f"{value:g}" for value in spec["subtract"])
@@ -25,8 +25,8 @@ def write_card(manifest: dict[str, Any], labels: Sequence[str], notes: str) -> s
         f"**Input.** {spec['height']}×{spec['width']}, {spec['channels']}, minus ({subtract}), from the "
         f"{spec['resize']}. Batch is dynamic. `bundle.json` states it for programs.",
         notes.strip(),
-        f"**Against the float32 model it was made from**, on {parity['images']:,} photos: the same answer to "
-        f"{parity['top1_agreement']:.4f}, no probability further away than "
+        f"**Compared with the float32 model**, on {parity['images']:,} photos: top-1 agreement "
+        f"{parity['top1_agreement']:.4f}, largest difference of a probability "
         f"{parity['largest_probability_difference']:.3f}.",
     ]
     if "images" in measured:
@@ -40,9 +40,9 @@ def write_card(manifest: dict[str, Any], labels: Sequence[str], notes: str) -> s
             f"Weakest by recall: {', '.join(f'{label} {recall:.2f}' for label, recall in weakest)}.",
         ]
     else:
-        paragraphs.append("**Not measured:** no labelled photos were given when it was exported.")
+        paragraphs.append("**Not measured:** the export had no labelled photos.")
     paragraphs.append(
-        "**Known limits.** Shown anything outside its labels it must still choose one, often with a low score; treat "
-        'scores below 0.5 as "not sure".'
+        "**Known limits.** The model assigns one of its labels to every photo, also to photos of anything else, often "
+        'with a low score; treat scores below 0.5 as "not sure".'
     )
     return "\n\n".join(filter(None, paragraphs)) + "\n"

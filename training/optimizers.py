@@ -1,4 +1,4 @@
-"""Optimizers with two learning rates: one for new layers, a smaller one for layers that have learned before."""
+"""Make optimizers with two learning rates: one for new layers, a smaller one for pretrained layers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _BASES = {"adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam, "sgd":
 def make_optimizer(
     config: TrainingConfig, model: keras.Model, initialized: Collection[str], *, epochs: int, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of one stage: warm-up, then a cosine down to zero at its last step.
+    """Makes the optimizer of one stage: linear warm-up, then cosine decay to zero at the last step.
 
     Args:
-        model: with the layers set trainable that the stage trains.
-        initialized: names of the layers that train at the smaller rate.
-        epochs, steps_per_epoch: the stage's length.
+        model: with exactly the stage's layers set trainable.
+        initialized: names of the layers with the smaller learning rate.
+        epochs: the stage's length.
+        steps_per_epoch: batches in each epoch.
     """
     ratio = config.initialized_learning_rate / config.learning_rate
     factors = [ratio if layer.name in initialized else 1.0 for layer in model.layers for _ in layer.trainable_variables]
@@ -38,13 +39,13 @@ def make_optimizer(
         global_clipnorm=config.clip_norm or None,
         **options,
     )
-    # Decay draws weights of convolutions and dense layers to zero; gains and biases have no reason to be small.
+    # Weight decay is for the kernels of convolutions and dense layers, not for gains and biases.
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer
 
 
 def _discriminative(base: type[keras.optimizers.Optimizer], factors: list[float]) -> type[keras.optimizers.Optimizer]:
-    """A class of optimizers that take `factors` times the learning rate for their variables, in their order."""
+    """An optimizer class that multiplies the learning rate by `factors`, one for each variable, in their order."""
 
     class Discriminative(base):  # type: ignore[misc]
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -1,4 +1,4 @@
-"""From mapped pixels to batches for a network; memory is bounded by a few batches."""
+"""Make batches for a network from memory-mapped pixels; memory is bounded by a few batches."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def make_batches(
     augment: Augment | None = None,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches of (images, one-hot labels), the images float32 as `architecture` wants its input.
+    """Makes batches of (images, one-hot labels), the images preprocessed to float32 for `architecture`.
 
-    With `priors` the labels are what `source_prior.SourcePriorCrossentropy` takes.
+    With `priors` the labels have the form that `source_prior.SourcePriorCrossentropy` takes.
 
     Args:
         pixels: as `prepare.Pixels.array`.
-        rows: which of them, in which order.
+        rows: the images to use, in their order.
         labels: class index of each of `rows`.
-        priors: of each of `rows`.
-        shuffle_seed: gives another order in each epoch; None: keeps the order.
+        priors: log priors of each of `rows`.
+        shuffle_seed: seed of a new order in each epoch; None: keeps the order.
     """
 
     target_shape = (classes,) if priors is None else (2, classes)
@@ -62,7 +62,7 @@ def make_batches(
 
 
 def to_input(images: Any, architecture: Architecture) -> Any:
-    """RGB 0…255 to the network's channels, with the mean taken off."""
+    """Converts RGB 0…255 to the network's channel order, and subtracts its mean."""
     if architecture.channels == "BGR":
         images = images[..., ::-1]
     return images - tf.constant(architecture.subtract, tf.float32)

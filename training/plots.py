@@ -1,4 +1,4 @@
-"""A run's pictures: how it learned, and how many images each class has."""
+"""Draw a run's charts: learning curves, and the number of images in each class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from training.datasets.samples import PARTS
 
-# From the palette of Okabe and Ito, which the colour-blind can tell apart.
+# From the palette of Okabe and Ito, which is distinguishable with colour blindness.
 _COLOURS = {"train": "#0b6bcb", "validation": "#d55e00", "test": "#7b7b7b"}
 _STYLE = {
     "font.size": 9,
@@ -21,12 +21,12 @@ _STYLE = {
     "grid.color": "#e3e6ea",
     "axes.axisbelow": True,
 }
-# Above so many classes, names would run into each other; bars stand in order of their size instead.
+# With more classes, their names would overlap and are left out.
 _NAMED_CLASSES = 60
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], best_epoch: int, path: Path) -> None:
-    """Loss and accuracy of each epoch, of training and validation; a line marks the best epoch."""
+    """Draws loss and accuracy of training and validation by epoch; a line marks the best epoch."""
     epochs = [entry["epoch"] for entry in history]
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -42,7 +42,7 @@ def draw_curves(history: Sequence[Mapping[str, float]], best_epoch: int, path: P
 
 
 def draw_classes(names: Sequence[str], labels: Sequence[int], parts: Sequence[str], path: Path) -> None:
-    """Images of each class, by part, one bar for a class, the largest class first."""
+    """Draws the number of images of each class as a bar stacked by part, the largest class first."""
     counts = {
         part: np.bincount([label for label, p in zip(labels, parts, strict=True) if p == part], minlength=len(names))
         for part in PARTS

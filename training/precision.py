@@ -1,4 +1,4 @@
-"""In which numbers to compute: what the machine does fastest without harm."""
+"""Choose the number format of the computation: the fastest on this machine that does not reduce accuracy."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import keras
 import tensorflow as tf
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-# NVIDIA's compute capabilities from which tensor cores take these numbers: Ampere and Volta.
+# NVIDIA's compute capabilities from which tensor cores support these formats: Ampere and Volta.
 _BFLOAT16_CAPABILITY, _FLOAT16_CAPABILITY = (8, 0), (7, 0)
 _BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
-# One convolution of a ResNet-50, batch × side × side × channels, and how often it is tried.
+# One convolution of a ResNet-50, batch × side × side × channels, and the number of trials.
 _TRIAL_SHAPE = (16, 28, 28, 128)
 _TRIALS = 5
 
 
 def choose(precision: str) -> str:
-    """One of ``float32``, ``bfloat16`` and ``float16`` for the choice `precision`, which may be ``auto``.
+    """Resolves `precision`, which may be ``auto``, to ``float32``, ``bfloat16`` or ``float16``.
 
-    A GPU decides by its generation.  A CPU that has instructions for bfloat16 is tried, since having them does not mean
-    being faster: on a Xeon without AMX, training in them took half as long again.
+    For a GPU by its generation.  A CPU with instructions for bfloat16 is measured, since they need not be faster: on a
+    Xeon without AMX, training with them took half as long again.
     """
     if precision != "auto":
         return precision
@@ -36,7 +36,7 @@ def choose(precision: str) -> str:
 
 
 def use(precision: str) -> None:
-    """Lets all models built from now on compute so; weights stay float32."""
+    """Sets the precision of all models that are built from now on; weights stay float32."""
     keras.mixed_precision.set_global_policy(_POLICIES[precision])
 
 
@@ -49,7 +49,7 @@ def _cpu_flags() -> set[str]:
 
 
 def _trial_seconds(dtype: str) -> float:
-    """The shortest of some trials of a convolution and its gradients."""
+    """The shortest time of some trials of a convolution with its gradients."""
     channels = _TRIAL_SHAPE[-1]
     images = tf.cast(tf.random.stateless_normal(_TRIAL_SHAPE, (0, 0)), dtype)
     kernel = tf.cast(tf.random.stateless_normal((3, 3, channels, channels), (0, 1)), dtype)

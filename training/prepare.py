@@ -1,7 +1,7 @@
-"""Decodes each image once into a file of pixels that is mapped into memory, and finds what should not be trained on.
+"""Decode each image once into a memory-mapped file of pixels, and find duplicate images.
 
-Every epoch then reads pixels instead of files; the operating system keeps as much of them in memory as there is room.
-Images are decoded by the worker's own code, so that a model sees in service what it saw in training.
+Every epoch then reads pixels instead of files; the operating system caches as much of them as fits into memory.
+Images are decoded by the worker's own code, so that training and service see the same pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from core.errors import ImageError
 from core.settings import Settings
 from training.datasets.samples import TEST, TRAIN, VALIDATION, Sample
 
-_LEADING = {TEST: 0, VALIDATION: 1, TRAIN: 2, None: 2}
+# Of duplicates, the one in the part with the lowest number is kept.
+_PRECEDENCE = {TEST: 0, VALIDATION: 1, TRAIN: 2, None: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class Pixels:
     """Decoded images, in the order of the samples.
 
     Args:
-        array: uint8 RGB, shape (samples, side, side, 3); black where an image cannot be read.
-        digests: of each image's pixels; empty where it cannot be read.
-        unreadable: index of a sample, and why it cannot be read.
+        array: uint8 RGB, shape (samples, side, side, 3); black if an image cannot be read.
+        digests: of each image's pixels; empty if it cannot be read.
+        unreadable: the reason, by the sample's index.
     """
 
     array: NDArray[np.uint8]
@@ -43,17 +44,17 @@ class Pixels:
 
 
 def prepare(samples: Sequence[Sample], side: int, cache: Path, advance: Callable[[int], None]) -> Pixels:
-    """Decodes `samples` to squares of `side` pixels, or finds them decoded in `cache`.
+    """Decodes `samples` to squares of `side` pixels, unless they are in `cache` already.
 
-    Memory: one image for each core, whatever the number of samples.
+    Needs memory for one image for each core, whatever the number of samples.
 
     Args:
-        advance: called with the number of images decoded since it was called last.
+        advance: called with the number of images decoded since the last call.
     """
     cache.mkdir(parents=True, exist_ok=True)
     stem = cache / f"pixels-{_key(samples, side)}"
     array_path, facts_path = stem.with_suffix(".npy"), stem.with_suffix(".json")
-    # The facts are written last: where they are, the pixels are complete.
+    # The facts are written last: if they exist, the pixels are complete.
     if not facts_path.exists():
         part = stem.with_suffix(f".part{os.getpid()}")
         try:
@@ -69,11 +70,12 @@ def prepare(samples: Sequence[Sample], side: int, cache: Path, advance: Callable
 
 
 def find_duplicates(labels: Sequence[int], parts: Sequence[str | None], digests: Sequence[str]) -> dict[int, int]:
-    """Images to leave out because another one has the same pixels: index of the one, index of the other.
+    """Finds images with the same pixels; returns the index of each one to leave out, with that of its duplicate.
 
-    Of equal images a test image stays before one for validation, and that before one for training, so that no model
-    is tested on what it was trained on.  A data set's own test images all stay, so that figures can be compared with
-    others'.  Equal images with different labels are left out of training altogether: one of the labels is wrong.
+    Of equal images a test image is kept rather than a validation image, and that rather than a training image, so that
+    no model is tested on its training images.  A data set's own test images are all kept, so that figures stay
+    comparable with published ones.  Equal images with different labels are all left out of training and validation:
+    one of the labels is wrong.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
@@ -83,7 +85,7 @@ def find_duplicates(labels: Sequence[int], parts: Sequence[str | None], digests:
     for group in groups.values():
         if len(group) == 1:
             continue
-        first, *others = sorted(group, key=lambda index: (_LEADING[parts[index]], index))
+        first, *others = sorted(group, key=lambda index: (_PRECEDENCE[parts[index]], index))
         left_out |= {index: first for index in others if parts[index] != TEST}
         if len({labels[index] for index in group}) > 1 and parts[first] != TEST:
             left_out[first] = others[0]
@@ -91,7 +93,7 @@ def find_duplicates(labels: Sequence[int], parts: Sequence[str | None], digests:
 
 
 def _key(samples: Sequence[Sample], side: int) -> str:
-    """Changes when a file does (its size or time), or pixels do."""
+    """The cache key: changes with a file's size or modification time, or with pixels."""
     key = hashlib.blake2b(f"1 {side}".encode(), digest_size=12)
     for sample in samples:
         key.update(f"\n{sample.name}\t{sample.path}".encode())

@@ -1,4 +1,4 @@
-"""What a person sees while a network trains, and what TensorBoard is told."""
+"""Keras callbacks that show a training's progress on a terminal, and write it for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.run_folder import TENSORBOARD_FOLDER
 
 
 class Display(keras.callbacks.Callback):  # type: ignore[misc]
-    """A bar for each epoch, and a line at its end."""
+    """Shows a progress bar for each epoch, and prints a line at its end."""
 
     def __init__(self, console: Console, epochs: int, batch_size: int) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ class Display(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
     def close(self) -> None:
-        """Gives the terminal back, however the training ended."""
+        """Stops the bar and restores the terminal."""
         if self._bar is not None:
             self._bar.stop()
 
 
 class EventFile(keras.callbacks.Callback):  # type: ignore[misc]
-    """Loss, accuracy and learning rate of each epoch as TensorBoard's scalars; no graphs, no histograms, no profile."""
+    """Writes loss, accuracy and learning rate of each epoch as TensorBoard scalars, without graphs and histograms."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The bar of everything that takes long."""
+"""The progress bar of long steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def make_bar(console: Console) -> Progress:
-    """A bar with counts, time and a text at its end; it vanishes when done, and is silent without a terminal."""
+    """Makes a bar with counts, times and a text; it disappears when done, and prints nothing without a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

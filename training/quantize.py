@@ -1,4 +1,4 @@
-"""From a Keras model to a LiteRT model in one of several number formats."""
+"""Convert a Keras model to a LiteRT model in one of several number formats."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _INT16_ACTIVATIONS = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT
 
 
 def convert(model: Any, kind: Kind, calibration: NDArray[np.float32]) -> bytes:
-    """A ``.tflite`` file's content: float32 in and out whatever the kind, the batch's size free.
+    """Converts a model to the content of a ``.tflite`` file, with float32 input and output and a dynamic batch size.
 
     Args:
         model: a Keras model with one image input and one output.
-        calibration: preprocessed photos, shape (photos, height, width, 3), by which activations get their range;
-            also gives the size of the input.  The float kinds and ``dynamic`` take only that from it.
+        calibration: preprocessed photos, shape (photos, height, width, 3), which give the input's size and, for the
+            kinds ``int8`` and ``int16``, the ranges of the activations.
 
     Raises:
         ExportError: the model cannot be converted.
@@ -45,20 +45,20 @@ def convert(model: Any, kind: Kind, calibration: NDArray[np.float32]) -> bytes:
     try:
         with _silence():
             content: bytes = _with_float_softmax(converter) if kind == "int8" else converter.convert()
-    except Exception as error:  # the converter raises whatever comes out of MLIR
+    except Exception as error:  # MLIR raises many kinds of exceptions
         raise ExportError(f"the model cannot be converted to {kind}: {str(error).strip().splitlines()[0]}") from error
     return content
 
 
 def _converter(model: Any, image_shape: tuple[int, ...]) -> Any:
-    # Around the model, so that one that takes images of any size gets the size that it will be used with.
+    # Wrapped, so that a model for images of any size gets a fixed input size.
     images = keras.Input(image_shape)
     with _silence():
         return tf.lite.TFLiteConverter.from_keras_model(keras.Model(images, model(images, training=False)))
 
 
 def _with_float_softmax(converter: Any) -> bytes:
-    """All in int8 but the softmax: in steps of 1/256, all but the best few of a thousand probabilities would be 0."""
+    """Converts all but the softmax to int8: in steps of 1/256, most of a thousand probabilities would be 0."""
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["SOFTMAX"])
     debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
     content: bytes = debugger.get_nondebug_quantized_model()
@@ -67,13 +67,13 @@ def _with_float_softmax(converter: Any) -> bytes:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """MLIR writes pages to the process's own standard output and error; errors come as exceptions."""
-    with tempfile.TemporaryFile() as nowhere, warnings.catch_warnings():
+    """Discards standard output and error, to which MLIR logs at length; errors come as exceptions."""
+    with tempfile.TemporaryFile() as discarded, warnings.catch_warnings():
         saved = [os.dup(stream) for stream in (1, 2)]
         warnings.simplefilter("ignore")
         try:
             for stream in (1, 2):
-                os.dup2(nowhere.fileno(), stream)
+                os.dup2(discarded.fileno(), stream)
             yield
         finally:
             for stream, before in zip((1, 2), saved, strict=True):

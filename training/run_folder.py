@@ -1,4 +1,4 @@
-"""A training run's folder: written by `elastic train`, read by evaluation and export."""
+"""Read and write the folder of a training run: `elastic train` writes it, `elastic export` reads it."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "va
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What `folder` says of its run.
+    """Reads the description of the run in `folder`.
 
     Raises:
-        TrainingError: it is no folder of a run, or of another version's.
+        TrainingError: the folder holds no run, or one of another version.
     """
     try:
         run: dict[str, Any] = json.loads((folder / RUN_FILE).read_text("utf-8"))
         known = run["format"] == FORMAT
     except FileNotFoundError as error:
-        raise TrainingError(f"{folder} is no folder of a training run: it holds no {RUN_FILE}") from error
+        raise TrainingError(f"{folder} is not the folder of a training run: it holds no {RUN_FILE}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{folder / RUN_FILE} cannot be read: {error!r}") from error
     if not known:
-        raise TrainingError(f"{folder / RUN_FILE} has format {run['format']}; this version knows {FORMAT}")
+        raise TrainingError(f"{folder / RUN_FILE} has format {run['format']}; this version reads {FORMAT}")
     return run
 
 
 def write_run(folder: Path, run: Mapping[str, Any]) -> None:
-    """Replaces the description of the run, and its history as CSV."""
+    """Writes the description of the run, and its history as CSV."""
     replace_text(folder / RUN_FILE, json.dumps(run, indent=1) + "\n")
     write_csv(folder / HISTORY_FILE, HISTORY_COLUMNS, ([e[c] for c in HISTORY_COLUMNS] for e in run["history"]))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Replaces a CSV file."""
+    """Writes a CSV file atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -59,7 +59,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replaces a file as a whole: whoever reads it, or kills this process, finds the old one or the new one."""
+    """Replaces a file atomically: readers see the old or the new content, also if this process is killed."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, "utf-8")
     part.replace(path)

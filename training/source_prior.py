@@ -1,9 +1,10 @@
-"""Where data sets are mixed: what a photo's source says of its class must not be learned from how it looks.
+"""Logit adjustment by data source, for mixtures of data sets with different classes.
 
-Sources differ in sharpness, JPEG traces, aliasing and background, and each has some of the classes only.  Trained on
-them plainly, a network asks first which source a photo is from.  So it is told: the loss adds log P(class | source) to
-the network's own logits, and there is nothing left to gain from guessing the source.  In service nothing is added.
-Source: Menon et al., Long-tail learning via logit adjustment, ICLR 2021, here for each source by itself.
+Sources differ in sharpness, JPEG traces, aliasing and background, and each has only some of the classes.  A network
+trained on a plain mixture learns to recognize the source, since that narrows down the class.  So the loss adds
+log P(class | source) to the network's logits, and recognizing the source does not lower it any more.  In service
+nothing is added.
+Source: Menon et al., Long-tail learning via logit adjustment, ICLR 2021, here applied for each source separately.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-# The log prior of a class that a source lacks, counted from the mean of those that it has.  Unlikely, but never
-# impossible: else a source of a single class would teach nothing, and classes of different sources would never be told
-# apart.
+# The log prior of a class that a source lacks, relative to the mean of those that it has.  Finite: else the loss on a
+# source with a single class would be constant, and classes of different sources would not be separated.
 MARGIN = -5.0
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePriors:
-    """What the source of each image says of the classes.
+    """The log prior of each class, given the source of an image.
 
     Args:
         table: log priors, float32 of shape (sources, classes).
@@ -37,12 +37,12 @@ class SourcePriors:
 
 
 def log_priors(labels: Sequence[int], sources: Sequence[str], classes: int, margin: float = MARGIN) -> SourcePriors:
-    """The log of each class's share among the images of a source.
+    """Computes the log of each class's share among the images of a source.
 
     Args:
         labels: class index of each image.
-        sources: the source of each image; what has none ("") gets zeros, which say nothing.
-        margin: of a class that the source lacks; see `MARGIN`.
+        sources: the source of each image; for "" the priors are zeros, which change nothing.
+        margin: for a class that the source lacks; see `MARGIN`.
     """
     names, rows = np.unique(np.asarray(sources), return_inverse=True)
     table = np.zeros((len(names), classes), np.float32)
@@ -55,12 +55,12 @@ def log_priors(labels: Sequence[int], sources: Sequence[str], classes: int, marg
 
 
 class SourcePriorCrossentropy(keras.losses.Loss):  # type: ignore[misc]
-    """Cross entropy of probabilities, after the source's prior.
+    """Cross entropy of probabilities, adjusted by the source's prior.
 
     ``y_true`` of shape (batch, 2, classes): one-hot labels, and log priors as `log_priors` gives them (zeros: none).
 
     Args:
-        label_smoothing: share of certainty given to the classes as the prior distributes them.
+        label_smoothing: share of the target that is spread over the classes by the prior.
     """
 
     def __init__(self, label_smoothing: float) -> None:
@@ -76,5 +76,5 @@ class SourcePriorCrossentropy(keras.losses.Loss):  # type: ignore[misc]
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Any:
-    """Whether the likeliest class is the right one, without the prior: as in service.  Shape (batch,)."""
+    """Whether the most probable class is correct, without the prior, as in service.  Shape (batch,)."""
     return keras.metrics.categorical_accuracy(y_true[:, 0], y_pred)

@@ -1,4 +1,4 @@
-"""Which image is trained on, which validates, which tests: a pure decision, the same for the same seed."""
+"""Split images into training, validation and test parts; pure, and the same for the same seed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from training.datasets.samples import TEST, TRAIN, VALIDATION
 def split(
     labels: Sequence[int], parts: Sequence[str | None], *, validation_share: float, test_share: float, seed: int
 ) -> NDArray[np.str_]:
-    """Gives each image a part, stratified: every class gives the same share, as near as whole images can.
+    """Assigns a part to each image, stratified by class.
 
-    Parts that the data set has are kept.  Only a part that it lacks is cut from the rest; and no test part from a
-    data set that has parts of its own, since its training images are meant for training.
+    The data set's own parts are kept, and only missing parts are taken from the other images.  A data set with parts
+    of its own gets no test part, since its training images are meant for training.
 
     Args:
         labels: class index of each image.
         parts: the data set's own part of each image, or None.
-        validation_share, test_share: of all images that belong to no part yet, or to training.
+        validation_share: share of the images without a part of their own, or in the training part.
+        test_share: likewise.
 
     Returns:
         An array of `samples.PARTS`, as long as `labels`.

@@ -1,4 +1,4 @@
-"""One training from its configuration to its folder."""
+"""Run a training: build the network, fit it in stages, score the best epoch, write the run's folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SCORED_BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Epochs `first` up to, but without, `end`, counted from 0; `frozen`: only new layers learn."""
+    """Epochs from `first` up to, but without, `end`, counted from 0; `frozen`: only new layers are trained."""
 
     first: int
     end: int
@@ -43,15 +43,15 @@ class Stage:
 
 
 def plan_stages(epochs: int, frozen_epochs: int) -> list[Stage]:
-    """New layers first, so that their random weights do not spoil what the others know; then all of them."""
+    """Plans the stages: first only new layers, so that their random weights do not disturb the others; then all."""
     stages = [Stage(0, frozen_epochs, True), Stage(frozen_epochs, epochs, False)]
     return [stage for stage in stages if stage.first < stage.end]
 
 
 def _priors(data: TrainingData) -> SourcePriors | None:
-    """What each training image's source says of the classes; None where there is one source."""
+    """The class priors of each training image's source; None if there is only one source."""
     train = set(data.part(TRAIN).tolist())
-    # What validates and tests is scored as in service.
+    # Validation and test images are scored as in service, without priors.
     sources = [sample.source if index in train else "" for index, sample in enumerate(data.samples)]
     if len(set(sources) - {""}) < 2:
         return None
@@ -59,11 +59,11 @@ def _priors(data: TrainingData) -> SourcePriors | None:
 
 
 class Training:
-    """A training in `folder`, new or to be resumed.
+    """A training in `folder`, new or resumed.
 
     Args:
         config: with a `precision` other than ``auto``.
-        data: split and decoded.
+        data: prepared for `config`.
     """
 
     def __init__(self, config: TrainingConfig, data: TrainingData, folder: Path, console: Console) -> None:
@@ -77,7 +77,7 @@ class Training:
         self._priors = _priors(data)
 
     def run(self) -> dict[str, Any]:
-        """Trains what is left of the configuration's epochs, scores the best model, and returns the run's description.
+        """Trains the remaining epochs and scores the best model; returns the run's description.
 
         Raises:
             TrainingError: weights do not fit, a checkpoint is damaged, or the loss is no longer a number.
@@ -87,7 +87,7 @@ class Training:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._run = self._describe(model)
         self._store(RUNNING)
-        self._tell_start(initialized)
+        self._print_start(initialized)
         events = EventFile(self._folder)
         try:
             for stage in plan_stages(self._config.epochs, self._frozen_epochs(model, initialized)):
@@ -101,7 +101,7 @@ class Training:
         return self._run
 
     def _build(self) -> tuple[keras.Model, keras.Model, set[str]]:
-        """The network in the precision wanted, the same in float32, and the names of its initialized layers."""
+        """Builds the network in the configured precision and in float32; returns both, and its initialized layers."""
         config = self._config
         classes = len(self._data.labels)
         precision.use("float32")
@@ -114,7 +114,7 @@ class Training:
         model = self._architecture.build(config.side, classes, config.dropout)
         precision.use("float32")
         model.set_weights(twin.get_weights())
-        # Where Keras names layers by counting, the twin's names differ; its order does not.
+        # Keras numbers some layers' names, so the twin's names may differ; the order is the same.
         pairs = zip(twin.layers, model.layers, strict=True)
         return model, twin, {ours.name for theirs, ours in pairs if theirs.name in initialized}
 
@@ -133,11 +133,13 @@ class Training:
             model.compile(optimizer, SourcePriorCrossentropy(config.label_smoothing), metrics=[accuracy])
         if self._checkpoint is not None:
             restore(self._checkpoint, model, optimizer=done > stage.first)
-            # The next stage goes on from the weights that this one leaves.
+            # The next stage continues with this stage's weights.
             self._checkpoint = None
         seed = config.seed + done
         display = Display(self._console, config.epochs, config.batch_size)
-        keeper = CheckpointCallback(self._folder, self._progress, twin, config.patience, lambda: self._store(RUNNING))
+        checkpoints = CheckpointCallback(
+            self._folder, self._progress, twin, config.patience, on_saved=lambda: self._store(RUNNING)
+        )
         with contextlib.closing(display):
             model.fit(
                 self._batches(TRAIN, make_augment(config.augment, config.side, seed), seed),
@@ -146,11 +148,11 @@ class Training:
                 validation_data=self._batches(VALIDATION),
                 verbose=0,
                 shuffle=False,
-                callbacks=[keras.callbacks.TerminateOnNaN(), display, events, keeper],
+                callbacks=[keras.callbacks.TerminateOnNaN(), display, events, checkpoints],
             )
 
     def _frozen_epochs(self, model: keras.Model, initialized: set[str]) -> int:
-        """None where all layers are new, or none is."""
+        """The number of frozen epochs; 0 if all layers are new, or none is."""
         new = {layer.name for layer in model.layers if layer.trainable_weights} - initialized
         return self._config.frozen_epochs if initialized and new else 0
 
@@ -173,7 +175,7 @@ class Training:
         )
 
     def _score(self) -> dict[str, Any]:
-        """Figures of the best model on what it was not trained on."""
+        """The best model's figures on the validation and test parts."""
         model = keras.models.load_model(self._folder / MODEL_FILE, compile=False)
         return {
             part: score(self._data.label_indices[self._data.part(part)], model.predict(self._batches(part), verbose=0))
@@ -206,7 +208,7 @@ class Training:
         if progress.history:
             draw_curves(progress.history, progress.best_epoch, self._folder / CURVES_FILE)
 
-    def _tell_start(self, initialized: set[str]) -> None:
+    def _print_start(self, initialized: set[str]) -> None:
         layers = f", {len(initialized)} layers initialized" if initialized else ""
         done = f", {self._progress.epochs_done} epochs done" if self._progress.epochs_done else ""
         self._console.print(
@@ -217,7 +219,7 @@ class Training:
 
 
 def score(labels: NDArray[np.int_], probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    """Accuracy, and precision, recall and F1 as means over the classes.
+    """Computes accuracy, and the macro averages of precision, recall and F1.
 
     Args:
         labels: the true classes, shape (n,).

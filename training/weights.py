@@ -1,4 +1,4 @@
-"""Weights to start from: Keras's for ImageNet, or a file."""
+"""Initialize a network with weights: Keras's for ImageNet, or those of a file."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ Weights = Mapping[str, list[NDArray[np.float32]]]
 
 _DOWNLOADS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _REACHED_WITHIN_SECONDS = 4.0
-# Names that Keras makes up by counting the layers of a process: the same layer has another one next time.
+# Names that Keras generates by counting the layers in the process: the same layer has another name next time.
 _COUNTED_NAME = re.compile(r"(conv2d|batch_normalization|dense)(_\d+)?")
-# The gain of a residual block that has learned nothing yet: with 1, it would drown what the layers before it know.
+# The gain of a new residual block: with 1, its random output would dominate that of the pretrained layers.
 _NEW_BLOCK_GAMMA = 0.1
 _LAST_BATCH_NORM = re.compile(r"conv\d_block\d+_3_bn")
 
 
 def imagenet_reachable(url: str = _DOWNLOADS, within_seconds: float = _REACHED_WITHIN_SECONDS) -> bool:
-    """Whether the server of Keras's weights answers in time, whatever it says of its folder."""
+    """Whether the server of Keras's weights answers in time, with any status."""
     return status_of(url, within_seconds) is not None
 
 
 def is_downloaded(architecture: str) -> bool:
-    """Whether Keras has the weights of `architecture`, without its top, in its folder already."""
-    # Where Keras looks itself, which it does not tell otherwise.
+    """Whether the weights of `architecture`, without its top, are in Keras's cache."""
+    # Keras's own rule; it has no function that returns the folder.
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     models = home / "models"
     stem = {"inceptionv3": "inception_v3"}.get(architecture, architecture)
     return models.is_dir() and any(path.name.endswith("notop.h5") for path in models.glob(f"{stem}_weights*"))
 
 
-def can_be_had(architecture: str) -> bool:
-    """Whether Keras's weights of `architecture` are here or can be downloaded."""
+def are_available(architecture: str) -> bool:
+    """Whether Keras's weights of `architecture` are in its cache or can be downloaded."""
     return is_downloaded(architecture) or imagenet_reachable()
 
 
 def read_weights(file: Path) -> Weights:
-    """The weights in a file by the names of their layers, each layer's in Keras's order.
+    """Reads the weights in a file, by layer name, each layer's in Keras's order.
 
     ``.h5`` as keras.applications publishes them, ``.npz`` with keys ``layer/number``, or a ``.keras`` model.
 
     Raises:
-        TrainingError: the file is missing, of another form, or damaged.
+        TrainingError: the file is missing, in another format, or damaged.
     """
     if not file.is_file():
         raise TrainingError(f"the weights {file} do not exist")
@@ -69,11 +69,11 @@ def read_weights(file: Path) -> Weights:
 
 
 def initialize(model: keras.Model, file: Path) -> set[str]:
-    """Gives layers of `model` the weights in `file`, by name, or by order where names only count layers.
+    """Sets the weights of `model`'s layers from `file`, by name, or by order if the names only count layers.
 
     Returns:
-        The names of the layers that got their weights; the others keep their random ones, and what is new in a
-        residual network begins with a small gain.
+        The names of the layers whose weights were set.  The others keep their random weights, and new residual blocks
+        begin with a small gain.
 
     Raises:
         TrainingError: the file cannot be read, or fits no layer.
@@ -116,7 +116,7 @@ def _named(layers: Iterable[keras.layers.Layer]) -> Weights:
 
 def _read_npz(file: Path) -> Weights:
     found: dict[str, dict[int, NDArray[np.float32]]] = {}
-    # Without pickles: an array of objects could run any code.
+    # Without pickles: loading an array of objects could execute any code.
     with np.load(file, allow_pickle=False) as arrays:
         for key in arrays:
             layer, _, number = key.rpartition("/")

@@ -49,6 +49,8 @@ from web_tier.security import client_timeout, request_origin, response_headers, 
 from web_tier.services import EXTENSION, Services
 from web_tier.ttl_cache import TTLCache
 
+# The HTTP API's own version, apart from the program's in pyproject.toml: clients depend on the API alone.  A minor
+# version adds, a patch version corrects; what breaks clients gets another base path.  See RELEASE.md.
 API_VERSION = "1.1.0"
 # Threads of a process that wait for S3, besides the server's threads that wait for clients.
 STORE_THREADS = 16

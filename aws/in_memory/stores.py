@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
 from aws.batch_index import index_key
-from aws.buckets import PresignedPost, StoredImage, StoredObject
+from aws.buckets import PresignedPost, StoredImage, StoredObject, is_cancelled_mark, result_line
 from aws.in_memory.clock import ManualClock
 from aws.in_memory.recorder import CallRecorder
-from aws.state import StateObject
-from core.errors import AlreadyExistsError, CloudError, ConflictError, DecodeError, NotFoundError
-from core.jobs import ClassificationResult
+from aws.objects import only_ours
+from aws.state import MAX_BYTES, StateObject
+from core.batch_record import BatchRecord
+from core.errors import AlreadyExistsError, CloudError, ConflictError, NotFoundError
+from core.jobs import ClassificationResult, clean_name, is_batch_id
+from core.object_keys import CANCELLED_MARKS, IMAGES, KeyFamily
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,15 @@ class InMemoryImageStore(CallRecorder):
         self.batches: dict[str, str] = {}
         self._clock = clock or ManualClock()
 
-    def create_batch(self, batch_id: str, record: dict[str, Any]) -> None:
+    def create_batch(self, batch_id: str, record: BatchRecord) -> None:
         self._record("create_batch", batch_id)
-        self.batches[batch_id] = json.dumps(record)
+        self.batches[batch_id] = record.encode().decode()
 
-    def read_batch(self, batch_id: str) -> dict[str, Any]:
+    def read_batch(self, batch_id: str) -> BatchRecord:
         self._record("read_batch", batch_id)
         if batch_id not in self.batches:
             raise NotFoundError(f"reading the batch {batch_id} failed")
-        record: dict[str, Any] = json.loads(self.batches[batch_id])
-        return record
+        return BatchRecord.decode(self.batches[batch_id].encode())
 
     def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
         self._record("put", key)
@@ -68,11 +69,11 @@ class InMemoryImageStore(CallRecorder):
     def get(self, key: str) -> StoredImage:
         self._record("get", key)
         stored = self._stored(key)
-        return StoredImage(body=stored.body, name=stored.metadata["name"])
+        return StoredImage(body=stored.body, name=clean_name(stored.metadata["name"]))
 
     def name(self, key: str) -> str:
         self._record("name", key)
-        return self._stored(key).metadata["name"]
+        return clean_name(self._stored(key).metadata["name"])
 
     def presign(self, key: str, name: str, size_bytes: int, expires_seconds: int) -> PresignedPost:
         self._record("presign", key)
@@ -81,7 +82,7 @@ class InMemoryImageStore(CallRecorder):
     def head(self, key: str) -> tuple[str, int]:
         self._record("head", key)
         stored = self._stored(key)
-        return stored.metadata["name"], len(stored.body)
+        return clean_name(stored.metadata["name"]), len(stored.body)
 
     def delete(self, keys: Sequence[str]) -> None:
         self._record("delete", keys)
@@ -99,11 +100,12 @@ class InMemoryImageStore(CallRecorder):
 
     def batches_since(self, since: datetime) -> Iterator[str]:
         self._record("batches_since", since)
-        yield from sorted(batch_id for batch_id in self.batches if batch_id >= f"{since:%Y%m%d-%H%M%S}")
+        start = f"{since:%Y%m%d-%H%M%S}"
+        yield from sorted(batch_id for batch_id in self.batches if batch_id >= start and is_batch_id(batch_id))
 
     def list(self, batch_id: str) -> Iterator[StoredObject]:
         self._record("list", batch_id)
-        return _list(self.objects, f"{batch_id}/")
+        return only_ours(_list(self.objects, f"{batch_id}/"), self.bucket, IMAGES)
 
     def _stored(self, key: str) -> InMemoryObject:
         if key not in self.objects:
@@ -145,18 +147,20 @@ class InMemoryResultStore(CallRecorder):
 
     def line(self, key: str) -> str:
         self._record("line", key)
-        try:
-            return self._stored(key).body.decode().rstrip("\n")
-        except UnicodeDecodeError as error:
-            raise DecodeError(f"{key} is not a result: not text") from error
+        return result_line(key, self._stored(key).body)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         self._record("list", prefix)
-        return (stored for stored in _list(self.objects, prefix) if stored.key > start_after)
+        listing = (stored for stored in _list(self.objects, prefix) if stored.key > start_after)
+        ours = only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS)
+        return (stored for stored in ours if not is_cancelled_mark(stored.key))
+
+    def list_batch(self, batch_id: str) -> tuple[Sequence[StoredObject], bool]:
+        return list(self.list(f"{batch_id}/")), CANCELLED_MARKS.key_of(batch_id) in self.objects
 
     def mark_cancelled(self, batch_id: str) -> None:
         self._record("mark_cancelled", batch_id)
-        self.objects[f"{batch_id}/cancelled"] = InMemoryObject(b"", {}, self._clock())
+        self.objects[CANCELLED_MARKS.key_of(batch_id)] = InMemoryObject(b"", {}, self._clock())
 
     def delete_batch(self, batch_id: str) -> None:
         self._record("delete_batch", batch_id)
@@ -198,7 +202,8 @@ class InMemoryBatchIndex(CallRecorder):
 
     def page(self, owner: str, limit: int, after: str = "") -> list[str]:
         self._record("page", owner)
-        keys = sorted((index_key(owner, batch_id), batch_id) for whose, batch_id in self.owners if whose == owner)
+        ours = (batch_id for whose, batch_id in self.owners if whose == owner and is_batch_id(batch_id))
+        keys = sorted((index_key(owner, batch_id), batch_id) for batch_id in ours)
         start = index_key(owner, after) if after else ""
         return [batch_id for key, batch_id in keys if key > start][:limit]
 
@@ -208,7 +213,7 @@ class InMemoryBatchIndex(CallRecorder):
 
     def deleted(self) -> Iterator[tuple[str, datetime]]:
         self._record("deleted")
-        yield from sorted(self.notes.items())
+        yield from sorted((batch_id, at) for batch_id, at in self.notes.items() if is_batch_id(batch_id))
 
     def forget_deleted(self, batch_id: str) -> None:
         self._record("forget_deleted", batch_id)
@@ -237,10 +242,10 @@ class InMemoryStateStore(CallRecorder):
         """The next call of `method` takes effect, and a retry of it meets that effect."""
         self._after_effect[method] = ConflictError()
 
-    def get(self, key: str) -> StateObject | None:
+    def get(self, key: str, max_bytes: int = MAX_BYTES) -> StateObject | None:
         self._record("get", key)
         stored = self.objects.get(key)
-        return None if stored is None else StateObject(stored.body, stored.listed_as(key).etag)
+        return None if stored is None else StateObject(stored.body[: max_bytes + 1], stored.listed_as(key).etag)
 
     def put(self, key: str, body: bytes) -> str:
         self._record("put", key)
@@ -270,9 +275,9 @@ class InMemoryStateStore(CallRecorder):
         self._record("delete", key)
         self.objects.pop(key, None)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        self._record("list", prefix)
-        return _list(self.objects, prefix)
+    def list(self, family: KeyFamily) -> Iterator[StoredObject]:
+        self._record("list", family.prefix)
+        return only_ours(_list(self.objects, family.prefix), f"{self.bucket}/{family.prefix}", family)
 
     def _write(self, method: str, effect: Callable[[], str]) -> str:
         etag = self.around(method, effect)

@@ -16,9 +16,9 @@ from typing import Protocol
 from aws.buckets import ImageStore, ResultStore
 from aws.state import StateStore
 from core.errors import ConflictError, DecodeError
-from core.jobs import is_key
+from core.object_keys import PENDING_WEBHOOKS
 from core.periodic_task import ItemGuard
-from core.webhooks import PENDING_PREFIX, PendingWebhook, signed_headers
+from core.webhooks import PendingWebhook, signed_headers
 
 # A batch that has been quiet for so long is taken for complete: its images may come in several requests.
 QUIET_SECONDS = 10.0
@@ -83,7 +83,7 @@ class Webhooks:
             CloudError: they could not be listed.
         """
         guard = ItemGuard()
-        for stored in self._state.list(PENDING_PREFIX):
+        for stored in self._state.list(PENDING_WEBHOOKS):
             with guard.item(stored.key):
                 self._look_at(stored.key)
         guard.raise_failures()
@@ -94,6 +94,8 @@ class Webhooks:
             return
         try:
             pending = PendingWebhook.decode(found.body)
+            if pending.key != key:
+                raise DecodeError(f"a pending webhook of another batch, {pending.batch_id}")
         except DecodeError as error:
             log.error("%s: %s", key, error)
             self._state.delete(key)
@@ -107,8 +109,8 @@ class Webhooks:
 
     def _message(self, batch_id: str, now: float) -> bytes | None:
         """What is told of a batch; None while it is not complete."""
-        images = {stored.key: stored for stored in self._images.list(batch_id) if is_key(stored.key)}
-        results = {stored.key: stored for stored in self._results.list(f"{batch_id}/") if is_key(stored.key)}
+        images = {stored.key: stored for stored in self._images.list(batch_id)}
+        results = {stored.key: stored for stored in self._results.list(f"{batch_id}/")}
         if not results or not images.keys() <= results.keys():
             return None
         newest = max(stored.last_modified.timestamp() for stored in (*images.values(), *results.values()))

@@ -65,6 +65,7 @@ class Plan:
         hidden: members that the scaling policy is not to count, since they will take others' places.
         hidden_unseen: so many of `Fleet.unseen` likewise.
         reason: one sentence; empty while there is nothing to do.
+        held: why no rollout goes on, one sentence; empty where rollouts may.
     """
 
     record: ReleaseRecord
@@ -74,6 +75,7 @@ class Plan:
     hidden: frozenset[str] = frozenset()
     hidden_unseen: int = 0
     reason: str = ""
+    held: str = ""
 
 
 def plan(record: ReleaseRecord, fleet: Fleet, now: float) -> Plan:

@@ -31,6 +31,10 @@ class Store(Protocol):
 class RolloutPlanner:
     """Makes each pass's plan; what the plan takes for true is stored before anybody acts on it.
 
+    While the stored record cannot be read, it is left alone, since a newer version or an operator may have written it:
+    rollouts are held, nothing is drained, and scaling goes on with the release that was read last.  A controller that
+    has read none launches what the launch template names.
+
     Args:
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
@@ -49,18 +53,16 @@ class RolloutPlanner:
         self._progress_seconds = boot_grace_seconds * PROGRESS_GRACES
         self._clock = clock
         self._wall_clock = wall_clock
-        self._record: ReleaseRecord | None = None
+        self._record = ReleaseRecord()
+        self._is_current = False
         self._etag = ""
+        self._unreadable_etag = ""
+        self._held = ""
         self._looked_at = float("-inf")
-
-    @property
-    def record(self) -> ReleaseRecord | None:
-        """The record as it was read or written last."""
-        return self._record
 
     def forget(self) -> None:
         """Starts anew: another controller led meanwhile."""
-        self._record = None
+        self._is_current = False
 
     def plan(self, snapshot: FleetSnapshot, desired: int) -> Plan:
         """What to do about what was seen.
@@ -72,6 +74,8 @@ class RolloutPlanner:
             CloudError: it is not known which release is wanted, or the step could not be stored: nothing may be done.
         """
         record = self._read()
+        if self._held:
+            return Plan(record, release=record.current, reason=f"rollouts are held: {self._held}", held=self._held)
         fleet = Fleet(snapshot.members, snapshot.unseen_releases, desired, self._max_size, self._progress_seconds)
         found = plan(record, fleet, self._wall_clock())
         if found.record != record:
@@ -80,17 +84,22 @@ class RolloutPlanner:
 
     def _read(self) -> ReleaseRecord:
         now = self._clock()
-        if self._record is not None and now - self._looked_at < LOOK_SECONDS:
+        if self._is_current and now - self._looked_at < LOOK_SECONDS:
             return self._record
         found = self._store.get(KEY)
         self._looked_at = now
+        held = ""
         if found is None:
             self._record, self._etag = ReleaseRecord(), ""
-        elif self._record is None or found.etag != self._etag:
+        elif not self._is_current or found.etag != self._etag:
             try:
                 self._record, self._etag = ReleaseRecord.decode(found.body), found.etag
             except DecodeError as error:
-                raise CloudError(f"which release is wanted is not known: {error}") from error
+                held = f"{KEY} is {error}"
+                if found.etag != self._unreadable_etag:
+                    log.error("rollouts are held: %s", held)
+                self._unreadable_etag = found.etag
+        self._is_current, self._held = True, held
         return self._record
 
     def _write(self, before: ReleaseRecord, after: ReleaseRecord) -> None:
@@ -98,7 +107,7 @@ class RolloutPlanner:
             body = after.encode()
             self._etag = self._store.replace(KEY, body, self._etag) if self._etag else self._store.create(KEY, body)
         except (CloudError, ConflictError):
-            self._record = None  # a command was faster, or nobody knows: read it again
+            self._is_current = False  # a command was faster, or nobody knows: read it again
             raise
         self._record = after
         if len(after.past) > len(before.past):

@@ -7,10 +7,8 @@ launches now.  So the number of instances is known before more are requested.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +20,9 @@ from controller.rollout.state_machine import Plan
 from controller.scaling.instance_tracker import InstanceTracker, State, TrackedInstance, select_for_termination
 from controller.scaling.launch_backoff import LaunchBackoff
 from controller.scaling.observer import FleetSnapshot
-from core.errors import CloudError
+from core.errors import CloudError, DecodeError
 from core.releases import Release
+from core.versioned_json import Count, Seconds, decode_record, encode_record, record
 
 log = logging.getLogger(__name__)
 
@@ -59,25 +58,34 @@ class Outcome:
     problem: str = ""
 
 
+@record("an announced launch", version=None, max_bytes=4096)
 @dataclass(frozen=True, slots=True)
 class _Announcement:
-    count: int
+    count: Count
     token: str
-    at: float
+    at: Seconds
     release: Release
 
     def encode(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+        return encode_record(self).decode()
 
     @classmethod
     def decode(cls, note: str) -> _Announcement | None:
         """The announcement in a lease's note; None where there is none that can be read."""
         try:
-            fields = json.loads(note)
-            release = Release(**fields["release"])
-            return cls(int(fields["count"]), str(fields["token"]), float(fields["at"]), release)
-        except (ValueError, TypeError, KeyError):
+            return decode_record(cls, note)
+        except DecodeError as error:
+            log.warning("the note in the lease is ignored: %s", error)
             return None
+
+    def check(self) -> None:
+        """Checks a decoded one.
+
+        Raises:
+            ValueError: it cannot be one that a controller wrote.
+        """
+        if not self.count or not self.token:
+            raise ValueError("no instances, or no token")
 
 
 class Executor:
@@ -140,7 +148,8 @@ class Executor:
 
         Args:
             change: instances to launch (positive) or to terminate, as the scaling policy decided.
-            sighting: everything, hidden from the scaling policy or not.
+            snapshot: everything, hidden from the scaling policy or not.
+            plan: what a rollout launches and terminates.
 
         Raises:
             CloudError: a service failed midway, or the lease is lost.

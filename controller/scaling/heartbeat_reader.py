@@ -12,7 +12,8 @@ from aws.state import StateObject
 from controller.scaling.instance_tracker import Report
 from core.counter_delta import CounterDelta
 from core.errors import CloudError, DecodeError
-from core.heartbeat import PREFIX, Heartbeat, instance_of, key_of
+from core.heartbeat import Heartbeat, instance_of, key_of
+from core.object_keys import HEARTBEATS, KeyFamily
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Store(Protocol):
     """What is asked of `aws.state.StateStore`."""
 
     def get(self, key: str) -> StateObject | None: ...
-    def list(self, prefix: str) -> Iterator[StoredObject]: ...
+    def list(self, family: KeyFamily) -> Iterator[StoredObject]: ...
     def delete(self, key: str) -> None: ...
 
 
@@ -79,7 +80,7 @@ class HeartbeatReader:
         now = self._clock()
         if not eager and now - self.looked_at < self._interval_seconds:
             return
-        etags = {instance_of(stored.key): stored.etag for stored in self._store.list(PREFIX)}
+        etags = {instance_of(stored.key): stored.etag for stored in self._store.list(HEARTBEATS)}
         for instance_id, etag in etags.items():
             before = self.latest.get(instance_id)
             if before is None or before.etag != etag:

@@ -70,7 +70,8 @@ class InstanceTracker:
     """Keeps account of the fleet's members between two looks.  All times are monotonic seconds.
 
     Args:
-        boot_grace_seconds, heartbeat_timeout_seconds: see the settings of these names.
+        boot_grace_seconds: see the setting of this name.
+        heartbeat_timeout_seconds: see the setting of this name.
         max_step_seconds: most time between two looks that counts as silence.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from aws.state import StateObject
@@ -16,13 +17,12 @@ from core.errors import CloudError, DecodeError
 from core.fleet_status import QualityStatus, ShadowStatus
 from core.heartbeat import Heartbeat
 from core.prediction_counts import NO_ANSWERS, AnswerCounts
-from core.versioned_json import decode_record, encode_record
+from core.versioned_json import Record, record
 
 log = logging.getLogger(__name__)
 
 # Beside the status: the reference of the model that was watched last, so that a new controller need not begin anew.
 KEY = "controller/reference.json"
-VERSION = 1
 MODELS_KEPT = 3
 
 
@@ -31,6 +31,15 @@ class Store(Protocol):
 
     def get(self, key: str) -> StateObject | None: ...
     def put(self, key: str, body: bytes) -> str: ...
+
+
+@record("a reference of answers", version=1, max_bytes=1024 * 1024)
+@dataclass(frozen=True, slots=True)
+class ReferenceRecord(Record):
+    """The first answers of a model, as they are stored for the next controller."""
+
+    model: str
+    reference: AnswerCounts
 
 
 class PredictionMonitor:
@@ -54,10 +63,8 @@ class PredictionMonitor:
         try:
             found = self._store.get(KEY)
             if found is not None:
-                model, reference = decode_record(
-                    found.body, VERSION, lambda f: (str(f["model"]), AnswerCounts.of(f["reference"])), "a reference"
-                )
-                self._watched = {model: Watched(reference)}
+                stored = ReferenceRecord.decode(found.body)
+                self._watched = {stored.model: Watched(stored.reference)}
         except (CloudError, DecodeError) as error:
             log.warning("starting without a reference of answers: %s", error)
 
@@ -118,11 +125,7 @@ class PredictionMonitor:
         for forgotten in list(self._watched)[:-MODELS_KEPT]:
             del self._watched[forgotten]
         if before.reference.total < REFERENCE_IMAGES <= after.reference.total:
-            fields = {
-                "model": model,
-                "reference": {"labels": dict(after.reference.labels), "confidence": after.reference.confidence},
-            }
             try:
-                self._store.put(KEY, encode_record(fields, VERSION))
+                self._store.put(KEY, ReferenceRecord(model, after.reference).encode())
             except CloudError as error:
                 log.warning("%s", error)

@@ -218,8 +218,10 @@ def to_metrics(
 
 
 def to_rollout(plan: Plan) -> RolloutStatus | None:
-    """The rollout under way, or the last one; None where there never was any."""
+    """The rollout under way or held, or the last one; None where there never was any."""
     record = plan.record
+    if plan.held:
+        return RolloutStatus("held", record.goal.title, plan.held, record.started_at)
     if record.target is not None:
         reason = record.reason if record.phase is Phase.RETURNING else plan.reason
         return RolloutStatus(record.phase.value, record.target.title, reason, record.started_at)

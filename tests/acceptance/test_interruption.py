@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from aws.metadata import ENDPOINT_VARIABLE
+from core.batch_record import BatchRecord
 from core.jobs import image_key, new_batch_id
 from tests.bench import Bench, running_bench
 from tests.waiting import wait_until
@@ -37,7 +38,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 def instance_of(worker: psutil.Process) -> str:
     """The id of the instance on which a worker runs."""
-    return worker.environ()[ENDPOINT_VARIABLE].rpartition("/")[2]
+    return str(worker.environ()[ENDPOINT_VARIABLE]).rpartition("/")[2]
 
 
 def test_a_spot_interruption_notice_makes_a_worker_leave_and_nothing_is_lost(
@@ -73,7 +74,7 @@ def test_an_image_without_a_job_is_answered(bench: Bench, make_images: MakeImage
     now = datetime.now(UTC)
     batch_id = new_batch_id(now)
     key = image_key(batch_id, 0, "orphan.jpg")
-    bench.images.create_batch(batch_id, {"created_at": now.isoformat()})
+    bench.images.create_batch(batch_id, BatchRecord(now.isoformat()))
     bench.images.put(key, make_images(1)[0].read_bytes(), "orphan.jpg")
 
     [answer] = bench.answers(batch_id, 1)

@@ -80,7 +80,7 @@ def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: S
             load.wait_for(10, stage.promoted)
 
             failed = CliRunner().invoke(model, ["promote", stage.broken])
-            assert "labels" in failed.output and "failed" in failed.output
+            assert failed.exit_code == 1 and "labels" in failed.output and "failed" in failed.output
             broken_until = len(load.answered)
             load.wait_for(10, stage.promoted)
 
@@ -88,18 +88,18 @@ def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: S
             load.wait_for(10, stage.original)
         answered = load.answered
         seen_by = {answer.model for answer in answered}
-        verdict = stage.verdict(answered)
+        delivery = stage.check_delivery(answered)
         listed = run(model, "list").output
         told = run(rollout, "status").output
         peak = history.peak
         status = read_status(stage.state)
 
-    assert candidate["state"] == "candidate, sees 100%"
+    assert candidate["state"] == "candidate, 100% of the photos"
     agreement = candidate["agreement"]
     assert agreement["compared"] == agreement["agreed"] >= 5, "the same weights agree with themselves"
     assert status.quality is not None and status.quality.reference_images > 10
-    assert verdict["lost"] == verdict["doubled"] == 0
-    assert verdict["accepted"] == len(answered), "a photo was refused"
+    assert delivery["lost"] == delivery["doubled"] == 0
+    assert delivery["accepted"] == len(answered), "a photo was refused"
     assert seen_by == {stage.original, stage.promoted}, "each answer names the version that made it"
     assert {answer.model for answer in answered[:before]} == {stage.original}
     after = [a for a in answered[:broken_until] if a.sent_at > promoted_at]

@@ -102,7 +102,7 @@ def test_a_stack_serves_is_updated_and_leaves_nothing(
         first = classify(api, photos[:8])
         fleet = Fleet(account.clients["ec2"], f"{NAME}-worker", NAME)
         wait_until(lambda: fleet.describe() == [], "the fleet is back at 0")
-        assert "none rings" in run(status, "--stack-name", NAME).output
+        assert "none in the ALARM state" in run(status, "--stack-name", NAME).output
 
         # Settings of workers: a new version of the launch template, which the next worker is launched from.
         changed = run(

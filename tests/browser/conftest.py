@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
 from benchmarks.chromium import CHROMIUM_NAMES, find_chromium
 from local_cloud.stack import LocalStack
@@ -66,6 +66,10 @@ def open_tab(browser: Browser, web_url: str) -> Iterator[OpenTab]:
             if message.type in ("error", "warning"):
                 tab.errors.append(message.text)
 
+        def on_dialog(dialog: Dialog) -> None:
+            tab.errors.append(f"dialog {dialog.message}")
+            dialog.dismiss()
+
         def on_request(request: Request) -> None:
             parts = urlsplit(request.url)
             if parts.scheme not in ("blob", "data") and parts.netloc != own:
@@ -74,7 +78,7 @@ def open_tab(browser: Browser, web_url: str) -> Iterator[OpenTab]:
         tab.page.on("console", on_console)
         tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
         tab.page.on("request", on_request)
-        tab.page.on("dialog", lambda dialog: (tab.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        tab.page.on("dialog", on_dialog)
         return tab
 
     yield open_one

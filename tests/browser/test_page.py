@@ -7,10 +7,9 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 
 from tests.browser.conftest import OpenTab
 from tests.web import JPEG
@@ -23,11 +22,11 @@ UPLOADS = "**/images?offset=*"
 Photos = list[tuple[Path, str]]
 
 
-def payload(name: str, body: bytes = JPEG) -> dict[str, Any]:
+def payload(name: str, body: bytes = JPEG) -> FilePayload:
     return {"name": name, "mimeType": "image/jpeg", "buffer": body}
 
 
-def small_files(count: int) -> list[dict[str, Any]]:
+def small_files(count: int) -> list[FilePayload]:
     return [payload(f"{number}.jpg") for number in range(count)]
 
 

@@ -163,7 +163,8 @@ def fleet(side: str, request: pytest.FixtureRequest) -> Fleet | InMemoryFleet:
 def queue(side: str, request: pytest.FixtureRequest) -> JobQueue | InMemoryJobQueue:
     if side == IN_MEMORY:
         return InMemoryJobQueue(time.time, VISIBILITY_TIMEOUT_SECONDS, MAX_RECEIVE_COUNT)
-    return request.getfixturevalue("embedded_queue")
+    queue: JobQueue = request.getfixturevalue("embedded_queue")
+    return queue
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ import pytest
 import requests
 
 from aws.batch_index import BatchIndex
-from aws.buckets import ImageStore, ResultStore, is_cancelled_mark
+from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.in_memory import InMemoryBatchIndex
+from aws.objects import list_objects
+from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, DecodeError, NotFoundError
-from core.jobs import ClassificationResult, Failure, Prediction, image_key, new_batch_id
+from core.jobs import ClassificationResult, Failure, Prediction, clean_name, image_key, new_batch_id
 
 BATCH_ID = new_batch_id(datetime(2026, 3, 1, tzinfo=UTC))
 ODD_NAMES = [
@@ -47,7 +49,7 @@ def test_an_image_comes_back_as_it_was(images: ImageStore, name: str) -> None:
     key = image_key(BATCH_ID, 7, name)
     images.put(key, b"\x00\xff bytes", name)
     stored = images.get(key)
-    assert (stored.body, stored.name) == (b"\x00\xff bytes", name)
+    assert (stored.body, stored.name) == (b"\x00\xff bytes", clean_name(name))
     assert [entry.key for entry in images.list(BATCH_ID)] == [key]
 
 
@@ -78,7 +80,7 @@ def test_only_one_of_many_that_must_be_new_wins(images: ImageStore) -> None:
 
 
 def test_a_batch_record_comes_back_and_is_not_an_image(images: ImageStore) -> None:
-    record = {"count": 3, "names": ["ü", "a,b"]}
+    record = BatchRecord("2026-03-01T00:00:00+00:00", "ada", "ü, a,b", cancelled=True)
     images.create_batch(BATCH_ID, record)
     assert images.read_batch(BATCH_ID) == record
     assert list(images.list(BATCH_ID)) == []
@@ -86,9 +88,11 @@ def test_a_batch_record_comes_back_and_is_not_an_image(images: ImageStore) -> No
 
 def test_what_does_not_exist_is_not_found(images: ImageStore, results: ResultStore) -> None:
     key = image_key(BATCH_ID, 0, "cat.jpg")
-    for read in (images.get, images.name, images.head, images.read_batch, results.get, results.line):
+    for read in (images.get, images.name, images.head, results.get, results.line):
         with pytest.raises(NotFoundError):
             read(key)
+    with pytest.raises(NotFoundError):
+        images.read_batch(BATCH_ID)
     assert not results.exists(key)
 
 
@@ -139,11 +143,11 @@ def test_a_listing_of_more_than_a_page_is_complete_and_in_order(results: ResultS
     assert all(entry.etag.startswith('"') and entry.etag.endswith('"') for entry in listed)
 
 
-def test_odd_keys_survive_a_listing(results: ResultStore, put_result_body: Callable[[str, bytes], None]) -> None:
-    keys = sorted(f"odd/{name}" for name in ODD_NAMES)
+def test_odd_keys_survive_a_listing(clients: Clients, embedded_results: ResultStore) -> None:
+    bucket, keys = embedded_results.bucket, sorted(f"odd/{name}" for name in ODD_NAMES)
     for key in keys:
-        put_result_body(key, b"")
-    assert sorted(entry.key for entry in results.list("odd/")) == keys
+        clients["s3"].put_object(Bucket=bucket, Key=key, Body=b"")
+    assert sorted(entry.key for entry in list_objects(clients["s3"], bucket, "odd/")) == keys
 
 
 def test_a_listing_by_folder_has_its_folders(clients: Clients, embedded_results: ResultStore) -> None:
@@ -186,7 +190,7 @@ def test_a_permission_is_for_one_key_one_size_and_a_short_time(embedded_images: 
 def test_deleting_a_batch_takes_all_of_it_and_nothing_else(images: ImageStore, results: ResultStore) -> None:
     other = new_batch_id(datetime(2026, 3, 2, tzinfo=UTC))
     for batch_id in (BATCH_ID, other):
-        images.create_batch(batch_id, {})
+        images.create_batch(batch_id, BatchRecord())
         for position in range(3):
             key = image_key(batch_id, position, "a.jpg")
             images.put(key, b"x", "a.jpg")
@@ -199,7 +203,7 @@ def test_deleting_a_batch_takes_all_of_it_and_nothing_else(images: ImageStore, r
     assert len([*images.list(other), *results.list(f"{other}/")]) == 6
     with pytest.raises(NotFoundError):
         images.read_batch(BATCH_ID)
-    assert images.read_batch(other) == {}
+    assert images.read_batch(other) == BatchRecord()
 
 
 def test_more_than_a_thousand_images_are_deleted(images: ImageStore) -> None:
@@ -225,12 +229,6 @@ def test_results_are_listed_after_a_key(results: ResultStore) -> None:
     for key in keys:
         results.put(result(key))
     assert [entry.key for entry in results.list(f"{BATCH_ID}/", start_after=keys[1])] == keys[2:]
-
-
-def test_a_cancelled_batch_is_marked_where_its_results_are_listed(results: ResultStore) -> None:
-    results.mark_cancelled(BATCH_ID)
-    assert [is_cancelled_mark(entry.key) for entry in results.list(f"{BATCH_ID}/")] == [True]
-    assert not is_cancelled_mark(image_key(BATCH_ID, 0, "cancelled"))
 
 
 def test_the_buckets_can_be_looked_for(images: ImageStore, results: ResultStore) -> None:

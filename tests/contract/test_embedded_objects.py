@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -33,7 +34,7 @@ def test_an_object_is_not_seen_before_its_metadata(client: FlaskClient, monkeypa
     stored, may_go_on = threading.Event(), threading.Event()
     set_metadata = FakeKey.set_metadata
 
-    def slow_set_metadata(self: FakeKey, *args: object) -> None:
+    def slow_set_metadata(self: FakeKey, *args: Any) -> None:
         stored.set()
         may_go_on.wait(0.3)
         set_metadata(self, *args)
@@ -52,7 +53,7 @@ def test_of_two_conditional_writes_one_wins(client: FlaskClient, monkeypatch: py
     checked = threading.Barrier(2)
     init = FakeKey.__init__
 
-    def slow_init(self: FakeKey, *args: object, **kwargs: object) -> None:
+    def slow_init(self: FakeKey, *args: Any, **kwargs: Any) -> None:
         with contextlib.suppress(threading.BrokenBarrierError):  # nobody else came this far
             checked.wait(0.3)
         init(self, *args, **kwargs)

@@ -32,6 +32,11 @@ def backend() -> Iterator[models.SQSBackend]:
 # --- threads -------------------------------------------------------------------------------------
 
 
+def handle_of(message: models.Message) -> str:
+    assert message.receipt_handle is not None
+    return message.receipt_handle
+
+
 def test_nothing_is_lost_or_doubled_between_threads(backend: models.SQSBackend) -> None:
     backend.create_queue("q", VisibilityTimeout=600)
     senders, messages_each, receivers = 4, 100, 4
@@ -50,10 +55,10 @@ def test_nothing_is_lost_or_doubled_between_threads(backend: models.SQSBackend) 
             for message in backend.receive_message("q", 10, 1, 600):
                 # Some are given back first: they must come again, once.
                 if message.approximate_receive_count == 1 and dice.random() < 0.2:
-                    backend.change_message_visibility("q", message.receipt_handle, 0)
+                    backend.change_message_visibility("q", handle_of(message), 0)
                 else:
                     delivered.append(message.body)
-                    backend.delete_message("q", message.receipt_handle)
+                    backend.delete_message("q", handle_of(message))
                     deleted.release()
 
     with ThreadPoolExecutor(senders + receivers) as pool:
@@ -98,7 +103,7 @@ def test_every_waiting_receiver_is_woken_by_its_message(backend: models.SQSBacke
 def test_every_sleeping_receiver_hears_of_a_timeout_that_began_later(backend: models.SQSBackend) -> None:
     backend.create_queue("q")
     with ThreadPoolExecutor(3) as pool:
-        impatient = [pool.submit(backend.receive_message, "q", 1, 0.5, 600) for _ in range(2)]
+        impatient = [pool.submit(backend.receive_message, "q", 1, 0.5, 600) for _ in range(2)]  # type: ignore[arg-type]
         time.sleep(0.1)
         patient = pool.submit(backend.receive_message, "q", 1, 10, 600)
         time.sleep(0.1)
@@ -142,8 +147,8 @@ def test_fifo_queues_keep_motos_class(backend: models.SQSBackend) -> None:
     assert isinstance(backend.create_queue("q"), moto_sqs.IndexedQueue)
     backend.send_message("q.fifo", "body", group_id="g")
     (message,) = backend.receive_message("q.fifo", 10, 0, 30)
-    backend.change_message_visibility("q.fifo", message.receipt_handle, 60)
-    backend.delete_message("q.fifo", message.receipt_handle)
+    backend.change_message_visibility("q.fifo", handle_of(message), 60)
+    backend.delete_message("q.fifo", handle_of(message))
 
 
 def test_queues_of_cloudformation_stacks_are_indexed(backend: models.SQSBackend) -> None:
@@ -173,7 +178,7 @@ def test_an_extended_message_outlasts_its_first_timeout(
     backend.send_message("q", "body")
     (message,) = backend.receive_message("q", 1, 0, 5)
     clock.advance(3)
-    backend.change_message_visibility("q", message.receipt_handle, 5)
+    backend.change_message_visibility("q", handle_of(message), 5)
     clock.advance(4)
     assert counts(backend) == (0, 1, 0)
     clock.advance(1)
@@ -195,10 +200,10 @@ def test_an_unknown_handle_is_invalid_and_a_deleted_one_is_not(backend: models.S
     (message,) = backend.receive_message("q", 1, 0, 30)
     with pytest.raises(ReceiptHandleIsInvalid):
         backend.delete_message("q", "unknown")
-    backend.delete_message("q", message.receipt_handle)
-    backend.delete_message("q", message.receipt_handle)
+    backend.delete_message("q", handle_of(message))
+    backend.delete_message("q", handle_of(message))
     with pytest.raises(ReceiptHandleIsInvalid):
-        backend.change_message_visibility("q", message.receipt_handle, 30)
+        backend.change_message_visibility("q", handle_of(message), 30)
 
 
 def test_receiving_without_hiding_delivers_each_message_once_a_receive(backend: models.SQSBackend) -> None:
@@ -282,7 +287,7 @@ class SameAsMoto(RuleBasedStateMachine):
             (m.body, m.approximate_receive_count) for m in theirs
         ]
         until = self.clock.now + timeout
-        self.deliveries += [(a.receipt_handle, b.receipt_handle, until) for a, b in zip(ours, theirs, strict=True)]
+        self.deliveries += [(handle_of(a), handle_of(b), until) for a, b in zip(ours, theirs, strict=True)]
 
     @precondition(lambda self: self.deliveries)
     @rule(data=st.data())

@@ -7,15 +7,17 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aws.clients import Clients
 from aws.in_memory import InMemoryStateStore
-from aws.models import FILES_PREFIX, ModelError, ModelStore
+from aws.models import ModelError, ModelStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
 from core.errors import CloudError, DecodeError
+from core.object_keys import MODEL_FILES
 from core.releases import KEY, Release, ReleaseRecord
 from core.settings import Settings
 from tests.bundles import make_bundle
@@ -48,7 +50,7 @@ def test_files_that_versions_share_are_stored_once(state: StateStore, tmp_path: 
     store.add(make_bundle(tmp_path / "b", version="1"), 1.0)
     store.add(make_bundle(tmp_path / "c", version="2"), 2.0)
     # Two manifests, and model, labels and card once.
-    assert len(list(state.list(FILES_PREFIX))) == 5
+    assert len(list(state.list(MODEL_FILES))) == 5
 
 
 def test_a_version_never_changes(state: StateStore, tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_a_damaged_cache_is_fetched_again(state: StateStore, tmp_path: Path) -> 
 def test_a_file_that_the_store_has_lost_or_that_was_altered_is_refused(state: StateStore, tmp_path: Path) -> None:
     store = ModelStore(state)
     version = store.add(make_bundle(tmp_path / "b"), 1.0)
-    key = f"{FILES_PREFIX}{version.files['model.tflite'].sha256}"
+    key = MODEL_FILES.key_of(version.files["model.tflite"].sha256)
     state.put(key, b"altered")
     with pytest.raises(ModelError, match="is not the file that was added"):
         store.fetch("twenty@1", tmp_path / "cache")
@@ -122,7 +124,8 @@ def test_a_file_that_the_store_has_lost_or_that_was_altered_is_refused(state: St
     ],
 )
 def test_what_is_no_bundle_is_refused_and_nothing_stored(spoil: object, sentence: str, tmp_path: Path) -> None:
-    state, folder = InMemoryStateStore(), make_bundle(tmp_path / "b")
+    state: Any = InMemoryStateStore()
+    folder = make_bundle(tmp_path / "b")
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(ModelError, match=sentence):
         ModelStore(state).add(folder, 1.0)
@@ -132,7 +135,7 @@ def test_what_is_no_bundle_is_refused_and_nothing_stored(spoil: object, sentence
 @pytest.mark.parametrize("name", ["twenty", "@1", "twenty@", "../x@1", "a/b@1", "twenty@1/2", "twenty@ 1"])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match="not a model's name and version"):
-        ModelStore(InMemoryStateStore()).get(name)
+        ModelStore(InMemoryStateStore()).get(name)  # type: ignore[arg-type]
 
 
 def test_an_unknown_version_is_told(state: StateStore) -> None:
@@ -141,7 +144,7 @@ def test_an_unknown_version_is_told(state: StateStore) -> None:
 
 
 def test_an_upload_that_fails_leaves_no_version(tmp_path: Path) -> None:
-    state = InMemoryStateStore()
+    state: Any = InMemoryStateStore()
     state.fail_next("create")
     with pytest.raises(CloudError):
         ModelStore(state).add(make_bundle(tmp_path / "b"), 1.0)

@@ -243,7 +243,7 @@ def test_the_queues_have_the_attributes_of_the_settings(clients: Clients, settin
 
     def attributes(name: str) -> dict[str, str]:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        return sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        return dict(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"])
 
     assert attributes(settings.queue_name)["VisibilityTimeout"] == str(settings.visibility_timeout_seconds)
     assert f'"maxReceiveCount": {settings.max_receive_count}' in attributes(settings.queue_name)["RedrivePolicy"]

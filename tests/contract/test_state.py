@@ -12,19 +12,48 @@ from aws.in_memory import ManualClock
 from aws.lease import Lease
 from aws.state import StateStore
 from core.errors import ConflictError, NotFoundError
+from core.object_keys import HEARTBEATS, MODEL_FILES, MODEL_VERSIONS, PENDING_WEBHOOKS, TOKENS, USAGE, KeyFamily
 from core.settings import Settings
+
+NAMES = {
+    HEARTBEATS: "i-0123456789abcdef0",
+    TOKENS: "0123456789abcdef",
+    USAGE: "0123456789abcdef",
+    PENDING_WEBHOOKS: "20260102-030405-0123456789ab",
+    MODEL_FILES: "0" * 64,
+    MODEL_VERSIONS: "photos/2",
+}
+STATE_FAMILIES = tuple(NAMES)
 
 
 def test_what_is_put_is_got_listed_and_deleted(store: StateStore) -> None:
-    assert store.get("a/1") is None
-    etag = store.put("a/1", b"one")
-    store.put("b/1", b"other")
-    found = store.get("a/1")
+    key, other = HEARTBEATS.key_of("i-1"), f"tokens/{'0' * 16}.json"
+    assert store.get(key) is None
+    etag = store.put(key, b"one")
+    store.put(other, b"other")
+    found = store.get(key)
     assert found is not None and (found.body, found.etag) == (b"one", etag)
-    assert [(stored.key, stored.etag) for stored in store.list("a/")] == [("a/1", etag)]
-    store.delete("a/1")
-    store.delete("a/1")
-    assert list(store.list("a/")) == []
+    assert [(stored.key, stored.etag) for stored in store.list(HEARTBEATS)] == [(key, etag)]
+    store.delete(key)
+    store.delete(key)
+    assert list(store.list(HEARTBEATS)) == []
+
+
+def test_of_a_long_object_no_more_is_read_than_shows_that_it_is_too_long(store: StateStore) -> None:
+    store.put("x", b"12345")
+    for max_bytes, body in ((9, b"12345"), (5, b"12345"), (4, b"12345"), (3, b"1234"), (0, b"1")):
+        found = store.get("x", max_bytes)
+        assert found is not None and found.body == body
+    assert store.get("x") == store.get("x", 5), "the connection is still good"
+
+
+@pytest.mark.parametrize("family", STATE_FAMILIES, ids=lambda family: family.prefix)
+def test_only_our_keys_are_listed(store: StateStore, family: KeyFamily) -> None:
+    ours = family.key_of(NAMES[family])
+    foreign = ("", "photo.jpg", "a/b/c/d.json", f"{NAMES[family]}/x", "Zoë's 猫.json", ".json", f"{NAMES[family]}.txt")
+    for key in (ours, *(f"{family.prefix}{name}" for name in foreign)):
+        store.put(key, b"x")
+    assert [stored.key for stored in store.list(family)] == [ours]
 
 
 def test_an_object_is_created_once(store: StateStore) -> None:

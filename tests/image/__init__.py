@@ -1,1 +1,1 @@
-"""``make test-image``: provisions a Debian root file system for real and watches cron keep a worker alive in it."""
+"""``make test-image``: provision a real Debian root file system, boot it, and check the worker that cron runs in it."""

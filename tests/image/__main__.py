@@ -1,6 +1,6 @@
-"""``python -m tests.image``: makes the image's root file system, boots it and checks it; prints a table.
+"""``python -m tests.image``: make the image's root file system, boot it and check it; print a table.
 
-Status 0 only if every check holds.
+Exits with status 0 only if every check passes.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from tests.image.machine import Machine, counting_workers, provision, run_in
 
 MAX_ADDED_BYTES = 350 * 1024 * 1024
 MAX_BOOT_SECONDS = 5.0
-# cron looks once a minute, and a worker needs a moment.
+# cron starts the supervisor once a minute; the worker's start takes some more time.
 MAX_RESTART_SECONDS = 62.0
 MAX_STOP_SECONDS = 10.0
 BOOTS = 3
 PHOTOS = 60
 INSTANCE_ID = "i-00000000000000001"
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
-class Proof:
-    """What is checked, in this order; every figure and verdict goes into `rows`."""
+class ImageTest:
+    """The checks, in their order; `rows` gets what was checked, the finding, and whether it passed."""
 
     def __init__(self, folder: Path, photos: list[Path], console: Console) -> None:
         self.rows: list[tuple[str, str, bool]] = []
@@ -54,11 +54,11 @@ class Proof:
         self._console = console
         self._root = folder / "root"
 
-    def play(self) -> None:
-        """Runs everything."""
+    def run(self) -> None:
+        """Runs all checks."""
         self._make()
         with running_cloud(self._folder / "log") as cloud:
-            # The one thing that an instance on EC2 is not told: where its metadata is.
+            # The only setting that an instance on EC2 does not have: the address of its metadata service.
             settings = self._inside(ENVIRONMENT_FILE)
             endpoint = cloud.metadata.endpoint(INSTANCE_ID)
             settings.write_text(f"{settings.read_text()}{ENDPOINT_VARIABLE}={endpoint}\n")
@@ -67,7 +67,7 @@ class Proof:
             self._boot(cloud)
             with self._machine() as machine, counting_workers(machine) as most:
                 self._work(cloud)
-                self._provoke(machine)
+                self._start_again(machine)
                 self._kill(cloud, machine)
                 self._stop(cloud, machine)
                 self._rotate(machine)
@@ -80,7 +80,7 @@ class Proof:
     # --- making ----------------------------------------------------------------------------------
 
     def _make(self) -> None:
-        # Made once: the second run is to meet the same files even when somebody edits them meanwhile.
+        # Made once, so that both runs have the same files, even if they are edited meanwhile.
         archive = image_archive(REPOSITORY_ROOT, DEFAULT_BUNDLE)
         with self._step("root file system"):
             roots.fresh_root(self._folder)
@@ -90,9 +90,9 @@ class Proof:
         before = roots.files_of(self._root)
         added_bytes = roots.size_bytes(self._root) - base_bytes
         with self._step("provisioning again"):
-            told = provision(self._root, archive, DEFAULT_BUNDLE)
+            output = provision(self._root, archive, DEFAULT_BUNDLE)
         touched = {name for name, _ in before.items() ^ roots.files_of(self._root).items()}
-        (changed,) = re.findall(r"^(\d+) changed$", told, re.MULTILINE)
+        (changed,) = re.findall(r"^(\d+) changed$", output, re.MULTILINE)
         self._check("steps changed by the second run", changed, changed == "0")
         self._check("files changed by the second run", ", ".join(sorted(touched)[:3]) or "0", not touched)
         self.figures |= {"base_bytes": base_bytes, "added_bytes": added_bytes}
@@ -105,58 +105,58 @@ class Proof:
 
     def _verify_units(self) -> None:
         units = sorted(path.name for path in self._inside(Path("/etc/systemd/system")).glob("elastic-*"))
-        verdict = run_in(self._root, ("systemd-analyze", "verify", "--man=no", *units))
-        ours = [line for line in verdict.splitlines() if "elastic" in line]
+        output = run_in(self._root, ("systemd-analyze", "verify", "--man=no", *units))
+        ours = [line for line in output.splitlines() if "elastic" in line]
         self._check("systemd accepts", ", ".join(ours or units), not ours)
 
     # --- booting ---------------------------------------------------------------------------------
 
     def _boot(self, cloud: Cloud) -> None:
-        """Several times, with cold files, one photo waiting each time."""
+        """Boots several times, with cold file caches and one photo in the queue."""
         seconds = []
         for _ in range(BOOTS):
             prefix = cloud.upload(self._photos[:1])
             roots.forget_cached(self._root)
             with self._machine() as machine:
-                cloud.wait_for_answers(prefix, 1, PATIENCE_SECONDS)
+                cloud.wait_for_answers(prefix, 1, TIMEOUT_SECONDS)
                 seconds.append(round(time.monotonic() - machine.booted_at, 2))
-            # What a dead worker still asks the queue for would take the next one's jobs along.
+            # A dead worker's last receive request could still take the next worker's job.
             time.sleep(cloud.settings.receive_wait_seconds + 0.5)
         self.figures["boot_to_first_result_seconds"] = seconds
-        told = ", ".join(f"{value:.2f}" for value in seconds)
-        self._check("boot to first result", f"{told} s", max(seconds) <= MAX_BOOT_SECONDS)
+        values = ", ".join(f"{value:.2f}" for value in seconds)
+        self._check("boot to first result", f"{values} s", max(seconds) <= MAX_BOOT_SECONDS)
 
     def _work(self, cloud: Cloud) -> None:
-        answers = cloud.wait_for_answers(cloud.upload(self._photos), len(self._photos), PATIENCE_SECONDS)
+        answers = cloud.wait_for_answers(cloud.upload(self._photos), len(self._photos), TIMEOUT_SECONDS)
         good = sum("error:" not in line for line in answers)
         self._check("photos answered", f"{good} of {len(self._photos)}", good == len(self._photos))
 
-    def _provoke(self, machine: Machine) -> None:
-        """Starts more of what cron starts, with the keeper alive and killed."""
+    def _start_again(self, machine: Machine) -> None:
+        """Runs cron's start command again, with the supervisor running and killed: no second worker must start."""
         (worker,) = machine.workers()
         start = self._crontab(machine)[0]
         for _ in range(5):
             machine.run(("sh", "-c", start), USER)
-        for keeper in machine.processes("ami.worker_supervisor"):
-            keeper.kill()
+        for supervisor in machine.processes("ami.worker_supervisor"):
+            supervisor.kill()
         for _ in range(5):
             machine.run(("sh", "-c", start), USER)
         left = [process.pid for process in machine.workers()]
-        told = "all 10 refused" if left == [worker.pid] else f"{len(left)} workers"
-        self._check("starts beside a running worker", told, left == [worker.pid])
+        finding = "all 10 refused" if left == [worker.pid] else f"{len(left)} workers"
+        self._check("starts beside a running worker", finding, left == [worker.pid])
 
     def _kill(self, cloud: Cloud, machine: Machine) -> None:
         (worker,) = machine.workers()
         worker.send_signal(signal.SIGKILL)
         killed = time.monotonic()
         time.sleep(cloud.settings.receive_wait_seconds + 0.5)  # as above
-        cloud.wait_for_answers(cloud.upload(self._photos[:1]), 1, MAX_RESTART_SECONDS + PATIENCE_SECONDS)
+        cloud.wait_for_answers(cloud.upload(self._photos[:1]), 1, MAX_RESTART_SECONDS + TIMEOUT_SECONDS)
         seconds = round(time.monotonic() - killed, 1)
         self.figures["answers_after_kill_seconds"] = seconds
         self._check("answers again after SIGKILL", f"{seconds} s", seconds <= MAX_RESTART_SECONDS)
 
     def _stop(self, cloud: Cloud, machine: Machine) -> None:
-        """As systemd does it when the machine goes down, with work in hand."""
+        """Stops the worker while it has jobs, as systemd does at shutdown."""
         unit = self._inside(Path("/etc/systemd/system/elastic-drain.service")).read_text()
         (command,) = re.findall(r"^ExecStop=(.*)$", unit, re.MULTILINE)
         cloud.upload(self._photos * 3)
@@ -168,7 +168,7 @@ class Proof:
         left, backlog = len(machine.workers()), cloud.queue.backlog()
         ended = stopped.returncode == 0 and left == 0 and seconds <= MAX_STOP_SECONDS
         self._check("stops on termination", f"{seconds} s, {left} left", ended)
-        # What the last request for jobs brings after the end comes back by itself when its visibility timeout ends.
+        # Jobs of a receive request that was answered after the end become visible after the visibility timeout.
         given_back = backlog.in_flight <= MAX_MESSAGES_PER_REQUEST and backlog.visible > 0
         self._check("jobs given back", f"{backlog.visible} wait, {backlog.in_flight} in flight", given_back)
         again = machine.run(("sh", "-c", self._crontab(machine)[1]), USER)
@@ -186,10 +186,10 @@ class Proof:
 
     def _idle(self, machine: Machine, visibility_timeout_seconds: float) -> None:
         marker = ("test", "-e", str(RUN_DIRECTORY / "idle"))
-        # What the stopped worker had asked for last may stay hidden for a visibility timeout: it counts as work.
-        self._until(lambda: machine.run(marker).returncode == 0, PATIENCE_SECONDS + visibility_timeout_seconds)
+        # Jobs of the stopped worker's last receive request may be in flight until their visibility timeout.
+        self._until(lambda: machine.run(marker).returncode == 0, TIMEOUT_SECONDS + visibility_timeout_seconds)
         idle = machine.run(marker).returncode == 0
-        self._check("asks to be switched off when idle", "yes" if idle else "no", idle)
+        self._check("leaves its marker when idle", "yes" if idle else "no", idle)
 
     # --- helpers ---------------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ class Proof:
         return self._root / path.relative_to("/")
 
     def _crontab(self, machine: Machine) -> list[str]:
-        """The commands of the user's crontab, as cron has them."""
+        """The commands in the user's crontab."""
         table = machine.run(("crontab", "-l", "-u", USER)).stdout
         return re.findall(r"^(?:@reboot|\S+ \S+ \S+ \S+ \S+) (.*?) #.*$", table, re.MULTILINE)
 
@@ -209,14 +209,14 @@ class Proof:
         workers = len(Machine(self._root, self._folder / "log").workers())
         return f"{mounts} mounts, {workers} workers", mounts + workers == 0
 
-    def _until(self, condition: Callable[[], bool], patience_seconds: float = PATIENCE_SECONDS) -> None:
-        deadline = time.monotonic() + patience_seconds
+    def _until(self, condition: Callable[[], bool], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        deadline = time.monotonic() + timeout_seconds
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.02)
 
-    def _check(self, what: str, told: str, holds: bool) -> None:
-        self.rows.append((what, told, holds))
-        self._console.print(f"{what}: {told}", style=None if holds else "red", highlight=False, soft_wrap=True)
+    def _check(self, what: str, finding: str, passed: bool) -> None:
+        self.rows.append((what, finding, passed))
+        self._console.print(f"{what}: {finding}", style=None if passed else "red", highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def _step(self, what: str) -> Any:
@@ -229,12 +229,12 @@ class Proof:
 
 
 def main() -> int:
-    """Runs the proof; returns the exit status."""
+    """Runs the test; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--folder", type=Path, default=REPOSITORY_ROOT / "var" / "image", help="where the root file system lies"
+        "--folder", type=Path, default=REPOSITORY_ROOT / "var" / "image", help="folder of the root file system"
     )
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     console = Console(stderr=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -242,19 +242,19 @@ def main() -> int:
         roots.require_tools()
         options.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            proof = Proof(options.folder.resolve(), make_crops(PHOTOS, 1, Path(folder)), console)
-            proof.play()
+            test = ImageTest(options.folder.resolve(), make_crops(PHOTOS, 1, Path(folder)), console)
+            test.run()
         roots.remove(options.folder.resolve() / "root")
     except ElasticError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
     table = Table("check", "found", "", title="The app tier's image", title_justify="left")
-    for what, told, holds in proof.rows:
-        table.add_row(what, told, "ok" if holds else "[red]not ok")
+    for what, finding, ok in test.rows:
+        table.add_row(what, finding, "ok" if ok else "[red]not ok")
     Console().print(table)
-    passed = all(holds for _, _, holds in proof.rows)
+    passed = all(ok for _, _, ok in test.rows)
     if options.json is not None:
-        options.json.write_text(json.dumps({"passed": passed, **proof.figures}) + "\n", "utf-8")
+        options.json.write_text(json.dumps({"passed": passed, **test.figures}) + "\n", "utf-8")
     return 0 if passed else 1
 
 

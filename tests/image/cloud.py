@@ -1,4 +1,4 @@
-"""The embedded cloud for a machine outside the local stack: emulator, metadata service, and no supervisor."""
+"""The embedded cloud for a machine outside the local stack: emulator and metadata service, without supervisor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POLL_SECONDS = 0.02
 
 
 class Cloud:
-    """Buckets and queue, and what an instance is told."""
+    """Buckets, queue and an instance's user data."""
 
     def __init__(self, endpoint_url: str, settings: Settings, metadata: MetadataService) -> None:
         clients = Clients()
@@ -40,7 +40,7 @@ class Cloud:
         self._endpoint_url = endpoint_url
 
     def user_data(self, **settings: str) -> str:
-        """What a launch template would say: settings, here with the endpoint and the credentials of the emulator."""
+        """User data as in a launch template: settings, here with the emulator's endpoint and credentials."""
         variables: Mapping[str, str] = {
             **LOCAL_CREDENTIALS,
             "AWS_ENDPOINT_URL": self._endpoint_url,
@@ -61,25 +61,25 @@ class Cloud:
         self.queue.send(jobs)
         return f"{batch_id}/"
 
-    def wait_for_answers(self, prefix: str, count: int, patience_seconds: float) -> list[str]:
-        """The lines of `count` results.
+    def wait_for_answers(self, prefix: str, count: int, timeout_seconds: float) -> list[str]:
+        """Waits for `count` results; returns their lines.
 
         Raises:
-            ElasticError: there are not so many in time.
+            ElasticError: the timeout has passed.
         """
-        deadline = time.monotonic() + patience_seconds
+        deadline = time.monotonic() + timeout_seconds
         while True:
             keys = [stored.key for stored in self._results.list(prefix)]
             if len(keys) >= count:
                 return [self._results.line(key) for key in keys]
             if time.monotonic() > deadline:
-                raise ElasticError(f"{len(keys)} of {count} photos were answered in {patience_seconds:g} s")
+                raise ElasticError(f"{len(keys)} of {count} photos were answered in {timeout_seconds:g} s")
             time.sleep(POLL_SECONDS)
 
 
 @contextmanager
 def running_cloud(log_directory: Path) -> Iterator[Cloud]:
-    """Starts an emulator of its own; afterwards this process's environment is as it was before."""
+    """Starts an emulator of its own until the end of the block, and restores this process's environment then."""
     command = [sys.executable, "-m", "local_cloud.emulator"]
     saved = dict(os.environ)
     emulator = spawn(command, os.environ, log_directory / "emulator.log", REPOSITORY_ROOT, stdout=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""What runs inside the root file system, in namespaces of its own: its mounts and processes end with their leader."""
+"""Run commands, and cron, in the root file system, in namespaces whose mounts and processes end with their leader."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from core.packaging import Archive
 from core.paths import REPOSITORY_ROOT
 from local_cloud.processes import spawn
 
-# Mounts in a namespace that nobody else sees.  The first process in it takes all others along when it ends, and ends
-# with unshare, which ends with whoever started it (by SIGKILL: it ignores SIGTERM).
+# A private mount namespace and a PID namespace: all processes in it end with its first one, that ends with unshare, and
+# unshare ends with the process that started it (by SIGKILL, since it ignores SIGTERM).
 _NAMESPACES = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
 _MOUNTS = 'mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/run" && mount -t tmpfs tmpfs "$0/tmp"'
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-# How this machine reaches the package index is no part of the image.
+# This machine's access to the package index, passed to pip but not stored in the image.
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "cert")
 _BOOT_SECONDS = 10.0
@@ -42,7 +42,7 @@ def provision(root: Path, archive: Archive, bundle: str) -> str:
     prepare = [
         _MOUNTS,
         'mkdir "$0/run/program" && tar -xz -C "$0/run/program"',
-        # The one thing outside that name resolution needs, there for this namespace alone.
+        # Name resolution needs this file; the mount is visible in this namespace only.
         'mount --bind /etc/resolv.conf "$0/etc/resolv.conf"',
         *([f'cp {shlex.quote(certificates)} "$0/{_CERTIFICATES}"'] if certificates else []),
         f'exec chroot "$0" sh /run/program/ami/provision.sh --bundle {shlex.quote(bundle)}',
@@ -57,34 +57,34 @@ def provision(root: Path, archive: Archive, bundle: str) -> str:
         stderr=subprocess.STDOUT,
         check=False,
     )
-    told = done.stdout.decode(errors="replace")
+    output = done.stdout.decode(errors="replace")
     if done.returncode:
-        raise ElasticError(f"provisioning ended with status {done.returncode}:\n{told}")
-    return told
+        raise ElasticError(f"provisioning ended with status {done.returncode}:\n{output}")
+    return output
 
 
 def pip_configuration() -> tuple[dict[str, str], str]:
-    """Variables that tell another pip where this one's packages come from, and the certificates that it trusts."""
+    """Variables that configure another pip with this one's package index, and the certificates that it trusts."""
     command = (sys.executable, "-m", "pip", "config", "list")
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     found = {}
-    for name, _, value in sorted(line.partition("=") for line in lines):  # `:env:` would come first and loses
+    for name, _, value in sorted(line.partition("=") for line in lines):  # `:env:` comes first and is overridden
         found[name.rpartition(".")[2]] = value.strip("'\"")
-    wanted = {name: _reachable(found[name]) for name in _PIP_OPTIONS if name in found}
-    certificates = wanted.pop("cert", "")
-    variables = {f"PIP_{name.upper().replace('-', '_')}": value for name, value in wanted.items() if value}
+    passed_on = {name: _without_folders(found[name]) for name in _PIP_OPTIONS if name in found}
+    certificates = passed_on.pop("cert", "")
+    variables = {f"PIP_{name.upper().replace('-', '_')}": value for name, value in passed_on.items() if value}
     if certificates:
         variables["PIP_CERT"] = f"/{_CERTIFICATES}"
     return variables, certificates
 
 
-def _reachable(value: str) -> str:
-    """Without addresses of folders, which are not there in the root file system."""
+def _without_folders(value: str) -> str:
+    """Removes addresses of folders, which do not exist in the root file system."""
     return " ".join(word for word in value.split() if not word.startswith("file:"))
 
 
 def run_in(root: Path, command: Sequence[str]) -> str:
-    """Runs a command in `root` while no machine runs; returns all that it prints, whatever its status."""
+    """Runs a command in `root` while no machine runs; returns its output, with any exit status."""
     script = f'{_MOUNTS}\nexec chroot "$0" {shlex.join(command)}'
     done = subprocess.run(
         (*_NAMESPACES, "sh", "-ec", script, root),
@@ -98,9 +98,9 @@ def run_in(root: Path, command: Sequence[str]) -> str:
 
 
 class Machine:
-    """The root file system, booted: its cron, and all that cron starts.  A context manager.
+    """The booted root file system: cron, and the processes that it starts.  A context manager.
 
-    It stands in for systemd where a worker needs it: /proc and /run are mounted, and tmpfiles.d is obeyed.
+    Of systemd it does only what a worker needs: it mounts /proc and /run, and creates the files of tmpfiles.d.
     """
 
     def __init__(self, root: Path, log: Path) -> None:
@@ -133,7 +133,7 @@ class Machine:
         )
 
     def processes(self, module: str) -> list[psutil.Process]:
-        """Processes inside that run a Python module, without those that such a one has started."""
+        """The processes inside that run a Python module; not their child processes."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
@@ -143,14 +143,14 @@ class Machine:
         return found
 
     def workers(self) -> list[psutil.Process]:
-        """The worker, and whoever else works where there should be one."""
+        """All worker processes inside; there should be one."""
         return self.processes("app_tier")
 
     def _leader(self) -> int:
-        """The first process inside, once it is cron.
+        """Waits until cron runs; returns its process id.
 
         Raises:
-            ElasticError: it does not become that.
+            ElasticError: cron does not run in time.
         """
         assert self._process is not None
         deadline = time.monotonic() + _BOOT_SECONDS
@@ -158,14 +158,14 @@ class Machine:
             with contextlib.suppress(psutil.Error):
                 for child in psutil.Process(self._process.pid).children():
                     if child.name() == "cron":
-                        return child.pid
+                        return int(child.pid)
             time.sleep(0.01)
         raise ElasticError(f"cron does not run; see {self._log}")
 
 
 @contextlib.contextmanager
 def counting_workers(machine: Machine, pause_seconds: float = 0.05) -> Iterator[list[int]]:
-    """Counts the workers again and again; the list's one entry is the most that were there at a time."""
+    """Counts the workers periodically; the list's only element is the most at a time."""
     most, stop = [0], threading.Event()
 
     def count() -> None:

@@ -1,4 +1,4 @@
-"""A Debian root file system in a folder."""
+"""Make a Debian root file system in a folder, and inspect its files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.errors import ElasticError
 SUITE = "bookworm"
 MIRROR_VARIABLE = "IMAGE_MIRROR"
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
-# The smallest variant, so that all that provisioning needs counts as added; with systemd, whose units it writes.
+# The smallest variant, so that everything that provisioning needs counts as added; with systemd, for its units.
 _DEBOOTSTRAP = ("debootstrap", "--variant=minbase", "--include=systemd-sysv")
 _CACHE_SECONDS = 14 * 24 * 3600
 
@@ -25,10 +25,10 @@ class MissingError(ElasticError):
 
 
 def require_tools() -> None:
-    """Installs debootstrap where it is missing.
+    """Installs debootstrap if it is missing.
 
     Raises:
-        MissingError: this user may not.
+        MissingError: this user is not root, or there is no apt.
     """
     if os.geteuid() != 0:
         raise MissingError("a root file system can only be made by root: run `sudo make test-image`")
@@ -40,7 +40,7 @@ def require_tools() -> None:
 
 
 def mirror() -> str:
-    """Debian's archive as this machine's apt has it; the variable `MIRROR_VARIABLE` says otherwise."""
+    """The Debian archive of this machine's apt; the environment variable `MIRROR_VARIABLE` overrides it."""
     folder = Path("/etc/apt")
     lists = [folder / "sources.list", *sorted(folder.glob("sources.list.d/*"))]
     found = mirrors_of(path.read_text("utf-8") for path in lists if path.is_file())
@@ -61,7 +61,7 @@ def mirrors_of(texts: Iterable[str]) -> list[str]:
 
 
 def fresh_root(folder: Path) -> Path:
-    """A root file system as debootstrap makes it, in `folder`/root; the next one comes from `folder`/base.tar."""
+    """Makes a root file system with debootstrap in `folder`/root, cached in `folder`/base.tar."""
     root, cache = folder / "root", folder / "base.tar"
     remove(root)
     root.mkdir(parents=True)
@@ -70,7 +70,7 @@ def fresh_root(folder: Path) -> Path:
             command = (*_DEBOOTSTRAP, SUITE, str(root), mirror())
             if subprocess.run(command, stdout=log, stderr=log, check=False).returncode != 0:
                 raise MissingError(f"debootstrap failed; see {folder}/debootstrap.log")
-        # What apt downloaded and listed is no part of a machine that has been made.
+        # apt's downloads and package lists are not part of a provisioned machine.
         shutil.rmtree(root / "var/cache/apt/archives")
         (root / "var/cache/apt/archives/partial").mkdir(parents=True)
         for path in (root / "var/lib/apt/lists").glob("*_*"):
@@ -84,7 +84,7 @@ def fresh_root(folder: Path) -> Path:
 
 
 def remove(root: Path) -> None:
-    """Deletes a root file system, never what is mounted in it."""
+    """Deletes a root file system; refuses while anything is mounted in it."""
     mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     if inside := [point for point in mounted if point.startswith(f"{root}/")]:
         raise ElasticError(f"{inside[0]} is still mounted")
@@ -93,23 +93,23 @@ def remove(root: Path) -> None:
 
 
 def size_bytes(root: Path) -> int:
-    """What the files take on the disk."""
+    """The disk usage of the files."""
     answer = subprocess.run(("du", "-sx", "--block-size=1", root), check=True, capture_output=True, text=True)
     return int(answer.stdout.split()[0])
 
 
 def files_of(root: Path) -> dict[str, tuple[int, ...]]:
-    """Each file's and link's mode, owner, size and time of change."""
-    found = {}
+    """Mode, owner, size and modification time of each file and link."""
+    found: dict[str, tuple[int, ...]] = {}
     for path in root.rglob("*"):
         if not path.is_dir() or path.is_symlink():
-            told = path.lstat()
-            found[str(path)] = (told.st_mode, told.st_uid, told.st_size, told.st_mtime_ns)
+            status = path.lstat()
+            found[str(path)] = (status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns)
     return found
 
 
 def forget_cached(root: Path) -> None:
-    """Takes the files out of the kernel's cache, as they are on a machine that has just booted."""
+    """Drops the files from the kernel's page cache, as on a machine that has just booted."""
     os.sync()
     for path in root.rglob("*"):
         if path.is_file() and not path.is_symlink():

@@ -1,1 +1,1 @@
-"""The CloudFormation stack on the emulator: linted, scanned, created, used, updated and deleted."""
+"""Helpers of the tests that create, use, update and delete the CloudFormation stack on the emulator."""

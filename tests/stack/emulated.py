@@ -1,6 +1,6 @@
-"""The stack's template as the emulator can take it.  Each change is one function, whose docstring says why.
+"""Adapt the stack's template to the emulator.  Each change is one function, whose docstring has the reason.
 
-`infra/stack.yaml` itself is written for AWS and for nothing else.
+`infra/stack.yaml` itself is written for AWS only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Template = dict[str, Any]
 
 
 def original() -> Template:
-    """The template with its short forms (``!Ref`` …) written out."""
+    """The template with its short forms (``!Ref`` …) expanded."""
     plain: Template = json.loads(json.dumps(loads(PATH.read_text("utf-8"))))
     return plain
 
@@ -32,7 +32,7 @@ def emulated() -> str:
 
 
 def differences() -> dict[str, set[str]]:
-    """For each change, the resources and parameters that it touches."""
+    """The resources and parameters that each change affects."""
     found, template = {}, original()
     for change in CHANGES:
         before = copy.deepcopy(template)
@@ -47,17 +47,15 @@ def differences() -> dict[str, set[str]]:
 
 
 def image_parameter(template: Template) -> None:
-    """moto looks a default up in Systems Manager even where a value is given, and refuses names that begin with
-    /aws.
-    """
+    """moto looks up a default in Systems Manager even if a value is given, and refuses names that begin with /aws."""
     template["Parameters"]["BaseImageId"] = {"Type": "AWS::EC2::Image::Id"}
 
 
 def balancer_name(template: Template) -> None:
     """moto's load balancer has no attribute ``LoadBalancerFullName``, which CloudWatch's dimensions take."""
-    told = json.dumps(template["Resources"]).replace("Balancer.LoadBalancerFullName", "Balancer.LoadBalancerName")
-    told = told.replace('["Balancer", "LoadBalancerFullName"]', '["Balancer", "LoadBalancerName"]')
-    template["Resources"] = json.loads(told)
+    text = json.dumps(template["Resources"]).replace("Balancer.LoadBalancerFullName", "Balancer.LoadBalancerName")
+    text = text.replace('["Balancer", "LoadBalancerFullName"]', '["Balancer", "LoadBalancerName"]')
+    template["Resources"] = json.loads(text)
 
 
 CHANGES: tuple[Callable[[Template], None], ...] = (image_parameter, balancer_name)

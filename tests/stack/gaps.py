@@ -1,6 +1,6 @@
-"""moto's CloudFormation, mended where a stack could not be created by change set, updated or deleted at all.
+"""Patch moto's CloudFormation where creating a stack by change set, updating or deleting it would fail.
 
-docs/reference/stack-on-the-emulator.md lists what is mended here and what is simply missing.
+docs/reference/stack-on-the-emulator.md lists what is patched here and what the emulator lacks.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _moto_update_resource = parsing.parse_and_update_resource
 
 
 def _apply(self: models.ChangeSet) -> None:
-    """A stack that a change set creates has the outputs of that template; in moto it has those of none."""
+    """Sets a stack's outputs from the change set's template, which moto does not."""
     self.stack.resource_map.update(self.template_dict, self.parameters)
     self.stack.output_map = parsing.OutputMap(self.stack.resource_map, self.template_dict, self.stack.stack_id)
 
 
 def _load_parameters(self: parsing.ResourceMap) -> None:
-    """A list that keeps its value from the last update is a list already, which moto would split again."""
+    """Joins list parameters that keep their previous value: moto would split the list again."""
     self.input_parameters = {
         name: ",".join(value) if isinstance(value, list) else value for name, value in self.input_parameters.items()
     }
@@ -36,10 +36,10 @@ def _load_parameters(self: parsing.ResourceMap) -> None:
 
 
 def _update_resource(logical_id: str, resource_json: Any, resources: Any, account_id: str, region_name: str) -> Any:
-    """What moto cannot update stays as it is, and what a condition leaves out is left out.
+    """Keeps resources that moto cannot update, and skips those that a condition leaves out.
 
-    moto forgets the former, so that it is never deleted, and fails for the latter.  It looks for Auto Scaling groups
-    under new names, and so updates none.
+    moto drops the former, so that they are never deleted, and fails for the latter.  It looks for Auto Scaling groups
+    by new names, so they cannot be updated.
     """
     resource = resources[logical_id]
     if resource is None or isinstance(resource, FakeAutoScalingGroup):
@@ -49,7 +49,7 @@ def _update_resource(logical_id: str, resource_json: Any, resources: Any, accoun
 
 
 def _delete(resource: Any, account_id: str, region_name: str) -> None:
-    """Deletes what moto's CloudFormation creates and, having no way to delete it, leaves behind."""
+    """Deletes resources that moto's CloudFormation can create but not delete."""
     ec2 = ec2_backends[account_id][region_name]
     if isinstance(resource, RouteTable):
         resource.associations.clear()
@@ -59,7 +59,7 @@ def _delete(resource: Any, account_id: str, region_name: str) -> None:
             ec2.detach_internet_gateway(resource.id, resource.vpc.id)
         ec2.delete_internet_gateway(resource.id)
     elif isinstance(resource, VPCEndPoint):
-        resource.route_table_ids = []  # they may be gone already
+        resource.route_table_ids = []  # they may be deleted already
         ec2.delete_vpc_endpoints([resource.id])
     elif isinstance(resource, NatGateway):
         ec2.delete_nat_gateway(resource.id)
@@ -70,9 +70,9 @@ def _delete(resource: Any, account_id: str, region_name: str) -> None:
 
 
 def install() -> None:
-    """Mends moto in this process."""
+    """Installs the patches in this process."""
     models.ChangeSet.apply = _apply
     parsing.ResourceMap.load_parameters = _load_parameters
-    parsing.parse_and_update_resource = _update_resource
+    parsing.parse_and_update_resource = _update_resource  # type: ignore[assignment]
     for kind in (RouteTable, InternetGateway, VPCEndPoint, NatGateway, ElasticAddress, FakeTargetGroup):
-        kind.delete = _delete
+        kind.delete = _delete  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
-"""IAM for the emulator: each tier signs with a key of its own, and a request that its role does not allow is refused.
+"""IAM for the emulator: each tier signs with a key of its own, and requests that its role does not allow are refused.
 
 The policies are those that the stack has created, read from the emulator's IAM.  Actions and resources are compared,
-conditions are not: the emulator has no context keys.  Keys that belong to no tier may do everything.
+conditions are not: the emulator has no context keys.  Keys that belong to no tier are not restricted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Statements = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asks for; `resources` are ARNs, ``*`` where only the action is known."""
+    """A signed request; `resources` are ARNs, or ``*`` if only the action is known."""
 
     key: str
     action: str
@@ -48,12 +48,12 @@ class Request:
 
 @dataclass(slots=True)
 class Guard:
-    """A WSGI application around the emulator's.
+    """WSGI middleware around the emulator.
 
     Attributes:
-        policies: statements by access key; a key that is not in it may do everything.
-        asked, refused: requests of keys that have policies.
-        counts: how many of them, by key and action.
+        policies: statements by access key; other keys are not restricted.
+        asked, refused: all requests, and the refused ones, of keys with policies.
+        counts: the number of these requests, by key and action.
     """
 
     app: WSGIApplication
@@ -84,7 +84,7 @@ class Guard:
 
 
 def is_allowed(statements: Statements, request: Request) -> bool:
-    """Whether each of the resources is allowed by some statement."""
+    """Whether each of the resources is allowed by a statement."""
     return all(
         any(
             request.action in _list(statement["Action"])
@@ -96,13 +96,13 @@ def is_allowed(statements: Statements, request: Request) -> bool:
 
 
 def identify(service: str, environ: Mapping[str, Any], body: bytes) -> tuple[str, tuple[str, ...]]:
-    """The action of a request, and the ARNs of what it is about."""
+    """The action of a request, and the ARNs of its resources."""
     if service == "s3":
         return _s3(environ, body)
     action = _operation(environ, body)
     if service == "sqs":
-        told = json.loads(body)
-        name = told.get("QueueName") or told["QueueUrl"].rpartition("/")[2]
+        parameters = json.loads(body)
+        name = parameters.get("QueueName") or parameters["QueueUrl"].rpartition("/")[2]
         return f"sqs:{action.removesuffix('Batch')}", (f"arn:aws:sqs:us-east-1:123456789012:{name}",)
     return f"{'cloudwatch' if service == 'monitoring' else service}:{action}", ("*",)
 
@@ -127,12 +127,12 @@ def _operation(environ: Mapping[str, Any], body: bytes) -> str:
 
 
 def role_statements(iam: Any, role: str) -> Iterator[dict[str, Any]]:
-    """The statements of a role's own policies, as they are in IAM."""
+    """The statements of a role's inline policies, read from IAM."""
     for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
         document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        if isinstance(document, str):  # moto writes what CloudFormation gave it as Python would
+        if isinstance(document, str):  # moto stores CloudFormation's policies as Python literals
             document = literal_eval(document)
-        yield from filter(None, document["Statement"])  # nor does moto leave out what has no value
+        yield from filter(None, document["Statement"])  # moto keeps AWS::NoValue as None
 
 
 def _list(value: Any) -> list[str]:

@@ -1,6 +1,6 @@
-"""``python -m tests.stack.requests_made``: how many requests of AWS a stack makes, idle and for each image.
+"""``python -m tests.stack.requests_made``: count the requests to AWS of a stack, idle and for each image.
 
-The tiers run on the emulator with the pace that they have on AWS.  docs/reference/costs.md multiplies with prices.
+The tiers run on the emulator with their default intervals.  docs/reference/costs.md multiplies the counts with prices.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 def _measure(account: Account, tiers: Tiers, images: int, idle_seconds: float, folder: Path) -> None:
     counts = account.guard.counts
-    time.sleep(10)  # the start has requests of its own
+    time.sleep(10)  # requests of the start are not counted
     before = counts.copy()
     time.sleep(idle_seconds)
     _print("idle, an hour", counts - before, 3600 / idle_seconds)
@@ -57,7 +57,7 @@ def _measure(account: Account, tiers: Tiers, images: int, idle_seconds: float, f
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings_of(outputs).items():
             patch.setenv(name, value)
-        secret = CliRunner().invoke(token, ["create", "--owner", "somebody"]).stdout.split()[0]
+        secret = CliRunner().invoke(token, ["create", "--owner", "alice"]).stdout.split()[0]
     api, photos = ApiClient(tiers.url, secret), make_crops(images, 1, folder, from_packages())
     before = counts.copy()
     started = time.monotonic()

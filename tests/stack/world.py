@@ -1,4 +1,4 @@
-"""An emulated AWS account with a stack in it, and the real tiers running on that stack's resources."""
+"""An emulated AWS account with a stack, and the real tiers running on the stack's resources."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from tests.stack.guard import Guard, role_statements
 
 SUPERVISE_SECONDS = 0.25
 ROLES = {"web": "WebRole", "controller": "ControllerRole", "worker": "WorkerRole"}
-# How fast things go here, not where they are: the latter comes from the stack and from nothing else.
+# Settings of speed only; those that name resources come from the stack alone.
 PACE = {
     f"EIC_{name.upper()}": str(value) for name, value in LOCAL_SETTINGS.items() if name not in ("model_bundle",)
 } | {"EIC_JANITOR_INTERVAL_SECONDS": "2"}
 
 
 class FleetMachines(EmulatedMachines):
-    """The instances of one fleet: web tier and controller have instances of their own, which need no worker."""
+    """The instances of one fleet, without those of the web tier and the controller, which run no worker."""
 
     def __init__(self, client: Any, fleet_name: str) -> None:
         super().__init__(client)
@@ -58,7 +58,7 @@ class FleetMachines(EmulatedMachines):
 
 
 class Account:
-    """An emulated account: what exists before any stack.  The environment points to it while it is open."""
+    """An emulated account before any stack; the environment names it until `close`."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         gaps.install()
@@ -68,7 +68,7 @@ class Account:
         self._server.app = self.guard
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.endpoint_url = f"http://127.0.0.1:{self._server.port}"
-        # moto keeps its state in the process: an earlier account's is to be gone.
+        # moto keeps its state in the process: reset that of an earlier account.
         requests.post(f"{self.endpoint_url}/moto-api/reset", timeout=30).raise_for_status()
         for name in [name for name in os.environ if name.startswith(("EIC_", "AWS_"))]:
             patch.delenv(name)
@@ -81,7 +81,7 @@ class Account:
         ]
 
     def close(self) -> None:
-        """Ends the emulator."""
+        """Stops the emulator."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -93,7 +93,7 @@ class Account:
             "ClientCidr": "198.51.100.0/24",
             "WorkerImageId": self.image_id,
             "BaseImageId": self.image_id,
-            "AlarmEmail": "somebody@example.org",
+            "AlarmEmail": "alice@example.org",
             **others,
         }
         return [text for key, value in values.items() for text in ("--parameter", f"{key}={value}")]
@@ -106,7 +106,7 @@ class Account:
         return base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode()
 
     def left(self) -> dict[str, list[str]]:
-        """Everything that a stack could leave behind and that costs or is in the way of the next one."""
+        """All resources that a stack could leave behind and that cost money or obstruct the next stack."""
         ec2, elbv2, iam = (self.clients[service] for service in ("ec2", "elbv2", "iam"))
         found = {
             "buckets": [entry["Name"] for entry in self.clients["s3"].list_buckets()["Buckets"]],
@@ -148,11 +148,10 @@ class Account:
 
 
 class Tiers:
-    """Web tier, controller and workers as processes; each has what its instance's user data says, and a key that may
-    do what its role allows.
+    """Web tier, controller and workers as processes, each with its instance's user data and its role's permissions.
 
     Args:
-        pace: settings that make things go faster than on AWS.
+        pace: settings that shorten intervals and timeouts.
     """
 
     def __init__(
@@ -170,7 +169,7 @@ class Tiers:
         self.url = ""
 
     def start(self) -> None:
-        """Starts everything; returns when the web tier answers."""
+        """Starts all tiers; returns when the web tier answers."""
         iam = self._account.clients["iam"]
         for role in iam.list_roles()["Roles"]:
             for key, logical_id in ROLES.items():
@@ -197,12 +196,12 @@ class Tiers:
                 time.sleep(0.1)
 
     def stop_controller(self) -> None:
-        """Ends web tier and controller, as the end of their instances does."""
+        """Stops web tier and controller, as the termination of their instances does."""
         stop_all(self._processes, 15)
         self._processes.clear()
 
     def stop(self) -> None:
-        """Ends everything that runs."""
+        """Stops all processes."""
         self.stop_controller()
         self._stop.set()
         if self._watch.is_alive():
@@ -211,7 +210,7 @@ class Tiers:
         self._metadata.close()
 
     def _environment(self, key: str, variables: dict[str, str]) -> dict[str, str]:
-        # As on EC2, credentials are the instance's own; the pace comes first, so that the stack's settings win.
+        # As on EC2, each instance has its own credentials; the stack's settings override the pace.
         return {**os.environ, **self._pace, **variables, "AWS_ACCESS_KEY_ID": key}
 
     def _spawn(self, tier: str, command: list[str], **options: Any) -> None:
@@ -233,5 +232,5 @@ class Tiers:
 
 
 def settings_file(user_data: str) -> str:
-    """What the user data of the web tier or the controller writes into ``/etc/elastic/settings.env``."""
+    """The content of ``/etc/elastic/settings.env`` that the web tier's or the controller's user data writes."""
     return user_data.partition("settings.env <<'END'\n")[2].partition("\nEND\n")[0]

@@ -1,4 +1,4 @@
-"""The web benchmark's own decisions: what a report says, what the bare handler stores, what viewers were told."""
+"""The web benchmark's own parts: the report, the bare handler, and the viewers' latencies."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def test_latencies_of_a_viewer() -> None:
     assert latencies_seconds(stored, [("b", 2.5), ("a", 0.9)]) == [0.5, 0.0]
 
 
-@pytest.mark.parametrize("told", [[("a", 1.5)], [("a", 1.5), ("a", 1.6)], [("a", 1.5), ("b", 2.1), ("a", 2.2)]])
-def test_a_viewer_that_misses_a_result_or_is_told_twice_is_an_error(told: list[tuple[str, float]]) -> None:
+@pytest.mark.parametrize("received", [[("a", 1.5)], [("a", 1.5), ("a", 1.6)], [("a", 1.5), ("b", 2.1), ("a", 2.2)]])
+def test_a_viewer_that_misses_a_result_or_receives_it_twice_is_an_error(received: list[tuple[str, float]]) -> None:
     with pytest.raises(ElasticError, match="each of 2 once"):
-        latencies_seconds([("a", 1.0), ("b", 2.0)], told)
+        latencies_seconds([("a", 1.0), ("b", 2.0)], received)
 
 
 def test_a_task_counts_with_the_processor_time_of_its_own() -> None:

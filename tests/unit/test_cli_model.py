@@ -1,4 +1,4 @@
-"""`elastic model` and `elastic rollout`: what they say of the store and of the record."""
+"""`elastic model` and `elastic rollout`: their views of the model store and of the release record."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ AFTER_TWO = DONE.begun("ami-1", "m@4", 5.0).settled(6.0)
         ("m@2", OLD, Shadow(), ""),
         ("m@2", ROLLING, Shadow(), "candidate"),
         ("m@2", DONE, Shadow(), "current"),
-        ("m@3", RETURNING, Shadow(), "being taken back"),
+        ("m@3", RETURNING, Shadow(), "being rolled back"),
         ("m@2", AFTER_TWO, Shadow(), "previous"),
-        ("m@9", DONE, Shadow("m@9", 0.25), "candidate, sees 25%"),
+        ("m@9", DONE, Shadow("m@9", 0.25), "candidate, 25% of the photos"),
         ("m@2", DONE, Shadow("m@2", 0.25), "current"),
     ],
 )
@@ -40,7 +40,7 @@ def test_each_version_has_its_state(model: str, record: ReleaseRecord, shadow: S
     assert state_of(model, record, shadow) == state
 
 
-def test_what_to_go_back_to_is_what_ran_before() -> None:
+def test_a_rollback_returns_to_the_previous_release() -> None:
     assert before(DONE) == ("", "") and before(AFTER_TWO) == ("", "m@2")
     with pytest.raises(ReleaseError, match="nothing to roll back to"):
         before(OLD)
@@ -51,7 +51,7 @@ def version(name: str) -> ModelVersion:
     return ModelVersion(model, number, {}, None, 0.0)
 
 
-def test_a_version_is_found_by_its_full_name_or_by_what_tells_it_apart() -> None:
+def test_a_version_is_found_by_its_full_name_or_by_an_unambiguous_version() -> None:
     versions = [version("m@1"), version("m@2"), version("n@2")]
     assert find(versions, "m@2").full_name == "m@2" and find(versions, "1").full_name == "m@1"
     with pytest.raises(ModelError, match="2 names 2 versions; the model store has m@2, n@2"):
@@ -62,7 +62,7 @@ def test_a_version_is_found_by_its_full_name_or_by_what_tells_it_apart() -> None
         find([], "9")
 
 
-def test_a_bundle_that_no_worker_can_use_is_refused_in_its_own_words() -> None:
+def test_a_bundle_that_fails_its_smoke_test_is_refused_with_the_reason() -> None:
     def run(status: int, out: str, error: str) -> Any:
         return lambda *_, **__: SimpleNamespace(returncode=status, stdout=out, stderr=error)
 
@@ -75,7 +75,7 @@ def test_a_bundle_that_no_worker_can_use_is_refused_in_its_own_words() -> None:
     def hang(*_: object, **__: object) -> None:
         raise subprocess.TimeoutExpired("smoke", 120)
 
-    with pytest.raises(ModelError, match="does not answer"):
+    with pytest.raises(ModelError, match="took longer than 120 s"):
         check(Path("b"), hang)
 
 
@@ -87,7 +87,7 @@ def test_the_candidate_and_its_agreement_are_read() -> None:
     assert agreement_of("m@2", None) is None
 
 
-def test_the_status_says_what_runs_what_is_under_way_and_what_was() -> None:
+def test_the_status_shows_the_present_release_the_rollout_and_the_past() -> None:
     assert lines_of(OLD, None) == ["The fleet runs release 0 (the image's model)."]
     lines = lines_of(RETURNING, None)
     assert lines[0].endswith("release 1 (model m@2).") and "3 instances failed" in lines[1]
@@ -95,7 +95,7 @@ def test_the_status_says_what_runs_what_is_under_way_and_what_was() -> None:
 
 
 class Releases:
-    """A record that changes from look to look."""
+    """A record that changes with each read."""
 
     def __init__(self, *records: ReleaseRecord) -> None:
         self.records = list(records)
@@ -104,15 +104,15 @@ class Releases:
         return self.records.pop(0) if len(self.records) > 1 else self.records[0]
 
 
-def test_following_tells_each_step_and_fails_where_the_release_does(
+def test_following_prints_each_step_and_fails_with_the_rollout(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.rollout.POLL_SECONDS", 0.0)
     trouble = dataclasses.replace(ROLLING, reason="1 instances failed")
     done: Any = Releases(ROLLING, trouble, trouble, DONE)
     follow(done, wait=True)
-    told = capsys.readouterr()
-    assert told.err.count("1 instances failed") == 1 and "the fleet runs release 1 (model m@2)" in told.out
+    printed = capsys.readouterr()
+    assert printed.err.count("1 instances failed") == 1 and "the fleet runs release 1 (model m@2)" in printed.out
     bad: Any = Releases(RETURNING, RETURNING.settled(9.0))
     with pytest.raises(ReleaseError, match=r"m@3.* failed: 3 instances failed"):
         follow(bad, wait=True)

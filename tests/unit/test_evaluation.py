@@ -132,7 +132,7 @@ def test_a_folder_per_class_is_the_truth(tmp_path: Path) -> None:
         picture(tmp_path / name)
     photos, problems = read_truth(tmp_path, None)
     assert [(photo.name, photo.label) for photo in photos] == [("cat/1.jpg", "cat"), ("dog/old/2.png", "dog")]
-    assert problems == ["3.jpg: lies in no folder that would be its label"]
+    assert problems == ["3.jpg: is not in a folder that would be its label"]
 
 
 @pytest.mark.parametrize(

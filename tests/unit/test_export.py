@@ -28,7 +28,7 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 210)}
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    """Tells the three colours apart, by weights that are set and not learned."""
+    """A model that distinguishes three colours, with weights that are set and not learned."""
     keras.utils.set_random_seed(0)
     images = keras.Input((32, 32, 3))
     features = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(images)
@@ -69,7 +69,7 @@ def test_every_kind_agrees_with_the_network_it_came_from(
 def test_nothing_is_overwritten_and_nothing_half_done_stays(network: Any, tmp_path: Path) -> None:
     image = [np.zeros((32, 32, 3), np.uint8)]
     (tmp_path / "there").mkdir()
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(ExportError, match="already exists"):
         export_bundle(network, list(COLOURS), SPEC, image, tmp_path / "there", name="colours")
     with pytest.raises(ExportError, match="3 outputs, for 2 different labels"):
         export_bundle(network, ["red", "green"], SPEC, image, tmp_path / "new", name="colours")
@@ -106,11 +106,11 @@ def test_a_training_run_becomes_a_measured_bundle(network: Any, photos: Path, tm
     assert manifest["measured"]["images"] == 12 and manifest["measured"]["top1_int8"] == 1.0
     assert manifest["calibration_images"] == 24
     card = (tmp_path / "bundle" / "card.md").read_text()
-    assert "chose its best epoch" in card
+    assert "by which the best epoch was chosen" in card
     assert "colours, version 7" in card and "top-1 1.0000 (1.0000 in float32)" in card
 
     again = CliRunner().invoke(cli.main, arguments)
-    assert again.exit_code == 1 and "is there already" in again.output
+    assert again.exit_code == 1 and "already exists" in again.output
 
 
 @pytest.mark.parametrize(

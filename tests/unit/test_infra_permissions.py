@@ -32,7 +32,7 @@ BESIDE_THE_CODE = {
         # EC2 asks for it when an account's first spot request comes.
         Need("iam:CreateServiceLinkedRole", "*"),
     },
-    # Without it S3 answers 403 for an image that is gone, and the worker could not tell that from a refusal.
+    # Without it S3 answers 403 for a deleted image, which the worker could not distinguish from a refused request.
     "worker": {Need("s3:ListBucket", "InputBucket")},
 }
 # Actions that IAM can restrict to no resource; all others on "*" need a condition or a narrower ARN.

@@ -9,6 +9,7 @@ import pytest
 from aws.dead_letters import DeadLetters
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore, ManualClock
 from controller.housekeeping.janitor import LOOK_AGAIN_AFTER, LOOK_BACK, SETTLED_AFTER, Janitor, find_orphans
+from core.batch_record import BatchRecord
 from core.jobs import ClassificationJob, ClassificationResult, Prediction, image_key, new_batch_id, new_job_id
 from core.periodic_task import PeriodicTask, RoundError
 
@@ -42,7 +43,7 @@ class Bench:
         self.images = InMemoryImageStore(self.clock)
         self.results = InMemoryResultStore(self.clock)
         self.batch = new_batch_id(NOW)
-        self.images.create_batch(self.batch, {})
+        self.images.create_batch(self.batch, BatchRecord())
         letters = DeadLetters(self.dead, self.queue)  # type: ignore[arg-type]
         self.janitor = Janitor(
             self.queue,  # type: ignore[arg-type]
@@ -156,7 +157,7 @@ def test_an_unexpected_exception_ends_one_round_and_not_the_janitor(part: str) -
 def test_one_batch_that_cannot_be_read_does_not_hold_up_the_others() -> None:
     bench = Bench()
     poisoned = new_batch_id(NOW - MINUTE)
-    bench.images.create_batch(poisoned, {})
+    bench.images.create_batch(poisoned, BatchRecord())
     lost = bench.upload(1)
     bench.clock.advance(61)
     bench.images.fail_next("list", error=ValueError("poison"), where=lambda batch_id: batch_id == poisoned)
@@ -252,6 +253,6 @@ def test_batches_that_are_no_longer_listed_are_forgotten() -> None:
 def test_a_foreign_record_among_the_batches_is_settled() -> None:
     bench = Bench()
     for foreign in ("zzz", "20269999-999999-0123456789ab"):
-        bench.images.create_batch(foreign, {})
+        bench.images.create_batch(foreign, BatchRecord())
     bench.janitor.round()
-    assert set(bench.janitor._settled_at) == {"zzz", "20269999-999999-0123456789ab"}
+    assert set(bench.janitor._settled_at) == {"20269999-999999-0123456789ab"}, "the other one is not even listed"

@@ -1,4 +1,4 @@
-"""ImageNet's 1000 labels: whose names they are, how they are fetched, and what happens where they cannot be."""
+"""The local stack's model: ImageNet's labels, the download and build of their bundle, and the shipped fallback."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_a_download_is_checked_reported_and_not_repeated(tmp_path: Path) -> None
     ("name", "expected", "sentence"),
     [
         ("w.h5", sha256(b"other"), "is not the expected file"),
-        ("missing.h5", sha256(b"x"), "cannot be fetched: 404"),
-        ("w.h5", "quick:12", "is no hash of the form"),
-        ("w.h5", "md5", "is no hash of the form"),
+        ("missing.h5", sha256(b"x"), "cannot be downloaded: 404"),
+        ("w.h5", "quick:12", "is not a hash of the form"),
+        ("w.h5", "md5", "is not a hash of the form"),
     ],
 )
 def test_a_bad_download_leaves_nothing(tmp_path: Path, name: str, expected: str, sentence: str) -> None:
@@ -117,8 +117,8 @@ def test_a_server_is_reachable_only_if_it_has_the_file_and_answers(tmp_path: Pat
 
 
 def chosen(environment: dict[str, str]) -> tuple[Path, list[str]]:
-    said: list[str] = []
-    return choose_model(environment, said.append), said
+    reported: list[str] = []
+    return choose_model(environment, reported.append), reported
 
 
 @pytest.fixture
@@ -143,20 +143,20 @@ def test_what_was_built_is_used(environment: dict[str, str]) -> None:
 
 
 def test_without_a_network_one_line_says_so(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     bundle, (sentence,) = chosen(environment)
     assert bundle == SHIPPED and f"{label_count(SHIPPED)} labels" in sentence and "does not answer" in sentence
 
 
 def test_without_tensorflow_nothing_is_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(model_choice, "is_reachable", lambda url: pytest.fail("the network was asked"))
     bundle, (sentence,) = chosen(environment)
     assert bundle == SHIPPED and "make setup" in sentence
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_where_it_can_be_had_it_is_built_first(
+def test_imagenets_bundle_is_built_first_if_its_weights_are_available(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     commands: list[list[str]] = []
@@ -165,13 +165,13 @@ def test_where_it_can_be_had_it_is_built_first(
         commands.append(command)
         return SimpleNamespace(returncode=status)
 
-    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(model_choice, "is_reachable", lambda url: True)
-    monkeypatch.setattr(model_choice.subprocess, "run", build)
-    bundle, said = chosen(environment)
+    monkeypatch.setattr("subprocess.run", build)
+    bundle, reported = chosen(environment)
     assert commands == [[sys.executable, "-m", "cli", "model", "build", "imagenet"]]
     assert bundle == (SHIPPED if status else bundle_folder(environment))
-    assert ("failed" in said[-1]) == bool(status)
+    assert ("failed" in reported[-1]) == bool(status)
 
 
 def test_a_folder_that_is_no_bundle_is_a_sentence(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_folder_that_is_no_bundle_is_a_sentence(tmp_path: Path) -> None:
 def test_without_tensorflow_building_is_refused_before_the_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     answer = CliRunner().invoke(cli.main, ["model", "build", "imagenet"])
     assert answer.exit_code == 1 and "make setup" in answer.output and not list(tmp_path.iterdir())

@@ -57,6 +57,18 @@ def test_the_locks_have_the_versions_of_the_one_list() -> None:
     assert pinned("requirements.lock") == everything
     assert pinned("requirements-run.lock").items() <= everything.items()
     assert not pinned("requirements-run.lock").keys() & {"tensorflow", "keras", "pytest"}
+    documentation = pinned("docs/requirements.txt")
+    assert {
+        name: version for name, version in documentation.items() if name in everything
+    }.items() <= everything.items()
+
+
+def test_the_version_has_a_dated_section_in_the_changelog() -> None:
+    project = tomllib.loads((REPOSITORY_ROOT / "pyproject.toml").read_text())["project"]
+    headings = re.findall(r"^## (.+)$", (REPOSITORY_ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [heading for heading in headings if heading != "Unreleased"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d{2}-\d{2}", heading) for heading in released)
+    assert released[0].startswith(f"{project['version']} - ")
 
 
 @pytest.mark.parametrize("folder", SHARES)

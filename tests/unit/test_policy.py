@@ -271,7 +271,8 @@ stories = st.lists(
 
 def told(story: list[tuple[float, Observation]], bounds: Limits) -> list[tuple[float, Observation, ScalingDecision]]:
     """Each observation of a story with its time and the decision about it."""
-    now, history, decisions = 0.0, (), []
+    now, decisions = 0.0, []
+    history: tuple[Recommendation, ...] = ()
     for step, observation in story:
         now += step
         decision = decide(observation, bounds, history, now)
@@ -359,7 +360,8 @@ def test_within_the_window_the_fleet_never_shrinks(backlogs: list[int], bounds: 
 @given(stories, limits)
 def test_counts_that_swing_do_not_make_the_fleet_swing(story: list[tuple[float, Observation]], bounds: Limits) -> None:
     """No thrash: within a window there is at most one turn from growing to shrinking."""
-    now, history, capacity, shrunk_at = 0.0, (), 0, -math.inf
+    now, capacity, shrunk_at = 0.0, 0, -math.inf
+    history: tuple[Recommendation, ...] = ()
     for step, observation in story:
         now += step
         seen_now = Observation(observation.visible, observation.in_flight, 0, capacity)
@@ -375,7 +377,8 @@ def test_counts_that_swing_do_not_make_the_fleet_swing(story: list[tuple[float, 
 
 @given(st.lists(st.tuples(st.floats(0.01, 2), counts), max_size=200), limits)
 def test_history_stays_short(steps: list[tuple[float, int]], bounds: Limits) -> None:
-    now, history = 0.0, ()
+    now = 0.0
+    history: tuple[Recommendation, ...] = ()
     for step, backlog in steps:
         now += step
         history = decide(Observation(backlog, 0, 0, 0), bounds, history, now=now).history

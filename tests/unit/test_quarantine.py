@@ -16,7 +16,7 @@ from app_tier.quarantine import Quarantine, QuarantineError
 from core.errors import BrokenImageError
 
 
-def decode(body: bytes) -> np.ndarray:  # type: ignore[type-arg]
+def decode(body: bytes) -> np.ndarray:
     """Plays what a codec could do; runs in the child, so it must be importable."""
     if body == b"crash":
         os.abort()

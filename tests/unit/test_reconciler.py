@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
@@ -49,7 +49,7 @@ SETTINGS = Settings(status_interval_seconds=5, metrics_interval_seconds=60, inst
 
 
 class FakeSink(CallRecorder):
-    def put(self, metrics: dict[str, object]) -> None:
+    def put(self, metrics: Mapping[str, object]) -> None:
         self._record("put", metrics)
 
 
@@ -514,9 +514,8 @@ def test_it_may_die_at_any_line_and_converges(
     """Each life ends before or after the effect of some request; the next begins, and there are never too many."""
     cloud = Cloud()
     cloud.fleet.lag_seconds = 10 if lag else 0
-    for (countdown, after_effect, pause), arriving in itertools.zip_longest(
-        deaths, arrivals[: len(deaths)], fillvalue=0
-    ):
+    padded = itertools.chain(arrivals, itertools.repeat(0))
+    for (countdown, after_effect, pause), arriving in zip(deaths, padded, strict=False):
         cloud.work_arrives(arriving)
         _live_until_death(cloud, countdown, after_effect)
         cloud.clock.advance(pause)

@@ -35,6 +35,8 @@ def test_the_environment_wins_over_defaults_and_overrides_over_both() -> None:
         ({"EIC_UNSURE_BELOW": "1.5"}, "EIC_UNSURE_BELOW must be 0.0 to 1.0"),
         ({"EIC_UNSURE_BELOW": "nan"}, "EIC_UNSURE_BELOW must be"),
         ({"EIC_MAX_SIZE": "0"}, "EIC_MAX_SIZE must be at least 1"),
+        ({"EIC_TARGET_LATENCY_SECONDS": "inf"}, "EIC_TARGET_LATENCY_SECONDS must be finite"),
+        ({"EIC_LEASE_SECONDS": "1e9"}, "EIC_LEASE_SECONDS must be 1.0 to 86400.0"),
         ({"EIC_MIN_SIZE": "5", "EIC_MAX_SIZE": "4"}, "must not exceed"),
         ({"EIC_MAXSIZE": "4"}, "EIC_MAXSIZE is not a setting"),
         ({"EIC_PROFILE": "frugal"}, "EIC_PROFILE must be one of balanced, fast, thrifty, not 'frugal'"),

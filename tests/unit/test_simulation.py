@@ -1,4 +1,4 @@
-"""The simulated cloud: nothing is lost or answered twice, and what is billed is what ran."""
+"""The simulated cloud: no image is lost or answered twice, and the cost is the instances' run time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.scaling.policy import Limits
-from simulation.assumptions import BOOT_MEAN_SECONDS, Weather
+from simulation.assumptions import BOOT_MEAN_SECONDS, Disturbances
 from simulation.pool import Pool
 from simulation.scalers import Keda, Ours, Scaler, TargetTracking, View, VisibleOnly
 from simulation.world import World
 from tests.properties import examples
 
-CALM = Weather(random=False, lag=False, errors=False)
+CALM = Disturbances(random=False, lag=False, errors=False)
 BALANCED = Limits(0, 15, 2.0, 0.03, 2.0, expected_boot_seconds=30.0, boot_payback=5.0)
 
 times = st.lists(st.floats(0, 300), min_size=1, max_size=60).map(lambda found: np.sort(np.array(found)))
@@ -89,14 +89,14 @@ def test_every_image_is_answered_once_and_what_is_billed_covers_the_work(
     arrivals: np.ndarray, which: int, calm: bool, seed: int
 ) -> None:
     scaler = every_scaler()[which]
-    outcome = World(scaler, arrivals, service(arrivals), seed, CALM if calm and scaler.drains else Weather()).run()
+    outcome = World(scaler, arrivals, service(arrivals), seed, CALM if calm and scaler.drains else Disturbances()).run()
     assert not np.isnan(outcome.waits).any() and (outcome.waits >= 0.03 - 1e-6).all()
     assert outcome.instance_seconds >= len(arrivals) * 0.03
     assert outcome.launches >= outcome.peak >= 1
     assert outcome.busy_killed == 0 or not scaler.drains
 
 
-def test_in_calm_weather_a_burst_can_be_reckoned_by_hand() -> None:
+def test_in_calm_disturbances_a_burst_can_be_reckoned_by_hand() -> None:
     arrivals = np.zeros(100)
     outcome = World(Ours("balanced", BALANCED, 1.0, 30), arrivals, service(arrivals), 0, CALM, timeline=True).run()
     # Ordered at once, booted after 26 s, done 3 s later; a worker looks every 5 s whether it has become idle.

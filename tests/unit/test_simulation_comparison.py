@@ -71,9 +71,10 @@ def test_scale_in_kills_no_instance_at_work(comparisons: dict[str, Comparison], 
 
 
 def test_every_step_is_told() -> None:
-    trace, told = dataclasses.replace(TRACES["burst"], runs=2), []
-    compare(trace, Settings(), 1, told.append)
-    assert len(told) == steps(trace) == 10
+    trace = dataclasses.replace(TRACES["burst"], runs=2)
+    reported: list[str] = []
+    compare(trace, Settings(), 1, reported.append)
+    assert len(reported) == steps(trace) == 10
 
 
 def test_fast_takes_fifteen_instances_for_a_hundred_images_and_is_faster() -> None:

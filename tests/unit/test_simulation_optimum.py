@@ -11,14 +11,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from controller.scaling.policy import Limits
-from simulation.assumptions import BOOT_MEAN_SECONDS, Weather
+from simulation.assumptions import BOOT_MEAN_SECONDS, Disturbances
 from simulation.optimum import LATE_SHARE, Problem, optimum, work_bound
 from simulation.pool import Pool
 from simulation.scalers import Keda, Ours, TargetTracking
 from simulation.world import World
 from tests.properties import examples
 
-CALM = Weather(random=False, lag=False, errors=False)
+CALM = Disturbances(random=False, lag=False, errors=False)
 
 
 def run_schedule(arrivals: np.ndarray, service: float, sizes: tuple[int, ...], slot: float) -> np.ndarray:
@@ -27,7 +27,8 @@ def run_schedule(arrivals: np.ndarray, service: float, sizes: tuple[int, ...], s
     for index, size in enumerate(sizes):
         pool.advance((index + 1) * slot, size)
     # What one instance needs longer than the whole pool is no matter of the schedule's.
-    return np.nan_to_num(pool.waits.astype(float), nan=math.inf)
+    waits: np.ndarray = np.nan_to_num(pool.waits.astype(float), nan=math.inf)
+    return waits
 
 
 def brute_force(problem: Problem, slot: float, slots: int) -> float:

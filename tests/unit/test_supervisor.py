@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aws.in_memory import CallRecorder, ManualClock
@@ -50,7 +52,8 @@ class Bench:
         self.clock = ManualClock(1000.0)
         self.machines = FakeMachines()
         self.started: list[tuple[str, FakeProcess]] = []
-        self.supervisor = Supervisor(self.machines, self.start, boot_seconds, GRACE_SECONDS, self.clock, never_boots)
+        start: Any = self.start
+        self.supervisor = Supervisor(self.machines, start, boot_seconds, GRACE_SECONDS, self.clock, never_boots)
 
     def start(self, instance: EmulatedInstance) -> FakeProcess:
         process = FakeProcess()

@@ -68,6 +68,9 @@ def test_an_owner_is_a_safe_part_of_a_key(owner: str) -> None:
         (["read"], {"expires_days": 0}),
         (["read"], {"expires_days": float("nan")}),
         (["read"], {"images_per_day": -1}),
+        (["read"], {"images_per_day": 10**20}),
+        (["read"], {"expires_days": float("inf")}),
+        (["read"], {"expires_days": 1e9}),
     ],
 )
 def test_what_makes_no_sense_is_refused(scopes: list[str], options: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from core.errors import TrainingError
 from tests.training import SHAPES, toy_config, write_shapes
-from training.data import make_ready, write_data
+from training.data import prepare_data, write_data
 from training.datasets.folders import read_folders
 from training.datasets.samples import TEST, TRAIN, VALIDATION, Sample
 from training.prepare import find_duplicates, prepare
@@ -115,20 +115,20 @@ def test_pixels_of_arrays_are_resized(tmp_path: Path) -> None:
     assert (prepare([sample], 16, tmp_path, _nothing).array == 7).all()
 
 
-def test_broken_and_double_images_are_told_and_left_out(tmp_path: Path) -> None:
+def test_unreadable_and_duplicate_images_are_reported_and_left_out(tmp_path: Path) -> None:
     root = write_shapes(tmp_path / "shapes", 12)
     (root / "circle" / "text.png").write_text("no image")
     whole = (root / "circle" / "000.png").read_bytes()
     (root / "circle" / "half.png").write_bytes(whole[: len(whole) // 2])
     (root / "square" / "copy.png").write_bytes((root / "square" / "000.png").read_bytes())
     console = Console(record=True, width=400)
-    data = make_ready(toy_config(root), tmp_path / "cache", console)
+    data = prepare_data(toy_config(root), tmp_path / "cache", console)
     names = {sample.name for sample in data.samples}
     assert len(names) == 36 and not names & {"circle/text.png", "circle/half.png", "square/copy.png"}
     assert {entry["name"] for entry in data.facts["unreadable"]} == {"circle/text.png", "circle/half.png"}
     assert data.facts["duplicates"] == [{"name": "square/copy.png", "of": "square/000.png"}]
-    told = console.export_text()
-    assert "2 images, such as circle/" in told and "square/copy.png (square/000.png)" in told
+    printed = console.export_text()
+    assert "2 images, such as circle/" in printed and "square/copy.png (square/000.png)" in printed
 
     write_data(data, tmp_path)
     with (tmp_path / "split.csv").open(newline="") as file:
@@ -139,7 +139,9 @@ def test_broken_and_double_images_are_told_and_left_out(tmp_path: Path) -> None:
 
 
 def test_validation_images_are_decoded_to_the_size_of_the_input(tmp_path: Path) -> None:
-    data = make_ready(toy_config(write_shapes(tmp_path / "shapes", 10), augment="crop"), tmp_path / "cache", Console())
+    data = prepare_data(
+        toy_config(write_shapes(tmp_path / "shapes", 10), augment="crop"), tmp_path / "cache", Console()
+    )
     (train, _), (exact, rows) = data.pixels(TRAIN), data.pixels(VALIDATION)
     assert train.shape[1:] == (18, 18, 3) and exact.shape == (12, 16, 16, 3)
     for index in data.part(VALIDATION):
@@ -154,4 +156,4 @@ def test_a_class_without_a_usable_image(tmp_path: Path) -> None:
     (root / "star").mkdir()
     (root / "star" / "a.png").write_text("no image")
     with pytest.raises(TrainingError, match="no usable image of star"):
-        make_ready(toy_config(root), tmp_path / "cache", Console())
+        prepare_data(toy_config(root), tmp_path / "cache", Console())

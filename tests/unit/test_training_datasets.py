@@ -252,7 +252,7 @@ def test_the_form_is_seen_by_the_name(tmp_path: Path, name: str, kind: str) -> N
 
 def test_what_is_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(TrainingError, match="is no data set: give a folder"):
+    with pytest.raises(TrainingError, match="is not a data set: give a folder"):
         load_dataset(tmp_path / "photo.jpg", "auto", tmp_path)
     with pytest.raises(TrainingError, match="does not exist"):
         load_dataset(tmp_path / "nowhere", "auto", tmp_path)

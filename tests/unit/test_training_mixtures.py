@@ -71,7 +71,7 @@ def test_a_mixture_joins_sets_by_what_imagenet_calls_their_classes(tmp_path: Pat
         (f"wnids/train/{DOG}/own.jpg", 0, None),
         *((f"wnids/train/{CAT}/{n}.jpg", 1, None) for n in range(3)),
         *((f"named/deep/er/golden/{n}.jpg", 0, None) for n in range(3)),
-        (f"flat/{DOG}_7_dog.jpg", 0, "test"),  # nobody could have learned the cup
+        (f"flat/{DOG}_7_dog.jpg", 0, "test"),  # the cup has no training image
     ]
     patterns = ["wnids/train/{class}/*.jpg"] * 4 + ["named/**/{class}/*.jpg"] * 3 + ["flat/{class}_*.jpg"]
     assert [sample.source for sample in dataset.samples] == patterns
@@ -110,10 +110,10 @@ def test_the_middle_of_a_photo_is_the_same_photo(tmp_path: Path, photo: Photo) -
     ("text", "sentence"),
     [
         ("", "'source'"),
-        ("name = ", "no mixture"),
-        ('[[source]]\nimages = "a/*.jpg"', "must lie beside the file and have one {class}"),
-        ('[[source]]\nimages = "../{class}/*.jpg"', "must lie beside the file"),
-        ('[[source]]\nimages = "/{class}/*.jpg"', "must lie beside the file"),
+        ("name = ", "not a mixture"),
+        ('[[source]]\nimages = "a/*.jpg"', "must be a path in the file's folder with one {class}"),
+        ('[[source]]\nimages = "../{class}/*.jpg"', "must be a path in the file's folder"),
+        ('[[source]]\nimages = "/{class}/*.jpg"', "must be a path in the file's folder"),
         ('[[source]]\nimages = "{class}/*"\npart = "exam"', "'exam' is none of train, validation, test"),
         ('[[source]]\nimages = "{class}/*"\nparts = "test"', "unknown key parts"),
         ('[[source]]\nimages = "{class}/*"\nclasses = {a = "unicorn"}', "a = 'unicorn': ImageNet has 0 classes"),

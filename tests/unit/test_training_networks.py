@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -131,7 +132,8 @@ def test_files_that_hold_no_weights(tmp_path: Path, name: str, content: bytes | 
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "w.npz", **{"conv9_conv/0": np.zeros((3, 3, 3, 8), np.float32)})
+    weights: dict[str, Any] = {"conv9_conv/0": np.zeros((3, 3, 3, 8), np.float32)}
+    np.savez(tmp_path / "w.npz", **weights)
     with pytest.raises(TrainingError, match="fits no layer of little"):
         initialize(_little("little"), tmp_path / "w.npz")
 
@@ -150,10 +152,10 @@ def test_a_server_that_never_answers_is_noticed() -> None:
 def test_downloaded_weights_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(weights, "imagenet_reachable", lambda: False)
-    assert not weights.can_be_had("inceptionv3")
+    assert not weights.are_available("inceptionv3")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5").touch()
-    assert weights.can_be_had("inceptionv3") and not weights.can_be_had("resnet50")
+    assert weights.are_available("inceptionv3") and not weights.are_available("resnet50")
 
 
 def test_initialized_layers_learn_more_slowly(tmp_path: Path) -> None:
@@ -255,7 +257,7 @@ def test_shuffled_batches_hold_each_image_once_in_another_order() -> None:
 
 
 def test_scores_are_means_over_classes() -> None:
-    # Two of three cats and the only dog are found, one cat is taken for a dog; nobody says cow.
+    # Two of three cats and the only dog are found, one cat is taken for a dog; cow is never predicted.
     probabilities = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 0]]
     figures = score(np.array([0, 0, 0, 1, 2]), probabilities)
     assert figures == {

@@ -25,12 +25,13 @@ pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is n
 
 import keras
 
-from cli.train import make_config, train
+from cli.train import train
 from core.errors import TrainingError
 from tests.training import SHAPES, toy_config, write_shapes
 from training import weights
 from training.checkpoints import Progress, load_progress, restore, save_checkpoint
-from training.data import make_ready
+from training.config import make_config
+from training.data import prepare_data
 from training.run_folder import read_run
 from training.train import Training
 
@@ -45,7 +46,7 @@ def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of some epochs."""
     folder = tmp_path_factory.mktemp("run")
     config = toy_config(shapes, epochs=8, dropout=0.0, learning_rate=0.02, warmup_epochs=1)
-    Training(config, make_ready(config, folder / "cache", Console()), folder, Console()).run()
+    Training(config, prepare_data(config, folder / "cache", Console()), folder, Console()).run()
     return folder
 
 
@@ -90,7 +91,7 @@ def test_the_folder_holds_what_its_readers_want(trained: Path) -> None:
 def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
     # Nothing can be learned at such a rate.
     config = toy_config(shapes, epochs=20, patience=2, optimizer="sgd", learning_rate=1e-12, warmup_epochs=0)
-    run = Training(config, make_ready(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
+    run = Training(config, prepare_data(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
     assert run["status"] == "finished"
     assert len(run["history"]) == run["best_epoch"] + 2 < 20
 
@@ -98,7 +99,7 @@ def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
 def test_a_diverged_training_says_so(shapes: Path, tmp_path: Path) -> None:
     config = toy_config(shapes, optimizer="sgd", learning_rate=1e30, clip_norm=0.0, warmup_epochs=0)
     with pytest.raises(TrainingError, match="loss is no longer a number in epoch 1; try a smaller --learning-rate"):
-        Training(config, make_ready(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
+        Training(config, prepare_data(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
     assert read_run(tmp_path)["status"] == "stopped"
 
 
@@ -114,7 +115,7 @@ def test_frozen_layers_rest_in_the_first_stage(shapes: Path, trained: Path, tmp_
             initialized_learning_rate=0.01,
         )  # fmt: skip
         folder = tmp_path / str(frozen)
-        Training(config, make_ready(config, tmp_path / "cache", Console()), folder, Console()).run()
+        Training(config, prepare_data(config, tmp_path / "cache", Console()), folder, Console()).run()
         model = keras.models.load_model(folder / "model.keras", compile=False)
         before, after = (m.get_layer("dense").get_weights()[0] for m in (start, model))
         assert (before == after).all() == unchanged
@@ -211,16 +212,16 @@ def test_a_killed_training_goes_on_where_it_was(shapes: Path, tmp_path: Path) ->
         (["shapes", "--architecture", "cifar-cnn", "--weights", "imagenet"], "no ImageNet weights of cifar-cnn"),
         (["shapes", "--validation", "0.6", "--test", "0.5"], "must leave images to train on"),
         (["shapes", "--epochs", "2", "--frozen-epochs", "3"], "--frozen-epochs is larger than --epochs"),
-        (["--resume", "shapes"], "is no folder of a training run"),
+        (["--resume", "shapes"], "is not the folder of a training run"),
         (["shapes"], "the ImageNet weights of resnet50 cannot be downloaded.*--weights FILE"),
-        (["shapes", "--out", "taken", "--weights", "none"], "taken holds a run; go on with it by --resume taken"),
+        (["shapes", "--out", "taken", "--weights", "none"], "taken holds a run; continue it with --resume taken"),
     ],
 )
 def test_mistakes_get_a_sentence(
     shapes: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(weights, "can_be_had", lambda architecture: False)
+    monkeypatch.setattr(weights, "are_available", lambda architecture: False)
     shutil.copytree(shapes, "shapes")
     Path("taken").mkdir()
     shutil.copy(trained / "run.json", "taken")
@@ -267,7 +268,7 @@ def test_data_sets_that_have_different_classes_are_learned_together(tmp_path: Pa
     sources = (f'[[source]]\nimages = "{name}/{{class}}/*"\n[source.classes]\n{classes}\n' for name in ("one", "two"))
     (tmp_path / "both.toml").write_text("\n".join(sources))
     config = toy_config(tmp_path / "both.toml", epochs=6, dropout=0.0, learning_rate=0.02, label_smoothing=0.1)
-    data = make_ready(config, tmp_path / "cache", Console())
+    data = prepare_data(config, tmp_path / "cache", Console())
     training = Training(config, data, tmp_path / "run", Console())
     run = training.run()
     assert set(run["labels"]) == {"cock", "ant", "bee"} and len({sample.source for sample in data.samples}) == 2

@@ -43,7 +43,7 @@ def test_a_new_batch_names_its_addresses(bench: WebBench) -> None:
         "results_url": f"/api/v1/batches/{batch_id}/results",
         "events_url": f"/api/v1/batches/{batch_id}/events",
     }
-    assert "created_at" in bench.images.read_batch(batch_id)
+    assert bench.images.read_batch(batch_id).created_at
 
 
 def test_the_counts_of_a_batch(bench: WebBench) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from aws.buckets import StoredObject
 from aws.in_memory import ManualClock
+from core.batch_record import BatchRecord
 from core.errors import CloudError
 from core.fleet_status import FleetStatus, Sample
 from core.jobs import ClassificationResult, Prediction
@@ -42,7 +43,7 @@ def test_batches_are_listed_newest_first_page_by_page(bench: WebBench) -> None:
     stamps = ["20250101-000000", "20251231-235959", "20260101-000000"]
     for number, stamp in enumerate(stamps):
         batch_id = f"{stamp}-00000000000{number}"
-        bench.images.create_batch(batch_id, {"created_at": stamp, "owner": "local", "name": f"number {number}"})
+        bench.images.create_batch(batch_id, BatchRecord(stamp, "local", f"number {number}"))
         bench.index.add("local", batch_id)
     bench.index.add("somebody", "20260101-000000-ffffffffffff")
     first, cursor = listed(bench, limit=2)
@@ -75,7 +76,7 @@ def test_a_cursor_of_others_is_refused(bench: WebBench) -> None:
 
 def test_somebody_elses_batch_is_as_good_as_none(bench: WebBench) -> None:
     batch_id = create(bench)["batch_id"]
-    bench.images.create_batch(batch_id, {"created_at": "", "owner": "somebody"})
+    bench.images.create_batch(batch_id, BatchRecord(owner="somebody"))
     for method, path in [
         ("GET", ""),
         ("DELETE", ""),
@@ -175,7 +176,7 @@ def cancel(bench: WebBench, batch_id: str) -> dict[str, Any]:
 def test_another_process_learns_of_a_batch_s_end(bench: WebBench, end: str) -> None:
     clock = ManualClock()
     other = WebBench()
-    stores: Any = (bench.images, bench.results, bench.queue, bench.index, bench.state)
+    stores: tuple[Any, Any, Any, Any, Any] = (bench.images, bench.results, bench.queue, bench.index, bench.state)
     other.app = create_app(bench.settings, *stores, clock)
     other.client = other.app.test_client()
     batch_id = bench.create_batch()

@@ -76,7 +76,7 @@ def test_other_machines_are_refused_even_where_a_server_listens_to_them(address:
         ("[", {"trusted_hosts": "photos.example"}, False),
     ],
 )
-def test_names_that_are_ours(host: str, settings: dict[str, str], own: bool) -> None:
+def test_names_that_are_ours(host: str, settings: dict[str, Any], own: bool) -> None:
     assert is_own_name(host, Settings(**settings)) == own
 
 

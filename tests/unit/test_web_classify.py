@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
@@ -120,8 +121,8 @@ def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> 
         ({"query_string": {"wait_seconds": "-1"}, "data": JPEG, "content_type": "image/jpeg"}, 422),
     ],
 )
-def test_a_request_that_cannot_be_meant_is_refused(bench: WebBench, options: dict[str, object], status: int) -> None:
-    response = bench.client.post("/api/v1/classify", **options)  # type: ignore[arg-type]
+def test_a_request_that_cannot_be_meant_is_refused(bench: WebBench, options: dict[str, Any], status: int) -> None:
+    response = bench.client.post("/api/v1/classify", **options)
     assert (response.status_code, response.content_type) == (status, "application/problem+json")
     assert not bench.images.objects
 
@@ -175,8 +176,8 @@ def test_a_generator_that_waited_in_vain_is_told_so() -> None:
         {"data": b"--x\r\nnonsense", "content_type": "multipart/form-data; boundary=x"},
     ],
 )
-def test_another_form_is_refused_in_one_line(bench: WebBench, options: dict[str, object]) -> None:
-    response = bench.client.post("/", **options)  # type: ignore[arg-type]
+def test_another_form_is_refused_in_one_line(bench: WebBench, options: dict[str, Any]) -> None:
+    response = bench.client.post("/", **options)
     assert (response.status_code, response.mimetype, len(response.text.splitlines())) == (400, "text/plain", 1)
     assert not bench.images.objects
 

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -35,14 +35,16 @@ def fleet_status(booting: int, running: int) -> FleetStatus:
     return FleetStatus(1.0, "c", "", 0, 15, 2.0, 0.03, False, 30.0, None, 0.0, 0.0, 0, None, history=(sample,))
 
 
-def read(bench: WebBench, batch_id: str, last_event_id: str = "") -> Iterator[tuple[str, str, Any]]:
+def read(bench: WebBench, batch_id: str, last_event_id: str = "") -> Generator[tuple[str, str, Any], None, None]:
     """(event, id, data) of each event as it comes; comments have no event."""
     headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
     response = bench.client.get(f"/api/v1/batches/{batch_id}/events", headers=headers, buffered=False)
     assert (response.status_code, response.mimetype) == (200, "text/event-stream")
     try:
         for chunk in response.response:
-            fields = dict(line.split(": ", 1) for line in chunk.decode().strip().splitlines())
+            assert isinstance(chunk, bytes)
+            lines = chunk.decode().strip().splitlines()
+            fields: dict[str, str] = dict(line.split(": ", 1) for line in lines)
             yield fields.get("event", ""), fields.get("id", ""), json.loads(fields.get("data", "null"))
     finally:
         response.close()

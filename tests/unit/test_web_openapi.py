@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -48,7 +49,7 @@ def test_the_document_is_valid_and_complete() -> None:
 
 @_schema.parametrize()
 @settings(max_examples=examples(0.4), suppress_health_check=list(HealthCheck))
-def test_no_request_brings_about_a_server_error(case: schemathesis.Case) -> None:
+def test_no_request_brings_about_a_server_error(case: schemathesis.Case[Any]) -> None:
     if "batch_id" in case.path_parameters and zlib.crc32(repr(case.path_parameters).encode()) % 2:
         # Made up ids meet no batch: half of the requests get one that exists, with an image and its answer.
         batch_id = _bench.create_batch()

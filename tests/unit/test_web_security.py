@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_the_pages_are_complete_in_themselves() -> None:
     ],
 )
 def test_browsers_are_told_to_stay_with_https(
-    base_url: str, headers: dict[str, str], settings: dict[str, int], secure: bool
+    base_url: str, headers: dict[str, str], settings: dict[str, Any], secure: bool
 ) -> None:
     answer = WebBench(**settings).client.get("/healthz", base_url=base_url, headers=headers)
     assert answer.headers.get("Strict-Transport-Security") == (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from aws.in_memory import InMemoryStateStore, ManualClock
-from core.errors import CloudError
+from core.errors import CloudError, DecodeError
 from core.settings import SECRETS, Settings
 from tests.web import JPEG, WebBench, form
 from web_tier.auth import sessions
@@ -236,17 +236,25 @@ def test_of_two_processes_that_start_together_one_makes_the_key() -> None:
 
     def faster(_method: str, effect: Any) -> str:
         state.objects.clear()
-        state.put(sessions.KEY, b"the other's key")
+        state.put(sessions.KEY, b"the other's key, 43 characters in all, as ours")
         return str(effect())
 
     state.around = faster
-    assert session_key(Settings(), state) == "the other's key"
+    assert session_key(Settings(), state) == "the other's key, 43 characters in all, as ours"
 
 
 def test_without_a_key_nothing_starts() -> None:
     state: Any = InMemoryStateStore()
     state.fail_next("get")
     with pytest.raises(CloudError):
+        session_key(Settings(), state)
+
+
+@pytest.mark.parametrize("body", [b"", b"short", b"\xff" * 43, b"x" * 100_000], ids=["none", "short", "bytes", "long"])
+def test_what_is_no_key_signs_nothing(body: bytes) -> None:
+    state: Any = InMemoryStateStore()
+    state.put(sessions.KEY, body)
+    with pytest.raises(DecodeError, match="is not a session key"):
         session_key(Settings(), state)
 
 

@@ -50,7 +50,7 @@ def test_jobs_travel_in_tens_and_only_after_their_images(bench: WebBench) -> Non
         stored_when_sent.append(all(job.key in bench.images.objects for job in jobs))
         return send(jobs)
 
-    bench.queue.send = watch  # type: ignore[method-assign, assignment]
+    bench.queue.send = watch  # type: ignore[assignment]
     bench.upload(bench.create_batch(), photos(25))
     assert [len(jobs) for method, jobs in bench.queue.calls if method == "send"] == [10, 10, 5]
     assert stored_when_sent == [True, True, True]
@@ -142,10 +142,10 @@ def test_two_requests_without_offset_never_overwrite_each_other(bench: WebBench)
     batch_id = bench.create_batch()
     original_list = bench.images.list
     # Both requests see an empty batch, as if they had begun at the same moment.
-    bench.images.list = lambda batch_id: iter(())  # type: ignore[method-assign, assignment]
+    bench.images.list = lambda batch_id: iter(())
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: bench.upload(batch_id, [("dog.jpg", JPEG)] * 10), range(4)))
-    bench.images.list = original_list  # type: ignore[method-assign]
+    bench.images.list = original_list
     keys = [file["key"] for answer in answers for file in answer["accepted"]]
     assert len(set(keys)) == len(bench.images.objects) == 40
 

@@ -20,11 +20,12 @@ from aws.in_memory import InMemoryBatchIndex, InMemoryImageStore, InMemoryResult
 from controller.housekeeping.deletions import KEEP_NOTES, Deletions
 from controller.housekeeping.webhook_http import HttpSender, allowed_address
 from controller.housekeeping.webhooks import GIVE_UP_SECONDS, MAX_ATTEMPTS, DeliveryError, Webhooks, retry_delay_seconds
+from core.batch_record import BatchRecord
 from core.errors import CloudError, ConflictError, DecodeError
 from core.jobs import ClassificationResult, Prediction, image_key
+from core.object_keys import PENDING_WEBHOOKS
 from core.periodic_task import RoundError
 from core.webhooks import (
-    PENDING_PREFIX,
     PendingWebhook,
     WebhookError,
     check_url,
@@ -338,7 +339,7 @@ def test_a_batch_that_never_completes_is_given_up() -> None:
 def test_what_is_no_note_is_dropped_and_a_failing_cloud_is_waited_for() -> None:
     bench = Bench()
     bench.complete()
-    bench.state.put(f"{PENDING_PREFIX}0.json", b"nonsense")
+    bench.state.put(PENDING_WEBHOOKS.key_of("20200101-000000-0123456789ab"), b"nonsense")
     bench.images.fail_next("list")
     with pytest.raises(RoundError):
         bench.webhooks.round()
@@ -372,7 +373,7 @@ def test_what_comes_back_under_a_deleted_batch_is_deleted_until_nobody_can_hold_
     index.mark_deleted(BATCH)
     bench.answer(0)
     bench.upload(1)
-    bench.images.create_batch(BATCH, {})
+    bench.images.create_batch(BATCH, BatchRecord())
     deletions.round()
     assert not (bench.results.objects or bench.images.objects or bench.images.batches)
     assert list(index.notes) == [BATCH]

@@ -18,6 +18,7 @@ from app_tier.quarantine import QuarantineError
 from app_tier.statistics import Report
 from app_tier.worker import Pixels, Worker, WorkerOptions
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore
+from core.batch_record import BatchRecord
 from core.errors import BrokenImageError, CloudError
 from core.jobs import (
     ClassificationJob,
@@ -77,7 +78,7 @@ class Bench:
     def __init__(self, **options: Any) -> None:
         self.queue = InMemoryJobQueue(clock=time.monotonic)
         self.images = InMemoryImageStore()
-        self.images.create_batch(BATCH, {})
+        self.images.create_batch(BATCH, BatchRecord())
         self.results = InMemoryResultStore()
         self.labeller = Labeller()
         self.stop = threading.Event()
@@ -240,8 +241,8 @@ def test_result_is_stored_before_its_job_is_deleted() -> None:
     bench = Bench()
     order: list[str] = []
     put, delete = bench.results.put, bench.queue.delete
-    bench.results.put = lambda result, **_: (put(result), order.append("put"))[0]  # type: ignore[method-assign,func-returns-value]
-    bench.queue.delete = lambda handles: (order.append("delete"), delete(handles))[1]  # type: ignore[method-assign,func-returns-value]
+    bench.results.put = lambda result, **_: (put(result), order.append("put"))[0]
+    bench.queue.delete = lambda receipt_handles: (order.append("delete"), delete(receipt_handles))[1]
     bench.upload("beagle")
     with bench.running():
         until(lambda: not bench.queue.jobs)
@@ -300,14 +301,13 @@ def test_a_queue_that_cannot_be_reached_for_a_minute_ends_the_worker() -> None:
     bench = Bench()
     bench.queue.fail_next("receive", math.inf)
     times = iter(range(0, 10_000, 50))
+    stores: tuple[Any, Any, Any] = (bench.queue, bench.images, bench.results)
     worker = Worker(
-        bench.queue,
-        bench.images,
-        bench.results,
+        *stores,
         decode,
         bench.labeller,
         OPTIONS,
-        clock=lambda: float(next(times)),  # type: ignore[arg-type]
+        clock=lambda: float(next(times)),
     )
     with pytest.raises(CloudError):
         worker.run(threading.Event())
@@ -390,7 +390,7 @@ def test_a_model_that_returns_too_few_answers_is_asked_again() -> None:
     def too_few(images: Sequence[Pixels]) -> list[tuple[Prediction, ...]]:
         return classify(images)[1:] if short and short.pop() else classify(images)
 
-    bench.labeller.classify = too_few  # type: ignore[method-assign]
+    bench.labeller.classify = too_few
     keys = bench.upload("beagle", "church")
     with bench.running():
         until(lambda: all(key in bench.results.objects for key in keys))

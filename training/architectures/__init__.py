@@ -1,4 +1,4 @@
-"""The networks that `elastic train` knows.  Reading the list imports no TensorFlow; building one does."""
+"""The network architectures of `elastic train`.  Only building a network imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ _CIFAR_MEAN = (125.3, 123.0, 113.9)
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network and how to feed it.
+    """A network, its input's preprocessing, and its training's defaults.
 
     Args:
-        module: builds it: ``training.architectures.<module>.build(name, side, classes, dropout, imagenet)``.
-        pretrained: whether Keras has weights learned from ImageNet for it.
-        smallest_side: of its input, pixels.
-        side, defaults: what a training takes unless told otherwise; `defaults` by the fields of `TrainingConfig`.
+        module: builds the network: ``training.architectures.<module>.build(name, side, classes, dropout, imagenet)``.
+        pretrained: whether Keras has ImageNet weights for it.
+        smallest_side: the minimum side of its input, pixels.
+        side: default height and width of a training's input, pixels.
+        defaults: of a training, by the fields of `TrainingConfig`.
     """
 
     name: str
@@ -42,13 +43,13 @@ class Architecture:
     defaults: Mapping[str, Any]
 
     def build(self, side: int, classes: int, dropout: float, imagenet: bool = False) -> keras.Model:
-        """A model of input float32 (n, side, side, 3) and output float32 (n, classes), probabilities.
+        """Builds a model with input float32 (n, side, side, 3) and output float32 (n, classes), probabilities.
 
         Args:
-            imagenet: with Keras's weights learned from ImageNet, downloaded if they are not there.
+            imagenet: initialize with Keras's ImageNet weights, which are downloaded if necessary.
 
         Raises:
-            TrainingError: `side` is too small for its layers.
+            TrainingError: `side` is too small for the network's layers.
         """
         if side < self.smallest_side:
             raise TrainingError(f"{self.name} needs at least {self.smallest_side} × {self.smallest_side} pixels")
@@ -57,14 +58,14 @@ class Architecture:
         return model
 
     def input_fields(self, side: int) -> dict[str, Any]:
-        """How to feed a trained model, as the run's folder and bundles say it."""
+        """The input's preprocessing, as run folders and bundles describe it."""
         return {
             "height": side,
             "width": side,
             "channels": self.channels,
             "dtype": "float32",
             "subtract": list(self.subtract),
-            # A network that wants another scale holds a layer for it, so that every worker can feed it.
+            # A network with another scale has a Rescaling layer, so that workers need no support for it.
             "scale": 1.0,
             "resize": RESIZE,
         }

@@ -1,4 +1,4 @@
-"""Networks for images of 32 × 32 pixels."""
+"""Build networks for images of 32 × 32 pixels."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 import keras
 
-# The spread of CIFAR-10's pixels about their mean is near this.
+# About the inverse of the standard deviation of CIFAR-10's pixels.
 _SCALE = 1 / 64
-# With a few hundred steps an epoch, Keras's 0.99 would let the averages lag behind the weights.
+# With a few hundred steps an epoch, the averages would lag behind the weights at Keras's default, 0.99.
 _BATCH_NORM_MOMENTUM = 0.9
 _REFERENCE_FILTERS = (32, 64, 128)
 _RESNET_FILTERS = (24, 48, 96, 192)
 
 
 def build(name: str, side: int, classes: int, dropout: float, imagenet: bool) -> keras.Model:
-    """See `Architecture.build`; there are no ImageNet weights for these."""
+    """Builds a network, see `Architecture.build`; there are no ImageNet weights for these."""
     image = keras.Input((side, side, 3))
     x = keras.layers.Rescaling(_SCALE)(image)
     x = _reference(x, dropout) if name == "cifar-cnn" else _resnet(x, dropout)

@@ -1,4 +1,4 @@
-"""Networks that start from what was learned of ImageNet, by way of keras.applications."""
+"""Build networks for transfer learning from ImageNet, by keras.applications."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ _BACKBONES = {
     "vgg16": keras.applications.VGG16,
     "inceptionv3": keras.applications.InceptionV3,
 }
-# Inception wants -1…1; its input comes as -127.5…127.5.
+# Inception takes -1…1; its input here is -127.5…127.5.
 _SCALES = {"inceptionv3": 1 / 127.5}
 
 
 def build(name: str, side: int, classes: int, dropout: float, imagenet: bool) -> keras.Model:
-    """See `Architecture.build`.  All layers stand in one model, under Keras's names, so that weights can be found."""
+    """Builds a network, see `Architecture.build`.
+
+    All layers are in one flat model, with Keras's names, so that weights can be assigned by name.
+    """
     image = keras.Input((side, side, 3))
     scaled = keras.layers.Rescaling(_SCALES[name], name="scale")(image) if name in _SCALES else image
     backbone = _BACKBONES[name](

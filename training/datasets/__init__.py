@@ -1,4 +1,4 @@
-"""Data sets: a folder for each class, ``.lst`` manifests, Stanford Dogs' and CIFAR-10's archives, and mixtures."""
+"""Data sets: folders by class, ``.lst`` manifests, Stanford Dogs' and CIFAR-10's archives, and mixtures of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def load_dataset(source: Path, kind: str, cache: Path) -> ImageDataset:
     """Reads the data set at `source`.
 
     Args:
-        kind: one of `KINDS`; ``auto``: by its looks.
-        cache: where archives are unpacked.
+        kind: one of `KINDS`; ``auto``: detected.
+        cache: the folder where archives are unpacked.
 
     Raises:
-        TrainingError: there is none, or it is damaged; the sentence says what is wrong.
+        TrainingError: there is no data set, or it is damaged.
     """
     if not source.exists():
         raise TrainingError(f"{source} does not exist")
@@ -44,7 +44,7 @@ def load_dataset(source: Path, kind: str, cache: Path) -> ImageDataset:
 
 
 def detect(source: Path) -> str:
-    """The form of the data set at `source`, one of `KINDS`."""
+    """Detects the format of the data set at `source`, one of `KINDS`."""
     if source.is_dir():
         if (source / cifar10.ARCHIVE).is_file():
             return "cifar10"
@@ -58,6 +58,6 @@ def detect(source: Path) -> str:
     if source.name == "images.tar":
         return "stanford-dogs"
     raise TrainingError(
-        f"{source} is no data set: give a folder with a folder for each class, a .lst manifest, a mixture (.toml), "
+        f"{source} is not a data set: give a folder with a folder for each class, a .lst manifest, a mixture (.toml), "
         f"Stanford Dogs' images.tar or {cifar10.ARCHIVE}"
     )

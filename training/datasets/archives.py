@@ -1,4 +1,4 @@
-"""Archives from elsewhere: checked against a known hash, and opened so that they cannot write outside their folder."""
+"""Check archives against published hashes, and unpack them without letting them write outside their folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def check_hash(path: Path, algorithm: str, expected: str) -> None:
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Unpacks a tar archive into `folder`, all or nothing; does nothing where that is there already.
+    """Unpacks a tar archive into `folder`, all or nothing; does nothing if the folder exists already.
 
     Raises:
         TrainingError: the archive is damaged, or a member would be written outside `folder` (an absolute path,
-            ``..``, a link that leads out) or is a device: tarfile's filter ``data`` (PEP 706) decides.
+            ``..``, a link that leads out) or is a device, by tarfile's filter ``data`` (PEP 706).
     """
     if folder.exists():
         return

@@ -1,6 +1,6 @@
-"""CIFAR-10 (Krizhevsky 2009) as its author publishes it for Python: pickled batches in ``cifar-10-python.tar.gz``.
+"""Read CIFAR-10 (Krizhevsky 2009) from ``cifar-10-python.tar.gz``, pickled batches as its author publishes them.
 
-A pickle can run any code.  These are read by an unpickler that knows arrays and nothing else.
+Unpickling can execute any code, so the batches are read by an unpickler that is restricted to arrays.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from training.datasets.archives import check_hash
 from training.datasets.samples import TEST, TRAIN, ImageDataset, Sample
 
 ARCHIVE = "cifar-10-python.tar.gz"
-# As its page gives it, https://www.cs.toronto.edu/~kriz/cifar.html.
+# Published on https://www.cs.toronto.edu/~kriz/cifar.html.
 MD5 = "c58f30108f718f92721af3b95e74349a"
 SIDE = 32
 _FOLDER = "cifar-10-batches-py"
 _BATCHES = {f"data_batch_{number}": TRAIN for number in range(1, 6)} | {"test_batch": TEST}
-# A batch is 31 MB; a member that claims more is not one.
+# A batch is 31 MB; larger members are refused.
 _MAX_MEMBER_BYTES = 100_000_000
 
-# What a pickled array refers to, under the module names of NumPy before and since 2.0; and how Python 3 writes bytes
+# The globals of pickled arrays, under the module names of NumPy before and since 2.0, and of bytes that Python 3 wrote
 # for Python 2.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): codecs.encode,
@@ -49,10 +49,10 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_cifar10(archive: Path, md5: str | None = MD5) -> ImageDataset:
-    """Reads the archive, without unpacking it, with its split into 50,000 training and 10,000 test images.
+    """Reads the archive without unpacking it; keeps its split into 50,000 training and 10,000 test images.
 
     Args:
-        md5: the archive's hash; None: any.
+        md5: the archive's expected hash; None: not checked.
 
     Raises:
         TrainingError: the archive is altered or damaged, or holds anything but batches of images.
@@ -78,12 +78,12 @@ def load_arrays(body: bytes) -> dict[str, Any]:
     """
     loaded = _ArraysOnly(io.BytesIO(body), encoding="bytes").load()
     if not isinstance(loaded, dict):
-        raise TrainingError("the pickle holds no dictionary")
+        raise TrainingError("the pickle does not hold a dictionary")
     return {text(key): value for key, value in loaded.items()}
 
 
 def text(value: bytes | str) -> str:
-    """Python 2's strings, which these pickles hold, as text."""
+    """Converts Python 2's strings, which these pickles hold, to text."""
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
@@ -91,7 +91,7 @@ def _member(tar: tarfile.TarFile, name: str) -> dict[str, Any]:
     member = tar.getmember(f"{_FOLDER}/{name}")
     file = tar.extractfile(member)
     if file is None or member.size > _MAX_MEMBER_BYTES:
-        raise TrainingError(f"{name} is no file of CIFAR-10")
+        raise TrainingError(f"{name} is not a file of CIFAR-10")
     return load_arrays(file.read())
 
 

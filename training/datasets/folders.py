@@ -1,4 +1,4 @@
-"""A folder for each class, with or without a level of ``train``, ``val`` and ``test`` above."""
+"""Read data sets with a folder for each class, optionally below ``train``, ``val`` and ``test``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PART_FOLDERS = {
     "test": TEST,
     "testing": TEST,
 }
-# Lines of synset, tab, name, as Tiny-ImageNet and ImageNet write them.
+# Lines of synset, tab, names, in the format of ImageNet and Tiny-ImageNet.
 NAMES_FILE = "words.txt"
 
 
 def read_folders(root: Path) -> ImageDataset:
-    """Reads ``root/class/…`` or ``root/train/class/…`` (with ``val``, ``test``); the classes' folders to the bottom.
+    """Reads ``root/class/…`` or ``root/train/class/…`` (with ``val``, ``test``); class folders are read recursively.
 
     Raises:
-        TrainingError: no images; or a class is met in another part only, so that nothing would be learned of it.
+        TrainingError: there are no images, or a class has no training images.
     """
     folders = _folders(root)
     by_part = [(PART_FOLDERS.get(folder.name.lower()), folder) for folder in folders]
@@ -41,7 +41,7 @@ def read_folders(root: Path) -> ImageDataset:
 
 
 def read_names(path: Path) -> dict[str, str]:
-    """Names of synsets; the first of several synonyms.  Without such a file: none."""
+    """Reads the names of synsets, the first of several synonyms; empty if the file does not exist."""
     if not path.is_file():
         return {}
     lines = (line.split("\t", 1) for line in path.read_text("utf-8").splitlines() if "\t" in line)

@@ -1,4 +1,4 @@
-"""``.lst`` manifests, as MXNet's im2rec writes them: lines of index, label and path, separated by tabs."""
+"""Read ``.lst`` manifests, as MXNet's im2rec writes them: lines of index, label and path, separated by tabs."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from core.errors import TrainingError
 from training.datasets.samples import ImageDataset, build_dataset
 
-# What the numbers mean, a name a line, beside the manifest.
+# The names of numeric labels, one a line, in the manifest's folder.
 LABELS_FILE = "labels.txt"
-# Lines shown of a manifest that has many mistakes.
-_SHOWN = 3
+# Invalid lines that an error message shows.
+_MAX_SHOWN = 3
 
 
 def read_manifest(path: Path) -> ImageDataset:
-    """Reads a manifest; paths are relative to its folder.  Numbers are named by `LABELS_FILE` if that is there.
+    """Reads a manifest; paths are relative to its folder.  Numeric labels are named by `LABELS_FILE` if it exists.
 
     Raises:
-        TrainingError: a line that is not one of three columns, or a path that leads out of the folder.
+        TrainingError: a line does not have three columns, or a path leads out of the folder.
     """
     root = path.parent.resolve()
     items: list[tuple[str, str, str | None, Path]] = []
@@ -33,13 +33,13 @@ def read_manifest(path: Path) -> ImageDataset:
         else:
             items.append((columns[2], _label(columns[1]), None, image))
     if mistakes:
-        more = f" and {len(mistakes) - _SHOWN} more" if mistakes[_SHOWN:] else ""
-        raise TrainingError(f"{path}: {'; '.join(mistakes[:_SHOWN])}{more}")
+        more = f" and {len(mistakes) - _MAX_SHOWN} more" if mistakes[_MAX_SHOWN:] else ""
+        raise TrainingError(f"{path}: {'; '.join(mistakes[:_MAX_SHOWN])}{more}")
     return build_dataset(path.stem, items, _names(path.parent / LABELS_FILE))
 
 
 def _label(text: str) -> str:
-    """Names stay; numbers, which im2rec writes as 7.000000, become ``0007``, so that they sort as numbers."""
+    """The label as a class name: numbers, which im2rec writes as 7.000000, become ``0007``, to sort as numbers."""
     try:
         return f"{int(float(text)):04d}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""A mixture: a TOML file that names data sets beside it, and what each of them calls ImageNet's classes."""
+"""Read a mixture of data sets: a TOML file that lists data sets, and maps their class names to ImageNet's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.datasets.near_duplicates import find_near_duplicates
 from training.datasets.samples import PARTS, TEST, ImageDataset, build_dataset
 from training.imagenet_names import names_of_synsets
 
-# Stands in `images` for the part of the path that tells the class.
+# The placeholder in `images` for the part of the path that is the class.
 CLASS = "{class}"
 _SYNSET = re.compile(r"n\d{8}")
 _TOKENS = re.compile(r"\*\*/|\*|\{class\}")
@@ -28,9 +28,9 @@ class Source:
 
     Args:
         images: pattern of its files relative to the mixture's folder; `CLASS` is a synset, or a key of `classes`.
-        classes: the set's own name of a class, and ImageNet's name or synset; what is not named is left out.
+        classes: ImageNet's name or synset, by the set's own class name; other classes are left out.
         part: one of `PARTS`; None: to be split.
-        leave_out: pattern of file names that are not taken.
+        leave_out: pattern of file names that are left out.
     """
 
     images: str
@@ -39,10 +39,10 @@ class Source:
     leave_out: str
 
     def files(self, root: Path) -> Iterator[tuple[Path, str]]:
-        """The files, and the synset of each.
+        """Yields the files, and the synset of each.
 
         Raises:
-            TrainingError: there are none.
+            TrainingError: no file matches.
         """
         pattern = _TOKENS.split(self.images), _TOKENS.findall(self.images)
         regex = re.compile("".join(_interleaved(pattern)))
@@ -63,11 +63,11 @@ class Source:
 def read_mixture(path: Path) -> ImageDataset:
     """Reads a mixture.
 
-    Test images of classes that nothing else has are left out, and so are training images that look like a test image:
-    two data sets may hold the same photo in different sizes.
+    Test images of classes without training images are left out, and so are training images that are near duplicates
+    of a test image: two data sets may have the same photo in different sizes.
 
     Raises:
-        TrainingError: a mistake in the file, or a data set that is not there.
+        TrainingError: the file is invalid, or a data set is missing.
     """
     root = path.parent.resolve()
     name, sources = _read(path)
@@ -76,11 +76,11 @@ def read_mixture(path: Path) -> ImageDataset:
         for source in sources
         for file, synset in source.files(root)
     ]
-    learned = {synset for _, synset, source, _ in items if source.part != TEST}
-    tests = [item for item in items if item[2].part == TEST and item[1] in learned]
+    trained = {synset for _, synset, source, _ in items if source.part != TEST}
+    tests = [item for item in items if item[2].part == TEST and item[1] in trained]
     others = [item for item in items if item[2].part != TEST]
-    doubles = find_near_duplicates([item[3] for item in others], [item[3] for item in tests])
-    kept = [item for index, item in enumerate(others) if index not in doubles] + tests
+    duplicates = find_near_duplicates([item[3] for item in others], [item[3] for item in tests])
+    kept = [item for index, item in enumerate(others) if index not in duplicates] + tests
     dataset = build_dataset(
         name, [(file_name, synset, source.part, file) for file_name, synset, source, file in kept], names_of_synsets()
     )
@@ -95,7 +95,7 @@ def _read(path: Path) -> tuple[str, list[Source]]:
         sources = [_source(source) for source in fields["source"]]
         return str(fields.get("name", path.stem)), sources
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{path} is no mixture of data sets: {error}") from error
+        raise TrainingError(f"{path} is not a mixture of data sets: {error}") from error
 
 
 def _source(fields: dict[str, Any]) -> Source:
@@ -106,14 +106,18 @@ def _source(fields: dict[str, Any]) -> Source:
     if fields:
         raise ValueError(f"unknown key {', '.join(sorted(fields))}")
     if images.count(CLASS) != 1 or images.startswith("/") or ".." in Path(images).parts:
-        raise ValueError(f"images = {images!r} must lie beside the file and have one {CLASS}")
+        raise ValueError(f"images = {images!r} must be a path in the file's folder with one {CLASS}")
     if part not in (None, *PARTS):
         raise ValueError(f"part = {part!r} is none of {', '.join(PARTS)}")
     return Source(images, None if classes is None else _synsets_of(classes), part, leave_out)
 
 
 def _synsets_of(classes: Mapping[str, str]) -> dict[str, str]:
-    """Raises ValueError where ImageNet has no class of that name, or two."""
+    """Maps class names to synsets.
+
+    Raises:
+        ValueError: ImageNet has no class of a name, or two.
+    """
     by_name: dict[str, list[str]] = {}
     for synset, name in names_of_synsets().items():
         by_name.setdefault(name, []).append(synset)

@@ -1,4 +1,4 @@
-"""Photos that are the same to the eye: other sizes, qualities or crops of one photo."""
+"""Find near-duplicate photos: copies of a photo in other sizes, qualities or crops."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Of the 64 bits of a difference hash, so many may differ between two copies of a photo.
+# Copies of a photo differ in at most this many of the 64 bits of a difference hash.
 MAX_DISTANCE_BITS = 6
 _HASHED_SIDE = 64
 
 
 def find_near_duplicates(photos: Sequence[Path], of: Sequence[Path]) -> set[int]:
-    """Indices of those `photos` that look like one of the photos `of`; unreadable ones look like nothing.
+    """Finds the indices of those `photos` that are near duplicates of one of the photos `of`; unreadable ones are not.
 
-    A photo may have been stored whole, squeezed into a square, or cut to its middle: both forms of `of` are compared.
-    Some photos that only resemble each other are found, too.
+    A copy may show the whole photo, squeezed into a square, or only its middle square: both are compared.  Some photos
+    that only resemble each other are found, too.
     """
     if not photos or not of:
         return set()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        mine = np.array(list(pool.map(lambda path: _hashes(path)[0], photos)), np.uint64)
-        theirs = {number for hashes in pool.map(_hashes, of) for number in hashes if number}
-    found = np.zeros(len(mine), bool)
-    for number in theirs:
-        distance: NDArray[np.uint8] = np.bitwise_count(mine ^ np.uint64(number))
+        hashes = np.array(list(pool.map(lambda path: _hashes(path)[0], photos)), np.uint64)
+        references = {number for both in pool.map(_hashes, of) for number in both if number}
+    found = np.zeros(len(hashes), bool)
+    for number in references:
+        distance: NDArray[np.uint8] = np.bitwise_count(hashes ^ np.uint64(number))
         found |= distance <= MAX_DISTANCE_BITS
-    return set(np.flatnonzero(found & (mine != 0)).tolist())
+    return set(np.flatnonzero(found & (hashes != 0)).tolist())
 
 
 def _hashes(path: Path) -> tuple[int, int]:
-    """Difference hashes of the whole photo and of its middle square, 64 bits each; 0 where there is nothing to see."""
+    """Difference hashes of the whole photo and of its middle square, 64 bits each; 0 if it is unreadable."""
     try:
         with Image.open(path) as opened:
             opened.draft("L", (2 * _HASHED_SIDE, 2 * _HASHED_SIDE))

@@ -1,4 +1,4 @@
-"""What a data set is, wherever it came from: a list of labelled images, some of which belong to a part already."""
+"""The common form of data sets: labelled images, some of which have a part of the split already."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Sample:
     """One image: a file (`path`) or pixels, uint8 RGB of shape (height, width, 3).
 
     Args:
-        name: how reports call it; unique in its data set.
+        name: the image's name in reports; unique in its data set.
         label: index into the data set's labels.
-        part: where the data set says so, one of `PARTS`.
-        source: of several data sets in one, which it is from.
+        part: one of `PARTS`, if the data set assigns it.
+        source: the data set in a mixture that the image is from.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ImageDataset:
-    """Labelled images.  `labels` in the order of a model's outputs; `synsets` likewise, where all are known."""
+    """Labelled images.  `labels` are in the order of a model's outputs, as are `synsets`, if all are known."""
 
     name: str
     labels: tuple[str, ...]
@@ -51,14 +51,14 @@ class ImageDataset:
 def build_dataset(
     name: str, items: Iterable[tuple[str, str, str | None, Path]], names: dict[str, str] | None = None
 ) -> ImageDataset:
-    """A data set of files.
+    """Makes a data set of files.
 
     Args:
-        items: for each image its name, class, part and file.  Classes come out sorted.
-        names: what people call a class, where its name is none (a synset's id).
+        items: for each image its name, class, part and file.  Classes are sorted.
+        names: readable names of classes that are named by synset ids.
 
     Raises:
-        TrainingError: no images, or a single class.
+        TrainingError: there are no images, or there is only one class.
     """
     found = list(items)
     classes = sorted({item[1] for item in found})
@@ -66,7 +66,7 @@ def build_dataset(
     index = {a_class: number for number, a_class in enumerate(classes)}
     samples = tuple(Sample(image, index[a_class], part, path) for image, a_class, part, path in found)
     synsets, labels = zip(*(_split_synset(a_class, names or {}) for a_class in classes), strict=True)
-    # Two synsets may share a name (ImageNet has two cranes and two maillots); a label must tell them apart.
+    # Two synsets may share a name (ImageNet has two cranes and two maillots); their labels have to differ.
     labels = tuple(
         f"{label} ({synset})" if labels.count(label) > 1 and synset else label
         for label, synset in zip(labels, synsets, strict=True)
@@ -79,7 +79,7 @@ def require_classes(name: str, classes: Sequence[str]) -> None:
     if not classes:
         raise TrainingError(f"{name} holds no images")
     if len(classes) == 1:
-        raise TrainingError(f"{name} holds a single class, {classes[0]}; there is nothing to tell apart")
+        raise TrainingError(f"{name} holds a single class, {classes[0]}; training needs at least two")
 
 
 def _split_synset(a_class: str, names: dict[str, str]) -> tuple[str, str]:

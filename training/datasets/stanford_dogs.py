@@ -1,4 +1,4 @@
-"""Stanford Dogs (Khosla et al. 2011): 20,580 photos of 120 breeds, as ``images.tar`` and ``lists.tar``."""
+"""Read Stanford Dogs (Khosla et al. 2011): 20,580 photos of 120 breeds, in ``images.tar`` and ``lists.tar``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_stanford_dogs(folder: Path, cache: Path, sha256: dict[str, str] = SHA25
     """Reads the archives in `folder`, unpacked below `cache`, with the published split into training and test.
 
     Raises:
-        TrainingError: an archive is missing, altered or unsafe, or does not hold what it should.
+        TrainingError: an archive is missing, altered or unsafe, or its lists are invalid.
     """
     unpacked = {}
     for name, expected in sha256.items():
@@ -42,7 +42,7 @@ def read_stanford_dogs(folder: Path, cache: Path, sha256: dict[str, str] = SHA25
 
 
 def _files(path: Path) -> list[str]:
-    """The paths that a MATLAB list names, such as ``n02085620-Chihuahua/n02085620_5927.jpg``."""
+    """Reads the paths in a MATLAB list, such as ``n02085620-Chihuahua/n02085620_5927.jpg``."""
     try:
         files = [str(entry.item()) for entry in scipy.io.loadmat(path)["file_list"].ravel()]
     except (OSError, KeyError, ValueError, AttributeError) as error:

@@ -70,8 +70,8 @@ def list_batches(query: ListQuery) -> Answer:
         "batches": [
             {
                 "batch_id": batch_id,
-                "name": record.get("name", ""),
-                "created_at": record.get("created_at", ""),
+                "name": record.name,
+                "created_at": record.created_at,
                 "url": url_for("pages.batch", batch_id=batch_id),
             }
             for batch_id, record in page.batches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 from flask import abort
 
+from core.bundle_manifest import read_manifest
+from core.errors import BundleError
 from core.formats import ACCEPTED_FORMATS
 from web_tier.api.openapi import Answer, api_blueprint
 from web_tier.api.schemas import Fleet, Limits, Models
@@ -61,10 +62,10 @@ def fleet() -> Answer:
 def _shipped(folder: str) -> dict[str, Any] | None:
     """Name, accuracy and labels of a model bundle; None where it is not on this machine."""
     try:
-        bundle = json.loads((Path(folder) / "bundle.json").read_text("utf-8"))
+        bundle = read_manifest(Path(folder))
         labels = (Path(folder) / bundle["labels"]).read_text("utf-8").splitlines()
         top1 = bundle.get("measured", {}).get("top1_int8")
         return {"model": f"{bundle['name']}@{bundle['version']}", "top1": top1, "labels": labels}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, BundleError, ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("the model bundle %s cannot be read: %s", folder, error)
         return None

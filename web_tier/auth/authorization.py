@@ -6,11 +6,10 @@ authentication every client is the one local owner.
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import abort
 from werkzeug.exceptions import Unauthorized
 
+from core.batch_record import BatchRecord
 from core.errors import NotFoundError
 from core.jobs import batch_of, is_key
 from web_tier.auth.identity import LOCAL_OWNER, identity
@@ -26,12 +25,12 @@ def owner() -> str:
     return found.owner
 
 
-def owner_in(record: dict[str, Any]) -> str:
+def owner_in(record: BatchRecord) -> str:
     """The owner named in a batch's record; records from before authentication name none."""
-    return str(record.get("owner", LOCAL_OWNER))
+    return LOCAL_OWNER if record.owner is None else record.owner
 
 
-def record_of(batch_id: str, *, fresh: bool = False) -> dict[str, Any]:
+def record_of(batch_id: str, *, fresh: bool = False) -> BatchRecord:
     """The record of a batch that the client may read and change.
 
     Args:
@@ -43,7 +42,7 @@ def record_of(batch_id: str, *, fresh: bool = False) -> dict[str, Any]:
     return _own(services().batches.record(batch_id, fresh=fresh))
 
 
-def _own(record: dict[str, Any]) -> dict[str, Any]:
+def _own(record: BatchRecord) -> BatchRecord:
     if owner_in(record) != owner():
         raise NotFoundError("there is no such batch")
     return record
@@ -70,7 +69,7 @@ def check_key(key: str) -> None:
     record_of(batch_of(key))
 
 
-def open_batch(batch_id: str) -> dict[str, Any]:
+def open_batch(batch_id: str) -> BatchRecord:
     """The record of a batch to which the client may add images; see `BatchService.open_record`.
 
     Raises:

@@ -9,7 +9,8 @@ from flask.sessions import SecureCookieSessionInterface
 
 from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
-from core.settings import Settings
+from core.errors import DecodeError
+from core.settings import MIN_SESSION_KEY_CHARACTERS, Settings
 from web_tier.security.trusted_hosts import is_loopback_host
 
 KEY = "web/session-key"
@@ -18,6 +19,7 @@ ENDED_PREFIX = "web/signed-out/"
 # Counted from the sign-in: use does not extend a session.
 SESSION_SECONDS = 12 * 3600
 COOKIE = "eic_session"
+_MAX_KEY_BYTES = 1024
 
 
 def init_app(app: Flask, secret_key: str) -> None:
@@ -47,10 +49,21 @@ def session_key(settings: Settings, state: StateStore) -> str:
 def _stored_key(state: StateStore) -> str:
     found = state.get(KEY)
     if found is not None:
-        return found.body.decode("ascii")
+        return _checked_key(found.body)
     key = secrets.token_urlsafe(32)
     state.create(KEY, key.encode("ascii"))
     return key
+
+
+def _checked_key(body: bytes) -> str:
+    """The session key in a stored object.
+
+    Raises:
+        DecodeError: it is none, or too short to be one.
+    """
+    if not body.isascii() or not MIN_SESSION_KEY_CHARACTERS <= len(body) <= _MAX_KEY_BYTES:
+        raise DecodeError(f"{KEY} in the state bucket is not a session key; delete it, and every session ends")
+    return body.decode("ascii")
 
 
 def has_ended(state: StateStore, session_id: str) -> bool:

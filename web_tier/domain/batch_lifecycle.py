@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import Executor
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from core.errors import AlreadyExistsError, NotFoundError
 from core.jobs import ClassificationResult, Failure
-from web_tier.domain.batches import CANCELLED_FIELD, Batch, shown_name
+from web_tier.domain.batches import Batch, shown_name
 from web_tier.domain.upload_service import WORKER_ID
 
 CANCELLED = Failure("cancelled", "the batch was cancelled before the image was classified")
@@ -38,7 +39,7 @@ class BatchLifecycle:
         """
         record = self._images.read_batch(batch.batch_id)
         # Twice: in the record, which is read where images are added, and among the results, which viewers list.
-        self._images.create_batch(batch.batch_id, {**record, CANCELLED_FIELD: True})
+        self._images.create_batch(batch.batch_id, dataclasses.replace(record, cancelled=True))
         self._results.mark_cancelled(batch.batch_id)
         cancelled = self._executor.map(self._store_cancelled, [entry.key for entry in batch.unanswered])
         keys = [key for key in cancelled if key is not None]

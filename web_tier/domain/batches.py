@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 from aws.batch_index import BatchIndex
-from aws.buckets import ImageStore, ResultStore, StoredObject, is_cancelled_mark
+from aws.buckets import ImageStore, ResultStore, StoredObject
+from core.batch_record import BatchRecord
 from core.errors import DecodeError, ElasticError, NotFoundError
-from core.jobs import ClassificationResult, Failure, is_batch_id, is_key, new_batch_id
+from core.jobs import ClassificationResult, Failure, is_batch_id, new_batch_id
 from web_tier.ttl_cache import TTLCache
 
-# In the record of a batch that has been cancelled.
-CANCELLED_FIELD = "cancelled"
 # After another process has cancelled or deleted a batch, images are accepted for so long at most.  An upload that was
 # under way then is stored as well; the page therefore cancels again, later than this (static/batch.js).
 OPEN_SECONDS = 2.0
@@ -25,6 +24,8 @@ _CACHED_RESULTS = 5_000
 _CACHED_RECORDS = 1000
 # Results of one request that are requested from S3 before the first is awaited.
 _FETCH_AHEAD = 200
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Batch:
 class BatchPage:
     """Some batches, as pairs of id and record; `after` is where the next page begins, empty for the last one."""
 
-    batches: Sequence[tuple[str, dict[str, Any]]]
+    batches: Sequence[tuple[str, BatchRecord]]
     after: str
 
 
@@ -108,7 +109,7 @@ class BatchService:
         self._results = results
         self._index = index
         self._executor = executor
-        self._record = lru_cache(_CACHED_RECORDS)(images.read_batch)
+        self._record = lru_cache(_CACHED_RECORDS)(self._read_record)
         self._open = TTLCache(self._read_open, OPEN_SECONDS, clock=clock)
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
 
@@ -119,26 +120,33 @@ class BatchService:
             listed: whether it appears among its owner's batches.
         """
         batch_id = new_batch_id(now)
-        record = {"created_at": now.isoformat(timespec="seconds"), "owner": owner}
-        self._images.create_batch(batch_id, {**record, "name": name} if name else record)
+        self._images.create_batch(batch_id, BatchRecord(now.isoformat(timespec="seconds"), owner, name))
         if listed:
             self._index.add(owner, batch_id)
         return batch_id
 
-    def record(self, batch_id: str, *, fresh: bool = False) -> dict[str, Any]:
-        """A batch's record, ``{"created_at": …, "owner": …}`` and perhaps a ``name``.
+    def record(self, batch_id: str, *, fresh: bool = False) -> BatchRecord:
+        """A batch's record.
 
         Args:
             fresh: read it from S3 although it is cached: it may have been deleted.
 
         Raises:
-            NotFoundError: there is no such batch, or the id is malformed.
+            NotFoundError: there is no such batch, the id is malformed, or the record cannot be read, so that the owner
+                is not known.
         """
         if not is_batch_id(batch_id):
             raise NotFoundError("there is no such batch")
-        return self._images.read_batch(batch_id) if fresh else self._record(batch_id)
+        return self._read_record(batch_id) if fresh else self._record(batch_id)
 
-    def open_record(self, batch_id: str) -> dict[str, Any]:
+    def _read_record(self, batch_id: str) -> BatchRecord:
+        try:
+            return self._images.read_batch(batch_id)
+        except DecodeError as error:
+            log.error("the batch %s: %s", batch_id, error)
+            raise NotFoundError("the record of the batch cannot be read") from error
+
+    def open_record(self, batch_id: str) -> BatchRecord:
         """The record of a batch that accepts images, or did at most `OPEN_SECONDS` ago.
 
         Raises:
@@ -151,9 +159,9 @@ class BatchService:
         """Invalidates what `open_record` has cached, because this process cancels or deletes the batch."""
         self._open.invalidate(batch_id)
 
-    def _read_open(self, batch_id: str) -> dict[str, Any]:
+    def _read_open(self, batch_id: str) -> BatchRecord:
         record = self.record(batch_id, fresh=True)
-        if record.get(CANCELLED_FIELD):
+        if record.cancelled:
             raise BatchCancelledError
         return record
 
@@ -170,7 +178,7 @@ class BatchService:
         found = [(batch_id, record) for batch_id, record in zip(batch_ids, records, strict=True) if record is not None]
         return BatchPage(found, batch_ids[-1] if len(batch_ids) == limit else "")
 
-    def _record_or_none(self, batch_id: str) -> dict[str, Any] | None:
+    def _record_or_none(self, batch_id: str) -> BatchRecord | None:
         try:
             return self._record(batch_id)
         except NotFoundError:
@@ -183,18 +191,17 @@ class BatchService:
             NotFoundError: there is no such batch.
         """
         record = self.record(batch_id)
-        uploads = self._executor.submit(lambda: [entry for entry in self._images.list(batch_id) if is_key(entry.key)])
-        found = list(self._results.list(f"{batch_id}/"))
-        results = [entry for entry in found if is_key(entry.key)]
+        uploads = self._executor.submit(lambda: list(self._images.list(batch_id)))
+        results, cancelled = self._results.list_batch(batch_id)
         if not uploads.result() and not results:
             record = self.record(batch_id, fresh=True)
         return Batch(
             batch_id,
-            record.get("created_at", ""),
+            record.created_at,
             uploads.result(),
             results,
-            record.get("name", ""),
-            any(is_cancelled_mark(entry.key) for entry in found),
+            record.name,
+            cancelled,
         )
 
     def fetch(self, entries: Sequence[StoredObject]) -> Iterator[ClassificationResult]:

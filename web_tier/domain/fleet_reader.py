@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from aws.state import StateStore
-from core import fleet_status, heartbeat
+from core import fleet_status, heartbeat, object_keys
 from core.errors import CloudError, DecodeError
 from core.fleet_status import FleetStatus
 from core.heartbeat import Heartbeat
@@ -74,7 +74,7 @@ class FleetReader:
         status = self.status()
         alive = None if status is None else {instance.instance_id for instance in status.instances}
         beats = []
-        for stored in self._state.list(heartbeat.PREFIX):
+        for stored in self._state.list(object_keys.HEARTBEATS):
             if alive is None or heartbeat.instance_of(stored.key) in alive:
                 found = self._state.get(stored.key)
                 try:

@@ -40,7 +40,8 @@ def check_upload(body: IO[bytes], size_bytes: int, max_bytes: int, max_pixels: i
     Args:
         body: the file; may be cut off where `size_bytes` is above `max_bytes`.
         size_bytes: length of the file as it was sent.
-        max_bytes, max_pixels: limits on the file and on width × height.
+        max_bytes: limit on the file.
+        max_pixels: limit on width × height.
 
     Raises:
         ImageError: the subclass and its sentence say why the file is rejected.

@@ -9,23 +9,25 @@ results come twice, which clients recognise by their key.
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aws.buckets import StoredObject
-from core.errors import ElasticError
+from core.errors import DecodeError, ElasticError
+from core.versioned_json import Row, decode_record, encode_record, record
 
 OVERLAP_SECONDS = 2
+# S3's longest key has 1,024 bytes; ours are far shorter.
+_MAX_CURSOR_BYTES = 1024
 
 
 class CursorError(ElasticError):
     """the cursor was not issued by this service"""
 
 
+@record("a cursor", version=None, max_bytes=_MAX_CURSOR_BYTES)
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(Row):
     """A client's position in its sweep.
 
     Results after (`seconds`, `key`) in the order of their stamps are still to come; `newest_seconds` is the
@@ -38,8 +40,7 @@ class Cursor:
 
     def encode(self) -> str:
         """The cursor as clients send it back: URL-safe and opaque."""
-        fields = [self.seconds, self.key, self.newest_seconds]
-        return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
+        return base64.urlsafe_b64encode(encode_record(self)).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
@@ -51,12 +52,9 @@ class Cursor:
         if not text:
             return cls()
         try:
-            seconds, key, newest = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        except (ValueError, TypeError, binascii.Error) as error:
+            return decode_record(cls, base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        except (ValueError, DecodeError) as error:
             raise CursorError from error
-        if type(seconds) is not int or not isinstance(key, str) or type(newest) not in (int, type(None)):
-            raise CursorError
-        return cls(seconds, key, newest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,8 +127,8 @@ def _recent_batches() -> list[dict[str, str]]:
         return []
     return [
         {
-            "name": record.get("name", ""),
-            "created_at": record.get("created_at", ""),
+            "name": record.name,
+            "created_at": record.created_at,
             "url": url_for("pages.batch", batch_id=batch_id),
             "api_url": url_for("api_batches.batch", batch_id=batch_id),
         }

@@ -1,8 +1,8 @@
-"""The way of the systems before this one, in a process of its own: one message, one `predict`, one answer.
+"""Baseline of the worker benchmark: Keras in a process of its own, with one `predict` call for each message.
 
-The same architecture and input size in Keras, with random weights: they do not matter for time.  The image is read
-as the examples in Keras's documentation of its applications do it, with `load_img` and `img_to_array`.  Queue and
-stores are in memory, so that the difference is how the network is run and fed.
+The same architecture and input size in Keras, with random weights: they do not affect the time.  Images are read as in
+the examples of Keras's documentation, with `load_img` and `img_to_array`.  Queue and stores are in memory, so that only
+the inference and its input pipeline differ.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from aws.in_memory.load import CountingResultStore, GeneratedJobQueue, RepeatedI
 from aws.queue import ReceivedJob
 from core.jobs import ClassificationResult, Prediction
 
-# What the child process holds.
+# State of the child process.
 _loaded: dict[str, Any] = {}
 
 
 def is_installed() -> bool:
-    """Whether TensorFlow is there, which running the program does not need."""
+    """Whether TensorFlow, a development dependency, is installed."""
     return importlib.util.find_spec("tensorflow") is not None
 
 
-class KerasWay:
-    """A process that holds the Keras network; a context manager.
+class KerasBaseline:
+    """A process with the Keras network; a context manager.
 
     Args:
         photos: the images, repeated as often as needed.
@@ -44,7 +44,7 @@ class KerasWay:
             1, multiprocessing.get_context("spawn"), initializer=_load, initargs=(bundle, photos)
         )
 
-    def __enter__(self) -> KerasWay:
+    def __enter__(self) -> KerasBaseline:
         self._pool.submit(_drain, 1).result()
         return self
 
@@ -57,7 +57,7 @@ class KerasWay:
 
 
 def _load(bundle: ModelBundle, photos: Sequence[bytes]) -> None:
-    # TensorFlow tells of itself on standard error, whatever its log level; what goes wrong comes as an exception.
+    # TensorFlow logs to standard error on import, whatever its log level; failures come as exceptions.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     from keras.applications import resnet50
     from keras.utils import img_to_array, load_img
@@ -84,7 +84,7 @@ def _drain(count: int) -> float:
 
 def _answer(delivery: ReceivedJob, images: RepeatedImageStore, results: CountingResultStore) -> None:
     if (job := delivery.job) is None:
-        raise ValueError("the queue in memory has jobs only")
+        raise ValueError("the in-memory queue holds only jobs")
     pixels = _loaded["read"](images.get(job.key).body)
     tensor = _loaded["preprocess"](np.expand_dims(pixels, 0))
     probabilities = _loaded["model"].predict(tensor, verbose=0)[0]

@@ -1,4 +1,4 @@
-"""What a bundle answers to labelled photos, by the same code that a worker runs."""
+"""Classify labelled photos with a model bundle, by the same code that a worker runs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from evaluation.truth import ClassFinder, LabelledPhoto, synsets_of
 BATCH_SIZE = 8
 
 Pixels = NDArray[np.uint8]
-# From a file's bytes to those of the part of the picture that is to be classified.
+# Maps a file's bytes to those of the part of the picture that is to be classified.
 Localizer = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """A bundle's answers.
+class Predictions:
+    """A bundle's predictions for labelled photos.
 
     Attributes:
-        photos: those that were answered and have a label that the model knows.
+        photos: the photos that were classified; the model has their labels.
         truth: the number of the true class of each, shape (photos,).
         probabilities: shape (photos, labels).
-        left_out: a sentence for each photo, or kind of photos, that is not in the figures.
+        left_out: a sentence for each photo, or label, that is not in the figures.
     """
 
     bundle: ModelBundle
@@ -45,15 +45,15 @@ class Answers:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        """The number of the class answered for each photo."""
+        """The number of the predicted class of each photo, shape (photos,)."""
         numbers: NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return numbers
 
 
 def decoder(spec: InputSpec, localize: Localizer | None = None) -> Callable[[Path], Pixels]:
-    """From a photo's file to the pixels that the model wants, as a worker with default settings makes them.
+    """Returns a function that decodes a photo's file to the model's input, as a worker with default settings does.
 
-    The function raises `ImageError` where the photo cannot be decoded.
+    The function raises `ImageError` if the photo cannot be decoded.
     """
     settings = Settings()
     limits = DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio)
@@ -70,19 +70,19 @@ def decoder(spec: InputSpec, localize: Localizer | None = None) -> Callable[[Pat
     return decode
 
 
-def answer(
+def predict(
     bundle: ModelBundle,
     photos: Sequence[LabelledPhoto],
     localize: Localizer | None = None,
-    on_answered: Callable[[int], None] = lambda count: None,
-) -> Answers:
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Predictions:
     """Classifies the photos on all cores.
 
     Args:
-        on_answered: told of each further few photos, from any thread.
+        on_progress: called with the number of photos finished since the last call, from any thread.
 
     Raises:
-        EvaluationError: no photo could be answered.
+        EvaluationError: no photo could be classified.
         BundleError: the model cannot be run.
     """
     finder = ClassFinder(bundle.labels, synsets_of(bundle))
@@ -105,23 +105,23 @@ def answer(
             except ImageError as error:
                 problems.append(f"{photo.name}: {error}")
         rows = list(classifier.probabilities(pixels)) if pixels else []
-        on_answered(len(chunk))
+        on_progress(len(chunk))
         return positions, rows, problems
 
     chunks = [known[start : start + BATCH_SIZE] for start in range(0, len(known), BATCH_SIZE)]
-    answered: list[tuple[LabelledPhoto, int]] = []
+    classified: list[tuple[LabelledPhoto, int]] = []
     probabilities: list[NDArray[np.float32]] = []
     with ThreadPoolExecutor(cores) as pool:
         for chunk, (positions, rows, problems) in zip(chunks, pool.map(classify, chunks), strict=True):
-            answered += [chunk[position] for position in positions]
+            classified += [chunk[position] for position in positions]
             probabilities += rows
             left_out += problems
-    if not answered:
+    if not classified:
         raise EvaluationError(f"no photo could be evaluated with {bundle.full_name}: {'; '.join(left_out[:3])}")
-    return Answers(
+    return Predictions(
         bundle,
-        tuple(photo for photo, _ in answered),
-        np.array([number for _, number in answered]),
+        tuple(photo for photo, _ in classified),
+        np.array([number for _, number in classified]),
         np.stack(probabilities),
         tuple(left_out),
     )

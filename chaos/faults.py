@@ -1,0 +1,29 @@
+"""Control the fault injector of a running emulator over HTTP."""
+
+from __future__ import annotations
+
+import requests
+
+from local_cloud.faults import CONTROL_PATH
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class FaultControl:
+    """Switches the injector of `local_cloud.faults` on and off, and reads its counts.
+
+    Args:
+        endpoint_url: the emulator's address.
+    """
+
+    def __init__(self, endpoint_url: str) -> None:
+        self._url = f"{endpoint_url}{CONTROL_PATH}"
+
+    def set(self, *, enabled: bool) -> None:
+        """Switches faults on or off."""
+        requests.post(self._url, json={"enabled": enabled}, timeout=_TIMEOUT_SECONDS).raise_for_status()
+
+    def counts(self) -> dict[str, int]:
+        """The number of faults so far, by kind."""
+        counts: dict[str, int] = requests.get(self._url, timeout=_TIMEOUT_SECONDS).json()["counts"]
+        return counts

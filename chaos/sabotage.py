@@ -1,0 +1,71 @@
+"""Kill workers at random, and stop and restart the controller now and then."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+
+from local_cloud.processes import Process, kill, stop_all
+from local_cloud.stack import LocalStack
+
+SECONDS_BETWEEN_KILLS = (0.3, 1.7)
+KILLS_PER_CONTROLLER_STOP = 5
+SECONDS_WITHOUT_CONTROLLER = (0.1, 1.5)
+CONTROLLER_STOP_SECONDS = 15.0
+
+
+class Saboteur:
+    """Kills workers of `stack`; after every few kills the controller is killed or terminated, and started again.
+
+    Args:
+        dice: chooses the workers and the times.
+        target_kills: how many workers to kill.
+
+    Attributes:
+        kills: how many have been killed.
+        stop: ends `work` early.
+    """
+
+    def __init__(self, stack: LocalStack, dice: random.Random, target_kills: int) -> None:
+        self.target_kills = target_kills
+        self.kills = 0
+        self.stop = threading.Event()
+        self._stack = stack
+        self._dice = dice
+        self._stop_controller = itertools.cycle((kill, _terminate))
+
+    def work(self) -> None:
+        """Kills `target_kills` workers, or fewer if `stop` is set before."""
+        while self.kills < self.target_kills and not self.stop.wait(self._dice.uniform(*SECONDS_BETWEEN_KILLS)):
+            workers = sorted(self._workers(), key=lambda process: process.pid)
+            if workers and self._kill(self._dice.choice(workers)) and self.kills % KILLS_PER_CONTROLLER_STOP == 0:
+                self._restart_controller()
+
+    def _workers(self) -> Iterator[psutil.Process]:
+        for process in psutil.Process(self._stack.process("local-cloud").pid).children():
+            with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                if "app_tier" in process.cmdline():
+                    yield process
+
+    def _kill(self, process: psutil.Process) -> bool:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            return False
+        self.kills += 1
+        return True
+
+    def _restart_controller(self) -> None:
+        next(self._stop_controller)(self._stack.process("controller"))
+        time.sleep(self._dice.uniform(*SECONDS_WITHOUT_CONTROLLER))
+        self._stack.start_controller()
+
+
+def _terminate(process: Process) -> None:
+    stop_all([process], CONTROLLER_STOP_SECONDS)

@@ -1,0 +1,29 @@
+"""The file that describes a model bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from core.errors import BundleError, DecodeError
+from core.versioned_json import parse_json
+
+MANIFEST_FILE = "bundle.json"
+_MAX_BYTES = 1024 * 1024
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The fields of a bundle's manifest.
+
+    Raises:
+        OSError: it cannot be read.
+        BundleError: it is not a JSON object.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        manifest = parse_json(path.read_bytes(), _MAX_BYTES, "a bundle manifest")
+    except DecodeError as error:
+        raise BundleError(f"{path} is {error}") from error
+    if not isinstance(manifest, dict):
+        raise BundleError(f"{path} is not a bundle manifest: an object expected")
+    return manifest

@@ -1,0 +1,94 @@
+"""The keys of our objects: which ones this program writes, and what they say.
+
+A bucket can also hold foreign objects: a photo copied there by hand, the empty object that S3's console makes for a
+folder.  The stores' listings yield only keys of the family that they are about, so no caller has to filter.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+BATCH_ID = r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}"
+_POSITION_AND_NAME = r"[0-9]{5}-[A-Za-z0-9._-]{1,64}"
+OWNER = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
+TOKEN_ID = r"[0-9a-f]{16}"  # noqa: S105 - a pattern is no secret
+# A part of a model's key, of a tag and of a folder's name.
+MODEL_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_INSTANCE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFamily:
+    """The keys of one kind of object: a prefix, a name and a suffix.
+
+    Attributes:
+        name: a regular expression of what stands in between.
+    """
+
+    prefix: str
+    name: str
+    suffix: str = ""
+    _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        pattern = re.compile(f"{re.escape(self.prefix)}({self.name}){re.escape(self.suffix)}")
+        object.__setattr__(self, "_pattern", pattern)
+
+    def key_of(self, name: str) -> str:
+        """The key of the object of this name.
+
+        Raises:
+            ValueError: the name does not match the family's pattern.
+        """
+        key = f"{self.prefix}{name}{self.suffix}"
+        if not self.owns(key):
+            raise ValueError(f"{name!r} cannot be a part of a key such as {self.prefix}…{self.suffix}")
+        return key
+
+    def name_of(self, key: str) -> str:
+        """The name in a key.
+
+        Raises:
+            ValueError: it is a key of another family, or a foreign one.
+        """
+        found = self._pattern.fullmatch(key)
+        if found is None:
+            raise ValueError(f"{key!r} is not a key such as {self.prefix}…{self.suffix}")
+        return found[1]
+
+    def owns(self, key: str) -> bool:
+        """Whether a key is of this family."""
+        return self._pattern.fullmatch(key) is not None
+
+
+# The input bucket, and with the same key the output bucket.
+IMAGES = KeyFamily("", f"{BATCH_ID}/{_POSITION_AND_NAME}")
+# The input bucket, beside the images.
+BATCH_RECORDS = KeyFamily("batches/", BATCH_ID, ".json")
+OWNED_BATCHES = KeyFamily("owners/", f"{OWNER}/[0-9]{{14}}-{BATCH_ID}")
+DELETED_BATCHES = KeyFamily("deleted/", BATCH_ID)
+# The output bucket, beside a batch's results, where every listing of them finds it at no cost.
+CANCELLED_MARKS = KeyFamily("", BATCH_ID, "/cancelled")
+# The state bucket.
+HEARTBEATS = KeyFamily("workers/", _INSTANCE_ID, ".json")
+TOKENS = KeyFamily("tokens/", TOKEN_ID, ".json")
+USAGE = KeyFamily("usage/", TOKEN_ID, ".json")
+PENDING_WEBHOOKS = KeyFamily("webhooks/", BATCH_ID, ".json")
+MODEL_FILES = KeyFamily("models/files/", r"[0-9a-f]{64}")
+MODEL_VERSIONS = KeyFamily("models/versions/", f"{MODEL_PART}/{MODEL_PART}", ".json")
+
+# Every family; a test holds each to what this module promises.
+FAMILIES = (
+    IMAGES,
+    BATCH_RECORDS,
+    OWNED_BATCHES,
+    DELETED_BATCHES,
+    CANCELLED_MARKS,
+    HEARTBEATS,
+    TOKENS,
+    USAGE,
+    PENDING_WEBHOOKS,
+    MODEL_FILES,
+    MODEL_VERSIONS,
+)

@@ -1,0 +1,86 @@
+"""The command line: every command loads, its help works, and groups list it with the first sentence of its help."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from cli.lazy_group import LazyCommand, LazyGroup
+from core.paths import REPOSITORY_ROOT
+
+HEAVY = ("tensorflow", "keras", "boto3", "flask", "moto", "numpy", "requests")
+
+
+def lazy_commands(group: LazyGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], LazyCommand]]:
+    """Every lazy command with its path, those of nested groups included."""
+    for name, lazy in group.lazy.items():
+        yield (*path, name), lazy
+        command = lazy.load()
+        if isinstance(command, LazyGroup):
+            yield from lazy_commands(command, (*path, name))
+
+
+def all_commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with its path, groups included."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from all_commands(child, (*path, name))
+
+
+assert isinstance(main, LazyGroup)
+LAZY = dict(lazy_commands(main))
+COMMANDS = dict(all_commands(main))
+
+
+def first_sentence(text: str) -> str:
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=\.)\s", paragraph)[0]
+
+
+@pytest.mark.parametrize("path", LAZY, ids=" ".join)
+def test_a_lazy_command_has_its_name_and_the_first_sentence_of_its_help(path: tuple[str, ...]) -> None:
+    command = LAZY[path].load()
+    assert command.name == path[-1]
+    assert command.help is not None
+    assert LAZY[path].short_help == first_sentence(command.help)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "elastic")
+def test_every_command_and_option_explains_itself(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(main, [*path, "--help"])
+    assert shown.exit_code == 0, shown.output
+    command = COMMANDS[path]
+    assert command.help is not None and first_sentence(command.help).endswith(".")
+    undescribed = [p.name for p in command.params if isinstance(p, click.Option) and not p.help and not p.hidden]
+    assert not undescribed, f"options without a help text: {undescribed}"
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    code = (
+        "import sys, cli\n"
+        "try:\n    cli.main(['--help'])\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        f"print('loaded:', *[name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY_ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("loaded:")
+    listed = " ".join(done.stdout.split())
+    assert [name for name, command in main.lazy.items() if f" {name} {command.short_help}" not in listed] == []
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "--help"], cwd=REPOSITORY_ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("Usage: elastic ")
