@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from core.errors import AlreadyExistsError, CloudError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CONNECT_TIMEOUT_SECONDS = 5
 # Longer than SQS's longest long poll (20 s), or a quiet queue would look like a dead one.
@@ -44,13 +44,21 @@ class Clients:
     Args:
         max_connections: size of each client's connection pool: at least the number of threads using it.
         max_attempts: how often a request is tried before its error is ours; `MAX_ATTEMPTS` where not given.
+        environment: the ``AWS_…`` variables of an embedded cloud; by default boto3 looks for endpoint, region and
+            credentials where it always does.
     """
 
-    def __init__(self, max_connections: int = 16, max_attempts: int | None = None) -> None:
+    def __init__(
+        self,
+        max_connections: int = 16,
+        max_attempts: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         session = botocore.session.get_session()
         # The default parser guesses the format of each timestamp: two thirds of the cost of a listing.
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_timestamp)
         self._session = boto3.session.Session(botocore_session=session)
+        self._options = {} if environment is None else _client_options(environment)
         self._config = Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
@@ -68,13 +76,22 @@ class Clients:
             if service == "s3":
                 # botocore still presigns with the old version 2 by default, which S3 refuses for newer buckets.
                 config = config.merge(Config(signature_version="s3v4"))
-            self._clients[service] = self._session.client(service, config=config)
+            self._clients[service] = self._session.client(service, config=config, **self._options)
         return self._clients[service]
 
     def close(self) -> None:
         """Closes all connections; a client that is used again opens new ones."""
         for client in self._clients.values():
             client.close()
+
+
+def _client_options(environment: Mapping[str, str]) -> dict[str, str | None]:
+    return {
+        "endpoint_url": environment.get("AWS_ENDPOINT_URL"),
+        "region_name": environment.get("AWS_DEFAULT_REGION"),
+        "aws_access_key_id": environment.get("AWS_ACCESS_KEY_ID"),
+        "aws_secret_access_key": environment.get("AWS_SECRET_ACCESS_KEY"),
+    }
 
 
 @contextmanager

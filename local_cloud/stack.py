@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import requests
 
-from core.errors import ElasticError
+from aws.clients import Clients
+from aws.state import StateStore
+from core.errors import CloudError, ElasticError
+from core.fleet_status import KEY as STATUS_KEY
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.__main__ import LOCAL_CREDENTIALS
@@ -107,6 +112,7 @@ class LocalStack:
             self._start_web_tier()
             if self._with_controller:
                 self.start_controller()
+                self._wait_for_controller()
         except BaseException:
             self.stop()
             raise
@@ -186,15 +192,35 @@ class LocalStack:
         self._wait_for_web_tier()
 
     def _wait_for_web_tier(self) -> None:
+        def answers() -> bool:
+            with contextlib.suppress(requests.RequestException):
+                return requests.get(f"{self.web_url}/healthz", timeout=2).ok
+            return False
+
+        self._wait_for(answers, f"the web tier did not start; see {self.log_directory / 'web-tier.log'}")
+
+    def _wait_for_controller(self) -> None:
+        """Waits for the first status of the fleet: until then the fleet's page and API have nothing to show."""
+        clients = Clients(max_connections=1, environment=self.environment)
+        state = StateStore(clients["s3"], self.settings.state_bucket)
+
+        def has_reported() -> bool:
+            with contextlib.suppress(CloudError):
+                return state.get(STATUS_KEY) is not None
+            return False
+
+        try:
+            self._wait_for(has_reported, f"the controller did not start; see {self.log_directory / 'controller.log'}")
+        finally:
+            clients.close()
+
+    def _wait_for(self, condition: Callable[[], bool], sentence: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while time.monotonic() < deadline and self.failed_process() is None:
-            try:
-                if requests.get(f"{self.web_url}/healthz", timeout=2).ok:
-                    return
-            except requests.RequestException:
-                pass
+            if condition():
+                return
             time.sleep(0.05)
-        raise StackError(f"the web tier did not start; see {self.log_directory / 'web-tier.log'}")
+        raise StackError(sentence)
 
     def _spawn(self, name: str, command: list[str], **options: Any) -> subprocess.Popen[str]:
         self._processes[name] = spawn(

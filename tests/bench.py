@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +24,7 @@ class Bench:
 
     def __init__(self, stack: LocalStack) -> None:
         self.stack = stack
-        os.environ.update({name: value for name, value in stack.environment.items() if name.startswith("AWS_")})
-        clients, settings = Clients(), stack.settings
+        clients, settings = Clients(environment=stack.environment), stack.settings
         self.api = ApiClient(stack.web_url)
         self.images = ImageStore(clients["s3"], settings.input_bucket)
         self.results = ResultStore(clients["s3"], settings.output_bucket)
@@ -62,11 +60,6 @@ class Bench:
 
 @contextmanager
 def running_bench(settings: dict[str, Any], log_directory: Path) -> Iterator[Bench]:
-    """Starts a stack; afterwards this process's environment is as it was before."""
-    saved = dict(os.environ)
-    try:
-        with LocalStack(settings, log_directory=log_directory) as stack:
-            yield Bench(stack)
-    finally:
-        os.environ.clear()
-        os.environ.update(saved)
+    """Starts a stack."""
+    with LocalStack(settings, log_directory=log_directory) as stack:
+        yield Bench(stack)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
@@ -37,6 +38,17 @@ def image_bytes(format: str = "JPEG", width: int = 8, height: int = 6, mode: str
 JPEG = image_bytes()
 
 
+class BufferingClient(FlaskClient):
+    """A test client that reads and closes a file at once; streams stay open."""
+
+    def open(self, *arguments: Any, **options: Any) -> TestResponse:
+        response = super().open(*arguments, **options)
+        if response.content_length is not None:
+            response.get_data()
+            response.close()
+        return response
+
+
 class WebBench:
     """The application under test with everything that it talks to."""
 
@@ -50,6 +62,7 @@ class WebBench:
         self.state = InMemoryStateStore(self.clock)
         stores: tuple[Any, Any, Any, Any, Any] = (self.images, self.results, self.queue, self.index, self.state)
         self.app = create_app(self.settings, *stores, monotonic)
+        self.app.test_client_class = BufferingClient
         self.client = self.app.test_client()
         self.services: Services = self.app.extensions[EXTENSION]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from api_client.client import ApiClient
 from local_cloud.fleet_size_history import FleetSizeHistory
@@ -113,8 +116,19 @@ def test_killing_a_worker_in_the_middle_of_a_batch_loses_nothing(bench: Bench, m
     wait_until(lambda: bench.queue.backlog().total == 0, "the killed worker's jobs were never deleted")
 
 
-def test_stopping_the_stack_leaves_no_process(tmp_path: Path, make_images: MakeImages) -> None:
-    with LocalStack(log_directory=tmp_path) as stack:
+class StackWithSlowController(LocalStack):
+    """A stack on a machine that is slow to start the controller."""
+
+    def start_controller(self, name: str = "controller") -> subprocess.Popen[str]:
+        slowly = "import runpy, time; time.sleep(3); runpy.run_module('controller', run_name='__main__')"
+        return self._spawn(name, [sys.executable, "-c", slowly])
+
+
+def test_the_stack_is_ready_when_its_fleet_is_known_and_stopping_it_leaves_no_process(
+    tmp_path: Path, make_images: MakeImages
+) -> None:
+    with StackWithSlowController(log_directory=tmp_path) as stack:
+        assert requests.get(f"{stack.web_url}/api/v1/fleet", timeout=PATIENCE_SECONDS).status_code == 200
         api = ApiClient(stack.web_url)
         batch_id = api.create_batch()
         api.upload(batch_id, make_images(30), lambda count: None)
@@ -122,5 +136,5 @@ def test_stopping_the_stack_leaves_no_process(tmp_path: Path, make_images: MakeI
         processes = [psutil.Process(stack.process(n).pid) for n in ("local-cloud", "web-tier", "controller")]
         family = [*processes, *(child for process in processes for child in process.children(recursive=True))]
         assert any("app_tier" in process.cmdline() for process in family)
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
     assert alive == []

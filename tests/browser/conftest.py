@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
 from benchmarks.chromium import CHROMIUM_NAMES, find_chromium
-from local_cloud.stack import START_TIMEOUT_SECONDS, LocalStack
+from local_cloud.stack import LocalStack
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +29,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def web_url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running program, whose controller has told of its fleet."""
+    """The address of a running program."""
     with LocalStack({"max_size": 2}, log_directory=tmp_path_factory.mktemp("log")) as stack:
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        # Before, a page that asks for it meets a 404, which the browser notes as an error.
-        while not requests.get(f"{stack.web_url}/api/v1/fleet", timeout=10).ok:
-            assert time.monotonic() < deadline, "the controller does not report"
-            time.sleep(0.1)
         yield stack.web_url
 
 

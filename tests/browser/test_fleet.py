@@ -135,7 +135,6 @@ def test_the_real_fleet_grows_on_the_page(open_tab: OpenTab) -> None:
     expect(fleet.locator("path.layer-running")).to_have_count(1)
     other.bring_to_front()
     wait_for_all(other)
-    tab.errors.clear()  # before the controller's first report, there is no fleet to tell of
 
 
 def test_without_javascript_the_numbers_are_there(open_tab: OpenTab) -> None:

@@ -189,10 +189,11 @@ def test_every_way_to_send_an_image_counts() -> None:
     assert form_answer.status_code == 403 and "quota" in form_answer.text
 
 
-def test_a_single_image_that_finds_no_place_is_not_counted() -> None:
+@pytest.mark.parametrize("method", ["create_batch", "put"])
+def test_a_single_image_that_finds_no_place_is_not_counted(method: str) -> None:
     bench = bench_with()
     headers = {**bench.token("ada", images_per_day=1), "Content-Type": "image/jpeg"}
-    bench.images.fail_next("put", error=CloudError("no"))
+    bench.images.fail_next(method, error=CloudError("no"))
     assert bench.client.post("/api/v1/classify", headers=headers, data=JPEG).status_code == 503
     assert bench.client.post("/api/v1/classify", headers=headers, data=JPEG).status_code == 202
 

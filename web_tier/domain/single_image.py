@@ -71,11 +71,11 @@ class SingleImages:
             TooManyWaitingError: the limit on waiting requests is reached; nothing is stored.
             CloudError: S3 or SQS failed.
         """
-        if self._result_waiter.full:
-            file.body.close()
-            raise TooManyWaitingError
-        batch_id, position = self._place(owner)
-        report = self._uploads.accept(batch_id, [file], position)
+        with file.body:
+            if self._result_waiter.full:
+                raise TooManyWaitingError
+            batch_id, position = self._place(owner)
+            report = self._uploads.accept(batch_id, [file], position)
         if report.not_stored:
             raise CloudError(f"a single image: {report.not_stored[0].sentence}")
         if report.rejected:

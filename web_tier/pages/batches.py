@@ -49,9 +49,11 @@ def create_batch() -> ResponseReturnValue:
     first = next(files, None)
     if first is None:
         return _upload_page(problem="Choose at least one image."), 400
-    batch_id = services().batches.create(datetime.now(UTC), authorization.owner())
-    audit_log.record("batch_created", batch_id=batch_id)
-    report = accept_files(batch_id, chain([first], files), offset=0)
+    # Closes the file also where the batch cannot be created, or nothing is left of the quota.
+    with first.body:
+        batch_id = services().batches.create(datetime.now(UTC), authorization.owner())
+        audit_log.record("batch_created", batch_id=batch_id)
+        report = accept_files(batch_id, chain([first], files), offset=0)
     url = url_for("pages.batch", batch_id=batch_id)
     if not report.not_stored:
         return redirect(url, 303)

@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { File } from "node:buffer";
+import { beforeEach, test } from "node:test";
+
+import { positionOf, Uploader } from "../../static/uploader.js";
+import { Clock, Page, settle } from "./world.js";
+
+const MAX_IMAGE_BYTES = 1000;
+let clock, page, reachable, respond, requests, events;
+
+// Stands for XMLHttpRequest: `respond(request)` gives [status, body] of an answer, or null where none comes.
+class Request extends EventTarget {
+  upload = new EventTarget();
+  status = 0;
+  statusText = "";
+  responseText = "";
+
+  open(_method, url) {
+    this.offset = Number(new URL(url, "http://test").searchParams.get("offset"));
+  }
+
+  async send(form) {
+    this.names = form.getAll("images").map((file) => file.name);
+    this.sizes = form.getAll("images").map((file) => file.size);
+    requests.push(this);
+    const answer = await respond(this);
+    if (this.aborted) return;
+    if (answer) [this.status, this.responseText] = [answer[0], JSON.stringify(answer[1])];
+    this.dispatchEvent(new Event("loadend"));
+  }
+
+  abort() {
+    this.aborted = true;
+    this.dispatchEvent(new Event("loadend"));
+  }
+}
+
+function accept({ offset, names }) {
+  const accepted = names.map((name, index) => ({ key: `b/${String(offset + index).padStart(5, "0")}-${name}` }));
+  return [200, { accepted, rejected: [], not_stored: [] }];
+}
+
+function files(count, size = 10) {
+  return Array.from({ length: count }, (_, number) => new File([new Uint8Array(size)], `${number}.jpg`));
+}
+
+function uploader() {
+  const note = (kind) => (...given) => events.push([kind, ...given]);
+  const kinds = ["weighed", "waiting", "started", "progress", "stored", "settled", "failed"];
+  return new Uploader("/images", MAX_IMAGE_BYTES, {
+    ...Object.fromEntries(kinds.map((kind) => [kind, note(kind)])),
+    changed: () => {},
+  });
+}
+
+const all = (kind) => events.filter(([name]) => name === kind);
+const stored = () => all("stored").map(([, { position }]) => position).sort((a, b) => a - b);
+const failed = () => all("failed").map(([, chunk, sentence, again]) => [chunk.offset, chunk.files.length, sentence, again]);
+
+beforeEach(() => {
+  clock = new Clock();
+  page = new Page();
+  reachable = true;
+  respond = accept;
+  requests = [];
+  events = [];
+  globalThis.XMLHttpRequest = Request;
+  globalThis.fetch = async () => ({ ok: reachable });
+});
+
+test("files go in chunks of twenty, each with the position of its first", async () => {
+  const one = uploader();
+  await one.addFiles(files(45));
+  await settle();
+  assert.deepEqual(requests.map(({ offset, names }) => [offset, names.length]), [[0, 20], [20, 20], [40, 5]]);
+  assert.deepEqual(stored(), Array.from({ length: 45 }, (_, number) => number));
+  assert.equal(one.busy, false);
+});
+
+test("three requests are under way at a time", async () => {
+  const waiting = [];
+  respond = (request) => new Promise((resolve) => waiting.push(() => resolve(accept(request))));
+  uploader().addFiles(files(100));
+  await settle();
+  assert.equal(requests.length, 3);
+  waiting[1]();
+  await settle();
+  assert.equal(requests.length, 4);
+});
+
+test("of a file above the limit, no more is sent than tells so", async () => {
+  await uploader().addFiles([...files(1, 5000), ...files(1, 5)]);
+  await settle();
+  assert.deepEqual(requests[0].sizes, [MAX_IMAGE_BYTES + 1, 5]);
+  assert.deepEqual(all("weighed").at(-1)[1], { bytes: MAX_IMAGE_BYTES + 6, large: 1, more: false });
+});
+
+test("a failing server is asked again, at longer and longer intervals", async () => {
+  let failures = 3;
+  respond = (request) => ((failures -= 1) >= 0 ? [503, {}] : accept(request));
+  await uploader().addFiles(files(2));
+  await settle();
+  assert.equal(requests.length, 1);
+  await clock.advance(500 + 1000 + 2000);
+  assert.equal(requests.length, 4);
+  assert.deepEqual(stored(), [0, 1]);
+});
+
+test("a refusal is final and comes with the server's reason", async () => {
+  respond = () => [403, { detail: "the batch is full" }];
+  await uploader().addFiles(files(2));
+  await clock.advance(60_000);
+  assert.equal(requests.length, 1);
+  assert.deepEqual(failed(), [[0, 2, "the batch is full", true]]);
+});
+
+test("a limit on requests is no refusal", async () => {
+  let limited = true;
+  respond = (request) => (limited ? ((limited = false), [429, { detail: "slower" }]) : accept(request));
+  await uploader().addFiles(files(2));
+  await clock.advance(1000);
+  assert.deepEqual(stored(), [0, 1]);
+});
+
+test("without a network no attempt is lost, and it goes on as soon as there is one", async () => {
+  reachable = false;
+  respond = (request) => (reachable ? accept(request) : null);
+  const one = uploader();
+  await one.addFiles(files(2));
+  await clock.advance(120_000);
+  assert.deepEqual([one.offline, failed()], [true, []]);
+  reachable = true;
+  page.emit("online");
+  await settle();
+  await settle();
+  assert.equal(one.offline, false);
+  assert.deepEqual(stored(), [0, 1]);
+});
+
+test("one file that cannot be read does not take the others of its chunk with it", async () => {
+  respond = (request) => (request.names.includes("1.jpg") ? null : accept(request));
+  await uploader().addFiles(files(3));
+  await clock.advance(60_000);
+  assert.deepEqual(stored(), [0, 2]);
+  assert.deepEqual(failed(), [[1, 1, "not uploaded", true]]);
+});
+
+test("what the server did not store can be tried again, unless the batch is full", async () => {
+  respond = ({ offset }) => [
+    200,
+    {
+      accepted: [{ key: `b/0000${offset}-0.jpg` }],
+      rejected: [],
+      not_stored: [
+        { position: offset + 1, code: "storage", error: "storage failed" },
+        { position: offset + 2, code: "batch_full", error: "the batch is full" },
+      ],
+    },
+  ];
+  await uploader().addFiles(files(3));
+  await settle();
+  assert.deepEqual(stored(), [0]);
+  assert.deepEqual(failed(), [[1, 1, "storage failed", true], [2, 1, "the batch is full", false]]);
+});
+
+test("a cancelled upload ends at once, with what waits and what is under way", async () => {
+  respond = () => new Promise(() => {});
+  const one = uploader();
+  await one.addFiles(files(100));
+  one.cancel();
+  await settle();
+  assert.equal(requests.length, 3);
+  assert.equal(all("failed").length, 5);
+  assert.ok(failed().every(([, , sentence, again]) => sentence === "cancelled before its upload" && !again));
+  assert.equal(one.busy, false);
+});
+
+test("the position stands in the key", () => {
+  assert.equal(positionOf("20260101-000000-0123456789ab/00042-7.jpg"), 42);
+});
