@@ -1,4 +1,4 @@
-"""The fleet in memory."""
+"""In-memory stand-in for the fleet."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from core.releases import FIRST, Release
 
 
 class InMemoryFleet(CallRecorder):
-    """An `aws.fleet.Fleet` in memory; `instances` is open to tests.
+    """An `aws.fleet.Fleet` in memory; tests may access `instances`.
 
-    `capacity` is how many more instances can be launched, `problem` why no others can.  EC2
-    describes what it has launched `lag_seconds` later.
+    `capacity` is how many more instances can be launched, `problem` the reason for missing ones.  `describe` returns
+    a new instance only after `lag_seconds`.
     """
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
@@ -35,7 +35,7 @@ class InMemoryFleet(CallRecorder):
         self._numbers = itertools.count(1)
 
     def add(self, name: str = "", launched_at: float | None = None, release: int = 0) -> str:
-        """One more instance, launched by somebody; returns its id."""
+        """Add a running instance; return its id."""
         instance_id = f"i-{next(self._numbers):04d}"
         at = datetime.fromtimestamp(self._clock() if launched_at is None else launched_at, UTC)
         self.instances[instance_id] = Instance(instance_id, name, "running", at, release)
