@@ -111,12 +111,12 @@ class Builders:
         command_id = self._send(instance_id, script, ready_seconds, timeout_seconds)
         deadline = self._clock() + timeout_seconds
         while True:
-            answer = self._invocation(command_id, instance_id)
-            status = answer.get("Status", "Pending")
+            invocation = self._invocation(command_id, instance_id)
+            status = invocation.get("Status", "Pending")
             if status == "Success":
-                return str(answer.get("StandardOutputContent", ""))
+                return str(invocation.get("StandardOutputContent", ""))
             if status not in _UNFINISHED:
-                output = answer.get("StandardErrorContent", "").strip() or answer.get("StatusDetails", "")
+                output = invocation.get("StandardErrorContent", "").strip() or invocation.get("StatusDetails", "")
                 raise ImageBuildError(f"the builder's script ended with status {status}: {output[-1000:]}")
             self._wait(deadline, f"the builder's script takes longer than {timeout_seconds:g} s")
 
@@ -153,9 +153,11 @@ class Builders:
 
     def _invocation(self, command_id: str, instance_id: str) -> dict[str, Any]:
         try:
-            with cloud_errors("asking for the builder's answer"):
-                answer: dict[str, Any] = self._ssm.get_command_invocation(CommandId=command_id, InstanceId=instance_id)
-                return answer
+            with cloud_errors("reading the output of the builder's script"):
+                invocation: dict[str, Any] = self._ssm.get_command_invocation(
+                    CommandId=command_id, InstanceId=instance_id
+                )
+                return invocation
         except CloudError as error:
             if is_code(error, "InvocationDoesNotExist"):  # the invocation becomes visible a moment after the command
                 return {}

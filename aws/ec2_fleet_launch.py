@@ -126,7 +126,7 @@ class Launcher:
         if not missing:
             return spot
         if spot.problem is not None:
-            log.warning("asking for %d on demand: %s", missing, spot.problem.sentence)
+            log.warning("launching %d instances on demand instead: %s", missing, spot.problem.sentence)
         rest = self._create_fleet(missing, f"{client_token}-rest", release, spot=False)
         return Launch((*spot.instance_ids, *rest.instance_ids), rest.problem)
 
@@ -163,10 +163,10 @@ def _shortfall(errors: list[dict[str, Any]]) -> LaunchProblem:
     """Why instances are missing; a retryable problem if there is one among the errors."""
     problems = [_problem(entry.get("ErrorCode", ""), entry.get("ErrorMessage", "")) for entry in errors]
     problems.sort(key=lambda problem: not problem.retryable)
-    return problems[0] if problems else _problem("InsufficientInstanceCapacity", "fewer were launched than asked for")
+    return problems[0] if problems else _problem("InsufficientInstanceCapacity", "fewer were launched than requested")
 
 
 def _problem(code: str, message: str) -> LaunchProblem:
     retryable = is_retryable(code)
-    advice = "trying again soon" if retryable else "this has to be put right"
+    advice = "the launch will be retried" if retryable else "an operator must fix this"
     return LaunchProblem(code, f"EC2 does not launch instances: {code}: {message.rstrip('.')}; {advice}", retryable)

@@ -30,7 +30,7 @@ class InMemoryFleet(CallRecorder):
         self.lag_seconds = 0.0
         self.highest = 0
         self._clock = clock or ManualClock()
-        self._answers: dict[str, Launch] = {}
+        self._launches: dict[str, Launch] = {}
         self._launched: set[str] = set()
         self._numbers = itertools.count(1)
 
@@ -54,14 +54,13 @@ class InMemoryFleet(CallRecorder):
 
     def launch(self, count: int, client_token: str, release: Release = FIRST) -> Launch:
         self._record("launch", count)
-        if client_token not in self._answers:
+        if client_token not in self._launches:
             possible = int(min(count, self.capacity))
             self.capacity -= possible
             launched = tuple(self.add(release=release.number) for _ in range(possible))
-            self._answers[client_token] = Launch(launched, None if possible == count else self.problem)
-        answer = self._answers[client_token]
+            self._launches[client_token] = Launch(launched, None if possible == count else self.problem)
         self._record("launched", count)
-        return answer
+        return self._launches[client_token]
 
     def name(self, instance_ids: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
         self._record("name", list(instance_ids))
