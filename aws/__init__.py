@@ -1,4 +1,4 @@
-"""The only boto3 of the program: queue, buckets and fleet as the tiers need them, nothing more.
+"""Access to AWS: the only package that uses boto3.
 
-A class here takes ready-made clients, so that importing opens nothing and tests choose the cloud.
+Classes are given ready-made clients, so that an import opens no connection and tests choose the cloud.
 """

@@ -1,7 +1,7 @@
-"""Lists of batches on S3: each owner's, newest first, and those that are being deleted.
+"""Index of batches on S3: each owner's, newest first, and those that are being deleted.
 
-Empty objects in the input bucket, under prefixes that no batch id can have, whose *keys* say everything: a page of a
-list is one request, however many batches there are.
+The entries are empty objects in the input bucket, under prefixes that no batch id can have; their *keys* contain all
+information, so a page of a list is one request, however many batches there are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BATCH_ID_CHARACTERS = 28
 
 
 class BatchIndex:
-    """Adds, lists and removes.
+    """The lists of each owner's batches, and the notes of batches to delete.
 
     Every method raises `CloudError` where S3 fails after botocore's retries.
     """
@@ -31,17 +31,17 @@ class BatchIndex:
         self._bucket = bucket
 
     def add(self, owner: str, batch_id: str) -> None:
-        """Puts a batch into its owner's list."""
+        """Add a batch to its owner's list."""
         self._put(index_key(owner, batch_id))
 
     def remove(self, owner: str, batch_id: str) -> None:
-        """Takes a batch out of its owner's list; no error where it is not in it."""
+        """Remove a batch from its owner's list; no error if it is not there."""
         self._delete(index_key(owner, batch_id))
 
     def page(self, owner: str, limit: int, after: str = "") -> list[str]:
-        """The ids of up to `limit` (at most 1,000) batches of an owner, newest first, in one request.
+        """List up to `limit` (at most 1,000) batch ids of an owner, newest first, in one request.
 
-        Foreign objects in the list are left out; only where there are some, it takes more requests.
+        Foreign objects in the list are left out; only these cost further requests.
 
         Args:
             after: the id of the batch where the last page ended; empty: the first page.
@@ -62,18 +62,18 @@ class BatchIndex:
         return found
 
     def mark_deleted(self, batch_id: str) -> None:
-        """Notes that whatever is still found of a batch is to be deleted."""
+        """Note that all remaining objects of a batch are to be deleted."""
         self._put(DELETED_BATCHES.key_of(batch_id))
 
     def deleted(self) -> Iterator[tuple[str, datetime]]:
-        """The ids of such batches, and when each was noted."""
+        """Iterate over the batches noted by `mark_deleted`: their ids, and when each was noted."""
         prefix = DELETED_BATCHES.prefix
         listing = list_objects(self._client, self._bucket, prefix)
         for stored in only_ours(listing, f"{self._bucket}/{prefix}", DELETED_BATCHES):
             yield DELETED_BATCHES.name_of(stored.key), stored.last_modified
 
     def forget_deleted(self, batch_id: str) -> None:
-        """Removes the note; no error where there is none."""
+        """Remove the note of `mark_deleted`; no error if there is none."""
         self._delete(DELETED_BATCHES.key_of(batch_id))
 
     def _put(self, key: str) -> None:
@@ -86,12 +86,12 @@ class BatchIndex:
 
 
 def index_key(owner: str, batch_id: str) -> str:
-    """Where a batch stands in its owner's list: ``owners/<owner>/<time counted down>-<batch id>``."""
+    """The key of a batch in its owner's list: ``owners/<owner>/<time counted down>-<batch id>``."""
     seconds = int(batch_id[_BATCH_ID_TIME].replace("-", ""))
     return OWNED_BATCHES.key_of(f"{owner}/{_LATEST - seconds:014d}-{batch_id}")
 
 
 def batches_in(keys: Iterable[str]) -> list[str]:
-    """The batches that keys of an owner's list stand for; a key that `index_key` does not make is left out."""
+    """The ids of the batches in keys of an owner's list; keys that `index_key` does not make are left out."""
     batch_ids = ((key, key[-_BATCH_ID_CHARACTERS:]) for key in keys if OWNED_BATCHES.owns(key))
     return [batch_id for key, batch_id in batch_ids if key == index_key(key.split("/")[1], batch_id)]

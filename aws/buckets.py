@@ -1,4 +1,4 @@
-"""The two buckets on S3: uploaded images, and results."""
+"""Stores of uploaded images and of results, in two buckets on S3."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, Any
 from urllib.parse import quote, unquote
 
 from aws.clients import cloud_errors
-from aws.objects import StoredObject as StoredObject  # who deals with the stores deals with these
+from aws.objects import StoredObject as StoredObject  # re-exported for users of the stores
 from aws.objects import check_bucket, delete_below, delete_objects, only_ours, read_body
 from aws.objects import list_objects as list_objects
 from core.batch_record import BatchRecord
@@ -22,7 +22,7 @@ from core.versioned_json import RECORDS
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An uploaded image: its bytes as they came, and the name its owner gave it."""
+    """An uploaded image: its unchanged bytes, and the name that its owner gave it."""
 
     body: bytes
     name: str
@@ -30,14 +30,14 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class PresignedPost:
-    """Where, and with what form fields before the field ``file``, somebody may post one object."""
+    """A presigned form for the upload of one object: its URL, and its fields, which precede the field ``file``."""
 
     url: str
     fields: dict[str, str]
 
 
 class ImageStore:
-    """Uploaded images, each under its key, and one small record for each batch.
+    """Store of uploaded images, each under its key, and of one small record for each batch.
 
     Every method raises `CloudError` where S3 fails after botocore's retries, `NotFoundError` where the
     object does not exist.
@@ -48,7 +48,7 @@ class ImageStore:
         self.bucket = bucket
 
     def create_batch(self, batch_id: str, record: BatchRecord) -> None:
-        """Stores a batch's record, in place of an earlier one; it makes the batch known before its first image."""
+        """Store a batch's record, replacing an earlier one; with it the batch exists before its first image."""
         with cloud_errors("writing the batch's record"):
             self._client.put_object(
                 Bucket=self.bucket,
@@ -58,10 +58,10 @@ class ImageStore:
             )
 
     def read_batch(self, batch_id: str) -> BatchRecord:
-        """A batch's record.
+        """Read a batch's record.
 
         Raises:
-            DecodeError: the object is none.
+            DecodeError: the object is not a record.
         """
         with cloud_errors(f"reading the batch {batch_id}"):
             response = self._client.get_object(Bucket=self.bucket, Key=BATCH_RECORDS.key_of(batch_id))
@@ -69,10 +69,10 @@ class ImageStore:
         return BatchRecord.decode(body)
 
     def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
-        """Stores an image, replacing one of the same key.
+        """Store an image, replacing one of the same key.
 
         Raises:
-            AlreadyExistsError: `only_if_new` and there is an image with this key.
+            AlreadyExistsError: `only_if_new` is set and there is an image with this key.
         """
         metadata, condition = {"name": quote(name)}, {}
         if only_if_new:
@@ -88,18 +88,18 @@ class ImageStore:
                     **condition,
                 )
         except AlreadyExistsError:
-            # Perhaps it is this very image: the first attempt took effect, its answer got lost, and the retry met it.
+            # This may be the same upload: the first attempt took effect, its response was lost, and the retry found it.
             if not only_if_new or self._metadata(key).get("upload") != metadata["upload"]:
                 raise
 
     def get(self, key: str) -> StoredImage:
-        """Fetches an image."""
+        """Fetch an image."""
         with cloud_errors("fetching the image"):
             response = self._client.get_object(Bucket=self.bucket, Key=key)
             return StoredImage(body=response["Body"].read(), name=_name(response["Metadata"], key))
 
     def presign(self, key: str, name: str, size_bytes: int, expires_seconds: int) -> PresignedPost:
-        """Permission to post one image of exactly this key, name and size, straight to S3; sends no request."""
+        """Sign a form with which a client uploads one image of this key, name and size to S3; sends no request."""
         fields = {"x-amz-meta-name": quote(name), "Content-Type": "application/octet-stream"}
         conditions = [{field: value} for field, value in fields.items()]
         with cloud_errors("signing an upload"):
@@ -113,30 +113,30 @@ class ImageStore:
         return PresignedPost(signed["url"], signed["fields"])
 
     def head(self, key: str) -> tuple[str, int]:
-        """An image's name and its size in bytes, without fetching it."""
+        """Read an image's name and its size in bytes, without fetching it."""
         with cloud_errors("looking for the image"):
             response = self._client.head_object(Bucket=self.bucket, Key=key)
             return _name(response["Metadata"], key), int(response["ContentLength"])
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Deletes images, a thousand a request; one that is gone already is no error."""
+        """Delete images, up to 1,000 in a request; an image that does not exist is no error."""
         delete_objects(self._client, self.bucket, keys)
 
     def delete_batch(self, batch_id: str) -> None:
-        """Deletes all images of a batch, then its record."""
+        """Delete all images of a batch, then its record."""
         delete_below(self._client, self.bucket, f"{batch_id}/")
         delete_objects(self._client, self.bucket, [BATCH_RECORDS.key_of(batch_id)])
 
     def check(self) -> None:
-        """Raises `CloudError` where the bucket cannot be reached."""
+        """Check that the bucket can be reached; raises `CloudError` if not."""
         check_bucket(self._client, self.bucket)
 
     def name(self, key: str) -> str:
-        """The name that an image's owner gave it, without fetching the image."""
+        """Read the name that an image's owner gave it, without fetching the image."""
         return _name(self._metadata(key), key)
 
     def batches_since(self, since: datetime) -> Iterator[str]:
-        """The ids of the batches created at or after `since` (UTC), oldest first."""
+        """Iterate over the ids of the batches created at or after `since` (UTC), oldest first."""
         prefix = BATCH_RECORDS.prefix
         start = f"{prefix}{since:%Y%m%d-%H%M%S}"
         listing = list_objects(self._client, self.bucket, prefix, start_after=start)
@@ -144,7 +144,7 @@ class ImageStore:
             yield BATCH_RECORDS.name_of(stored.key)
 
     def list(self, batch_id: str) -> Iterator[StoredObject]:
-        """The images of a batch in the order of their keys, a thousand a request; nothing else that lies there."""
+        """List the images of a batch in the order of their keys, 1,000 in a request; foreign objects are left out."""
         listing = list_objects(self._client, self.bucket, f"{batch_id}/")
         return only_ours(listing, self.bucket, IMAGES)
 
@@ -155,7 +155,7 @@ class ImageStore:
 
 
 class ResultStore:
-    """Results, each under the key of its image.
+    """Store of results, each under the key of its image.
 
     Every method raises `CloudError` where S3 fails after botocore's retries, `NotFoundError` where the
     object does not exist.
@@ -166,10 +166,10 @@ class ResultStore:
         self.bucket = bucket
 
     def put(self, result: ClassificationResult, *, only_if_new: bool = False) -> None:
-        """Stores a result, replacing an earlier one for the same image.
+        """Store a result, replacing an earlier one for the same image.
 
         Raises:
-            AlreadyExistsError: `only_if_new` and there is one; after a retry that may be this very one.
+            AlreadyExistsError: `only_if_new` is set and there is one; after a retry that may be the one just stored.
         """
         body, metadata = result.encode()
         condition = {"IfNoneMatch": "*"} if only_if_new else {}
@@ -184,7 +184,7 @@ class ResultStore:
             )
 
     def get(self, key: str) -> ClassificationResult:
-        """Fetches a result.
+        """Fetch a result.
 
         Raises:
             DecodeError: the object is not a result.
@@ -204,14 +204,14 @@ class ResultStore:
         return True
 
     def line(self, key: str) -> str:
-        """The body of a result object, the way a person who opens the bucket sees it."""
+        """Read the line in the body of a result object."""
         with cloud_errors("fetching the result"):
             response = self._client.get_object(Bucket=self.bucket, Key=key)
             body = read_body(response, MAX_RESULT_BYTES)
         return result_line(key, body)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
-        """The results whose keys begin with `prefix` (``<batch_id>/``; empty: all), in the order of their keys.
+        """List the results whose keys begin with `prefix` (``<batch_id>/``; empty: all), in the order of their keys.
 
         Args:
             start_after: only keys after this one.
@@ -219,22 +219,22 @@ class ResultStore:
         return (stored for stored in self._list(prefix, start_after) if not is_cancelled_mark(stored.key))
 
     def list_batch(self, batch_id: str) -> tuple[Sequence[StoredObject], bool]:
-        """The results of a batch, and whether it was cancelled (`mark_cancelled`): both from one listing."""
+        """List the results of a batch, and whether it was cancelled (`mark_cancelled`), in one listing."""
         found = list(self._list(f"{batch_id}/"))
         results = [stored for stored in found if not is_cancelled_mark(stored.key)]
         return results, len(results) < len(found)
 
     def mark_cancelled(self, batch_id: str) -> None:
-        """Notes among a batch's results that it was cancelled; see `list_batch`."""
+        """Store a mark among a batch's results that it was cancelled; see `list_batch`."""
         with cloud_errors(f"cancelling the batch {batch_id}"):
             self._client.put_object(Bucket=self.bucket, Key=CANCELLED_MARKS.key_of(batch_id), Body=b"")
 
     def delete_batch(self, batch_id: str) -> None:
-        """Deletes all results of a batch."""
+        """Delete all results of a batch."""
         delete_below(self._client, self.bucket, f"{batch_id}/")
 
     def check(self) -> None:
-        """Raises `CloudError` where the bucket cannot be reached."""
+        """Check that the bucket can be reached; raises `CloudError` if not."""
         check_bucket(self._client, self.bucket)
 
     def _list(self, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
@@ -243,15 +243,15 @@ class ResultStore:
 
 
 def is_cancelled_mark(key: str) -> bool:
-    """Whether one of the output bucket's keys is no result but the note that its batch was cancelled."""
-    return key.endswith(CANCELLED_MARKS.suffix)  # no image's key does: its part after the slash begins with digits
+    """Whether a key of the output bucket is that of the mark that a batch was cancelled."""
+    return key.endswith(CANCELLED_MARKS.suffix)  # an image key's part after the slash begins with digits
 
 
 def result_line(key: str, body: bytes) -> str:
-    """The line that the body of a result object is.
+    """Decode the line in the body of a result object.
 
     Raises:
-        DecodeError: it is too long, or not text.
+        DecodeError: the body is too long, or not text.
     """
     try:
         if len(body) > MAX_RESULT_BYTES:
@@ -262,5 +262,5 @@ def result_line(key: str, body: bytes) -> str:
 
 
 def _name(metadata: Mapping[str, str], key: str) -> str:
-    """The name in an image's metadata, such as it may travel in a job although another program wrote it."""
+    """The name in an image's metadata, normalized for a job, because another program may have written it."""
     return clean_name(unquote(metadata.get("name", key)))

@@ -1,4 +1,4 @@
-"""Builders: EC2 instances that a machine image is made of, and the scripts run on them by Systems Manager."""
+"""Builders: EC2 instances from which machine images are made, and scripts run on them by Systems Manager."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from core.errors import CloudError, NotFoundError
 # A builder carries another tag than the fleet's instances, so that the controller does not count it.
 BUILDER_TAG = "elastic:image-builder"
 POLL_SECONDS = 2.0
-# States of a command that goes on.
+# States of a command that has not ended.
 _UNFINISHED = frozenset(("Pending", "InProgress", "Delayed", "Cancelling"))
-# The size of Debian's images.
+# The size of Debian's images, for a base image that does not declare its own.
 _ROOT_GIB = 8
 _SHELL_DOCUMENT = "AWS-RunShellScript"
 
 
 class ImageBuildError(CloudError):
-    """The machine image could not be made."""
+    """The machine image could not be built."""
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """What a builder is launched as; empty fields are left to EC2's defaults."""
+    """The launch parameters of a builder; empty ones are left to EC2's defaults."""
 
     base_image_id: str
     instance_type: str
@@ -39,7 +39,7 @@ class Builder:
 
 
 class Builders:
-    """Launches builders and runs scripts on them.
+    """Launch and terminate builders, and run scripts on them.
 
     Every method raises `CloudError` where a service fails after botocore's retries.
 
@@ -61,11 +61,11 @@ class Builders:
         self._sleep = sleep
 
     def resolve(self, base: str) -> str:
-        """As `resolve_image`."""
+        """Resolve the id of the base image; see `resolve_image`."""
         return resolve_image(self._ssm, base)
 
     def launch(self, builder: Builder, name: str) -> str:
-        """Launches a builder with an encrypted root volume; returns its id."""
+        """Launch a builder with an encrypted root volume; return its id."""
         network: dict[str, Any] = {}
         if builder.subnet_id:
             network["SubnetId"] = builder.subnet_id
@@ -80,7 +80,7 @@ class Builders:
                 MaxCount=1,
                 IamInstanceProfile={"Name": builder.instance_profile},
                 UserData=builder.user_data,
-                # Switched off, it is to stay until the image is made of it.
+                # The builder shuts itself down, and must remain until the image is made from it.
                 InstanceInitiatedShutdownBehavior="stop",
                 MetadataOptions={"HttpTokens": "required"},
                 BlockDeviceMappings=[_root_volume(base)],
@@ -94,37 +94,37 @@ class Builders:
             return instance_id
 
     def terminate(self, instance_id: str) -> None:
-        """Terminates a builder."""
+        """Terminate a builder."""
         with cloud_errors("terminating the builder"):
             self._ec2.terminate_instances(InstanceIds=[instance_id])
 
     def run(self, instance_id: str, script: Sequence[str], ready_seconds: float, timeout_seconds: float) -> str:
-        """Runs shell lines as root on a builder; returns what they printed.
+        """Run shell lines as root on a builder; return their standard output.
 
         Args:
-            ready_seconds: how long the instance may take until Systems Manager knows it.
+            ready_seconds: how long the instance may take to register with Systems Manager.
             timeout_seconds: how long the script may take.
 
         Raises:
-            ImageBuildError: the instance did not report, or the script failed or took too long.
+            ImageBuildError: the instance did not register, or the script failed or took too long.
         """
         command_id = self._send(instance_id, script, ready_seconds, timeout_seconds)
         deadline = self._clock() + timeout_seconds
         while True:
-            answer = self._invocation(command_id, instance_id)
-            status = answer.get("Status", "Pending")
+            invocation = self._invocation(command_id, instance_id)
+            status = invocation.get("Status", "Pending")
             if status == "Success":
-                return str(answer.get("StandardOutputContent", ""))
+                return str(invocation.get("StandardOutputContent", ""))
             if status not in _UNFINISHED:
-                output = answer.get("StandardErrorContent", "").strip() or answer.get("StatusDetails", "")
+                output = invocation.get("StandardErrorContent", "").strip() or invocation.get("StatusDetails", "")
                 raise ImageBuildError(f"the builder's script ended with status {status}: {output[-1000:]}")
             self._wait(deadline, f"the builder's script takes longer than {timeout_seconds:g} s")
 
     def wait_until_stopped(self, instance_id: str, timeout_seconds: float) -> None:
-        """Waits until a builder has switched itself off.
+        """Wait until a builder has shut itself down.
 
         Raises:
-            ImageBuildError: it has not in time, or it is gone.
+            ImageBuildError: it did not in time, or was terminated.
         """
         deadline = self._clock() + timeout_seconds
         while (state := self._state(instance_id)) != "stopped":
@@ -144,7 +144,7 @@ class Builders:
                     )["Command"]["CommandId"]
                     return command_id
             except CloudError as error:
-                # So Systems Manager says that it does not know the instance yet.
+                # The code for an instance that has not registered with Systems Manager yet.
                 if not is_code(error, "InvalidInstanceId"):
                     raise
                 if state := self._ended(instance_id):
@@ -153,11 +153,13 @@ class Builders:
 
     def _invocation(self, command_id: str, instance_id: str) -> dict[str, Any]:
         try:
-            with cloud_errors("asking for the builder's answer"):
-                answer: dict[str, Any] = self._ssm.get_command_invocation(CommandId=command_id, InstanceId=instance_id)
-                return answer
+            with cloud_errors("reading the output of the builder's script"):
+                invocation: dict[str, Any] = self._ssm.get_command_invocation(
+                    CommandId=command_id, InstanceId=instance_id
+                )
+                return invocation
         except CloudError as error:
-            if is_code(error, "InvocationDoesNotExist"):  # it takes a moment
+            if is_code(error, "InvocationDoesNotExist"):  # the invocation becomes visible a moment after the command
                 return {}
             raise
 
@@ -170,7 +172,7 @@ class Builders:
     def _ended(self, instance_id: str) -> str | None:
         try:
             state = self._state(instance_id)
-        except NotFoundError:  # EC2 itself may take a moment to know what it has launched
+        except NotFoundError:  # EC2 describes a new instance only after a moment
             return None
         return None if state in ("pending", "running") else state
 
@@ -181,7 +183,7 @@ class Builders:
 
 
 def resolve_image(ssm: Any, base: str) -> str:
-    """The id of an image that is named by its id or, beginning with ``/``, by a parameter that holds it.
+    """Resolve an image, given by its id or by a parameter (beginning with ``/``) that holds it, to its id.
 
     Raises:
         CloudError: there is no such parameter.
@@ -194,12 +196,12 @@ def resolve_image(ssm: Any, base: str) -> str:
 
 
 def as_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tags in EC2's form."""
+    """Convert tags to EC2's form."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _root_volume(base: dict[str, Any]) -> dict[str, Any]:
-    """The base image's root volume, of the same size, but encrypted: so will be the image made of it."""
+    """The base image's root volume in the same size but encrypted, so that the image made from it is encrypted."""
     device = base["RootDeviceName"]
     sizes = [
         mapping["Ebs"]["VolumeSize"]
@@ -211,6 +213,6 @@ def _root_volume(base: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_code(error: CloudError, *codes: str) -> bool:
-    """Whether the service gave one of these codes for `error`."""
+    """Whether the service's code for `error` is one of these."""
     cause = error.__cause__
     return isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in codes

@@ -1,4 +1,4 @@
-"""Clients with the program's time limits and retries.
+"""boto3 clients with the program's timeouts and retries.
 
 Region, credentials and endpoint come from boto3's own environment variables; ``AWS_ENDPOINT_URL`` points
 all of them at an embedded cloud.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CONNECT_TIMEOUT_SECONDS = 5
-# Longer than SQS's longest long poll (20 s), or a quiet queue would look like a dead one.
+# Longer than SQS's longest long poll (20 s); otherwise a poll of an empty queue would time out.
 READ_TIMEOUT_SECONDS = 30
 MAX_ATTEMPTS = 5
 
@@ -39,13 +39,13 @@ _ALREADY_EXISTS = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
 
 
 class Clients:
-    """The low-level clients, each opened when first asked for; safe to share between threads.
+    """The low-level clients, each created on first use; safe to share between threads.
 
     Args:
         max_connections: size of each client's connection pool: at least the number of threads using it.
-        max_attempts: how often a request is tried before its error is ours; `MAX_ATTEMPTS` where not given.
-        environment: the ``AWS_…`` variables of an embedded cloud; by default boto3 looks for endpoint, region and
-            credentials where it always does.
+        max_attempts: attempts of a request before its error is raised; `MAX_ATTEMPTS` by default.
+        environment: the ``AWS_…`` variables of an embedded cloud; by default boto3 finds endpoint, region and
+            credentials as usual.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Clients:
         return self._clients[service]
 
     def close(self) -> None:
-        """Closes all connections; a client that is used again opens new ones."""
+        """Close all connections; a client that is used again opens new ones."""
         for client in self._clients.values():
             client.close()
 
@@ -96,7 +96,7 @@ def _client_options(environment: Mapping[str, str]) -> dict[str, str | None]:
 
 @contextmanager
 def cloud_errors(doing: str) -> Iterator[None]:
-    """Turns botocore's errors into the program's; `doing` completes the sentence "… failed".
+    """Convert botocore's errors to the program's; `doing` completes the sentence "… failed".
 
     Raises:
         NotFoundError: the bucket, object, queue or instance does not exist.
@@ -114,7 +114,7 @@ def cloud_errors(doing: str) -> Iterator[None]:
 
 
 def _parse_timestamp(value: Any) -> datetime:
-    """ISO 8601 in UTC, as S3 and EC2 write it, fast; every other form the way botocore does."""
+    """Parse ISO 8601 in UTC, the form of S3 and EC2, fast; leave every other form to botocore."""
     if isinstance(value, str) and value.endswith("Z"):
         try:
             return datetime.fromisoformat(value)

@@ -1,4 +1,4 @@
-"""Retries of conditional writes: read, change and write again where another writer came first."""
+"""Retries of conditional writes: read, change and write again after a conflict with another writer."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def retry_on_conflict(
     max_pause_seconds: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Calls `operation` again as long as it raises `ConflictError`; returns what it returns.
+    """Call `operation` until it raises no `ConflictError`; return its value.
 
-    Other errors are not retried here: botocore has retried those of the network already.
+    Other errors are not retried here: botocore already retries network errors.
 
     Args:
         operation: reads the object, and writes it on the condition that it is unchanged.
-        attempts: how often it is called at most.
+        attempts: the most calls.
         failure: the message of the error when every attempt met a conflict.
-        max_pause_seconds: a random pause of up to so long lies between two attempts, so that writers that met once do
-            not meet again.
+        max_pause_seconds: the longest random pause between two attempts, which keeps writers that conflicted once
+            from conflicting again.
 
     Raises:
         CloudError: every attempt met a conflict.

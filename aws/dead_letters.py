@@ -1,6 +1,6 @@
-"""The dead-letter queue: jobs that failed too often, for people to look at and to try again.
+"""The dead-letter queue: inspect jobs that failed too often, and redrive them.
 
-SQS cannot list a queue: looking means receiving, and what was received is hidden until it is given back.
+SQS cannot list a queue: messages must be received, and are hidden from others until they are released.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
 
 
 class DeadLetters:
-    """Looks at dead letters and sends them back to the job queue.
+    """Count, inspect and redrive dead letters.
 
     Every method raises `CloudError` where SQS fails after botocore's retries.
     """
@@ -19,11 +19,11 @@ class DeadLetters:
         self._jobs = job_queue
 
     def count(self) -> int:
-        """About how many there are."""
+        """The approximate number of dead letters."""
         return self._dead.backlog().total
 
     def peek(self, limit: int) -> list[ReceivedJob]:
-        """Up to `limit` dead letters; they stay where they are.  One that is no job has None for its job."""
+        """Return up to `limit` dead letters and leave them in the queue; `job` is None for a poison message."""
         letters: list[ReceivedJob] = []
         try:
             while len(letters) < limit and (received := self._receive(limit - len(letters))):
@@ -33,9 +33,9 @@ class DeadLetters:
         return letters
 
     def redrive(self, limit: int) -> int:
-        """Sends up to `limit` dead letters back to the job queue, with a fresh count of deliveries; returns how many.
+        """Move up to `limit` dead letters to the job queue, with a new count of deliveries; return how many.
 
-        A job is sent before its dead letter is deleted, so none is lost; what is no job stays.
+        A job is sent before its dead letter is deleted, so none is lost; poison messages stay.
         """
         sent, kept = 0, []
         try:

@@ -1,7 +1,7 @@
 """Launching through EC2 Fleet: one ``CreateFleet`` request of type *instant* chooses among types and subnets.
 
-EC2 responds at once, with what it launched and with an error for each pool that it could not launch in.  Errors are
-classified here: those that pass by themselves (no capacity, a limit, throttling) and those that an operator must fix.
+EC2 responds at once, with the instances launched and with an error for each pool in which it could not launch.  Errors
+are classified here: retryable ones (no capacity, a limit, throttling) and those that an operator must fix.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from core.releases import FIRST, Release
 
 log = logging.getLogger(__name__)
 
-# "Error codes for the Amazon EC2 API" in the EC2 developer guide: those that pass without anybody's doing.
+# "Error codes for the Amazon EC2 API" in the EC2 developer guide: those that may pass when the request is
+# retried later.
 _RETRYABLE = frozenset(
     (
         "InsufficientCapacity",
@@ -43,7 +44,7 @@ _UNKNOWN_OUTCOME = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """What is launched, whatever its number; see `aws.fleet.Fleet`."""
+    """The parameters of all launches of a fleet; see `aws.fleet.Fleet`."""
 
     launch_template_name: str
     instance_types: tuple[str, ...]
@@ -88,7 +89,7 @@ class LaunchRequest:
 
 @dataclass(frozen=True, slots=True)
 class LaunchProblem:
-    """Why fewer instances were launched than asked for; not `retryable`: an operator must fix it."""
+    """Why fewer instances were launched than requested; an operator must fix it unless it is `retryable`."""
 
     code: str
     sentence: str
@@ -97,26 +98,26 @@ class LaunchProblem:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What came of a launch; there is a `problem` exactly where instances are missing."""
+    """The result of a launch; it has a `problem` exactly if fewer instances were launched than requested."""
 
     instance_ids: tuple[str, ...]
     problem: LaunchProblem | None = None
 
 
 class Launcher:
-    """Launches instances as `request` says."""
+    """Launch instances with the parameters of `request`."""
 
     def __init__(self, client: Any, request: LaunchRequest) -> None:
         self._client = client
         self._request = request
 
     def launch(self, count: int, client_token: str, release: Release = FIRST) -> Launch:
-        """Launches up to `count` instances of a release; what spot has no capacity for is launched on demand.
+        """Launch up to `count` instances of a release, on demand where spot has no capacity.
 
-        Asked again with the same arguments it launches nothing more and answers the same.
+        Called again with the same arguments, it launches no more instances and returns the same result.
 
         Raises:
-            CloudError: no answer, or one that leaves open what was launched.
+            CloudError: there was no response, or one that leaves open which instances were launched.
         """
         if not self._request.spot:
             return self._create_fleet(count, client_token, release, spot=False)
@@ -125,7 +126,7 @@ class Launcher:
         if not missing:
             return spot
         if spot.problem is not None:
-            log.warning("asking for %d on demand: %s", missing, spot.problem.sentence)
+            log.warning("launching %d instances on demand instead: %s", missing, spot.problem.sentence)
         rest = self._create_fleet(missing, f"{client_token}-rest", release, spot=False)
         return Launch((*spot.instance_ids, *rest.instance_ids), rest.problem)
 
@@ -145,12 +146,12 @@ class Launcher:
 
 
 def is_retryable(code: str) -> bool:
-    """Whether an error of EC2's passes by itself."""
+    """Whether a launch that failed with this code of EC2 may succeed later."""
     return code in _RETRYABLE or code.endswith("LimitExceeded")
 
 
 def _refusal(error: ClientError) -> LaunchProblem | None:
-    """The problem in EC2's refusal of a whole request; None where the outcome is unknown."""
+    """Why EC2 refused the whole request; None if it is unknown whether instances were launched."""
     details = error.response.get("Error", {})
     code = details.get("Code", "")
     if code in _UNKNOWN_OUTCOME:
@@ -159,13 +160,13 @@ def _refusal(error: ClientError) -> LaunchProblem | None:
 
 
 def _shortfall(errors: list[dict[str, Any]]) -> LaunchProblem:
-    """The problem behind missing instances: one that passes by itself where there is such a one."""
+    """Why instances are missing; a retryable problem if there is one among the errors."""
     problems = [_problem(entry.get("ErrorCode", ""), entry.get("ErrorMessage", "")) for entry in errors]
     problems.sort(key=lambda problem: not problem.retryable)
-    return problems[0] if problems else _problem("InsufficientInstanceCapacity", "fewer were launched than asked for")
+    return problems[0] if problems else _problem("InsufficientInstanceCapacity", "fewer were launched than requested")
 
 
 def _problem(code: str, message: str) -> LaunchProblem:
     retryable = is_retryable(code)
-    advice = "trying again soon" if retryable else "this has to be put right"
+    advice = "the launch will be retried" if retryable else "an operator must fix this"
     return LaunchProblem(code, f"EC2 does not launch instances: {code}: {message.rstrip('.')}; {advice}", retryable)

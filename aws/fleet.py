@@ -19,9 +19,9 @@ NAME_PREFIX = "app-tier-"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance of ours that is pending or running; `name` is empty until it has been named.
+    """A pending or running instance of the fleet; `name` is empty until it has been named.
 
-    `release` is the number of the release that it was launched as.
+    `release` is the number of the release that it was launched with.
     """
 
     instance_id: str
@@ -32,14 +32,14 @@ class Instance:
 
 
 class Fleet:
-    """Describes, launches, names and terminates our own instances: those that carry the owner tag.
+    """Describe, launch, name and terminate the fleet's instances: those with the owner tag.
 
     Every method raises `CloudError` where EC2 fails after botocore's retries.
 
     Args:
-        instance_types: any of these will do; the launch template's where there is none.
+        instance_types: EC2 chooses among these; empty: the launch template's.
         subnet_ids: likewise.
-        spot: ask for spot capacity first.
+        spot: request spot capacity first.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Fleet:
         )
 
     def describe(self) -> list[Instance]:
-        """Our pending and running instances, oldest first; never the account's others."""
+        """List the fleet's pending and running instances, oldest first."""
         filters = [
             {"Name": f"tag:{OWNER_TAG}", "Values": [self._fleet_name]},
             {"Name": "instance-state-name", "Values": ["pending", "running"]},
@@ -89,7 +89,7 @@ class Fleet:
         return sorted(found, key=lambda instance: (instance.launched_at, instance.instance_id))
 
     def ended(self, instance_ids: Sequence[str]) -> set[str]:
-        """Those of the instances that EC2 knows to be ending or ended; it may not know new ones yet."""
+        """Return those of the instances that EC2 reports as ending or ended; it may not report new ones yet."""
         filters = [
             {"Name": "instance-id", "Values": list(instance_ids)},
             {"Name": "instance-state-name", "Values": ["shutting-down", "terminated", "stopping", "stopped"]},
@@ -104,17 +104,17 @@ class Fleet:
             }
 
     def launch(self, count: int, client_token: str, release: Release = FIRST) -> Launch:
-        """Launches up to `count` instances of a release; asked again with the same token it launches nothing more.
+        """Launch up to `count` instances of a release; a repeated call with the same token launches no more.
 
         Raises:
-            CloudError: no answer, so that it is not known what was launched: ask again with the same token.
+            CloudError: it is unknown which instances were launched; call again with the same token.
         """
         return self._launcher.launch(count, client_token, release)
 
     def name(self, instance_ids: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
-        """Names instances with the lowest numbers that are free; returns the names, by id.
+        """Name instances with the lowest numbers that are free; return the names by id.
 
-        One that EC2 does not know (yet) is left out.
+        The name of an instance that EC2 does not find (yet) is returned but not stored.
 
         Args:
             taken: the names that the fleet's other instances have.
@@ -126,13 +126,13 @@ class Fleet:
         return given
 
     def terminate(self, instance_ids: Sequence[str]) -> None:
-        """Terminates instances; one that is gone already is no error."""
+        """Terminate instances; one that no longer exists is no error."""
         if not instance_ids:
             return
         try:
             self._terminate(list(instance_ids))
         except NotFoundError:
-            # EC2 refuses the whole request for one id that it has forgotten: each for itself, then.
+            # EC2 refuses the whole request if it no longer finds one id: repeat it for each id.
             for instance_id in instance_ids:
                 with contextlib.suppress(NotFoundError):
                     self._terminate([instance_id])

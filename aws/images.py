@@ -1,4 +1,4 @@
-"""Machine images on EC2: made of a builder, listed, and deleted with their snapshots."""
+"""Machine images on EC2: create them from builders, list them, and delete them with their snapshots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_TEMPLATE = ("InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTem
 
 @dataclass(frozen=True, slots=True)
 class MachineImage:
-    """One of our images; `tags` without the prefix ``elastic:``."""
+    """A machine image of this program; `tags` without the prefix ``elastic:``."""
 
     image_id: str
     name: str
@@ -30,7 +30,7 @@ class MachineImage:
 
 
 class Images:
-    """Makes, lists and deletes images.
+    """Create, list and delete machine images.
 
     Every method raises `CloudError` where a service fails after botocore's retries.
 
@@ -52,7 +52,7 @@ class Images:
         self._sleep = sleep
 
     def create(self, instance_id: str, name: str, tags: Mapping[str, str]) -> str:
-        """Begins to make an image of a stopped builder, with these `tags`; returns its id."""
+        """Begin to create an image of a stopped builder, with these `tags`; return its id."""
         image_tags = as_tags(
             {"Name": name, IMAGE_TAG: name, **{f"{_TAG_PREFIX}{key}": value for key, value in tags.items()}}
         )
@@ -66,10 +66,10 @@ class Images:
             return image_id
 
     def wait_until_available(self, image_id: str, timeout_seconds: float) -> MachineImage:
-        """Waits until instances can be launched from an image.
+        """Wait until instances can be launched from an image.
 
         Raises:
-            ImageBuildError: it failed or is not ready in time.
+            ImageBuildError: EC2 could not create it, or not in time.
         """
         deadline = self._clock() + timeout_seconds
         while True:
@@ -83,14 +83,14 @@ class Images:
             self._sleep(POLL_SECONDS)
 
     def label_snapshots(self, image: MachineImage) -> None:
-        """Gives an image's snapshots its name and tags, so that a list of snapshots shows what they belong to."""
+        """Tag an image's snapshots with its name and tags, so that a list of snapshots shows their image."""
         snapshot_tags = {"Name": image.name, **{f"{_TAG_PREFIX}{key}": value for key, value in image.tags.items()}}
         if image.snapshot_ids:
             with cloud_errors(f"tagging the snapshots of {image.name}"):
                 self._ec2.create_tags(Resources=list(image.snapshot_ids), Tags=as_tags(snapshot_tags))
 
     def describe(self, image_id: str) -> MachineImage:
-        """One image."""
+        """Describe an image."""
         with cloud_errors(f"describing the image {image_id}"):
             found = self._ec2.describe_images(ImageIds=[image_id])["Images"]
         if not found:
@@ -98,7 +98,7 @@ class Images:
         return _image(found[0])
 
     def list(self) -> list[MachineImage]:
-        """Our images, newest first."""
+        """List this program's images, newest first."""
         with cloud_errors("listing images"):
             pages = self._ec2.get_paginator("describe_images").paginate(
                 Owners=["self"], Filters=[{"Name": "tag-key", "Values": [IMAGE_TAG]}]
@@ -107,9 +107,9 @@ class Images:
         return sorted(found, key=lambda image: (image.created_at, image.name), reverse=True)
 
     def in_use_by(self, launch_template_name: str) -> str | None:
-        """The image that the launch template's default version names; None where there is no such template.
+        """The id of the image in the launch template's default version; None if there is no such template.
 
-        An image named by a parameter is followed to its id.
+        A parameter in the template is resolved to the id that it holds.
         """
         try:
             with cloud_errors(f"describing the launch template {launch_template_name}"):
@@ -124,14 +124,14 @@ class Images:
         return resolve_image(self._ssm, named.removeprefix("resolve:ssm:")) if named else None
 
     def delete(self, image: MachineImage) -> None:
-        """Deregisters an image and deletes its snapshots; running instances keep their own volumes."""
+        """Deregister an image and delete its snapshots; running instances keep their own volumes."""
         with cloud_errors(f"deleting the image {image.name}"):
             self._ec2.deregister_image(ImageId=image.image_id)
             for snapshot_id in image.snapshot_ids:
                 self._ec2.delete_snapshot(SnapshotId=snapshot_id)
 
     def _describe_new(self, image_id: str) -> MachineImage | None:
-        """An image; None while EC2 does not know yet that it has begun to make it."""
+        """Describe an image; None while EC2 does not list the new image yet."""
         try:
             return self.describe(image_id)
         except CloudError as error:

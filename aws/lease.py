@@ -1,12 +1,12 @@
-"""One controller at a time: a lease, an object in the state bucket that is only ever written conditionally.
+"""A lease that lets one controller act at a time: an object in the state bucket, written conditionally only.
 
-The holder renews it every third of its time to live.  Whoever waits takes over when it has seen the same version for
-a whole time to live, by its own monotonic clock: no two machines' clocks are ever compared.  The holder counts from
-the moment *before* it wrote, the waiting one from the moment *after* it read, and the holder stops acting after two
-thirds; so however requests are delayed, nobody acts on a lease that another has taken.
+The holder renews it every third of its time to live.  A waiting controller takes over when it has seen the same
+version for a whole time to live, by its own monotonic clock: clocks of two machines are never compared.  The holder
+counts from the moment *before* it wrote, the waiting controller from the moment *after* it read, and the holder stops
+acting after two thirds; so however requests are delayed, no controller acts on a lease that another has taken.
 
-What the holder is about to do can be written into the lease first (`announce`).  That write is the proof that the
-lease is held at that moment, and whoever takes over finds the note and can bring the matter to an end.
+The holder can first write into the lease what it is about to do (`announce`).  A successful write proves that the
+lease is held at that moment, and a controller that takes over finds the note and can complete the action.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.errors import CloudError, ConflictError, DecodeError
 from core.versioned_json import Count, Record, between, record
 
 KEY = "controller/lease.json"
-# A claim for longer than a day is not ours: it must not keep every controller waiting.
+# No controller claims the lease for longer than a day; a longer claim must not keep every controller waiting.
 _MAX_TTL_SECONDS = 86_400.0
 _NEVER = float("-inf")
 
@@ -33,7 +33,7 @@ class LeaseLostError(CloudError):
 
 
 class Store(Protocol):
-    """What a lease asks of `aws.state.StateStore`."""
+    """The methods of `aws.state.StateStore` that a lease uses."""
 
     def get(self, key: str) -> StateObject | None: ...
     def create(self, key: str, body: bytes) -> str: ...
@@ -43,7 +43,7 @@ class Store(Protocol):
 @record("a lease", version=1, max_bytes=64 * 1024)
 @dataclass(frozen=True, slots=True)
 class Claim(Record):
-    """The lease as it is stored.  `generation` counts take-overs, `sequence` a holder's writes."""
+    """The stored form of the lease.  `generation` counts take-overs, `sequence` a holder's writes."""
 
     holder: str
     generation: Count
@@ -54,7 +54,7 @@ class Claim(Record):
 
 
 class Lease:
-    """A controller's view of the lease.
+    """The lease as one controller holds it or waits for it.
 
     Args:
         holder: a name that no other controller has, not even this one's earlier run.
@@ -63,8 +63,8 @@ class Lease:
 
     Attributes:
         generation: of the claim held last; 0 before the first.
-        note: what is announced, a predecessor's announcement included.  Assigning "" settles it; the next renewal
-            carries that.
+        note: the announcement, perhaps a predecessor's.  Assign "" when the announced action is complete; the next
+            renewal stores that.
     """
 
     def __init__(self, store: Store, holder: str, ttl_seconds: float, clock: Callable[[], float]) -> None:
@@ -75,7 +75,7 @@ class Lease:
         self._ttl_seconds = ttl_seconds
         self._clock = clock
         self._sequence = 0
-        self._etag = ""  # of the version that we wrote last; empty where the lease is not ours
+        self._etag = ""  # of the version that this controller wrote last; empty while it does not hold the lease
         self._renewed_at = _NEVER
         self._seen_etag = ""
         self._seen_at = _NEVER
@@ -86,10 +86,10 @@ class Lease:
         return bool(self._etag) and self._clock() < self._renewed_at + self._ttl_seconds * 2 / 3
 
     def step(self) -> bool:
-        """Renews, waits or takes over, whichever is due; returns `held`.
+        """Renew, wait for or take over the lease, whichever is due; return `held`.
 
         Raises:
-            CloudError: S3 failed; `held` still tells the truth.
+            CloudError: S3 failed; `held` is still correct.
         """
         now = self._clock()
         if self._etag:
@@ -101,11 +101,11 @@ class Lease:
         return self.held()
 
     def announce(self, note: str) -> None:
-        """Writes `note` into the lease, which renews it.
+        """Write `note` into the lease, which renews it.
 
         Raises:
-            LeaseLostError: the lease is not held, so nothing may be done.
-            CloudError: S3 failed; nothing may be done either.
+            LeaseLostError: the lease is not held; the announced action must not be carried out.
+            CloudError: S3 failed; the action must not be carried out either.
         """
         if not self.held():
             raise LeaseLostError()
@@ -114,10 +114,10 @@ class Lease:
             raise LeaseLostError()
 
     def release(self) -> None:
-        """Gives the lease up, so that another controller can take over at once.
+        """Release the lease, so that another controller can take over at once.
 
         Raises:
-            CloudError: S3 failed; the lease then ends by itself.
+            CloudError: S3 failed; the lease ends after its time to live.
         """
         etag, self._etag = self._etag, ""
         if etag:
@@ -126,7 +126,7 @@ class Lease:
             self._store.replace(KEY, claim.encode(), etag)
 
     def _look(self) -> None:
-        """Reads another's lease, and takes it where it is free or over."""
+        """Read the lease, and take it over if it is free, released or has ended."""
         found = self._store.get(KEY)
         now = self._clock()
         if found is None:
@@ -136,15 +136,15 @@ class Lease:
             self._seen_etag, self._seen_at = found.etag, now
         claim = _decode(found)
         over = now >= self._seen_at + max(self._ttl_seconds, claim.ttl_seconds)
-        # Our own name can stand there: a write of ours took effect although its answer never came.
+        # The holder may be this controller: its write took effect, but the response was lost.
         if claim.released or over or claim.holder == self.holder:
             self.note = claim.note
             self._write(claim.generation + 1, found.etag)
 
     def _write(self, generation: int, etag: str) -> bool:
-        """Writes a claim of ours in place of the version `etag` (empty: of none); whether it is there now.
+        """Write a claim in place of the version `etag` (empty: of no object); return whether it is stored.
 
-        Where another controller was faster the lease is not ours any more, which is no error.
+        If another controller wrote first, the lease is lost, which is no error.
         """
         started = self._clock()
         self._sequence += 1
@@ -158,9 +158,9 @@ class Lease:
                 if found is None or claim is None or (claim.holder, claim.generation) != (self.holder, generation):
                     break
                 if claim.sequence != self._sequence:
-                    etag = found.etag  # of an earlier write of ours whose answer never came
+                    etag = found.etag  # of this controller's earlier write, whose response was lost
                     continue
-                written = found.etag  # of this very write: its answer got lost, and botocore's retry met it
+                written = found.etag  # of this write: its response was lost, and botocore's retry found its effect
             self._etag, self.generation, self._renewed_at = written, generation, started
             return True
         self._etag = ""
@@ -168,10 +168,10 @@ class Lease:
 
 
 def _decode(found: StateObject) -> Claim:
-    """The claim in a lease object.
+    """Decode the claim in a lease object.
 
-    One that cannot be read counts as the claim of an unknown holder: it is respected for a time to live, since a newer
-    version may have written it, and then replaced.
+    An unreadable one counts as the claim of an unknown holder: it is respected for a time to live, since a newer
+    version of the program may have written it, and then replaced.
     """
     try:
         return Claim.decode(found.body)

@@ -1,4 +1,4 @@
-"""The instance metadata service (IMDSv2): who this instance is, and whether EC2 is about to take it back."""
+"""Client of the instance metadata service (IMDSv2): the instance's id, tags, user data and interruption notices."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
 _DEFAULT_ENDPOINT = "http://169.254.169.254"
 _TOKEN_SECONDS = 21_600
-# The service answers from the host itself: what takes longer than this is not there.
+# The service runs on the host itself: a slower response means that there is no such service.
 _TIMEOUT_SECONDS = 1.0
 
 
 class MetadataUnavailableError(ElasticError):
-    """There is no instance metadata service here."""
+    """There is no instance metadata service on this machine."""
 
 
 class InstanceMetadata:
-    """Asks the metadata service, with a session token as IMDSv2 wants it.
+    """Client of the metadata service that uses session tokens, as IMDSv2 requires.
 
     Every method raises `MetadataUnavailableError` where there is no such service.
     """
@@ -43,21 +43,21 @@ class InstanceMetadata:
         return self._get("placement/region") or ""
 
     def tag(self, key: str) -> str | None:
-        """The value of one of this instance's tags, or None.
+        """The value of one of this instance's tags; None if it has no such tag.
 
         EC2 serves tags only where the launch template's metadata options enable it (``InstanceMetadataTags``).
         """
         return self._get(f"tags/instance/{key}")
 
     def user_data(self) -> str | None:
-        """The user data that this instance was launched with, or None."""
+        """The user data that this instance was launched with; None if there is none."""
         return self._get("user-data", tree="")
 
     def interruption(self) -> str | None:
-        """Why this instance should stop working, or None.
+        """The interruption notice or rebalance recommendation for this instance; None if there is neither.
 
-        A *spot interruption notice* comes two minutes before EC2 takes the instance; a *rebalance recommendation*
-        comes earlier, when that has become likely.
+        A *spot interruption notice* comes two minutes before EC2 reclaims the instance; a *rebalance recommendation*
+        comes earlier, when an interruption has become likely.
         """
         if notice := self._get("spot/instance-action"):
             return f"spot interruption notice: {notice}"
@@ -66,7 +66,7 @@ class InstanceMetadata:
         return None
 
     def _get(self, path: str, tree: str = "meta-data/") -> str | None:
-        """The text at a path of the metadata; None where there is nothing."""
+        """Fetch the text at a path of the metadata; None if there is none."""
         if self._disabled:
             raise MetadataUnavailableError("disabled by the environment")
         for _attempt in range(2):

@@ -1,4 +1,4 @@
-"""Metrics on CloudWatch."""
+"""Publication of metrics to CloudWatch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Metric:
 
 
 class MetricSink:
-    """Puts metrics under the program's namespace, with the fleet's name as their dimension."""
+    """Publish metrics in the program's namespace, with the fleet's name as their dimension."""
 
     def __init__(self, client: Any, fleet_name: str) -> None:
         self._client = client
         self._dimensions = [{"Name": "Fleet", "Value": fleet_name}]
 
     def put(self, metrics: Mapping[str, Metric]) -> None:
-        """Puts `metrics` in one request.
+        """Publish `metrics` in one request.
 
         Raises:
             CloudError: CloudWatch refused or failed.

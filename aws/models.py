@@ -1,7 +1,7 @@
 """The model store: versioned bundles in the state bucket, each file under its own SHA-256.
 
 ``models/files/<sha256>`` holds a file, ``models/versions/<name>/<version>.json`` a version's manifest, which names its
-files.  The manifest is created last and conditionally, so a version is there as a whole or not at all, and never
+files.  The manifest is created last and conditionally, so a version is stored completely or not at all, and never
 changes; files that several versions share are stored once.
 """
 
@@ -22,7 +22,7 @@ from core.errors import BundleError, ConflictError, DecodeError
 from core.object_keys import MODEL_FILES, MODEL_PART, MODEL_VERSIONS
 from core.versioned_json import Count, Record, Seconds, record
 
-# What a bundle consists of; the card may be missing, nothing may be added.
+# The files of a bundle; the card may be missing, and no other file is allowed.
 REQUIRED_FILES = frozenset((MANIFEST_FILE, "model.tflite", "labels.txt"))
 OPTIONAL_FILES = frozenset(("card.md",))
 MAX_FILE_BYTES = 512 * 1024 * 1024
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class ModelError(BundleError):
-    """The model store cannot do this."""
+    """The operation on the model store failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ModelVersion(Record):
 
     Attributes:
         files: by name.
-        top1: accuracy as the bundle's own `measured` says it, 0 to 1; None where it does not.
+        top1: the accuracy in the bundle's own `measured`, 0 to 1; None if there is none.
         added_at: seconds since the epoch.
     """
 
@@ -68,30 +68,30 @@ class ModelVersion(Record):
 
     @property
     def size_bytes(self) -> int:
-        """Of all files."""
+        """The size of all files together."""
         return sum(file.size_bytes for file in self.files.values())
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the files are, whoever added them when: names a folder in a cache."""
+        """SHA-256 of the files' names and contents, independent of when they were added; names a folder in a cache."""
         text = "".join(f"{name} {file.sha256}\n" for name, file in sorted(self.files.items()))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def check(self) -> None:
-        """Checks a decoded one.
+        """Check a decoded manifest.
 
         Raises:
-            ValueError, ModelError: the name cannot be one, or the files are not those of a bundle.
+            ValueError, ModelError: the name is malformed, or the files are not those of a bundle.
         """
         parse_name(self.full_name)
         if not self.files.keys() >= REQUIRED_FILES or not self.files.keys() <= REQUIRED_FILES | OPTIONAL_FILES:
             raise ValueError("not a bundle's files")
         if not all(_SHA256.fullmatch(file.sha256) for file in self.files.values()):
-            raise ValueError("a SHA-256 that is none")
+            raise ValueError("a malformed SHA-256")
 
 
 class ModelStore:
-    """Adds, lists and fetches model bundles.
+    """Add, list and fetch model bundles.
 
     Every method raises `CloudError` where S3 fails after botocore's retries.
     """
@@ -100,13 +100,13 @@ class ModelStore:
         self._state = state
 
     def add(self, folder: Path, now: float) -> ModelVersion:
-        """Stores the bundle in `folder` as a new version.
+        """Store the bundle in `folder` as a new version.
 
         Args:
             now: seconds since the epoch.
 
         Raises:
-            ModelError: it is no bundle, its files are not what its manifest says, or the version is there already.
+            ModelError: it is not a bundle, its files differ from its manifest, or the version exists already.
         """
         version = describe_bundle(folder, now)
         key = _key(version.full_name)
@@ -121,12 +121,12 @@ class ModelStore:
         except ConflictError:
             found = self._state.get(key)
             other = None if found is None else _manifest(version.full_name, found.body)
-            if other is None or other.added_at != now or other.digest != version.digest:  # else it is this very write
+            if other is None or other.added_at != now or other.digest != version.digest:  # else this write took effect
                 raise _already_there(version, other or version) from None
         return version
 
     def list(self) -> list[ModelVersion]:
-        """Every version whose manifest can be read, newest first."""
+        """List the versions whose manifests can be read, newest first."""
         found = []
         for item in self._state.list(MODEL_VERSIONS):
             stored = self._state.get(item.key)
@@ -138,7 +138,7 @@ class ModelStore:
         return sorted(found, key=lambda version: (version.added_at, version.full_name), reverse=True)
 
     def get(self, full_name: str) -> ModelVersion:
-        """A version's manifest.
+        """Read a version's manifest.
 
         Raises:
             ModelError: there is no such version, or its manifest cannot be read.
@@ -149,13 +149,13 @@ class ModelStore:
         return _manifest(full_name, stored.body)
 
     def fetch(self, full_name: str, cache: Path, baked_in: Path | None = None) -> Path:
-        """The folder of a version's bundle: `baked_in` if that is the same, else one below `cache`.
+        """Fetch a version's bundle; return its folder: `baked_in` if it has the same files, else one below `cache`.
 
-        Every file is checked against its SHA-256, also those that were fetched earlier; several processes may fetch
-        the same version at the same time.
+        Every file is checked against its SHA-256, even if it was fetched earlier; several processes may fetch the
+        same version at the same time.
 
         Raises:
-            ModelError: there is no such version, or a file is not what the manifest says.
+            ModelError: there is no such version, or a file differs from the manifest.
         """
         version = self.get(full_name)
         if baked_in is not None and _holds(baked_in, version):
@@ -164,7 +164,7 @@ class ModelStore:
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with (cache / ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed: several workers fetch once
+                fcntl.flock(lock, fcntl.LOCK_EX)  # until `lock` is closed: several workers fetch once
                 if not _holds(folder, version):
                     self._fetch(version, folder)
         except OSError as error:
@@ -172,8 +172,8 @@ class ModelStore:
         return folder
 
     def _fetch(self, version: ModelVersion, folder: Path) -> None:
-        """Makes `folder` hold a version's files, all or none."""
-        shutil.rmtree(folder, ignore_errors=True)  # damaged, or half of one
+        """Fetch a version's files into `folder`, all or none."""
+        shutil.rmtree(folder, ignore_errors=True)  # damaged or incomplete
         made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".fetching-"))
         try:
             for name, file in version.files.items():
@@ -192,7 +192,7 @@ class ModelStore:
 
 
 def parse_name(full_name: str) -> tuple[str, str]:
-    """Name and version in ``name@version``.
+    """Split ``name@version`` into name and version.
 
     Raises:
         ModelError: it has another form.
@@ -204,10 +204,10 @@ def parse_name(full_name: str) -> tuple[str, str]:
 
 
 def describe_bundle(folder: Path, now: float) -> ModelVersion:
-    """The manifest of the bundle in `folder`.
+    """Make the manifest of the bundle in `folder`.
 
     Raises:
-        ModelError: files are missing, superfluous or not what ``bundle.json`` says, which is named.
+        ModelError: files are missing, superfluous or differ from ``bundle.json``; the message names them.
     """
     try:
         names = {path.name for path in folder.iterdir()}
@@ -216,12 +216,12 @@ def describe_bundle(folder: Path, now: float) -> ModelVersion:
         if superfluous := names - REQUIRED_FILES - OPTIONAL_FILES:
             raise ModelError(f"{folder} has files that are no part of a bundle: {', '.join(sorted(superfluous))}")
         files = {name: _describe_file(folder / name) for name in sorted(names)}
-        told = read_manifest(folder)
-        name, version = parse_name(f"{told['name']}@{told['version']}")
-        for file_name, sha256 in told["sha256"].items():
+        described = read_manifest(folder)
+        name, version = parse_name(f"{described['name']}@{described['version']}")
+        for file_name, sha256 in described["sha256"].items():
             if file_name not in files or files[file_name].sha256 != sha256:
                 raise ModelError(f"{folder / file_name} is not the file that {MANIFEST_FILE} describes (SHA-256)")
-        measured = told.get("measured", {})
+        measured = described.get("measured", {})
         top1 = measured.get("top1_int8", measured.get("top1"))
         return ModelVersion(name, version, files, None if top1 is None else float(top1), now)
     except OSError as error:
@@ -246,10 +246,10 @@ def _key(full_name: str) -> str:
 
 
 def _manifest(full_name: str, body: bytes) -> ModelVersion:
-    """The stored manifest of a version.
+    """Decode the stored manifest of a version.
 
     Raises:
-        ModelError: it cannot be read, or is that of another version.
+        ModelError: it cannot be decoded, or is that of another version.
     """
     try:
         version = ModelVersion.decode(body)

@@ -1,4 +1,4 @@
-"""What every bucket can do: list, delete, say that it is there."""
+"""Operations on any bucket: list and delete objects, read a limited body, check that the bucket exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # S3's limit on keys of one DeleteObjects request.
 _KEYS_PER_DELETE = 1000
-# Where foreign objects were found and reported already.
+# The places whose foreign objects have been logged as a warning already.
 _reported: set[str] = set()
 
 
@@ -33,7 +33,7 @@ class StoredObject:
 
 
 def list_objects(client: Any, bucket: str, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
-    """The objects whose keys begin with `prefix` and come after `start_after`, a thousand a request."""
+    """List the objects whose keys begin with `prefix` and come after `start_after`, 1,000 in a request."""
     arguments = {"StartAfter": start_after} if start_after else {}
     with cloud_errors(f"listing the bucket {bucket}"):
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **arguments):
@@ -42,12 +42,12 @@ def list_objects(client: Any, bucket: str, prefix: str, start_after: str = "") -
 
 
 def only_ours(listing: Iterable[StoredObject], place: str, *families: KeyFamily) -> Iterator[StoredObject]:
-    """The objects of a listing whose keys are of one of the families.
+    """Filter a listing for objects whose keys are of one of the families.
 
-    Foreign ones are reported when the listing ends: as a warning once for each place, later at DEBUG.
+    Foreign objects are logged when the listing ends: as a warning once for each place, later at DEBUG.
 
     Args:
-        place: where, for the log: the bucket, or all of a prefix in it.
+        place: what is listed, for the log: the bucket, or the bucket and a prefix.
     """
     foreign, example = 0, ""
     for stored in listing:
@@ -62,9 +62,9 @@ def only_ours(listing: Iterable[StoredObject], place: str, *families: KeyFamily)
 
 
 def read_body(response: Any, max_bytes: int) -> bytes:
-    """The body of a GetObject response; of a longer one, only the first `max_bytes` + 1.
+    """Read the body of a GetObject response; of a longer one, only the first `max_bytes` + 1 bytes.
 
-    So an object of any size costs little memory, and decoders, which check the size first, refuse it.
+    So an oversized object costs little memory, and decoders, which check the size first, refuse it.
     """
     body = response["Body"]
     if response["ContentLength"] <= max_bytes:
@@ -76,12 +76,12 @@ def read_body(response: Any, max_bytes: int) -> bytes:
 
 
 def delete_below(client: Any, bucket: str, prefix: str) -> None:
-    """Deletes the objects whose keys begin with `prefix`."""
+    """Delete the objects whose keys begin with `prefix`."""
     delete_objects(client, bucket, (stored.key for stored in list_objects(client, bucket, prefix)))
 
 
 def delete_objects(client: Any, bucket: str, keys: Iterable[str]) -> None:
-    """Deletes objects, a thousand a request; one that is gone already is no error."""
+    """Delete objects, up to 1,000 in a request; one that does not exist is no error."""
     remaining = iter(keys)
     while chunk := list(islice(remaining, _KEYS_PER_DELETE)):
         with cloud_errors(f"deleting from the bucket {bucket}"):
@@ -93,6 +93,6 @@ def delete_objects(client: Any, bucket: str, keys: Iterable[str]) -> None:
 
 
 def check_bucket(client: Any, bucket: str) -> None:
-    """Raises `CloudError` where the bucket cannot be reached."""
+    """Check that the bucket can be reached; raises `CloudError` if not."""
     with cloud_errors(f"looking for the bucket {bucket}"):
         client.head_bucket(Bucket=bucket)

@@ -1,4 +1,4 @@
-"""Files that go to machines that are being made: in the state bucket, read through presigned addresses."""
+"""Files for builders and new instances: stored in the state bucket, and read through presigned URLs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aws.clients import cloud_errors
 
 
 class PresignedFileStore:
-    """Stores, signs for and deletes files.
+    """Store and delete files, and sign URLs for them.
 
     Every method raises `CloudError` where S3 fails after botocore's retries.
     """
@@ -18,12 +18,12 @@ class PresignedFileStore:
         self._bucket = bucket
 
     def put(self, key: str, body: bytes) -> None:
-        """Stores a file."""
+        """Store a file."""
         with cloud_errors(f"storing {key}"):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
 
     def url(self, key: str, valid_seconds: int) -> str:
-        """A presigned URL: any holder may read the file for `valid_seconds`."""
+        """Presign a URL, whose holder may read the file for `valid_seconds`."""
         with cloud_errors(f"signing for {key}"):
             url: str = self._client.generate_presigned_url(
                 "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=valid_seconds
@@ -31,6 +31,6 @@ class PresignedFileStore:
             return url
 
     def delete(self, key: str) -> None:
-        """Deletes a file; one that is not there is no error."""
+        """Delete a file; one that does not exist is no error."""
         with cloud_errors(f"deleting {key}"):
             self._client.delete_object(Bucket=self._bucket, Key=key)

@@ -20,7 +20,7 @@ _SEND_ATTEMPTS = 3
 class ReceivedJob:
     """One delivery of one job.  `job` is None where the message's body is not a job (poison).
 
-    `sent_at` is when it was enqueued, in seconds since the epoch by SQS's clock; None where SQS does not report it.
+    `sent_at` is when it was enqueued, in seconds since the epoch by SQS's clock; None if SQS does not report it.
     """
 
     job: ClassificationJob | None
@@ -31,19 +31,19 @@ class ReceivedJob:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """SQS's approximate counts: `visible` jobs wait (delayed ones too), `in_flight` ones are being worked on."""
+    """SQS's approximate counts: `visible` jobs wait (delayed ones included), `in_flight` jobs have been received."""
 
     visible: int
     in_flight: int
 
     @property
     def total(self) -> int:
-        """All jobs that are not done."""
+        """The number of jobs that are not deleted."""
         return self.visible + self.in_flight
 
 
 class JobQueue:
-    """Sends, receives, extends, releases, deletes and counts jobs.
+    """Send, receive, extend, release, delete and count jobs.
 
     Every method raises `CloudError` where SQS fails after botocore's retries.
     """
@@ -61,9 +61,9 @@ class JobQueue:
         return self._cached_url
 
     def send(self, jobs: Iterable[ClassificationJob]) -> int:
-        """Enqueues `jobs`, ten a request; returns how many.
+        """Enqueue `jobs`, ten in a request; return how many.
 
-        Entries that SQS refuses one by one are sent again, each at most three times.
+        Single entries that SQS refuses are sent again; each entry is sent at most three times.
         """
         count = 0
         for chunk in _chunks(jobs):
@@ -81,7 +81,7 @@ class JobQueue:
         return count
 
     def receive(self, max_jobs: int, wait_seconds: int) -> list[ReceivedJob]:
-        """Up to `max_jobs` (at most ten) jobs, waiting up to `wait_seconds` for the first one."""
+        """Receive up to `max_jobs` (at most ten) jobs, waiting up to `wait_seconds` for the first one."""
         with cloud_errors("receiving jobs"):
             response = self._client.receive_message(
                 QueueUrl=self._url,
@@ -95,16 +95,16 @@ class JobQueue:
         ]
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
-        """Acknowledges deliveries.  A handle that SQS no longer knows is done with already: no error."""
+        """Delete delivered jobs.  A handle that SQS no longer accepts is no error: its job was deleted already."""
         for chunk in _chunks(receipt_handles):
             entries = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(chunk)]
             with cloud_errors("deleting jobs"):
                 self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
     def extend(self, receipt_handles: Sequence[str], visibility_timeout_seconds: int) -> None:
-        """Hides deliveries for `visibility_timeout_seconds` more, counted from now; 0 releases them at once.
+        """Set the visibility timeout of deliveries, counted from now; 0 releases them at once.
 
-        A handle that SQS no longer knows is left alone: its job is done or was delivered again.
+        A handle that SQS no longer accepts is ignored: its job was deleted or delivered again.
         """
         for chunk in _chunks(receipt_handles):
             entries = [
@@ -115,11 +115,11 @@ class JobQueue:
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     def release(self, receipt_handles: Sequence[str]) -> None:
-        """Gives deliveries back: other workers can receive them at once."""
+        """Release deliveries, so that other workers can receive them at once."""
         self.extend(receipt_handles, 0)
 
     def backlog(self) -> Backlog:
-        """How many jobs wait and how many are in flight; approximate, and up to a minute old on AWS."""
+        """Count the jobs that wait and that are in flight; approximate, and up to a minute old on AWS."""
         names = [
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesDelayed",

@@ -1,4 +1,4 @@
-"""The record of releases in the state bucket, for commands: read, and changed by conditional writes."""
+"""Store of the record of releases, for commands: reads it, and changes it by conditional writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ATTEMPTS = 5
 
 
 class ReleaseStore:
-    """Reads and changes the record.
+    """Read and change the record of releases.
 
     Every method raises `CloudError` where S3 fails, `DecodeError` where the record is of another version.
     """
@@ -21,12 +21,12 @@ class ReleaseStore:
         self._state = state
 
     def read(self) -> ReleaseRecord:
-        """The record; a fresh one where none was ever written."""
+        """Read the record; a new one if none was ever written."""
         found = self._state.get(KEY)
         return ReleaseRecord() if found is None else ReleaseRecord.decode(found.body)
 
     def change(self, change: Callable[[ReleaseRecord], ReleaseRecord]) -> ReleaseRecord:
-        """Replaces the record by what `change` makes of it; asked anew where the controller wrote meanwhile."""
+        """Replace the record by the value of `change`, which is called again if the controller wrote meanwhile."""
         return retry_on_conflict(
             lambda: self._change(change), _ATTEMPTS, "the record of releases is being changed by others; try again"
         )

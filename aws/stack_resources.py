@@ -1,4 +1,4 @@
-"""What belongs to a deployment beside its stack: what lies in its buckets, its instances, alarms and tags."""
+"""Resources of a deployment that CloudFormation does not manage: bucket contents, instances, alarms and tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from aws.clients import Clients, cloud_errors
 from core.errors import CloudError, NotFoundError
 
-# On everything that CloudFormation makes for a stack of ours; its value is the stack's name.
+# The tag of everything that CloudFormation creates for our stack; its value is the stack's name.
 STACK_TAG = "elastic:stack"
 _GONE = ("terminated",)
 _KEYS_PER_DELETE = 1000
@@ -25,7 +25,7 @@ class Alarm:
 
 
 class StackResources:
-    """Looks after what CloudFormation does not.
+    """Manage what CloudFormation does not.
 
     Every method raises `CloudError` where a service fails after botocore's retries.
     """
@@ -35,15 +35,15 @@ class StackResources:
         self._name = stack_name
 
     def use_template_version(self, template_name: str, version: int) -> None:
-        """Makes a version of a launch template the default one, which workers are launched from.
+        """Make a version of a launch template the default, from which instances are launched.
 
-        CloudFormation makes a new version for each change and never touches the default.
+        CloudFormation creates a new version for each change but never changes the default.
         """
         with cloud_errors(f"choosing the version of the launch template {template_name}"):
             self._clients["ec2"].modify_launch_template(LaunchTemplateName=template_name, DefaultVersion=str(version))
 
     def alarms(self) -> list[Alarm]:
-        """The stack's alarms, whose names CloudFormation begins with the stack's."""
+        """List the stack's alarms, whose names begin with the stack's name."""
         with cloud_errors("describing alarms"):
             pages = self._clients["cloudwatch"].get_paginator("describe_alarms")
             return [
@@ -53,7 +53,7 @@ class StackResources:
             ]
 
     def stop_groups(self, names: Iterable[str]) -> None:
-        """Scale Auto Scaling groups to 0, so that they end their instances and start no more."""
+        """Scale Auto Scaling groups to 0, so that they terminate their instances and launch no more."""
         for name in names:
             with cloud_errors(f"stopping the group {name}"):
                 self._clients["autoscaling"].update_auto_scaling_group(
@@ -61,7 +61,7 @@ class StackResources:
                 )
 
     def instances(self) -> list[str]:
-        """The ids of the stack's instances that are not terminated, whatever launched them."""
+        """List the ids of the stack's instances that are not terminated, whatever launched them."""
         filters = [{"Name": f"tag:{STACK_TAG}", "Values": [self._name]}]
         with cloud_errors("describing the stack's instances"):
             return [
@@ -73,7 +73,7 @@ class StackResources:
             ]
 
     def empty_bucket(self, bucket: str) -> int:
-        """Deletes every object, version and unfinished upload of a bucket; returns how many; 0 where there is none."""
+        """Delete every object, version and unfinished upload of a bucket; return how many; 0 if there is no bucket."""
         client = self._clients["s3"]
         count = 0
         try:
@@ -92,16 +92,16 @@ class StackResources:
         return count
 
     def tagged(self) -> list[str]:
-        """The ARNs of whatever carries the stack's tag, instances that have ended left out."""
-        with cloud_errors("looking for what carries the stack's tag"):
+        """List the ARNs of resources with the stack's tag, without terminated instances."""
+        with cloud_errors("listing the resources with the stack's tag"):
             pages = self._clients["resourcegroupstaggingapi"].get_paginator("get_resources")
             found = [
                 entry["ResourceARN"]
                 for page in pages.paginate(TagFilters=[{"Key": STACK_TAG, "Values": [self._name]}])
                 for entry in page["ResourceTagMappingList"]
             ]
-        alive = self.instances() if any(":instance/" in arn for arn in found) else []
-        return sorted(arn for arn in found if ":instance/" not in arn or arn.rpartition("/")[2] in alive)
+        existing = self.instances() if any(":instance/" in arn for arn in found) else []
+        return sorted(arn for arn in found if ":instance/" not in arn or arn.rpartition("/")[2] in existing)
 
 
 def _versions(client: Any, bucket: str) -> Iterator[list[dict[str, str]]]:

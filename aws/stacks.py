@@ -1,4 +1,4 @@
-"""A stack of CloudFormation: its state, change sets, events and end."""
+"""CloudFormation stacks: state, change sets, events and deletion."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from botocore.exceptions import ClientError
 from aws.clients import cloud_errors
 from core.errors import CloudError
 
-# CloudFormation's way to say that a change set is empty, and that there is no such stack.
+# CloudFormation's messages for an empty change set, and for a stack that does not exist.
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 _NO_STACK = "does not exist"
-# It exists in name only: its first change set has not been executed.
+# The status of a stack whose first change set has not been executed.
 REVIEW = "REVIEW_IN_PROGRESS"
 CAPABILITIES = ("CAPABILITY_IAM",)
 
 
 class StackError(CloudError):
-    """The stack could not be brought into the wanted state."""
+    """The stack could not be brought into the desired state."""
 
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """A stack as it is.  `drift` is what CloudFormation found when it was last asked to look: see `Stack.state`."""
+    """The state of a stack.  `drift` is the result of CloudFormation's last drift detection."""
 
     stack_id: str
     status: str
@@ -37,18 +37,18 @@ class StackState:
 
     @property
     def in_progress(self) -> bool:
-        """Whether CloudFormation works on it."""
+        """Whether CloudFormation is changing the stack."""
         return self.status.endswith("_IN_PROGRESS") and self.status != REVIEW
 
     @property
     def usable(self) -> bool:
-        """Whether it is complete, be it as it was before an update that failed."""
+        """Whether the stack is complete, possibly in the state before a failed update."""
         return self.status.endswith("_COMPLETE") and self.status not in ("ROLLBACK_COMPLETE", "DELETE_COMPLETE")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a change set does to one resource; `replacement` as CloudFormation says it, empty where it says nothing."""
+    """What a change set does to one resource; `replacement` in CloudFormation's words, empty if there is none."""
 
     action: str
     logical_id: str
@@ -58,7 +58,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """A change set in the making, or made.  One that has failed with no changes is `empty`."""
+    """A change set, complete or still in creation.  One that failed because there are no changes is `empty`."""
 
     change_set_id: str
     status: str
@@ -67,13 +67,13 @@ class ChangeSet:
 
     @property
     def empty(self) -> bool:
-        """Whether everything is already as it should be."""
+        """Whether the stack needs no changes."""
         return self.status == "FAILED" and any(text in self.reason for text in _NO_CHANGES)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to one resource of a stack."""
+    """A change of the status of one resource of a stack."""
 
     event_id: str
     logical_id: str
@@ -84,7 +84,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource of a stack that exists."""
+    """An existing resource of a stack."""
 
     logical_id: str
     resource_type: str
@@ -92,7 +92,7 @@ class Resource:
 
 
 class Stack:
-    """One stack, there already or not.
+    """A stack, which need not exist yet.
 
     Every method raises `CloudError` where CloudFormation fails after botocore's retries.
     """
@@ -102,11 +102,11 @@ class Stack:
         self.name = name
 
     def state(self) -> StackState | None:
-        """The stack as it is; None where there is none."""
+        """Describe the stack; None if it does not exist."""
         return self.look(self.name)
 
     def look(self, name_or_id: str) -> StackState | None:
-        """As `state`, also of a stack that has been deleted: by its id."""
+        """Describe a stack by name, or by id; the id also finds a deleted stack."""
         try:
             with cloud_errors(f"describing the stack {self.name}"):
                 (entry,) = self._client.describe_stacks(StackName=name_or_id)["Stacks"]
@@ -127,10 +127,10 @@ class Stack:
         )
 
     def validate(self, template: str) -> dict[str, bool]:
-        """The template's parameters, and whether each must be given.
+        """Validate a template; return its parameters, and whether each must be given.
 
         Raises:
-            StackError: it is no template.
+            StackError: the template is invalid.
         """
         try:
             with cloud_errors("validating the template"):
@@ -142,11 +142,11 @@ class Stack:
         return {entry["ParameterKey"]: "DefaultValue" not in entry for entry in response.get("Parameters", [])}
 
     def propose(self, template: str, parameters: Mapping[str, str], kept: Sequence[str], tag: str) -> str:
-        """Begins to make a change set; returns its id.
+        """Begin to create a change set; return its id.
 
         Args:
-            kept: parameters that keep the values they have.
-            tag: CloudFormation gives this tag, with the stack's name, to whatever it makes.
+            kept: parameters that keep their values.
+            tag: CloudFormation gives this tag, with the stack's name as its value, to each resource it creates.
         """
         state = self.state()
         given: list[dict[str, Any]] = [
@@ -166,7 +166,7 @@ class Stack:
             return change_set_id
 
     def proposal(self, change_set_id: str) -> ChangeSet:
-        """A change set as it is."""
+        """Describe a change set."""
         changes: list[Change] = []
         token: dict[str, str] = {}
         with cloud_errors(f"describing changes to the stack {self.name}"):
@@ -179,7 +179,7 @@ class Stack:
         return ChangeSet(change_set_id, page["Status"], page.get("StatusReason") or "", tuple(changes))
 
     def discard(self, change_set_id: str) -> None:
-        """Deletes a change set, and the stack with it that would have been made."""
+        """Delete a change set, and with it the stack if it has not been created yet."""
         with cloud_errors(f"discarding changes to the stack {self.name}"):
             self._client.delete_change_set(StackName=self.name, ChangeSetName=change_set_id)
             state = self.state()
@@ -187,29 +187,29 @@ class Stack:
                 self._client.delete_stack(StackName=self.name)
 
     def execute(self, change_set_id: str) -> None:
-        """Begins to carry a change set out."""
+        """Begin to execute a change set."""
         with cloud_errors(f"changing the stack {self.name}"):
             self._client.execute_change_set(StackName=self.name, ChangeSetName=change_set_id)
 
     def delete(self) -> None:
-        """Begins to delete the stack."""
+        """Begin to delete the stack."""
         with cloud_errors(f"deleting the stack {self.name}"):
             self._client.delete_stack(StackName=self.name)
 
     def events(self, stack_id: str, seen: set[str]) -> list[Event]:
-        """Events whose ids are not in `seen`, oldest first; adds theirs to it."""
+        """Return the events whose ids are not in `seen`, oldest first, and add their ids to it."""
         found: list[Event] = []
         with cloud_errors(f"reading the events of the stack {self.name}"):
             for page in self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id):
                 new = [_event(entry) for entry in page["StackEvents"] if entry["EventId"] not in seen]
                 found += new
-                if len(new) < len(page["StackEvents"]):  # newest come first: what follows is known
+                if len(new) < len(page["StackEvents"]):  # newest come first: all that follow have been seen
                     break
         seen.update(event.event_id for event in found)
         return found[::-1]
 
     def resources(self) -> list[Resource]:
-        """The resources that exist."""
+        """List the existing resources."""
         with cloud_errors(f"listing the resources of the stack {self.name}"):
             return [
                 Resource(entry["LogicalResourceId"], entry["ResourceType"], entry["PhysicalResourceId"])

@@ -1,4 +1,4 @@
-"""The state bucket on S3: small objects that controllers and workers share, with conditional writes.
+"""Store of the state bucket on S3: small objects that the tiers share, with conditional writes.
 
 Keys: ``controller/lease.json`` (`aws.lease`), ``controller/status.json`` (`core.fleet_status`),
 ``controller/release.json`` (`core.releases`), ``models/…`` (`aws.models`, `core.shadow`),
@@ -19,20 +19,20 @@ from aws.objects import only_ours, read_body
 from core.errors import AlreadyExistsError, ConflictError, NotFoundError
 from core.object_keys import KeyFamily
 
-# As long as the longest record may be; see `core.versioned_json`.
+# The limit of the longest record; see `core.versioned_json`.
 MAX_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class StateObject:
-    """An object's body, and the ETag that names this version of it."""
+    """An object's body, and the ETag of this version of it."""
 
     body: bytes
     etag: str
 
 
 class StateStore:
-    """Gets, puts, lists and deletes small objects.
+    """Get, put, list and delete small objects.
 
     Every method raises `CloudError` where S3 fails after botocore's retries.
     """
@@ -42,45 +42,45 @@ class StateStore:
         self.bucket = bucket
 
     def get(self, key: str, max_bytes: int = MAX_BYTES) -> StateObject | None:
-        """The object, or None where there is none; of a longer one than `max_bytes`, one byte more than that."""
+        """Read an object, of a longer body only `max_bytes` + 1 bytes; None if there is no object."""
         try:
             with cloud_errors(f"reading {key}"):
                 response = self._client.get_object(Bucket=self.bucket, Key=key)
                 return StateObject(read_body(response, max_bytes), response["ETag"])
         except NotFoundError as error:
-            # Without its bucket there is no state at all, which must not look like a fresh start.
+            # A missing bucket must not look like an empty one, or the program would begin with new state.
             if "NoSuchBucket" in str(error):
                 raise
             return None
 
     def put(self, key: str, body: bytes) -> str:
-        """Stores an object whatever there was; returns its ETag."""
+        """Store an object, replacing any other; return its ETag."""
         return self._put(key, body)
 
     def create(self, key: str, body: bytes) -> str:
-        """Stores an object where there is none; returns its ETag.
+        """Store an object if there is none; return its ETag.
 
         Raises:
             ConflictError: there is one, or another request came first.  After a retry within botocore that may be
-                this very write.
+                this write itself.
         """
         return self._put(key, body, IfNoneMatch="*")
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
-        """Stores an object in place of the version `etag`; returns its new ETag.
+        """Store an object in place of the version `etag`; return its new ETag.
 
         Raises:
-            ConflictError: there is another version by now, or none; or as for `create`.
+            ConflictError: there is another version, or none; or as for `create`.
         """
         return self._put(key, body, IfMatch=etag)
 
     def delete(self, key: str) -> None:
-        """Deletes an object; one that is gone already is no error."""
+        """Delete an object; one that does not exist is no error."""
         with contextlib.suppress(NotFoundError), cloud_errors(f"deleting {key}"):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def list(self, family: KeyFamily) -> Iterator[StoredObject]:
-        """The objects whose keys are of `family`, a thousand a request."""
+        """List the objects whose keys are of `family`, 1,000 in a request."""
         listing = list_objects(self._client, self.bucket, family.prefix)
         return only_ours(listing, f"{self.bucket}/{family.prefix}", family)
 

@@ -1,4 +1,4 @@
-"""Access tokens and what they have used, kept in the state bucket."""
+"""Stores of access tokens and of their usage, in the state bucket."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from core.tokens import AccessToken, is_token_id, key_of
 from core.versioned_json import Count, Record, record
 
 _ATTEMPTS = 12
-_MOST_PAUSE_SECONDS = 0.2
+_MAX_PAUSE_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
 
 class TokenStore:
-    """Adds, finds, lists and revokes access tokens.
+    """Add, find, list and revoke access tokens.
 
     Every method raises `CloudError` where S3 fails.
     """
@@ -30,11 +30,11 @@ class TokenStore:
         self._state = state
 
     def add(self, token: AccessToken) -> None:
-        """Keeps a token's record."""
+        """Store a token's record."""
         self._state.put(token.key, token.encode())
 
     def find(self, token_id: str) -> AccessToken | None:
-        """A token by its id; None where there is none, it was revoked or its record cannot be read."""
+        """Find a token by its id; None if there is none, it was revoked or its record cannot be decoded."""
         found = self._state.get(key_of(token_id)) if is_token_id(token_id) else None
         if found is None:
             return None
@@ -48,14 +48,14 @@ class TokenStore:
         return token
 
     def all(self) -> Iterator[AccessToken]:
-        """Every token whose record can be read, in the order of their ids."""
+        """Iterate over the tokens whose records can be decoded, in the order of their ids."""
         for stored in self._state.list(TOKENS):
             token = self.find(TOKENS.name_of(stored.key))
             if token is not None:
                 yield token
 
     def revoke(self, token_id: str) -> bool:
-        """Deletes a token's record and its usage; False where there was none."""
+        """Delete a token's record and its usage; return False if there was none."""
         if not is_token_id(token_id) or self._state.get(key_of(token_id)) is None:
             return False
         self._state.delete(key_of(token_id))
@@ -66,14 +66,14 @@ class TokenStore:
 @record("a count of images", version=1, max_bytes=4096)
 @dataclass(frozen=True, slots=True)
 class Usage(Record):
-    """How many images a token has sent on a day, such as ``2026-11-21``."""
+    """The number of images that a token uploaded on a day, such as ``2026-11-21``."""
 
     day: str
     images: Count
 
 
 class UsageStore:
-    """Counts the images that each token has sent today, in one object per token, by conditional writes.
+    """Count the images that each token uploads in a day, in one object for each token, by conditional writes.
 
     Args:
         pause: waits so many seconds before another attempt.
@@ -84,21 +84,21 @@ class UsageStore:
         self._pause = pause
 
     def take(self, token_id: str, day: str, wanted: int, limit: int) -> int:
-        """Reserves up to `wanted` images of a day's `limit`; returns how many, 0 where the limit is reached.
+        """Reserve up to `wanted` images of a day's `limit`; return how many, 0 if the limit is reached.
 
-        A negative number gives images back.
+        A negative number returns reserved images.
 
         Args:
-            day: such as ``2026-11-21``; another day's count is forgotten.
+            day: such as ``2026-11-21``; the stored count of another day is discarded.
 
         Raises:
-            CloudError: S3 failed, or too many others counted at the same time.
+            CloudError: S3 failed, or too many requests counted at the same time.
         """
         return retry_on_conflict(
             lambda: self._take(token_id, day, wanted, limit),
             _ATTEMPTS,
             "counting images: too many requests of one token at the same time",
-            max_pause_seconds=_MOST_PAUSE_SECONDS,
+            max_pause_seconds=_MAX_PAUSE_SECONDS,
             sleep=self._pause,
         )
 
@@ -120,6 +120,6 @@ def _images_of(body: bytes, day: str) -> int:
     try:
         usage = Usage.decode(body)
     except DecodeError as error:
-        log.warning("a count of images cannot be read and begins anew: %s", error)
+        log.warning("a count of images cannot be decoded and is reset: %s", error)
         return 0
     return usage.images if usage.day == day else 0

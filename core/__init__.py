@@ -1,4 +1,4 @@
-"""What the tiers agree on: settings, the messages and results they exchange, the errors they raise.
+"""Settings, messages, results, errors and utilities that all tiers share.
 
 Standard library only, so that every tier and every tool may import it.
 """

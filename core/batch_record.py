@@ -1,4 +1,4 @@
-"""What is kept of a batch beside its images: one small JSON object in the input bucket."""
+"""The record of a batch: one small JSON object in the input bucket, beside the batch's images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MAX_BYTES = 16 * 1024
 @record("the record of a batch", version=None, max_bytes=_MAX_BYTES)
 @dataclass(frozen=True, slots=True)
 class BatchRecord(Record):
-    """What is known of a batch when it is created, and whether it was cancelled since.
+    """A batch's owner, name and time of creation, and whether it was cancelled.
 
     Attributes:
         created_at: ISO 8601, in UTC.
-        owner: whose it is; None in a record of a time when batches had no owners.
-        name: as its owner calls it; may be empty.
+        owner: None in a record that was written before batches had owners.
+        name: the name that its owner gave it; may be empty.
     """
 
     created_at: str = ""

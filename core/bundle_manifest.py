@@ -1,4 +1,4 @@
-"""The file that describes a model bundle."""
+"""The manifest of a model bundle: the file ``bundle.json``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MAX_BYTES = 1024 * 1024
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The fields of a bundle's manifest.
+    """Read the manifest of the bundle in `folder`.
 
     Raises:
-        OSError: it cannot be read.
-        BundleError: it is not a JSON object.
+        OSError: the file cannot be read.
+        BundleError: the manifest is not a JSON object.
     """
     path = folder / MANIFEST_FILE
     try:

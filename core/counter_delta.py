@@ -1,7 +1,7 @@
-"""Increases of counters that live in another process and restart with it: a worker's answers since its start.
+"""Increases of counters that another process reports as totals, such as the images a worker has answered.
 
-Every report carries totals.  What is new in a report is its total less the last one of the same source, or all of it
-where the source has restarted in between.
+A report carries the totals since its source started.  The increase is the reported total less the previous total of
+the same source, or the whole total if the source has restarted in between.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ class Counts(Protocol):
     """Totals that only grow, such as `collections.Counter`: a difference has no negative counts."""
 
     def __sub__(self, other: Self, /) -> Self:
-        """What there is more than in `other`, never less than nothing."""
+        """The increase of each count from `other`; never negative."""
         ...
 
     def __or__(self, other: Self, /) -> Self:
-        """The larger of each two counts."""
+        """The larger of each pair of counts."""
         ...
 
 
@@ -27,51 +27,52 @@ CountsT = TypeVar("CountsT", bound=Counts)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known(Generic[CountsT]):
+class _LastReport(Generic[CountsT]):
     run: Hashable
     reported: CountsT
-    total: CountsT  # what has been counted; more than `reported` where a report came after its successor
+    total: CountsT  # the largest totals so far: more than `reported` where reports arrived out of order
 
 
 class CounterDelta(Generic[CountsT]):
-    """The increase of the counters of many sources from one report to the next.
+    """Compute the increase of each source's counters from one report to the next.
 
     Args:
-        zero: where a counter begins.
+        zero: the totals of a source that has counted nothing.
     """
 
     def __init__(self, zero: CountsT) -> None:
         self._zero = zero
-        self._known: dict[str, _Known[CountsT]] = {}
+        self._last_reports: dict[str, _LastReport[CountsT]] = {}
 
     def take(self, source: str, run: Hashable, total: CountsT, *, counted_before: bool = False) -> CountsT:
-        """Take in a report; return what is new in it.
+        """Record a report and return the increase since the source's previous one.
 
         Args:
-            run: identifies what the counters began with, such as the start of the worker; another run counts from zero.
-            total: everything since the beginning of this run.
-            counted_before: where this is the source's first report here: what it holds was counted elsewhere already.
+            run: identifies one run of the source, such as its time of start; another run counts from zero.
+            total: the totals since the beginning of this run.
+            counted_before: if this is the source's first report here, its totals were counted elsewhere already and
+                are not returned as an increase.
         """
-        known = self._known.get(source)
-        if known is None:
+        last = self._last_reports.get(source)
+        if last is None:
             before = total if counted_before else self._zero
-        elif known.run == run:
-            if known.reported is total:  # the same report again
+        elif last.run == run:
+            if last.reported is total:  # the same report again
                 return self._zero
-            before = known.total
+            before = last.total
         else:
             before = self._zero
-        self._known[source] = _Known(run, total, total | before)
+        self._last_reports[source] = _LastReport(run, total, total | before)
         return total - before
 
     def forget(self, source: str) -> None:
-        """Forget a source; its next report is a first one."""
-        self._known.pop(source, None)
+        """Forget a source; its next report counts as its first."""
+        self._last_reports.pop(source, None)
 
     def keep_only(self, sources: Container[str]) -> None:
         """Forget all other sources."""
-        self._known = {source: known for source, known in self._known.items() if source in sources}
+        self._last_reports = {source: last for source, last in self._last_reports.items() if source in sources}
 
     def clear(self) -> None:
         """Forget all sources."""
-        self._known.clear()
+        self._last_reports.clear()

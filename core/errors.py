@@ -1,4 +1,4 @@
-"""The error tree.  A class's docstring is the sentence a person reads when no better one is given."""
+"""The hierarchy of errors.  A class's docstring is the message of an error that is raised without one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BundleError(ElasticError):
 
 
 class TrainingError(ElasticError):
-    """The training cannot be done as asked."""
+    """The model cannot be trained with these arguments."""
 
 
 class CloudError(ElasticError):
@@ -35,7 +35,7 @@ class CloudError(ElasticError):
 
 
 class NotFoundError(CloudError):
-    """The object asked for does not exist."""
+    """The requested object does not exist."""
 
 
 class AlreadyExistsError(CloudError):
@@ -49,8 +49,8 @@ class ConflictError(CloudError):
 class ImageError(ElasticError):
     """The file cannot be classified.
 
-    Every subclass has a stable `code` for programs; its message is the sentence for people.
-    Raised for the one image it is about: the rest of a batch goes on.
+    Every subclass has a stable `code` for programs and a message for people.
+    The error concerns one image; the rest of its batch is classified.
     """
 
     code = "image_error"

@@ -1,7 +1,7 @@
-"""What the controller tells of the fleet: one small JSON object in the state bucket, which anyone may read.
+"""The fleet's status, which the controller publishes as one small JSON object in the state bucket.
 
-The controller writes it under `KEY` after every decision that matters and at least every few seconds; the web
-tier's fleet page and ``elastic fleet`` read it.  Encoded and decoded in this one place.
+The controller writes it under `KEY` after every decision that changes something and at least every few seconds; the
+web tier's fleet page and ``elastic fleet`` read it.  It is encoded and decoded here only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from core.periodic_task import TaskHealth, is_stale, seconds_without_success
 from core.versioned_json import Record, Row, Seconds, record
 
 KEY = "controller/status.json"
-# How much of the past the object carries.
+# Limits on the history that the object carries.
 HISTORY_SECONDS = 1800.0
 MAX_SAMPLES = 360
 MAX_DECISIONS = 50
@@ -24,7 +24,7 @@ class Sample(Row):
     """The fleet at one moment.
 
     `at` is in seconds since the epoch; `visible` and `in_flight` are jobs, `desired`, `booting` and `running`
-    instances.  `images_per_second` is what all workers together answered, over the last report of each.
+    instances.  `images_per_second` is the sum of the rates that the workers' latest heartbeats report.
     """
 
     at: Seconds
@@ -38,7 +38,7 @@ class Sample(Row):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision that changed something, or a new reason; `change` is instances launched (+) or terminated (-)."""
+    """A scaling decision with a change or a new reason; `change` is instances launched (+) or terminated (-)."""
 
     at: Seconds
     desired: int
@@ -50,10 +50,10 @@ class Decision:
 class InstanceStatus:
     """One of the fleet's instances.
 
-    `state` is ``booting`` (launched, its worker has not reported yet), ``running`` (its worker reports) or
-    ``silent`` (its worker has stopped reporting and is about to be replaced).  `launched_at` and `reported_at`
-    (None before the first report) are in seconds since the epoch; `in_hand` is jobs that the worker holds, `model`
-    the full name of what it answers with and `release` the number of the release that the instance is of.
+    `state` is ``booting`` (launched, its worker has not published a heartbeat yet), ``running`` (its worker
+    publishes heartbeats) or ``silent`` (its worker has stopped, and the instance is about to be replaced).
+    `launched_at` and `reported_at` (None before the first heartbeat) are in seconds since the epoch; `in_hand` is jobs
+    that the worker holds, `model` the full name of the model that it serves and `release` the number of its release.
     """
 
     instance_id: str
@@ -73,8 +73,8 @@ class RolloutStatus:
     """A rollout that is under way, or the last one.
 
     `phase` is ``rolling``, ``returning``, ``held`` (the record of releases cannot be read), or how it ended: ``done``,
-    ``failed`` or ``aborted``.  `release` says what is
-    rolled out, `reason` where it stands or why it ended; `at` is in seconds since the epoch.
+    ``failed`` or ``aborted``.  `release` is the title of the release that is rolled out, `reason` explains the phase,
+    and `at` is in seconds since the epoch.
     """
 
     phase: str
@@ -85,10 +85,10 @@ class RolloutStatus:
 
 @dataclass(frozen=True, slots=True)
 class QualityStatus:
-    """How a model's latest answers compare with its first ones; see `controller.status.drift`.
+    """A comparison of a model's recent answers with its first ones; see `controller.status.drift`.
 
-    `reference_images` and `recent_images` are how many answers are compared; the population stability indices are None
-    while these are too few.  `sentence` says what has changed; empty where nothing has.
+    `reference_images` and `recent_images` are the numbers of answers compared; the population stability indices are
+    None while there are too few.  `sentence` describes the drift, and is empty where there is none.
     """
 
     model: str
@@ -101,7 +101,7 @@ class QualityStatus:
 
 @dataclass(frozen=True, slots=True)
 class ShadowStatus:
-    """How often a candidate's best label was the answer's."""
+    """How many photos the candidate `model` has compared, and how often its best label was the serving model's."""
 
     model: str = ""
     compared: int = 0
@@ -110,7 +110,7 @@ class ShadowStatus:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A sentence for people; `alarming`: somebody should look into it."""
+    """A sentence for people; `alarming` if an operator should investigate."""
 
     sentence: str
     alarming: bool
@@ -119,13 +119,13 @@ class Remark:
 @record("a fleet status", version=1, max_bytes=MAX_BYTES)
 @dataclass(frozen=True, slots=True)
 class FleetStatus(Record):
-    """Everything that the controller tells.
+    """What the controller observes and decides.
 
-    `oldest_job_age_seconds` is None where it is not known, `mean_service_seconds` what the policy reckons with and
-    `mean_service_measured` whether workers measured it.  `expected_boot_seconds` is how long an instance takes from
-    launch to its worker's first report.  `instance_seconds` and `answered` count from `since`;
-    `cost_per_1000_images_usd` follows from them and is None before the first answer.  `tasks` is how the controller's
-    periodic tasks fare.
+    `oldest_job_age_seconds` is None where it is unknown, `mean_service_seconds` is the service time that the policy
+    uses, and `mean_service_measured` whether workers measured it.  `expected_boot_seconds` is how long an instance
+    takes from launch to its worker's first heartbeat.  `instance_seconds` and `answered` count from `since`;
+    `cost_per_1000_images_usd` follows from them and is None before the first answer.  `tasks` is the health of the
+    controller's periodic tasks.
     """
 
     at: Seconds
@@ -157,20 +157,20 @@ class FleetStatus(Record):
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """What there is to say of a rollout, of a candidate, of drift and of periodic tasks."""
-        told = []
+        """Sentences about the rollout, the candidate, drift and stale periodic tasks."""
+        remarks = []
         if (rollout := self.rollout) is not None:
             reason = f": {rollout.reason}" if rollout.reason else ""
             sentence = f"Rollout of {rollout.release}, {rollout.phase}{reason}"
-            told.append(Remark(sentence, rollout.phase in ("failed", "held", "returning")))
+            remarks.append(Remark(sentence, rollout.phase in ("failed", "held", "returning")))
         if (shadow := self.shadow) is not None and shadow.compared:
             share = f"{100 * shadow.agreed / shadow.compared:.1f} % of {shadow.compared:,} answers"
-            told.append(Remark(f"Candidate {shadow.model} agrees with {share}", alarming=False))
+            remarks.append(Remark(f"Candidate {shadow.model} agrees with {share}", alarming=False))
         if (quality := self.quality) is not None and quality.sentence:
-            told.append(Remark(f"Drift: {quality.sentence}", alarming=True))
+            remarks.append(Remark(f"Drift: {quality.sentence}", alarming=True))
         stale = [task for task in self.tasks if is_stale(task, self.at)]
-        told += [Remark(_stale_sentence(task, self.at), alarming=True) for task in stale]
-        return tuple(told)
+        remarks += [Remark(_stale_sentence(task, self.at), alarming=True) for task in stale]
+        return tuple(remarks)
 
 
 def _stale_sentence(task: TaskHealth, now: float) -> str:

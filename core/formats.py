@@ -1,7 +1,7 @@
-"""The image formats that the program accepts, by Pillow's names.
+"""Accepted image formats, by Pillow's names.
 
-Raster formats with decoders inside Pillow.  Left out on purpose: those that start another program (EPS) or
-that only refer to other content (WMF, PDF and the like).  MPO, the multi-picture JPEG of some cameras,
+All are raster formats that Pillow decodes itself.  Formats that start another program (EPS) or that only refer to
+other content (WMF, PDF and the like) are excluded on purpose.  MPO, the multi-picture JPEG of some cameras,
 is opened by way of JPEG.
 """
 

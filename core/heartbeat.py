@@ -1,7 +1,7 @@
-"""What a worker tells of itself while it lives: one small JSON object in the state bucket for each instance.
+"""A worker's heartbeat: one small JSON object for each instance in the state bucket.
 
-A worker writes it when it is ready, every few seconds, and once more with `leaving` when it ends.  Whether a worker
-still reports is told by the object's changing, never by comparing clocks.  Encoded and decoded in this one place.
+A worker writes it when it is ready, every few seconds, and once more with `leaving` when it ends.  The controller
+recognizes a running worker by changes of the object, never by comparing clocks.  It is encoded and decoded here only.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from core.versioned_json import Count, Record, Seconds, between, record, shorten
 
 # Most of it is the count of each label, of which a model may have tens of thousands.
 MAX_BYTES = 1024 * 1024
-# Names and sentences travel on into the fleet's status: a long one must not make that too large.
+# Names and sentences are copied into the fleet's status: a long one must not make that too large.
 Text = Annotated[str, shortened(2000)]
-# More than any machine does; sums of a few stay far from overflowing.
+# More than any machine reaches; sums of many stay far from overflowing.
 Rate = Annotated[float, between(0, 1e9)]
 
 
 @record("a heartbeat", version=1, max_bytes=MAX_BYTES)
 @dataclass(frozen=True, slots=True)
 class Heartbeat(Record):
-    """A worker at one moment.
+    """A worker's state and counts at one moment.
 
     `started_at` (when it was ready) and `at` are in seconds since the epoch by the worker's clock.  `answered` and
     `failed` count from `started_at`, `in_hand` is jobs that it holds.  `images_per_second` and `mean_service_seconds`
-    are over the time since the last report; the latter, and `oldest_job_age_seconds` (the longest that a job
+    cover the time since the last heartbeat; the latter, and `oldest_job_age_seconds` (the longest that a job
     received in that time had waited since it was sent), are None where nothing was answered or received.  `leaving`:
-    it ends in order, and this is its last word.  `release` is the number of the release that its instance is of, and
-    `failure` why it cannot work at all, one sentence: its model or its smoke test failed, and it takes no jobs.
-    `answers` counts from `started_at`; `shadow_compared` photos were also seen by the candidate `shadow_model`, and it
-    would have answered `shadow_agreed` of them alike.
+    it is shutting down, and this is its last heartbeat.  `release` is the number of its instance's release, and
+    `failure`, one sentence, why it receives no jobs: it could not load its model, or the smoke test failed.
+    `answers` counts from `started_at`; the candidate `shadow_model` also classified `shadow_compared` photos, and its
+    best label was the serving model's for `shadow_agreed` of them.
     """
 
     at: Seconds
@@ -55,10 +55,10 @@ class Heartbeat(Record):
 
 
 def key_of(instance_id: str) -> str:
-    """Where an instance's worker reports."""
+    """The key of the heartbeat of an instance's worker."""
     return HEARTBEATS.key_of(instance_id)
 
 
 def instance_of(key: str) -> str:
-    """The instance whose worker reports under `key`, a key that a listing of heartbeats gave."""
+    """The id of the instance whose heartbeat has this key."""
     return HEARTBEATS.name_of(key)

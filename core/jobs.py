@@ -1,11 +1,11 @@
-"""Jobs and results: the values that cross the wire between the tiers, encoded and decoded here only.
+"""Jobs and results, which the tiers exchange; they are encoded and decoded here only.
 
 * A *job* is one image to classify; it travels as the body of one queue message.
 * A *result* is the answer for one image; it is stored as one object whose body is the single line
   ``image name, label`` and whose metadata holds everything else.
 
 Both share one *key*, ``<batch_id>/<position>-<safe name>``: the key of the input object is the key of
-the result, which is what makes a redelivered job harmless.
+the result, so a redelivered job only stores the same result again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def is_key(text: str) -> bool:
 
 
 def clean_name(name: str) -> str:
-    """The name of an uploaded file as it is shown and stored.
+    """Normalize the name of an uploaded file for storage and display.
 
     Folders are cut off, characters that are invisible, reorder text or cannot travel in a queue
     message are dropped, and long names are shortened in the middle so that the ending stays.
@@ -130,7 +130,7 @@ class ClassificationJob:
 
     @classmethod
     def decode(cls, body: str) -> ClassificationJob:
-        """Reads a queue message's body.
+        """Read a queue message's body.
 
         Raises:
             DecodeError: the body is not a job of this version.
@@ -138,7 +138,7 @@ class ClassificationJob:
         return decode_record(cls, body)
 
     def check(self) -> None:
-        """Checks a decoded job.
+        """Check a decoded job.
 
         Raises:
             ValueError: a field is empty, or the key is not one of the batch's.
@@ -168,11 +168,11 @@ class Failure:
     sentence: str
 
 
-# Thousands of results that are held together share the few labels, models, workers and stages that there are.
+# `SharedText` saves memory where thousands of results are held: they share a few labels, models, workers and stages.
 @record("a result", version=None, max_bytes=MAX_RESULT_BYTES)
 @dataclass(frozen=True, slots=True)
 class _ResultDetail:
-    """What the metadata of a result object says."""
+    """The metadata of a result object."""
 
     job_id: str
     model: SharedText
@@ -186,7 +186,7 @@ class _ResultDetail:
 class ClassificationResult:
     """The answer for one image: predictions (best first) or a failure, never both.
 
-    `model` is ``name@version`` of the bundle that answered, `worker_id` who did, and
+    `model` is ``name@version`` of the bundle that classified the image, `worker_id` the worker's id, and
     `stage_milliseconds` how long each stage took for this image.
     """
 
@@ -238,7 +238,7 @@ class ClassificationResult:
 
     @classmethod
     def decode(cls, key: str, body: bytes, metadata: Mapping[str, str]) -> ClassificationResult:
-        """Reads a result object.
+        """Read a result object.
 
         Raises:
             DecodeError: body or metadata were not written by `encode`.
@@ -263,7 +263,7 @@ class ClassificationResult:
 
 
 def result_line(name: str, answer: str) -> str:
-    """One line ``image name, label``: CSV with a space after the comma, quoted only where needed."""
+    """Format one line ``image name, label``: CSV with a space after the comma, quoted only where needed."""
     return ", ".join(_quote(text) for text in (name, answer))
 
 

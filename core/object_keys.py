@@ -1,7 +1,7 @@
-"""The keys of our objects: which ones this program writes, and what they say.
+"""Object keys: the families of keys that this program writes, and the names in them.
 
 A bucket can also hold foreign objects: a photo copied there by hand, the empty object that S3's console makes for a
-folder.  The stores' listings yield only keys of the family that they are about, so no caller has to filter.
+folder.  The stores' listings yield only keys of the requested family, so no caller has to filter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class KeyFamily:
     """The keys of one kind of object: a prefix, a name and a suffix.
 
     Attributes:
-        name: a regular expression of what stands in between.
+        name: a regular expression for the part between prefix and suffix.
     """
 
     prefix: str
@@ -68,7 +68,7 @@ IMAGES = KeyFamily("", f"{BATCH_ID}/{_POSITION_AND_NAME}")
 BATCH_RECORDS = KeyFamily("batches/", BATCH_ID, ".json")
 OWNED_BATCHES = KeyFamily("owners/", f"{OWNER}/[0-9]{{14}}-{BATCH_ID}")
 DELETED_BATCHES = KeyFamily("deleted/", BATCH_ID)
-# The output bucket, beside a batch's results, where every listing of them finds it at no cost.
+# The output bucket, beside a batch's results: a listing of these shows the mark without another request.
 CANCELLED_MARKS = KeyFamily("", BATCH_ID, "/cancelled")
 # The state bucket.
 HEARTBEATS = KeyFamily("workers/", _INSTANCE_ID, ".json")
@@ -78,7 +78,7 @@ PENDING_WEBHOOKS = KeyFamily("webhooks/", BATCH_ID, ".json")
 MODEL_FILES = KeyFamily("models/files/", r"[0-9a-f]{64}")
 MODEL_VERSIONS = KeyFamily("models/versions/", f"{MODEL_PART}/{MODEL_PART}", ".json")
 
-# Every family; a test holds each to what this module promises.
+# Every family; a test checks each against the contract of this module.
 FAMILIES = (
     IMAGES,
     BATCH_RECORDS,

@@ -22,14 +22,14 @@ class Archive:
 
     @property
     def sha256(self) -> str:
-        """Its digest, hexadecimal."""
+        """The archive's SHA-256, hexadecimal."""
         return hashlib.sha256(self.body).hexdigest()
 
 
 def tree(
     root: Path, packages: Iterable[str], folders: Iterable[str] = (), files: Iterable[str] = ()
 ) -> dict[str, Path]:
-    """What an archive holds, by its path there.
+    """Collect the files of an archive, by their paths in it.
 
     Args:
         root: the folder that all names are relative to.
@@ -44,7 +44,7 @@ def tree(
 
 
 def make_archive(files: Tree) -> Archive:
-    """Packs `files`; the same files always make the same bytes, whatever their times and owners."""
+    """Pack `files` reproducibly: the same files make the same bytes, whatever their times and owners."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as archive:
         for name, path in sorted(files.items()):

@@ -1,4 +1,4 @@
-"""Where this program lies on the machine that it runs on."""
+"""The location of this program on the machine that it runs on."""
 
 from pathlib import Path
 

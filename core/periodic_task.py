@@ -1,4 +1,4 @@
-"""A supervised periodic task: work that recurs in the background and outlives every exception of one round.
+"""Supervised periodic tasks, which continue after an exception in one round.
 
 A bare thread ends with its first unexpected exception while its process runs on.  A `PeriodicTask` logs and counts the
 exception and begins the next round in time; its `TaskHealth` says when a round last succeeded.  Within one round,
@@ -18,13 +18,14 @@ from typing import Protocol
 
 from core.errors import CloudError, ElasticError
 
-# A task is stale without a success for so many of its intervals, but not before the latter: one request that is
-# repeated because the cloud is slow outlasts many intervals of a second.
+# A task is stale when no round has succeeded for so many of its intervals, and for at least `LEAST_STALE_SECONDS`:
+# one request that is retried because the cloud is slow takes longer than many intervals of a second.
 STALE_INTERVALS = 5
 LEAST_STALE_SECONDS = 60.0
 # Errors are published: long ones are cut.
 MAX_ERROR_CHARACTERS = 200
-# After so many items in a row the cloud itself has failed: each further one would only wait for its retries, too.
+# After so many failures in a row the cloud itself is assumed to fail, and each further item would only wait for
+# retries.
 MAX_CLOUD_FAILURES_IN_A_ROW = 5
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class RoundError(ElasticError):
 
 
 class StopSignal(Protocol):
-    """What is used of `threading.Event`."""
+    """The methods of `threading.Event` that a task uses."""
 
     def is_set(self) -> bool: ...
     def wait(self, timeout: float) -> bool: ...
@@ -43,7 +44,7 @@ class StopSignal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TaskHealth:
-    """How a periodic task has fared.
+    """The health of a periodic task.
 
     `seconds` is the pause between two rounds.  `started_at` and `last_success_at` (None before the first success) are
     in seconds since the epoch; `failures` of `rounds` have failed, and `last_error` says why the latest of these did.
@@ -69,7 +70,7 @@ def is_stale(health: TaskHealth, now: float, intervals: float = STALE_INTERVALS)
 
 
 def describe_error(error: Exception) -> str:
-    """An error as it may be published: only the messages of this program's own errors, which are made for people."""
+    """Describe an error for publication: only this program's own errors show their messages."""
     text = str(error) if isinstance(error, ElasticError) else f"unexpected {type(error).__name__}"
     return text[:MAX_ERROR_CHARACTERS].encode(errors="replace").decode()
 
@@ -84,7 +85,7 @@ class PeriodicTask:
     The errors of this program (`ElasticError`) are logged in one line, unexpected exceptions with their traceback.
 
     Args:
-        name: for the log, the thread and whoever reads the health.
+        name: names the task in the log, in its thread and in its health.
         seconds: pause between two rounds.
         round: the work; its return value is not used.
         at_once: run the first round at the start instead of after the first pause.
@@ -109,7 +110,7 @@ class PeriodicTask:
 
     @property
     def health(self) -> TaskHealth:
-        """How the task has fared until now; safe to read from any thread."""
+        """The task's health until now; safe to read from any thread."""
         return self._health
 
     def start(self, stop: StopSignal) -> threading.Thread:
@@ -150,7 +151,7 @@ class PeriodicTask:
 
 
 class ItemGuard:
-    """Handle each item of a round on its own: an exception is logged, and the next item has its turn.
+    """Isolate the items of a round: an exception in one is logged, and the next item follows.
 
     Example:
         guard = ItemGuard()
@@ -192,7 +193,7 @@ class ItemGuard:
             self._cloud_failures_in_a_row = 0
 
     def raise_failures(self) -> None:
-        """End the round as a failed one where an item failed.
+        """Let the round fail if an item failed.
 
         Raises:
             RoundError: an item failed; names the first.

@@ -1,4 +1,4 @@
-"""Counts of answers, for watching a model at work: which labels, and how sure of them."""
+"""Counts of a model's predictions by label and by score, for monitoring."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ CONFIDENCE_BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """How many answers had each label, and how many had a score of each tenth from 0 to 1."""
+    """The number of answers with each label, and with a score in each tenth from 0 to 1."""
 
     labels: Mapping[str, Count] = field(default_factory=dict)
     confidence: tuple[Count, ...] = (0,) * CONFIDENCE_BINS
 
     def check(self) -> None:
-        """Checks a decoded one.
+        """Check decoded counts.
 
         Raises:
-            ValueError: the scores are counted in another number of parts.
+            ValueError: there are not `CONFIDENCE_BINS` counts of scores.
         """
         if len(self.confidence) != CONFIDENCE_BINS:
             raise ValueError(f"{CONFIDENCE_BINS} counts of scores expected")
 
     @property
     def total(self) -> int:
-        """All answers."""
+        """The number of answers."""
         return sum(self.confidence)
 
     def plus(self, other: AnswerCounts) -> AnswerCounts:
-        """Both together."""
+        """The sum of both counts."""
         added = zip(self.confidence, other.confidence, strict=True)
         return AnswerCounts(dict(Counter(self.labels) + Counter(other.labels)), tuple(a + b for a, b in added))
 
     def __sub__(self, other: AnswerCounts) -> AnswerCounts:
-        """What came since `other`, an earlier count of the same; never less than nothing."""
+        """The increase since `other`, an earlier count of the same; never negative."""
         taken = zip(self.confidence, other.confidence, strict=True)
         return AnswerCounts(dict(Counter(self.labels) - Counter(other.labels)), tuple(max(0, a - b) for a, b in taken))
 
     def __or__(self, other: AnswerCounts) -> AnswerCounts:
-        """The larger of each two counts: the later of two counts of the same."""
+        """The larger of each pair of counts: the later of two counts of the same."""
         larger = map(max, self.confidence, other.confidence)
         return AnswerCounts(dict(Counter(self.labels) | Counter(other.labels)), tuple(larger))
 

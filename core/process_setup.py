@@ -1,4 +1,4 @@
-"""Set up a long-running process: one log format, and signals that ask it to stop."""
+"""Set-up of a long-running process: the log format, and the signals that stop it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import threading
 
 
 def start() -> threading.Event:
-    """Sets up logging; returns an event that SIGTERM and SIGINT set."""
+    """Configure logging, and return an event that SIGTERM and SIGINT set."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # At INFO it logs at every start where credentials and endpoints came from.
+    # At INFO botocore logs at every start where it found credentials and endpoints.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,8 +1,8 @@
-"""Releases: what the fleet's instances are launched as, and the record of how one release follows another.
+"""Releases of the fleet, and the record of the rollout from one to the next.
 
 A *release* is a machine image and a model.  The record is one object in the state bucket, only ever written
-conditionally: commands begin and abort a rollout in it, and the leading controller takes it from there
-(`controller.rollout.state_machine`).  Encoded and decoded in this one place.
+conditionally: commands begin and abort a rollout in it, and the leading controller carries it out
+(`controller.rollout.state_machine`).  It is encoded and decoded here only.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from core.versioned_json import Count, Record, Seconds, record
 
 MAX_BYTES = 1024 * 1024
 KEY = "controller/release.json"
-# The tags of an instance that say what it is to be; it reads them from its metadata service.
+# The tags that give an instance its release; its worker reads them from the metadata service.
 NUMBER_TAG = "elastic:release"
 MODEL_TAG = "elastic:model"
 PAST_KEPT = 10
 
 
 class ReleaseError(ElasticError):
-    """A rollout cannot be begun or ended like this."""
+    """The rollout cannot be begun or ended in its present state."""
 
 
 class Phase(enum.StrEnum):
-    """What is done: nothing, a rollout of the target, or the way back from it."""
+    """The phase of the record: no rollout, a rollout of the target, or the return to the current release."""
 
     STEADY = enum.auto()
     ROLLING = enum.auto()
@@ -37,12 +37,12 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What instances are launched as.
+    """A machine image and a model that instances are launched with.
 
     Attributes:
-        number: of the rollout that brought it; 0: what was there before any.
-        image_id: the machine image; empty: the launch template's own.
-        model: ``name@version`` of a bundle in the model store; empty: the one that the image carries.
+        number: of the rollout that introduced it; 0: the release before any rollout.
+        image_id: the machine image; empty: the launch template's.
+        model: ``name@version`` of a bundle in the model store; empty: the one in the machine image.
     """
 
     number: Count = 0
@@ -51,19 +51,19 @@ class Release:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of its instances; an empty model is no tag."""
+        """The tags of its instances; without the model's tag where the model is empty."""
         return {NUMBER_TAG: str(self.number)} | ({MODEL_TAG: self.model} if self.model else {})
 
     @property
     def title(self) -> str:
-        """For people."""
+        """A description for people."""
         parts = [f"model {self.model}" if self.model else "the image's model"]
         parts += [f"image {self.image_id}"] if self.image_id else []
         return f"release {self.number} ({', '.join(parts)})"
 
     @classmethod
     def number_of(cls, tags: Mapping[str, str]) -> int:
-        """The release that an instance with these tags was launched as; 0 where they do not say."""
+        """The number of the release in an instance's tags; 0 where they have none."""
         text = tags.get(NUMBER_TAG, "")
         return int(text) if text.isascii() and text.isdecimal() else 0
 
@@ -73,7 +73,7 @@ FIRST = Release()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a rollout ended: ``done``, ``failed`` or ``aborted``, and why; `at` in seconds since the epoch."""
+    """The result of a rollout: ``done``, ``failed`` or ``aborted``, and why; `at` in seconds since the epoch."""
 
     release: Release
     result: str
@@ -84,19 +84,20 @@ class Outcome:
 @record("the record of releases", version=1, max_bytes=MAX_BYTES)
 @dataclass(frozen=True, slots=True)
 class ReleaseRecord(Record):
-    """Which release the fleet runs, and where it is on the way to another.
+    """The releases of the fleet, and the state of a rollout.
 
     Attributes:
-        current: what the fleet runs, and returns to.
-        previous: what it ran before.
-        target: what is rolled out, or returned from; None while nothing is.
+        current: the release that the fleet runs, and returns to after a failure.
+        previous: the release that it ran before.
+        target: the release that is rolled out, or returned from; None without a rollout.
         proven: whether a worker of the target has passed its smoke test.
-        trying: instances of the target that have been seen and have not proven themselves yet.
+        trying: instances of the target that were observed and have not passed their smoke test yet.
         failed: instances of the target that failed.
-        reason: why the phase is what it is, one sentence.
-        started_at, progress_at: when the rollout began, and when a worker proved itself last; seconds since the epoch.
+        reason: the reason for the phase, one sentence.
+        started_at, progress_at: when the rollout began, and when a worker last passed its smoke test; seconds since
+            the epoch.
         last_number: the highest number that a release ever had.
-        past: how the latest rollouts ended, oldest first.
+        past: the results of the latest rollouts, oldest first.
     """
 
     current: Release = FIRST
@@ -114,17 +115,17 @@ class ReleaseRecord(Record):
 
     @property
     def goal(self) -> Release:
-        """What every instance is to be in the end."""
+        """The release that every instance will have when the phase ends."""
         return self.target if self.phase is Phase.ROLLING and self.target is not None else self.current
 
     @property
     def image_ids(self) -> frozenset[str]:
-        """The images that are named: what is needed to go on, or back."""
+        """The machine images that the fleet may still launch, to finish a rollout or to return from it."""
         releases = (self.current, self.previous, self.target)
         return frozenset(release.image_id for release in releases if release is not None and release.image_id)
 
     def begun(self, image_id: str, model: str, now: float) -> ReleaseRecord:
-        """With a rollout of this image and model begun.
+        """Return the record with a rollout of this image and model begun.
 
         Raises:
             ReleaseError: another one is under way, or the fleet runs this already.
@@ -148,7 +149,7 @@ class ReleaseRecord(Record):
         )
 
     def returning(self, result: str, reason: str, now: float) -> ReleaseRecord:
-        """With the way back begun.
+        """Return the record with the return to the current release begun.
 
         Raises:
             ReleaseError: no rollout is under way.
@@ -160,11 +161,11 @@ class ReleaseRecord(Record):
         return dataclasses.replace(self, phase=Phase.RETURNING, trying=(), reason=reason, past=past)
 
     def settled(self, now: float) -> ReleaseRecord:
-        """With what was under way ended: every instance is what it is to be."""
+        """Return the record with its rollout or return ended, after every instance has the goal's release."""
         if self.phase is Phase.STEADY or self.target is None:
             return self
-        still = dataclasses.replace(self, target=None, phase=Phase.STEADY, trying=(), failed=(), proven=False)
+        steady = dataclasses.replace(self, target=None, phase=Phase.STEADY, trying=(), failed=(), proven=False)
         if self.phase is Phase.RETURNING:
-            return still
+            return steady
         past = (*self.past, Outcome(self.target, "done", "", now))[-PAST_KEPT:]
-        return dataclasses.replace(still, current=self.target, previous=self.current, reason="", past=past)
+        return dataclasses.replace(steady, current=self.target, previous=self.current, reason="", past=past)

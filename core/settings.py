@@ -1,9 +1,9 @@
-"""Settings: one frozen object, read once from the environment, validated as a whole.
+"""Settings: one frozen object that is read once from the environment and validated as a whole.
 
-Every setting is an environment variable ``EIC_<NAME>``.  Its default, unit and meaning stand here and
-in ``docs/reference/settings.md``, which `render_markdown` writes and a test keeps in step.  Region,
-credentials and endpoint are not among them: boto3's own ``AWS_…`` variables say those, and an
-``AWS_ENDPOINT_URL`` is the only difference between the embedded cloud and AWS.
+Every setting is an environment variable ``EIC_<NAME>``.  Its default, unit and meaning are defined here;
+`render_markdown` generates the table in ``docs/reference/settings.md``, and a test compares the two.  Region,
+credentials and endpoint are set by boto3's own ``AWS_…`` variables, and an ``AWS_ENDPOINT_URL`` is the only
+difference between the embedded cloud and AWS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _setting(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Everything that can be set; see `from_environment`."""
+    """All settings; see `from_environment`."""
 
     # Names in the cloud
     input_bucket: str = _setting("elastic-input", "S3 bucket for uploaded images")
@@ -43,29 +43,32 @@ class Settings:
     queue_name: str = _setting("elastic-jobs", "SQS queue of jobs")
     dead_letter_queue_name: str = _setting("elastic-jobs-dead", "SQS queue for jobs that failed too often")
     launch_template_name: str = _setting("elastic-app-tier", "EC2 launch template of the app tier")
-    fleet_name: str = _setting("elastic", "value of the tag `elastic:fleet`, which says what instances are ours")
+    fleet_name: str = _setting("elastic", "value of the tag `elastic:fleet` of this fleet's instances")
 
-    # What instances are launched as
-    instance_types: str = _setting("t3.small,t3a.small", "EC2 instance types that will do, separated by commas")
-    subnet_ids: str = _setting("", "subnets to launch in, separated by commas; the launch template's where empty")
+    # How instances are launched
+    instance_types: str = _setting("t3.small,t3a.small", "EC2 instance types to choose from, separated by commas")
+    subnet_ids: str = _setting("", "subnets to launch in, separated by commas; empty: the launch template's")
     purchase_option: str = _setting(
-        "on-demand", "`on-demand`, or `spot` with on-demand for what spot has no capacity for"
+        "on-demand", "`on-demand`; or `spot`, with on-demand instances where spot has no capacity"
     )
     instance_usd_per_hour: float = _setting(
         0.0208, "price of an instance for the estimated cost, US dollars (t3.small, Linux, us-east-1, in 2026-11)", 0.0
     )
 
-    # Limits on what comes in
+    # Limits on uploads
     max_image_bytes: int = _setting(10 * 1024 * 1024, "largest image file, bytes", 1)
     max_image_pixels: int = _setting(60_000_000, "largest image, width × height in pixels", 1)
     max_batch_images: int = _setting(10_000, "most images in one batch", 1, 100_000)
-    max_aspect_ratio: int = _setting(1000, "most times that an image may be longer than wide, or wider than long", 1)
+    max_aspect_ratio: int = _setting(1000, "largest ratio of an image's longer side to its shorter side", 1)
 
     # The job queue
     visibility_timeout_seconds: int = _setting(
-        30, "how long a received job is hidden from other workers; renewed while it is worked on", 1, 43_200
+        30,
+        "how long a received job is hidden from other workers, seconds; renewed while a worker has it in hand",
+        1,
+        43_200,
     )
-    max_receive_count: int = _setting(8, "deliveries of a job before it goes to the dead-letter queue", 1, 1000)
+    max_receive_count: int = _setting(8, "deliveries of a job before it is moved to the dead-letter queue", 1, 1000)
     receive_wait_seconds: int = _setting(5, "long poll of the job queue, seconds", 0, 20)
 
     # The app tier
@@ -73,25 +76,25 @@ class Settings:
     imagenet_weights_url: str = _setting(
         "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
         "resnet50_weights_tf_dim_ordering_tf_kernels.h5",
-        "where `elastic up`, `demo` and `model build imagenet` get Keras's weights; off: always the shipped model",
+        "where `elastic up`, `demo` and `model build imagenet` get Keras's weights; `off`: use the shipped model",
     )
     imagenet_weights_hash: str = _setting(
-        # As Keras's own source gives it, in `WEIGHTS_HASHES`.
+        # From `WEIGHTS_HASHES` in Keras's source.
         "md5:2cb95161c43110f7111970584f804107",
-        "what those weights must hash to: algorithm, colon, hexadecimal digits",
+        "required hash of those weights: algorithm, colon, hexadecimal digits",
     )
-    model_cache: str = _setting("", "folder for models from the model store; the system's temporary one where empty")
-    worker_id: str = _setting("", "name of this worker in results and logs; the host's name where empty")
+    model_cache: str = _setting("", "folder for models from the model store; empty: the system's temporary folder")
+    worker_id: str = _setting("", "name of this worker in results and logs; empty: the host's name")
     interpreters: int = _setting(0, "interpreters, each with one thread; 0: one for each core", 0, 64)
     io_threads: int = _setting(0, "threads that fetch, decode and store images; 0: four for each core", 0, 64)
     inference_batch_size: int = _setting(8, "most images classified in one call of the interpreter", 1, 64)
-    max_jobs_in_hand: int = _setting(30, "most jobs that a worker holds at a time", 1, 1000)
+    max_jobs_in_hand: int = _setting(30, "most jobs that a worker has in hand", 1, 1000)
     top_k: int = _setting(5, "labels kept for each image, best first", 1, 10)
     idle_shutdown_seconds: float = _setting(
-        0.0, "a worker leaves by itself after the queue was empty for so long, seconds; 0: never", 0.0
+        0.0, "a worker shuts down after the queue was empty for so long, seconds; 0: never", 0.0
     )
-    shutdown_grace_seconds: float = _setting(10.0, "time from SIGTERM until a worker must be gone, seconds", 0.0)
-    heartbeat_seconds: float = _setting(15.0, "time between two reports of a worker to the state bucket, seconds", 0.1)
+    shutdown_grace_seconds: float = _setting(10.0, "time from SIGTERM until a worker must have exited, seconds", 0.0)
+    heartbeat_seconds: float = _setting(15.0, "time between two heartbeats of a worker, seconds", 0.1)
 
     # Scaling
     profile: str = _setting(
@@ -100,13 +103,13 @@ class Settings:
     min_size: int = _setting(0, "fewest instances kept running", 0)
     max_size: int = _setting(15, "most instances kept running", 1)
     target_latency_seconds: float = _setting(
-        2.0, "how long the backlog in front of one instance may take it, seconds", 0.001
+        2.0, "how long the backlog in front of one instance may take, seconds", 0.001
     )
     mean_service_seconds: float = _setting(
-        0.03, "how long one instance needs for one image while none has been measured, seconds", 0.0001
+        0.03, "assumed time that one instance needs for one image until one was measured, seconds", 0.0001
     )
     boot_payback: float = _setting(
-        5.0, "an instance is ordered if it can expect to work so many times as long as it boots; 0: always", 0.0
+        5.0, "an instance is launched if it is expected to work so many times as long as it boots; 0: always", 0.0
     )
     scale_in_stabilization_seconds: float = _setting(
         2.0, "scale-in follows the highest recommendation of this window, seconds", 0.0
@@ -118,59 +121,68 @@ class Settings:
     )
     controller_interval_seconds: float = _setting(1.0, "time between two scaling decisions, seconds", 0.05)
     measure_service: int = _setting(
-        1, "1: reckon with the service time that workers measure; 0: always with `mean_service_seconds`", 0, 1
+        1, "1: use the service time that workers measure; 0: always use `mean_service_seconds`", 0, 1
     )
     expected_boot_seconds: float = _setting(
-        30.0, "time from an instance's launch to its worker's first report while none has been measured, seconds", 0.0
+        30.0,
+        "assumed time from an instance's launch to its worker's first heartbeat until one was measured, seconds",
+        0.0,
     )
     boot_grace_seconds: float = _setting(
-        180.0, "an instance whose worker has not reported so long after its launch is replaced, seconds", 1.0
+        180.0, "an instance without a heartbeat so long after its launch is replaced, seconds", 1.0
     )
     heartbeat_timeout_seconds: float = _setting(
-        60.0, "an instance whose worker has not reported for so long is replaced, seconds", 1.0
+        60.0, "an instance whose worker has published no heartbeat for so long is replaced, seconds", 1.0
     )
     lease_seconds: float = _setting(
-        15.0, "a second controller takes over when the first has been silent for so long, seconds", 1.0, 86_400.0
+        15.0,
+        "a second controller takes over when the first has not renewed the lease for so long, seconds",
+        1.0,
+        86_400.0,
     )
-    status_interval_seconds: float = _setting(5.0, "most time between two writings of the fleet's status, seconds", 0.1)
+    status_interval_seconds: float = _setting(
+        5.0, "longest time between two publications of the fleet's status, seconds", 0.1
+    )
     metrics_interval_seconds: float = _setting(
-        60.0, "most time between two reports of the controller to CloudWatch, seconds", 1.0
+        60.0, "longest time between two reports of the controller's metrics to CloudWatch, seconds", 1.0
     )
 
-    # The janitor, beside the controller
+    # The janitor, a task of the controller
     janitor_interval_seconds: float = _setting(15.0, "time between two rounds of the janitor, seconds", 0.05)
     orphan_age_seconds: float = _setting(
-        60.0, "an upload without answer and without job is enqueued again when it is so old, seconds", 1.0
+        60.0,
+        "an orphan (an upload without a job and without a result) is enqueued again when it is so old, seconds",
+        1.0,
     )
 
     # The web tier
     unsure_below: float = _setting(0.5, "an answer with a lower score is shown as unsure", 0.0, 1.0)
     classify_wait_seconds: float = _setting(
-        30.0, "longest that `POST /api/v1/classify` waits for the answer, seconds", 0.0, 300.0
+        30.0, "how long `POST /api/v1/classify` waits for the result, seconds", 0.0, 300.0
     )
     compat_wait_seconds: float = _setting(
-        300.0, "how long `POST /` with an `inputFile` waits for the answer, seconds", 0.0, 3600.0
+        300.0, "how long `POST /` with an `inputFile` waits for the result, seconds", 0.0, 3600.0
     )
-    webhook_allow_private: int = _setting(
-        0, "1: webhooks may use plain HTTP and addresses inside the own network", 0, 1
-    )
+    webhook_allow_private: int = _setting(0, "1: webhooks may use plain HTTP and private addresses", 0, 1)
 
     client_silence_seconds: float = _setting(
-        60.0, "a request whose client sends and takes nothing for so long is given up, seconds", 0.1
+        60.0, "a request is closed when its client has sent and received nothing for so long, seconds", 0.1
     )
 
     # Who may use the web tier
     authentication: str = _setting(
-        "off", "`off`: everybody, and only on loopback; `tokens`: who has an access token, see `elastic token`"
+        "off", "`off`: all clients, and only on loopback; `tokens`: clients with an access token, see `elastic token`"
     )
     trusted_hosts: str = _setting(
-        "", "names that the web tier goes by, separated by commas; empty: loopback's, with tokens any name"
+        "", "host names that requests may use, separated by commas; empty: loopback's names, or any with tokens"
     )
     forwarded_proxies: int = _setting(
-        0, "load balancers in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed", 0, 10
+        0, "number of load balancers in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted", 0, 10
     )
     session_key: str = _setting(
-        "", "signs session cookies, 32 characters or more; where empty, one in the state bucket", secret=True
+        "",
+        "key that signs session cookies, 32 characters or more; empty: a generated one in the state bucket",
+        secret=True,
     )
     rate_limit_storage: str = _setting(
         "memory://", "where requests are counted: `memory://` in each process, or a shared store such as `redis://…`"
@@ -188,12 +200,12 @@ class Settings:
         defaults: Mapping[str, Any] | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> Settings:
-        """Reads the ``EIC_…`` variables of `environment`.
+        """Read the ``EIC_…`` variables of `environment`.
 
         Args:
-            environment: variables, others than ours ignored.
-            defaults: values by field name that apply where the environment says nothing and names no profile.
-            overrides: values by field name that apply whatever the environment says.
+            environment: environment variables; those without the prefix are ignored.
+            defaults: values by field name, for settings that neither the environment nor a profile sets.
+            overrides: values by field name that replace those of the environment.
 
         Raises:
             SettingsError: a variable is unknown, not of its type or out of range; names all of them.
@@ -208,7 +220,7 @@ class Settings:
             if variable not in fields:
                 problems.append(f"{variable} is not a setting")
                 continue
-            field = fields[variable]  # its type is a name: annotations are text in this module
+            field = fields[variable]  # `type` is a string, because annotations are not evaluated in this module
             try:
                 values[field.name] = _KINDS[str(field.type)](text)
             except ValueError:
@@ -226,7 +238,7 @@ class Settings:
             if math.isinf(value):
                 problems.append(f"{PREFIX}{field.name.upper()} must be finite")
                 continue
-            # Written so that NaN, which compares false with everything, is refused too.
+            # NaN compares false with everything; this form refuses it too.
             if (low is not None and not value >= low) or (high is not None and not value <= high):
                 limit = f"at least {low}" if high is None else f"{low} to {high}"
                 problems.append(f"{PREFIX}{field.name.upper()} must be {limit}, not {value}")
@@ -248,7 +260,7 @@ class Settings:
             raise SettingsError("; ".join(problems))
 
     def to_environment(self) -> dict[str, str]:
-        """The variables that `from_environment` reads back as this object, secrets left out; for child processes."""
+        """Return the settings as variables for child processes, without secrets; `from_environment` reads them back."""
         return {
             PREFIX + f.name.upper(): str(getattr(self, f.name))
             for f in dataclasses.fields(self)
@@ -260,12 +272,12 @@ SECRETS = frozenset(PREFIX + f.name.upper() for f in dataclasses.fields(Settings
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The items of a setting that is a list separated by commas."""
+    """Split a setting that is a list separated by commas."""
     return tuple(item for part in text.split(",") if (item := part.strip()))
 
 
 def render_markdown() -> str:
-    """The table of all settings for the reference documentation."""
+    """Return the table of all settings for the reference documentation."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for field in dataclasses.fields(Settings):
         default = f"`{field.default}`" if field.default != "" else "(empty)"

@@ -1,9 +1,9 @@
-"""Access tokens: what a program or a person shows to be let in.
+"""Access tokens: their form, their records and their checks.
 
-A token reads ``eic_<id>_<secret>``.  The id names its record, ``tokens/<id>.json`` in the state bucket; of the secret
-the record has only the SHA-256.  A fast hash is enough, because the secret is 256 random bits: unlike a password it
-cannot be guessed from its hash, however fast the hash is (NIST SP 800-63B asks for salt and a slow hash only below 112
-bits).
+A token reads ``eic_<id>_<secret>``.  The id names its record, ``tokens/<id>.json`` in the state bucket, which
+contains only the SHA-256 of the secret.  A fast hash is enough, because the secret is 256 random bits: unlike a
+password it cannot be guessed from its hash, however fast the hash is (NIST SP 800-63B requires salt and a slow hash
+only below 112 bits).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECRET_BYTES = 32
 _ID_BYTES = 8
 _TOKEN_ID = re.compile(object_keys.TOKEN_ID)
 _FORM = re.compile(r"eic_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
-# An owner's name becomes a part of keys: no slash, and nothing that looks like one.
+# An owner's name becomes a part of keys, so it has no slash and no character that resembles one.
 _OWNER = re.compile(object_keys.OWNER)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME_CHARACTERS = 100
@@ -33,21 +33,21 @@ _MAX_RECORD_BYTES = 8192
 
 
 class TokenError(ElasticError):
-    """An access token cannot be made like this."""
+    """The access token cannot be created with these values."""
 
 
 @record("the record of an access token", version=1, max_bytes=_MAX_RECORD_BYTES)
 @dataclass(frozen=True, slots=True)
 class AccessToken(Record):
-    """What is kept of a token.
+    """The stored record of an access token.
 
     Attributes:
-        secret_sha256: of the secret, in hexadecimal.
-        owner: whose batches its holder sees.
+        secret_sha256: the SHA-256 of the secret, in hexadecimal.
+        owner: the owner whose batches the token gives access to.
         scopes: some of `SCOPES`.
-        name: what people call it.
+        name: a name for people.
         created_at, expires_at: Unix time, seconds; `expires_at` None: never.
-        images_per_day: most images that it may send in a day (UTC); 0: any number.
+        images_per_day: the quota of images in a day (UTC); 0: no quota.
     """
 
     token_id: str
@@ -61,11 +61,11 @@ class AccessToken(Record):
 
     @property
     def key(self) -> str:
-        """Where the record is kept in the state bucket."""
+        """The key of the record in the state bucket."""
         return key_of(self.token_id)
 
     def accepts(self, secret: str) -> bool:
-        """Whether `secret` is the token's; takes the same time whatever the secret."""
+        """Whether `secret` is the token's secret; compares in constant time."""
         return hmac.compare_digest(_hash(secret), self.secret_sha256)
 
     def is_valid(self, now: float) -> bool:
@@ -73,10 +73,10 @@ class AccessToken(Record):
         return self.expires_at is None or now < self.expires_at
 
     def check(self) -> None:
-        """Checks a decoded one; an unknown scope, perhaps a newer version's, is no error and allows nothing.
+        """Check a decoded token; an unknown scope, perhaps a newer version's, is no error and grants nothing.
 
         Raises:
-            ValueError, TokenError: id, owner or hash cannot be those of a token.
+            ValueError, TokenError: the id, the owner or the hash is malformed.
         """
         check_owner(self.owner)
         if not is_token_id(self.token_id) or not _SHA256.fullmatch(self.secret_sha256):
@@ -92,7 +92,7 @@ def new_token(
     expires_days: float | None = None,
     images_per_day: int = 0,
 ) -> tuple[str, AccessToken]:
-    """A new token's text, which nobody can find out again, and its record.
+    """Create an access token; return its text, which is not stored anywhere, and its record.
 
     Args:
         now: Unix time, seconds.
@@ -123,7 +123,7 @@ def parse(text: str) -> tuple[str, str] | None:
 
 
 def check_owner(owner: str) -> None:
-    """Checks an owner's name.
+    """Check the name of an owner.
 
     Raises:
         TokenError: it has other characters than letters, digits and ``. _ @ -``, or is too long.
@@ -133,7 +133,7 @@ def check_owner(owner: str) -> None:
 
 
 def key_of(token_id: str) -> str:
-    """Where a token's record is kept."""
+    """The key of a token's record in the state bucket."""
     return object_keys.TOKENS.key_of(token_id)
 
 

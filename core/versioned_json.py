@@ -1,14 +1,14 @@
-"""The one codec for what is read from S3 and SQS: frozen dataclasses as small JSON documents.
+"""A codec for the documents in S3 and SQS: frozen dataclasses as small, versioned JSON.
 
-A record type is a frozen dataclass under the decorator `record`, and its annotations say what its fields may hold:
+A record type is a frozen dataclass under the decorator `record`, and its annotations define the values of its fields:
 ``str``, ``int``, ``float``, ``bool``, a ``StrEnum``, another dataclass, ``X | None``, ``tuple[X, ...]`` and
-``Mapping[str, X]``.  ``Annotated[X, step, …]`` passes the value through each step, a function that returns the value to
-keep and raises `ValueError` for one that cannot be.  A dataclass may also have a method ``check``, which raises
-`ValueError` where its fields do not belong together.
+``Mapping[str, X]``.  ``Annotated[X, step, …]`` passes the value through each step, a function that returns the
+value to keep and raises `ValueError` for an invalid one.  A dataclass may also have a method ``check``, which raises
+`ValueError` where its fields contradict each other.
 
 A document may have been written by an older version of this program, by another program or by an attacker.  So its
 size is checked first, then how deeply it nests (the parser recurses), then its syntax, then every value.  Each failure
-is a `DecodeError` and concerns that one document; nothing else is ever raised.
+is a `DecodeError` for that one document; decoding raises no other exception.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from typing import Annotated, Any, NoReturn, Self, TypeVar, Union, cast, get_arg
 
 from core.errors import DecodeError, ElasticError
 
-# Deeper than anything that is written, and far from the interpreter's limit on recursion.
+# Deeper than any document of this program, and far below the interpreter's limit on recursion.
 MAX_DEPTH = 16
-# Up to here every reader of JSON knows an integer exactly, and sums and products of a few numbers stay finite.
+# Every JSON parser reads an integer up to here exactly, and sums and products of a few stay finite.
 MAX_NUMBER = 2**53
-# A moment, in seconds since the epoch, that `datetime` can express: it ends in the year 8307.
+# The latest moment, in seconds since the epoch; it lies in the year 8307, so `datetime` can represent it.
 MAX_SECONDS = 2e11
 _MAX_REASON_CHARACTERS = 200
 
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
 
-# Possessive, so that the search never backtracks; a string without an end is matched, too, and left to the parser.
+# Possessive, so that the search never backtracks; an unterminated string is matched, too, and the parser refuses it.
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-# --- what a record type may be made of -----------------------------------------------------------
+# --- types of fields -----------------------------------------------------------------------------
 
 
 def between(low: float, high: float) -> Decoder:
-    """A step for `Annotated`: refuses a number outside of `low` to `high`."""
+    """Make a step for `Annotated` that refuses a number outside of `low` to `high`."""
 
     def step(value: float) -> float:
         if not low <= value <= high:
@@ -58,14 +58,14 @@ def between(low: float, high: float) -> Decoder:
 
 
 def shortened(max_characters: int) -> Decoder:
-    """A step for `Annotated`: cuts a text after so many characters."""
+    """Make a step for `Annotated` that cuts a text after so many characters."""
     return lambda value: value[:max_characters]
 
 
 Count = Annotated[int, between(0, MAX_NUMBER)]
 # A duration, or a moment since the epoch.
 Seconds = Annotated[float, between(0, MAX_SECONDS)]
-# A text of which there are few different ones: equal ones are one object in memory.
+# For texts with few different values: equal ones are interned, so that they share one object in memory.
 SharedText = Annotated[str, sys.intern]
 
 
@@ -81,15 +81,15 @@ class Record:
     __slots__ = ()
 
     def encode(self) -> bytes:
-        """The document."""
+        """Encode the record as a document."""
         return encode_record(self)
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Reads a document.
+        """Decode a document.
 
         Raises:
-            DecodeError: it is something else, or of another version.
+            DecodeError: it is not such a document, or of another version.
         """
         return decode_record(cls, body)
 
@@ -103,17 +103,17 @@ class Form:
     max_bytes: int
 
 
-# Every record type that has been imported; a test holds each to the promises of this module.
+# Every record type that has been imported; a test checks each against the contract of this module.
 RECORDS: dict[type, Form] = {}
 
 
 def record(title: str, *, version: int | None, max_bytes: int) -> Callable[[type[T]], type[T]]:
-    """Declares a dataclass to be a record type.
+    """Declare a dataclass to be a record type.
 
     Args:
-        title: what a document is, with its article, for error messages.
-        version: stands in the field ``v``, and a document of another version is refused.  None: there is no such
-            field, and the type may grow by fields with defaults, so unknown fields are ignored.
+        title: the kind of document with its article, for error messages, such as "a heartbeat".
+        version: written to the field ``v``; a document of another version is refused.  None: there is no such
+            field, and unknown fields are ignored, so that later versions may add fields with defaults.
         max_bytes: a longer document is refused.
     """
 
@@ -128,7 +128,7 @@ def record(title: str, *, version: int | None, max_bytes: int) -> Callable[[type
 
 
 def encode_record(record: object) -> bytes:
-    """The document of a record: JSON in UTF-8, with question marks for what is no character.
+    """Encode a record as JSON in UTF-8, with question marks for lone surrogates.
 
     Raises:
         ValueError: a number is not finite.
@@ -139,10 +139,10 @@ def encode_record(record: object) -> bytes:
 
 
 def decode_record(cls: type[T], body: bytes | str) -> T:
-    """Reads what `encode_record` wrote, now or in an older version.
+    """Decode a document that `encode_record` wrote, in this or an older version of the program.
 
     Raises:
-        DecodeError: it is something else, or of another version.
+        DecodeError: it is not such a document, or of another version.
     """
     form = RECORDS[cls]
     try:
@@ -158,13 +158,13 @@ def decode_record(cls: type[T], body: bytes | str) -> T:
 
 
 def parse_json(body: bytes | str, max_bytes: int, title: str) -> Any:
-    """Any JSON document with the limits that hold for records: size, depth, finite numbers, valid text.
+    """Parse any JSON document within the limits of records: size, depth, finite numbers, valid text.
 
     Args:
-        title: what it is, with its article, for the error message.
+        title: the kind of document with its article, for the error message.
 
     Raises:
-        DecodeError: it is none, or exceeds a limit.
+        DecodeError: it is not JSON, or exceeds a limit.
     """
     try:
         return _parse(body, max_bytes)
@@ -185,7 +185,7 @@ def _parse(body: bytes | str, max_bytes: int) -> Any:
         _check_depth(text)
     value = _JSON_DECODER.decode(text)
     if _SURROGATE_ESCAPE.search(text):
-        _JSON_ENCODER.encode(value).encode()  # half of a surrogate pair, in a key or in a value, is no text
+        _JSON_ENCODER.encode(value).encode()  # refuses half of a surrogate pair, in a key or in a value
     return value
 
 
@@ -213,7 +213,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _fields_of(value: Any) -> Any:
-    """A dataclass as `json` can write it; what it contains comes here in its turn."""
+    """Convert a dataclass for `json`, which calls this function for the dataclasses in it, too."""
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return list(fields.values()) if isinstance(value, Row) else fields
 
@@ -222,15 +222,15 @@ _JSON_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_con
 _JSON_ENCODER = json.JSONEncoder(default=_fields_of, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
 
 
-# --- decoders, made once for each type -----------------------------------------------------------
+# --- decoders, cached for each type --------------------------------------------------------------
 
 
 @cache
 def _decoder(hint: Any) -> Decoder:
-    """What turns a parsed value into one of the annotated type, or raises `ValueError`.
+    """Return a function that converts a parsed value to the annotated type, or raises `ValueError`.
 
     Raises:
-        TypeError: the codec does not know this type.
+        TypeError: the codec does not support this type.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in _PLAIN:
@@ -318,7 +318,7 @@ def _mapping(decode_key: Decoder, decode: Decoder) -> Decoder:
 
 
 def _field_decoders(cls: Any) -> tuple[dict[str, Decoder], list[str]]:
-    """The decoder of each field of a dataclass, in order, and the fields without a default."""
+    """Return the decoder of each field of a dataclass, in order, and the fields without a default."""
     fields, hints = dataclasses.fields(cls), get_type_hints(cls, include_extras=True)
     without_default = (dataclasses.MISSING, dataclasses.MISSING)
     required = [field.name for field in fields if (field.default, field.default_factory) == without_default]

@@ -1,4 +1,4 @@
-"""Webhooks: what is signed, whom one may call, and the note that a batch's completion is to be told.
+"""Webhooks: signatures, checks of addresses, and the note that a webhook is pending.
 
 The signature is that of Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 over
 ``<id>.<timestamp>.<body>`` with the secret's bytes, in base64 after ``v1,``.
@@ -37,9 +37,9 @@ class WebhookError(ElasticError):
 @record("a pending webhook", version=1, max_bytes=_MAX_RECORD_BYTES)
 @dataclass(frozen=True, slots=True)
 class PendingWebhook(Record):
-    """A note to tell somebody of a batch's completion.
+    """A note that a client is to be notified of a batch's completion.
 
-    `attempts` have been made; the next may begin at `not_before`, in seconds since the epoch.
+    `attempts` is the number of attempts so far; the next may begin at `not_before`, in seconds since the epoch.
     """
 
     batch_id: str
@@ -51,14 +51,14 @@ class PendingWebhook(Record):
 
     @property
     def key(self) -> str:
-        """Where the note lies in the state bucket."""
+        """The key of the note in the state bucket."""
         return PENDING_WEBHOOKS.key_of(self.batch_id)
 
     def check(self) -> None:
-        """Checks a decoded one; its address is checked before each request.
+        """Check a decoded note; its address is checked before each request.
 
         Raises:
-            ValueError, WebhookError: there is no such batch, or the secret cannot sign.
+            ValueError, WebhookError: the batch id or the secret is malformed.
         """
         if not is_batch_id(self.batch_id):
             raise ValueError("the id of the batch does not have its form")
@@ -66,12 +66,12 @@ class PendingWebhook(Record):
 
 
 def new_secret() -> str:
-    """A fresh secret of 24 random bytes, as Standard Webhooks write it."""
+    """Create a secret of 24 random bytes in the form of Standard Webhooks."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(MIN_SECRET_BYTES)).decode()
 
 
 def secret_bytes(secret: str) -> bytes:
-    """The bytes that a secret stands for.
+    """Decode the bytes of a secret.
 
     Raises:
         WebhookError: it is not ``whsec_`` and 24 to 64 bytes in base64.
@@ -88,7 +88,7 @@ def secret_bytes(secret: str) -> bytes:
 
 
 def signed_headers(secret: str, message_id: str, timestamp_seconds: int, body: bytes) -> dict[str, str]:
-    """The headers that prove to the receiver who sent `body`, and when."""
+    """Return the headers with which the receiver can verify the sender of `body` and the time."""
     signed = f"{message_id}.{timestamp_seconds}.".encode() + body
     digest = hmac.new(secret_bytes(secret), signed, hashlib.sha256).digest()
     return {
@@ -99,10 +99,10 @@ def signed_headers(secret: str, message_id: str, timestamp_seconds: int, body: b
 
 
 def check_url(url: str, *, allow_private: bool) -> SplitResult:
-    """The parts of an address that may be called, as far as the text tells; see `is_public` for the rest.
+    """Check the text of a webhook's address and return its parts; `is_public` checks what it resolves to.
 
     Args:
-        allow_private: also plain HTTP, and addresses inside the own network.
+        allow_private: also allow plain HTTP and private addresses.
 
     Raises:
         WebhookError: it is not an absolute https address without credentials.
@@ -126,7 +126,7 @@ def check_url(url: str, *, allow_private: bool) -> SplitResult:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet, also where it wraps an IPv4 address."""
+    """Whether an address belongs to the public internet; an IPv4 address inside an IPv6 address is checked, too."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in _NAT64:
             return is_public(ipaddress.IPv4Address(address.packed[-4:]))

@@ -1,8 +1,8 @@
 """In-memory stand-ins for the stores, the queue and the fleet.
 
-They have the signatures and keep the promises of `aws.buckets`, `aws.batch_index`, `aws.state`, `aws.queue` and
-`aws.fleet`: `tests/contract` holds both sides to the same suite.  They record each call and fail where a test plans
-it; time is a parameter.  Those of `aws.in_memory.load` serve measurements: they need no memory for each image.
+They have the signatures and behaviour of `aws.buckets`, `aws.batch_index`, `aws.state`, `aws.queue` and `aws.fleet`:
+`tests/contract` runs the same suite against both.  They record each call and fail where a test plans it; time is a
+parameter.  Those of `aws.in_memory.load` are for measurements: their memory does not grow with the number of images.
 """
 
 from __future__ import annotations

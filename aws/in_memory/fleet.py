@@ -1,4 +1,4 @@
-"""The fleet in memory."""
+"""In-memory stand-in for the fleet."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from core.releases import FIRST, Release
 
 
 class InMemoryFleet(CallRecorder):
-    """An `aws.fleet.Fleet` in memory; `instances` is open to tests.
+    """An `aws.fleet.Fleet` in memory; tests may access `instances`.
 
-    `capacity` is how many more instances can be launched, `problem` why no others can.  EC2
-    describes what it has launched `lag_seconds` later.
+    `capacity` is how many more instances can be launched, `problem` the reason for missing ones.  `describe` returns
+    a new instance only after `lag_seconds`.
     """
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
@@ -30,12 +30,12 @@ class InMemoryFleet(CallRecorder):
         self.lag_seconds = 0.0
         self.highest = 0
         self._clock = clock or ManualClock()
-        self._answers: dict[str, Launch] = {}
+        self._launches: dict[str, Launch] = {}
         self._launched: set[str] = set()
         self._numbers = itertools.count(1)
 
     def add(self, name: str = "", launched_at: float | None = None, release: int = 0) -> str:
-        """One more instance, launched by somebody; returns its id."""
+        """Add a running instance; return its id."""
         instance_id = f"i-{next(self._numbers):04d}"
         at = datetime.fromtimestamp(self._clock() if launched_at is None else launched_at, UTC)
         self.instances[instance_id] = Instance(instance_id, name, "running", at, release)
@@ -54,14 +54,13 @@ class InMemoryFleet(CallRecorder):
 
     def launch(self, count: int, client_token: str, release: Release = FIRST) -> Launch:
         self._record("launch", count)
-        if client_token not in self._answers:
+        if client_token not in self._launches:
             possible = int(min(count, self.capacity))
             self.capacity -= possible
             launched = tuple(self.add(release=release.number) for _ in range(possible))
-            self._answers[client_token] = Launch(launched, None if possible == count else self.problem)
-        answer = self._answers[client_token]
+            self._launches[client_token] = Launch(launched, None if possible == count else self.problem)
         self._record("launched", count)
-        return answer
+        return self._launches[client_token]
 
     def name(self, instance_ids: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
         self._record("name", list(instance_ids))

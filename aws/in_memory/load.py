@@ -1,7 +1,7 @@
-"""Stand-ins for measurements over any number of images, none of which is kept.
+"""Stand-ins for measurements over any number of images, with constant memory.
 
-Messages and results are encoded and decoded as they are for the cloud, so that what a worker itself does for an image
-stays the same, and nothing here grows with the number of images.
+Messages and results are encoded and decoded as for the cloud, so that a worker does the same work for each image; no
+image or result is kept.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class GeneratedJobQueue(InMemoryJobQueue):
     """A queue of `count` jobs, each made when it is received for the first time.
 
     Args:
-        on_deleted: called with the number of jobs deleted so far, each time that some are.
+        on_deleted: called after each deletion with the number of jobs deleted so far.
 
     Attributes:
-        done: set when all of them have been deleted.
+        done: set when all jobs have been deleted.
     """
 
     def __init__(self, count: int, on_deleted: Callable[[int], None] = lambda deleted: None) -> None:
@@ -62,7 +62,7 @@ class GeneratedJobQueue(InMemoryJobQueue):
 
 
 class RepeatedImageStore(InMemoryImageStore):
-    """The images of `make_job`'s jobs: `bodies` over and over."""
+    """A store with the images of `make_job`'s jobs, which repeat `bodies`."""
 
     def __init__(self, bodies: Sequence[bytes]) -> None:
         super().__init__(bucket=BUCKET, keep_calls=False)
@@ -73,11 +73,11 @@ class RepeatedImageStore(InMemoryImageStore):
 
 
 class CountingResultStore(InMemoryResultStore):
-    """Encodes each of `count` results, counts it and forgets it.
+    """A store that encodes, counts and discards each of `count` results.
 
     Attributes:
         failed: how many results are failures.
-        complete_at: when the last one came, in seconds of `time.perf_counter`.
+        complete_at: when the last result was stored, in seconds of `time.perf_counter`.
     """
 
     def __init__(self, count: int) -> None:

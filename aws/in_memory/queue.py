@@ -1,4 +1,4 @@
-"""The job queue in memory."""
+"""In-memory stand-in for the job queue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, ReceivedJob
 from core.errors import DecodeError
 from core.jobs import ClassificationJob
 
-# A loop that receives again at once from an empty queue would starve the threads it waits for.
+# Without a pause, a loop that receives from an empty queue would starve the threads it waits for.
 _SHORTEST_POLL_SECONDS = 0.001
 _LONGEST_POLL_SECONDS = 0.02
 _SPARE_ENTRIES = 64
@@ -36,8 +36,8 @@ class Message:
 class InMemoryJobQueue(CallRecorder):
     """An `aws.queue.JobQueue` in memory: at-least-once, with a visibility timeout and dead letters.
 
-    Oldest first, whatever the number of messages: an operation costs the logarithm of it.  A poll of an empty queue
-    lasts two hundredths of a second at most, whatever `wait_seconds`.
+    Delivers the oldest messages first; an operation takes time logarithmic in the number of messages.  A poll of an
+    empty queue lasts 0.02 s at most, whatever `wait_seconds`.
 
     Args:
         clock: seconds; decides when a received job becomes visible again.
@@ -46,7 +46,7 @@ class InMemoryJobQueue(CallRecorder):
         keep_calls: whether `calls` grows with every call.
 
     Attributes:
-        visibility_timeout_seconds: of the deliveries to come.
+        visibility_timeout_seconds: how long a future delivery hides its job.
         dead_letters: the bodies of jobs that were delivered too often.
     """
 
@@ -64,7 +64,7 @@ class InMemoryJobQueue(CallRecorder):
         self._clock = clock or ManualClock()
         self._max_receive_count = max_receive_count
         self._messages: dict[int, Message] = {}
-        # Numbers of visible messages, and (moment, number) of hidden ones; entries that no longer hold are skipped.
+        # Numbers of visible messages, and (moment, number) of hidden ones; outdated entries are skipped.
         self._visible: list[int] = []
         self._hidden: list[tuple[float, int]] = []
         self._visible_count = 0
@@ -73,18 +73,18 @@ class InMemoryJobQueue(CallRecorder):
 
     @property
     def messages(self) -> list[Message]:
-        """The messages that are not deleted, oldest first; open to tests."""
+        """The messages that are not deleted, oldest first, for tests."""
         with self._lock:
             return list(self._messages.values())
 
     @property
     def jobs(self) -> list[ClassificationJob]:
-        """The jobs that are not done, oldest first; poison is left out."""
+        """The jobs that are not deleted, oldest first, without poison messages."""
         found = [_decode(message.body) for message in self.messages]
         return [job for job in found if job is not None]
 
     def put_body(self, body: str) -> None:
-        """Enqueues a message with any body, such as poison."""
+        """Enqueue a message with any body, such as a poison message."""
         with self._lock:
             now = self._clock()
             message = Message(body, next(self._numbers), now, now)
@@ -92,7 +92,7 @@ class InMemoryJobQueue(CallRecorder):
             self._show(message)
 
     def purge(self) -> None:
-        """Deletes all messages."""
+        """Delete all messages."""
         with self._lock:
             self._messages.clear()
             self._visible_count = 0
@@ -121,7 +121,7 @@ class InMemoryJobQueue(CallRecorder):
         self._record("delete", list(receipt_handles))
         with self._lock:
             for handle in receipt_handles:
-                # SQS deletes by an older delivery's handle too, as long as the message lives.
+                # SQS also deletes by the handle of an earlier delivery, as long as the message exists.
                 number, _, _count = handle.partition("#")
                 message = self._messages.pop(int(number), None) if number.isdecimal() else None
                 if message is not None:
@@ -142,7 +142,7 @@ class InMemoryJobQueue(CallRecorder):
             return Backlog(visible=self._visible_count, in_flight=len(self._messages) - self._visible_count)
 
     def _deliver(self, count: int) -> list[Message]:
-        """Hides the oldest `count` visible messages; returns them."""
+        """Hide the oldest `count` visible messages and return them."""
         self._end_timeouts()
         chosen: list[Message] = []
         while self._visible and len(chosen) < count:
@@ -162,7 +162,7 @@ class InMemoryJobQueue(CallRecorder):
             for handle in receipt_handles:
                 number, _, _count = handle.partition("#")
                 message = self._messages.get(int(number)) if number.isdecimal() else None
-                # Only the latest delivery, and only while it lasts, can be extended.
+                # Only the latest delivery can be extended, and only until its timeout ends.
                 if message is not None and message.receipt_handle == handle and not message.is_visible:
                     self._hide_until(message, self._clock() + seconds)
             self._end_timeouts()
@@ -171,13 +171,13 @@ class InMemoryJobQueue(CallRecorder):
         message.visible_at_seconds = moment_seconds
         heapq.heappush(self._hidden, (moment_seconds, message.number))
         if len(self._hidden) > 2 * len(self._messages) + _SPARE_ENTRIES:
-            # Most entries are of deleted messages: without this they would stay until their moment comes.
+            # Most entries belong to deleted messages, and would otherwise stay until their timeouts end.
             hidden = (m for m in self._messages.values() if not m.is_visible)
             self._hidden = [(m.visible_at_seconds, m.number) for m in hidden]
             heapq.heapify(self._hidden)
 
     def _end_timeouts(self) -> None:
-        """Shows the messages whose timeout is over, or moves them to the dead letters."""
+        """Make messages visible whose timeout has ended, or move them to the dead letters."""
         now = self._clock()
         while self._hidden and self._hidden[0][0] <= now:
             moment, number = heapq.heappop(self._hidden)

@@ -1,4 +1,4 @@
-"""Recorded calls and planned failures, which all in-memory stand-ins share."""
+"""Recording of calls and planned failures, the base of all in-memory stand-ins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _PlannedFailure:
 
 
 class CallRecorder:
-    """Records calls as ``(method, first argument)`` and raises the failures that a test has planned.
+    """Record calls as ``(method, first argument)`` and raise the failures that a test has planned.
 
     Args:
         keep_calls: whether `calls` grows with every call.
@@ -37,17 +37,17 @@ class CallRecorder:
         error: Exception | None = None,
         where: Callable[..., bool] = lambda *_arguments: True,
     ) -> None:
-        """Makes the next `times` calls of `method` fail, of those whose positional arguments satisfy `where`.
+        """Let the next `times` calls of `method` fail whose positional arguments satisfy `where`.
 
         Args:
             times: how many; ``math.inf`` for every one.
-            error: what is raised; a `CloudError` where not given.
+            error: the exception; a `CloudError` by default.
         """
         failure = _PlannedFailure(error or CloudError(f"{method} failed, as planned by the test"), times, where)
         self._planned.setdefault(method, []).append(failure)
 
     def count(self, method: str) -> int:
-        """How often `method` was called, failures included."""
+        """Count the calls of `method`, failures included."""
         return sum(name == method for name, _argument in self.calls)
 
     def _record(self, method: str, *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""The buckets, the batch index and the state store in memory."""
+"""In-memory stand-ins for the buckets, the batch index and the state store."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class InMemoryObject:
     last_modified_seconds: float
 
     def listed_as(self, key: str) -> StoredObject:
-        # S3's listings know whole seconds only.
+        # S3's listings have whole seconds only.
         modified = datetime.fromtimestamp(int(self.last_modified_seconds), UTC)
         etag = f'"{hashlib.md5(self.body, usedforsecurity=False).hexdigest()}"'
         return StoredObject(key, len(self.body), etag, modified)
 
 
 class InMemoryImageStore(CallRecorder):
-    """An `aws.buckets.ImageStore` in memory; `objects` and `batches` are open to tests."""
+    """An `aws.buckets.ImageStore` in memory; tests may access `objects` and `batches`."""
 
     def __init__(
         self, clock: Callable[[], float] | None = None, bucket: str = "test-input", *, keep_calls: bool = True
@@ -114,7 +114,7 @@ class InMemoryImageStore(CallRecorder):
 
 
 class InMemoryResultStore(CallRecorder):
-    """An `aws.buckets.ResultStore` in memory; `objects` is open to tests."""
+    """An `aws.buckets.ResultStore` in memory; tests may access `objects`."""
 
     def __init__(
         self, clock: Callable[[], float] | None = None, bucket: str = "test-output", *, keep_calls: bool = True
@@ -133,7 +133,7 @@ class InMemoryResultStore(CallRecorder):
             self._keep(result, InMemoryObject(body, metadata, self._clock()))
 
     def put_garbage(self, key: str, body: bytes = b"\xff\xfe not a result") -> None:
-        """Stores an object that is no result, as a person with access to the bucket could."""
+        """Store an object that is not a result, as another program could."""
         self.objects[key] = InMemoryObject(body, {}, self._clock())
 
     def get(self, key: str) -> ClassificationResult:
@@ -184,7 +184,7 @@ def _list(objects: dict[str, InMemoryObject], prefix: str) -> Iterator[StoredObj
 
 
 class InMemoryBatchIndex(CallRecorder):
-    """An `aws.batch_index.BatchIndex` in memory; `owners` and `notes` are open to tests."""
+    """An `aws.batch_index.BatchIndex` in memory; tests may access `owners` and `notes`."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         super().__init__()
@@ -221,9 +221,10 @@ class InMemoryBatchIndex(CallRecorder):
 
 
 class InMemoryStateStore(CallRecorder):
-    """An `aws.state.StateStore` in memory; `objects` is open to tests.
+    """An `aws.state.StateStore` in memory; tests may access `objects`.
 
-    `around`, where a test sets it, is called with each conditional write's method and effect instead of the effect.
+    A test may set `around`, which is called with the method and the effect of each conditional write, in place of the
+    effect.
     """
 
     def __init__(self, clock: Callable[[], float] | None = None, bucket: str = "test-state") -> None:
@@ -235,11 +236,11 @@ class InMemoryStateStore(CallRecorder):
         self._after_effect: dict[str, Exception] = {}
 
     def fail_after_effect(self, method: str) -> None:
-        """The next call of `method` takes effect, and its answer gets lost."""
+        """Let the next call of `method` take effect and then fail, as if its response were lost."""
         self._after_effect[method] = CloudError(f"{method} failed after its effect, as planned by the test")
 
     def answer_with_conflict_after_effect(self, method: str) -> None:
-        """The next call of `method` takes effect, and a retry of it meets that effect."""
+        """Let the next call of `method` take effect and then raise a conflict, as if a retry had found its effect."""
         self._after_effect[method] = ConflictError()
 
     def get(self, key: str, max_bytes: int = MAX_BYTES) -> StateObject | None:
