@@ -56,7 +56,7 @@ log = logging.getLogger("app_tier")
 
 
 def main() -> int:
-    """Runs the worker; returns the exit status."""
+    """Run the worker; returns the exit status."""
     stop = process_setup.start()
     metadata = InstanceMetadata()
     try:
@@ -139,7 +139,7 @@ def load(
 
 
 def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], NDArray[np.uint8]]:
-    """Turns a file's bytes into the pixels that a bundle wants; picklable."""
+    """Turn a file's bytes into the pixels that a bundle wants; picklable."""
     return functools.partial(
         decode_image,
         height=bundle.input.height,
@@ -149,7 +149,7 @@ def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], ND
 
 
 def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: ModelBundle) -> ShadowRunner:
-    """Wires shadow mode from settings and a cloud."""
+    """Wire shadow mode from settings and a cloud."""
     images = ImageStore(clients["s3"], settings.input_bucket)
 
     def read() -> bytes | None:
@@ -177,7 +177,7 @@ def build_worker(
     classifier: Classifier,
     on_answer: Callable[[ClassificationResult], None] = lambda result: None,
 ) -> Worker:
-    """Wires a worker from settings, a cloud and a model."""
+    """Wire a worker from settings, a cloud and a model."""
     bundle = classifier.bundle
     options = WorkerOptions(
         worker_id=worker_id,

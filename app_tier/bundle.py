@@ -52,7 +52,7 @@ class ModelBundle:
 
 
 def load_bundle(folder: Path) -> ModelBundle:
-    """Reads a bundle's manifest and labels and checks every file against its SHA-256.
+    """Read a bundle's manifest and labels and checks every file against its SHA-256.
 
     Raises:
         BundleError: a file is missing or altered, or the manifest asks for a preprocessing unknown here.

@@ -15,7 +15,7 @@ from core.jobs import Prediction
 
 
 def preprocess(images: Sequence[NDArray[np.uint8]], spec: InputSpec, out: NDArray[np.float32]) -> None:
-    """Writes into `out` what the model wants: channels in its order, less what the bundle says to subtract.
+    """Write into `out` what the model wants: channels in its order, less what the bundle says to subtract.
 
     Args:
         images: uint8 RGB arrays of shape (height, width, 3).
@@ -29,7 +29,7 @@ def preprocess(images: Sequence[NDArray[np.uint8]], spec: InputSpec, out: NDArra
 
 
 class Classifier:
-    """Labels images with one model bundle; thread-safe.
+    """Label images with one model bundle; thread-safe.
 
     Each call takes an interpreter for itself, which has one thread.  As many of them as there are cores classify
     some 7% more than one interpreter with as many threads, whose threads wait for each other at every layer.

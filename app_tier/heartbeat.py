@@ -22,7 +22,7 @@ FAILURE_PATIENCE_SECONDS = 600.0
 
 
 class HeartbeatReporter:
-    """Puts a worker's heartbeat; one that cannot be put is lost, which never stops the work.
+    """Put a worker's heartbeat; one that cannot be put is lost, which never stops the work.
 
     Args:
         put: stores a heartbeat's body; may raise `CloudError`.

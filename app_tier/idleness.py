@@ -11,7 +11,7 @@ IDLE_POLLS = 3
 
 
 class Idleness:
-    """Decides when a worker has been idle for long enough to leave; never where `limit_seconds` is 0."""
+    """Decide when a worker has been idle for long enough to leave; never where `limit_seconds` is 0."""
 
     def __init__(self, limit_seconds: float, now: float) -> None:
         self._limit_seconds = limit_seconds

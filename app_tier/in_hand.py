@@ -20,14 +20,14 @@ class InHand:
         return len(self._received_at)
 
     def add(self, receipt_handle: str, now: float) -> None:
-        """Takes a delivery in hand at the time `now`."""
+        """Take a delivery in hand at the time `now`."""
         with self._changed:
             if self._busy_since is None:
                 self._busy_since = now
             self._received_at[receipt_handle] = now
 
     def discard(self, receipt_handle: str, now: float) -> None:
-        """Lets go of a delivery; one that is not in hand is no error."""
+        """Let go of a delivery; one that is not in hand is no error."""
         with self._changed:
             self._received_at.pop(receipt_handle, None)
             if not self._received_at and self._busy_since is not None:
@@ -59,6 +59,6 @@ class InHand:
             return max(0, self._capacity - len(self._received_at))
 
     def wait_until_empty(self, timeout_seconds: float) -> bool:
-        """Waits up to `timeout_seconds` until nothing is in hand; whether that came true."""
+        """Wait up to `timeout_seconds` until nothing is in hand; whether that came true."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._received_at, timeout_seconds)

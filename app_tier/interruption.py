@@ -1,4 +1,4 @@
-"""Watches for EC2's notices that it will take this instance back."""
+"""Watch for EC2's notices that it will take this instance back."""
 
 from __future__ import annotations
 

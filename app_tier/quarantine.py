@@ -46,7 +46,7 @@ class Quarantine:
         self._pid = 0
 
     def decode(self, body: bytes) -> NDArray[np.uint8]:
-        """Decodes an image as `decode` does.
+        """Decode an image as `decode` does.
 
         Raises:
             ImageError: as `decode` raises it.
@@ -61,7 +61,7 @@ class Quarantine:
                 raise QuarantineError from error
 
     def close(self) -> None:
-        """Ends the child."""
+        """End the child."""
         with self._lock:
             self._kill()
 

@@ -23,13 +23,13 @@ TAGS_PAUSE_SECONDS = 0.2
 
 
 class Tags(Protocol):
-    """What is asked of `aws.metadata.InstanceMetadata`."""
+    """The methods used of `aws.metadata.InstanceMetadata`."""
 
     def tag(self, key: str) -> str | None: ...
 
 
 class Models(Protocol):
-    """What is asked of `aws.models.ModelStore`."""
+    """The methods used of `aws.models.ModelStore`."""
 
     def fetch(self, full_name: str, cache: Path, baked_in: Path | None = None) -> Path: ...
 

@@ -51,7 +51,7 @@ class Vitals:
 
 
 class Statistics:
-    """Counts answers and sums times; thread-safe."""
+    """Count answers and sums times; thread-safe."""
 
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
@@ -61,7 +61,7 @@ class Statistics:
         self._reset(now)
 
     def record(self, stage_milliseconds: Mapping[str, float], *, failed: bool) -> None:
-        """Counts one answered image with the time that each stage took for it."""
+        """Count one answered image with the time that each stage took for it."""
         with self._lock:
             self._answered += 1
             self._failed += failed
@@ -70,14 +70,14 @@ class Statistics:
                 self._stage_counts[stage] += 1
 
     def record_batch(self, size: int, seconds: float) -> None:
-        """Counts one call of the interpreter."""
+        """Count one call of the interpreter."""
         with self._lock:
             self._batches += 1
             self._batched += size
             self._interpreter_seconds += seconds
 
     def record_age(self, seconds: float) -> None:
-        """Notes how long a received job had waited."""
+        """Note how long a received job had waited."""
         with self._lock:
             self._oldest_job_age_seconds = max(seconds, self._oldest_job_age_seconds or 0.0)
 

@@ -123,7 +123,7 @@ class Worker:
         self._ended = threading.Event()
 
     def run(self, stop: threading.Event) -> bool:
-        """Works until `stop` is set or the queue stays empty for `idle_shutdown_seconds`.
+        """Work until `stop` is set or the queue stays empty for `idle_shutdown_seconds`.
 
         Then it finishes what the interpreter holds, releases the rest and returns whether it was stopped.
 
@@ -336,7 +336,7 @@ class Worker:
         self._settled.put((work.delivery.receipt_handle, delay_seconds))
 
     def _settle(self) -> None:
-        """Deletes what is done and gives back what is not, in as few requests as possible."""
+        """Delete what is done and gives back what is not, in as few requests as possible."""
         ended = False
         while not ended:
             items = [self._settled.get()]
