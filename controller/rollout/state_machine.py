@@ -24,7 +24,7 @@ from core.releases import FIRST, Phase, Release, ReleaseRecord
 
 # A rollout has failed when this many instances of its target have failed.
 MAX_FAILED = 3
-# At its maximum the fleet first drains one in so many instances, to make room for those of the goal.
+# A fleet at its maximum first drains one instance in this many, to make room for those of the goal.
 _STEP_SHARE = 5
 
 

@@ -131,21 +131,21 @@ def decide(
     load = _load((*history, sample), limits)
     lasted = now - history[0].at if history else 0.0
     needed, worth = _needed(observation, limits, load), _worth(observation, limits, load, lasted)
-    wanted = _clamped(min(needed, worth), limits)
+    desired = _clamped(min(needed, worth), limits)
     arriving = past.arrived_since((*history, sample), now - limits.expected_boot_seconds)
-    size = max(wanted, _clamped(max(_occupied(observation, limits, load), arriving), limits))
+    size = max(desired, _clamped(max(_occupied(observation, limits, load), arriving), limits))
     history = past.thinned(past.followed_by(history, dataclasses.replace(sample, size=size)), _memory_seconds(limits))
 
     capacity = observation.capacity
-    if wanted <= capacity:
+    if desired <= capacity:
         window = limits.scale_in_stabilization_seconds
         if arriving:
             window = max(window, limits.expected_boot_seconds)
         return _scale_in(observation, limits, window, _why(observation, limits, load, size), history)
     why = _why(observation, limits, load, _clamped(needed, limits))
-    if wanted < min(needed, limits.max_size):
-        why += f"; only {wanted} would work long enough to pay for booting"
-    return _decision(capacity, wanted, why, limits, history)
+    if desired < min(needed, limits.max_size):
+        why += f"; only {desired} would work long enough to pay for booting"
+    return _decision(capacity, desired, why, limits, history)
 
 
 def _load(history: History, limits: Limits) -> float:
