@@ -35,13 +35,12 @@ class HeartbeatReader:
 
     Args:
         interval_seconds: how often to list the heartbeats while no first heartbeat is expected.
-        forget_after_seconds: the heartbeat of an instance that is gone is deleted when it has not changed for this
-            long.
+        forget_after_seconds: delete the heartbeat of a terminated instance that has not changed for this time.
         clock: monotonic seconds.
         keep: delete nothing.
 
     Attributes:
-        latest: reports by instance id, those of instances that are gone included until they are deleted.
+        latest: reports by instance id, including those of terminated instances until they are deleted.
         answered: the number of images that workers have reported as answered since this object was created.
         looked_at: when the heartbeats were last listed.
     """
@@ -124,7 +123,7 @@ class HeartbeatReader:
         self.answered += new["answered"]
 
     def _remove(self, gone: Collection[str], now: float) -> None:
-        """Delete the heartbeats of instances that are gone: the last one at once, others when they have become old."""
+        """Delete the heartbeats of terminated instances: at once if the worker reported its exit, else later."""
         removed = 0
         for instance_id in sorted(gone):
             heartbeat = self.latest[instance_id].heartbeat

@@ -5,11 +5,10 @@ Each decision answers two questions (docs/explanation/scaling.md derives the for
 * *Should more instances be launched?*  ``needed = ceil(load / TARGET_UTILISATION + left / target_latency)``, where
   `load` is the work that keeps arriving, in instances, and `left` the part of the backlog, in seconds of one instance,
   that remains when a new one has booted; but no more than are expected to work `boot_payback` times as long as they
-  boot.
-  Without boot time and load this is the backlog-per-instance rule of the EC2 Auto Scaling user guide ("Scaling policy
-  based on Amazon SQS"), ``backlog / (target_latency / mean_service)``, with in-flight jobs counted and booting
+  boot.  Without boot time and load this is the backlog-per-instance rule of the EC2 Auto Scaling user guide ("Scaling
+  policy based on Amazon SQS"), ``backlog / (target_latency / mean_service)``, with in-flight jobs counted and booting
   instances credited.
-* *Can instances be terminated?*  The highest recommendation of a stabilization window is kept to, as in the Kubernetes
+* *Can instances be terminated?*  The highest recommendation of a stabilization window applies, as in the Kubernetes
   Horizontal Pod Autoscaler, and busy instances are kept.  While work keeps arriving, the window is at least as long as
   a boot: the break-even of keeping an instance against launching another (the ski-rental problem).
 """
