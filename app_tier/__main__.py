@@ -1,7 +1,7 @@
-"""``python -m app_tier``: one worker, until SIGTERM, SIGINT, idleness or a notice that EC2 takes the instance back.
+"""``python -m app_tier``: run one worker until SIGTERM, SIGINT, idleness or an interruption notice of EC2.
 
-Ends with status 0 when it was stopped, 1 after an error, and `IDLE_STATUS` when there was nothing left to do, so
-that the parent process can shut the instance down.
+The exit status is 0 when it was stopped, 1 after an error, and `IDLE_STATUS` after being idle, so that the parent
+process can shut the instance down.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from core.shadow import KEY as SHADOW_KEY
 
 IDLE_STATUS = 10
 
-# They mostly wait for S3.
+# More threads than cores, since they mostly wait for S3.
 IO_THREADS_PER_CORE = 4
 
 log = logging.getLogger("app_tier")
 
 
 def main() -> int:
-    """Runs the worker; returns the exit status."""
+    """Run the worker; returns the exit status."""
     stop = process_setup.start()
     metadata = InstanceMetadata()
     try:
@@ -94,7 +94,7 @@ def main() -> int:
             watch_for_interruption(metadata, stop)
             shadow.start(settings.heartbeat_seconds, stop)
         with contextlib.ExitStack() as stack:
-            if put is not None:  # off EC2 no controller asks for it
+            if put is not None:  # without an instance, no controller reads heartbeats
                 reporter = HeartbeatReporter(
                     put, worker.vitals, worker.is_busy, bundle.full_name, release=assigned.release, more=quality
                 )
@@ -107,7 +107,7 @@ def main() -> int:
 
 
 def instance_id(metadata: InstanceMetadata) -> str | None:
-    """This instance's id, or None off EC2."""
+    """This instance's id, or None outside EC2."""
     try:
         return metadata.instance_id()
     except MetadataUnavailableError:
@@ -115,18 +115,18 @@ def instance_id(metadata: InstanceMetadata) -> str | None:
 
 
 def io_threads(settings: Settings) -> int:
-    """How many threads fetch, decode and store."""
+    """The number of threads that fetch, decode and store."""
     return settings.io_threads or IO_THREADS_PER_CORE * (os.cpu_count() or 1)
 
 
 def load(
     settings: Settings, assigned: Assignment, state: StateStore, stop: threading.Event
 ) -> tuple[ModelBundle, Classifier]:
-    """The model that this worker is to answer with, after its smoke test.
+    """Load the assigned model and run its smoke test.
 
     Raises:
-        BundleError: it cannot be had, cannot be run or gives no sensible answer.
-        CloudError: the model store was out of reach.
+        BundleError: the model does not exist, is damaged, cannot be run or fails its smoke test.
+        CloudError: the model store could not be reached.
     """
     cache = model_cache(settings)
     folder = find_bundle(assigned.model, Path(settings.model_bundle), cache, ModelStore(state), stop, time.monotonic)
@@ -139,7 +139,7 @@ def load(
 
 
 def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], NDArray[np.uint8]]:
-    """Turns a file's bytes into the pixels that a bundle wants; picklable."""
+    """Return a picklable function that decodes a file's bytes to pixels of a bundle's input size."""
     return functools.partial(
         decode_image,
         height=bundle.input.height,
@@ -149,7 +149,7 @@ def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], ND
 
 
 def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: ModelBundle) -> ShadowRunner:
-    """Wires shadow mode from settings and a cloud."""
+    """Wire shadow mode from settings and cloud clients."""
     images = ImageStore(clients["s3"], settings.input_bucket)
 
     def read() -> bytes | None:
@@ -166,7 +166,7 @@ def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: M
 
 
 def model_cache(settings: Settings) -> Path:
-    """Where models from the model store are kept."""
+    """The folder that caches models from the model store."""
     return Path(settings.model_cache or tempfile.gettempdir()) / "elastic-models"
 
 
@@ -177,7 +177,7 @@ def build_worker(
     classifier: Classifier,
     on_answer: Callable[[ClassificationResult], None] = lambda result: None,
 ) -> Worker:
-    """Wires a worker from settings, a cloud and a model."""
+    """Wire a worker from settings, cloud clients and a model."""
     bundle = classifier.bundle
     options = WorkerOptions(
         worker_id=worker_id,

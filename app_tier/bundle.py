@@ -19,9 +19,9 @@ _RESIZES = ("largest centred square, bicubic",)
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """How to feed the model: `height` × `width` pixels, float32, channels in the order `channels`.
+    """The model's input: `height` × `width` pixels, float32, channels in the order `channels`.
 
-    `subtract` is taken from the channels, in that order, after they were put into it.
+    `subtract` has the value to subtract from each channel, in the same order.
     """
 
     height: int
@@ -32,7 +32,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """A model bundle that has been read and found complete."""
+    """A model bundle that has been read and verified."""
 
     folder: Path
     name: str
@@ -47,15 +47,15 @@ class ModelBundle:
 
     @property
     def full_name(self) -> str:
-        """``name@version``, as results name the model that made them."""
+        """``name@version``, as in results."""
         return f"{self.name}@{self.version}"
 
 
 def load_bundle(folder: Path) -> ModelBundle:
-    """Reads a bundle's manifest and labels and checks every file against its SHA-256.
+    """Read a bundle's manifest and labels, and check every file against its SHA-256.
 
     Raises:
-        BundleError: a file is missing or altered, or the manifest asks for a preprocessing unknown here.
+        BundleError: a file is missing or altered, or the manifest requires an unknown preprocessing.
     """
     try:
         manifest = read_manifest(folder)

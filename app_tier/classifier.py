@@ -1,4 +1,4 @@
-"""ResNet-50 on LiteRT: the only place that knows the interpreter."""
+"""Classify images with a model bundle on LiteRT; the only module that uses its interpreter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.jobs import Prediction
 
 
 def preprocess(images: Sequence[NDArray[np.uint8]], spec: InputSpec, out: NDArray[np.float32]) -> None:
-    """Writes into `out` what the model wants: channels in its order, less what the bundle says to subtract.
+    """Write the model's input into `out`: channels in the bundle's order, less the values that it subtracts.
 
     Args:
         images: uint8 RGB arrays of shape (height, width, 3).
@@ -23,24 +23,24 @@ def preprocess(images: Sequence[NDArray[np.uint8]], spec: InputSpec, out: NDArra
     """
     order = (2, 1, 0) if spec.channels == "BGR" else (0, 1, 2)
     for row, image in zip(out, images, strict=True):
-        # Channel by channel: over all three at once, numpy's inner loop has three steps and takes three times as long.
+        # Channel by channel: over all at once, numpy's inner loop has only three steps and takes three times as long.
         for position, (channel, mean) in enumerate(zip(order, spec.subtract, strict=True)):
             np.subtract(image[..., channel], np.float32(mean), out=row[..., position])
 
 
 class Classifier:
-    """Labels images with one model bundle; thread-safe.
+    """Label images with one model bundle; thread-safe.
 
-    Each call takes an interpreter for itself, which has one thread.  As many of them as there are cores classify
-    some 7% more than one interpreter with as many threads, whose threads wait for each other at every layer.
+    Each call uses an interpreter of its own with one thread.  As many interpreters as cores classify about 7% more
+    images than one interpreter with as many threads, which wait for each other at every layer.
 
     Args:
-        bundle: the model and how to feed it.
-        interpreters: how many calls may run at a time; each holds about 40 MB.
-        top_k: labels kept for each image.
+        bundle: the model, its labels and its input.
+        interpreters: how many calls may run at a time; each interpreter needs about 40 MB.
+        top_k: the number of labels returned for each image.
 
     Raises:
-        BundleError: the model is not one for this bundle's input and labels.
+        BundleError: the model cannot be run, or does not match the bundle's input and labels.
     """
 
     def __init__(self, bundle: ModelBundle, interpreters: int, top_k: int) -> None:
@@ -48,7 +48,7 @@ class Classifier:
         self.parallelism = interpreters
         self._top_k = min(top_k, len(bundle.labels))
         self._free: queue.SimpleQueue[_Network] = queue.SimpleQueue()
-        # Read once for all: given a path, each interpreter would map the file and count its pages again.
+        # Read once: given a path, each interpreter would map the file into memory anew.
         model = bundle.model_path.read_bytes()
         for _ in range(interpreters):
             self._free.put(_Network(bundle, model))
@@ -89,7 +89,7 @@ class _Network:
             raise BundleError(f"{bundle.model_path} cannot be run: {error}") from error
         classes = int(self._interpreter.get_output_details()[0]["shape"][-1])
         if classes != len(bundle.labels):
-            raise BundleError(f"the model knows {classes} classes, the bundle has {len(bundle.labels)} labels")
+            raise BundleError(f"the model has {classes} classes, the bundle has {len(bundle.labels)} labels")
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `Classifier.probabilities`."""

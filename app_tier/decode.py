@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the square of RGB pixels that a model wants."""
+"""Decode an image file to the square of RGB pixels that a model needs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from core.errors import (
 )
 from core.formats import ACCEPTED_FORMATS
 
-# `Image.draft` lets the JPEG decoder shrink by 2, 4 or 8 while it decodes.  It may stop at twice the wanted
+# `Image.draft` lets the JPEG decoder shrink by 2, 4 or 8 while it decodes.  It may stop at twice the required
 # size, so that the bicubic resize still has detail to average over.
 _DRAFT_MARGIN = 2
 
-# Pillow's decoders answer damaged data with many kinds of exception.
+# Pillow's decoders raise many kinds of exception for damaged data.
 _DECODER_ERRORS = (
     OSError,
     ValueError,
@@ -77,16 +77,16 @@ class DecodeLimits:
 
 
 def decode_image(body: bytes, height: int, width: int, limits: DecodeLimits) -> NDArray[np.uint8]:
-    """The largest centred square of an image, bicubically resized, upright, as uint8 RGB.
+    """Decode the largest centred square of an image, bicubically resized, upright, as uint8 RGB.
 
     Every mode that Pillow reads is accepted: transparency is laid over white, of an animation the first frame
     counts, 16-bit samples keep their upper eight bits, EXIF orientation is honoured.
 
     Args:
         body: the file.
-        height: of the answer, pixels.
-        width: of the answer, pixels.
-        limits: what is refused unseen.
+        height: of the result, pixels.
+        width: of the result, pixels.
+        limits: larger files and images are refused before they are decoded.
 
     Returns:
         An array of shape (height, width, 3).

@@ -1,4 +1,4 @@
-"""Tells the controller that this worker lives, and how it fares."""
+"""Publish the worker's heartbeat, with its state and counts, for the controller."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from app_tier.statistics import Vitals
 from core.heartbeat import Heartbeat
 from core.periodic_task import PeriodicTask
 
-# How often in the time between two beats it is asked whether one is due at once.
+# How often, in the time between two heartbeats, to check whether one is due early.
 _LOOKS_PER_BEAT = 3
-# How long a beat that is under way may hold up a worker's end.
+# How long a heartbeat that is being stored may delay the worker's exit.
 _LAST_BEAT_PATIENCE_SECONDS = 2.0
-# Without a controller nobody ends a worker that cannot work: it does so itself, and cron tries once more.
+# A worker that cannot work exits after this time if no controller terminates its instance; cron starts it again.
 FAILURE_PATIENCE_SECONDS = 600.0
 
 
 class HeartbeatReporter:
-    """Puts a worker's heartbeat; one that cannot be put is lost, which never stops the work.
+    """Store a worker's heartbeats; one that cannot be stored is lost, which never stops the work.
 
     Args:
         put: stores a heartbeat's body; may raise `CloudError`.
-        vitals: the worker's counts.
-        busy: whether it holds jobs.
+        vitals: returns the worker's counts.
+        busy: returns whether the worker holds jobs.
         model: the bundle's full name.
-        release: the number of the release that this instance is of.
-        more: further fields of a heartbeat.
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
+        release: the number of the instance's release.
+        more: returns further fields of a heartbeat.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class HeartbeatReporter:
         self._has_begun = False
 
     def beat(self, *, leaving: bool = False) -> None:
-        """Put one heartbeat.
+        """Store one heartbeat.
 
         Raises:
-            CloudError: it is lost; the next one holds its counts, too.
+            CloudError: it could not be stored; the next one includes its counts.
         """
         now, vitals = self._clock(), self._vitals()
         answered = vitals.answered - self._before.answered
@@ -86,23 +86,23 @@ class HeartbeatReporter:
         self._put(heartbeat.encode())
 
     def beat_if_due(self, interval_seconds: float) -> None:
-        """Put the first heartbeat, and later ones when they are due.
+        """Store the first heartbeat, and later ones when they are due.
 
         Raises:
-            CloudError: it is lost.
+            CloudError: it could not be stored.
         """
         if not self._has_begun or self.is_due(interval_seconds):
             self.beat()
 
     def is_due(self, interval_seconds: float) -> bool:
-        """Whether there is something to tell: the time is over, or the worker turned idle or busy."""
+        """Whether the interval is over, or the worker has become idle or busy since the last heartbeat."""
         return self._clock() - self._beat_at >= interval_seconds * 0.99 or self._busy() != bool(self._before.in_hand)
 
     @contextmanager
     def beating(self, interval_seconds: float) -> Iterator[None]:
-        """While the block runs, beats at once and then every `interval_seconds`; a last time when it ends.
+        """Store a heartbeat at once, then every `interval_seconds` while the block runs, and a last one at its end.
 
-        Sooner where the worker has become idle or busy: scale-in waits for nothing else.
+        A worker that becomes idle or busy publishes it early, since scale-in selects instances by that.
         """
         stop = threading.Event()
         beats = PeriodicTask(
@@ -125,9 +125,9 @@ def report_failure(
     stop: threading.Event,
     patience_seconds: float = FAILURE_PATIENCE_SECONDS,
 ) -> None:
-    """Tells, instead of working, that this instance cannot be what it is to be; until it is stopped.
+    """Report, instead of working, that this instance cannot run its assigned model, until it is stopped.
 
-    A worker that ended instead would be started again every minute, and nobody would learn why.
+    If the worker exited at once, cron would start it again every minute, and the controller would not get the reason.
     """
     started, started_at = time.monotonic(), time.time()
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from aws.queue import Backlog
 
-# Empty polls with nothing waiting and nothing in flight before an idle worker may leave.
+# The number of empty polls, with no job waiting or in flight, after which an idle worker may exit.
 IDLE_POLLS = 3
 
 
 class Idleness:
-    """Decides when a worker has been idle for long enough to leave; never where `limit_seconds` is 0."""
+    """Decide when a worker has been idle for long enough to exit; never if `limit_seconds` is 0."""
 
     def __init__(self, limit_seconds: float, now: float) -> None:
         self._limit_seconds = limit_seconds
@@ -19,7 +19,7 @@ class Idleness:
         self._empty_polls = 0
 
     def is_over(self, now: float, *, busy: bool, count: Callable[[], Backlog]) -> bool:
-        """Whether to leave now.  Asks `count` only when everything else says yes: the counts cost a request."""
+        """Whether to exit now.  Calls `count` only if all else is fulfilled, since the counts cost a request."""
         if busy or not self._limit_seconds:
             self._since, self._empty_polls = now, 0
             return False

@@ -1,4 +1,4 @@
-"""The deliveries that a worker holds: bounded, so that memory does not grow with the backlog."""
+"""The jobs in hand of a worker, limited in number so that memory does not grow with the backlog."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class InHand:
         return len(self._received_at)
 
     def add(self, receipt_handle: str, now: float) -> None:
-        """Takes a delivery in hand at the time `now`."""
+        """Add a delivery received at the time `now`."""
         with self._changed:
             if self._busy_since is None:
                 self._busy_since = now
             self._received_at[receipt_handle] = now
 
     def discard(self, receipt_handle: str, now: float) -> None:
-        """Lets go of a delivery; one that is not in hand is no error."""
+        """Remove a delivery; one that is not in hand is no error."""
         with self._changed:
             self._received_at.pop(receipt_handle, None)
             if not self._received_at and self._busy_since is not None:
@@ -41,24 +41,24 @@ class InHand:
             return [handle for handle, at in self._received_at.items() if now - at >= age_seconds]
 
     def take_busy_seconds(self, now: float) -> float:
-        """For how long anything was in hand since this was last asked."""
+        """Return how long any delivery was in hand since the last call."""
         total = self.busy_seconds(now)
         with self._changed:
             taken, self._taken_seconds = total - self._taken_seconds, total
             return taken
 
     def busy_seconds(self, now: float) -> float:
-        """For how long anything was in hand since the beginning."""
+        """Return how long any delivery was in hand since the start."""
         with self._changed:
             return self._busy_seconds + (0.0 if self._busy_since is None else now - self._busy_since)
 
     def wait_for_room(self, timeout_seconds: float) -> int:
-        """How many more deliveries fit, waiting up to `timeout_seconds` until one does; 0: none."""
+        """Wait up to `timeout_seconds` for room; return how many more deliveries fit, possibly 0."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._received_at) < self._capacity, timeout_seconds)
             return max(0, self._capacity - len(self._received_at))
 
     def wait_until_empty(self, timeout_seconds: float) -> bool:
-        """Waits up to `timeout_seconds` until nothing is in hand; whether that came true."""
+        """Wait up to `timeout_seconds` until nothing is in hand; return whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._received_at, timeout_seconds)

@@ -1,4 +1,4 @@
-"""Watches for EC2's notices that it will take this instance back."""
+"""Watch for EC2's notices that it will interrupt this instance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.periodic_task import PeriodicTask
 
 log = logging.getLogger(__name__)
 
-# EC2 advises to ask every five seconds.
+# EC2's documentation recommends to poll every five seconds.
 POLL_SECONDS = 5.0
 
 

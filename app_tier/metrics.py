@@ -27,13 +27,13 @@ def to_metrics(report: Report) -> dict[str, Metric]:
 
 
 class MetricReporter:
-    """Puts each report; metrics that cannot be put are lost, which never stops the work."""
+    """Send each report to CloudWatch; metrics that cannot be sent are lost, which never stops the work."""
 
     def __init__(self, sink: MetricSink) -> None:
         self._sink = sink
 
     def __call__(self, report: Report) -> None:
-        """Puts `report`."""
+        """Send `report`."""
         try:
             self._sink.put(to_metrics(report))
         except CloudError as error:

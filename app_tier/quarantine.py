@@ -1,8 +1,8 @@
 """Quarantine: decode suspect images in a separate process.
 
-A job that comes back was perhaps in hand when its worker died, and perhaps its image is why: out of memory, a
-fault in a codec.  Decoded here, such an image kills the child and not the worker, so the others that the
-worker holds are answered, and the job reaches the dead-letter queue by itself.
+A job that is delivered again may have been in hand when its worker crashed, and its image may be the reason: too little
+memory, or a defect of a codec.  Decoded here, such an image crashes the child process instead of the worker: the other
+jobs in hand are answered, and this one reaches the dead-letter queue.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from numpy.typing import NDArray
 
 from core.errors import ElasticError
 
-# More than the largest image within the limits takes; less than would push the worker out of a small instance.
+# Enough for the largest image within the limits, and little enough for a small instance to keep its worker running.
 MEMORY_LIMIT_BYTES = 1536 * 1024 * 1024
 TIMEOUT_SECONDS = 20.0
 
 
 class QuarantineError(ElasticError):
-    """Decoding the image killed or hung the process that tried."""
+    """Decoding the image crashed the child process, or did not end in time."""
 
 
 class Quarantine:
     """A child process that decodes one image at a time, started when first needed; thread-safe.
 
     Args:
-        decode: what to run there; must be picklable.
+        decode: decodes a file's bytes in the child process; must be picklable.
     """
 
     def __init__(self, decode: Callable[[bytes], NDArray[np.uint8]], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
@@ -46,11 +46,11 @@ class Quarantine:
         self._pid = 0
 
     def decode(self, body: bytes) -> NDArray[np.uint8]:
-        """Decodes an image as `decode` does.
+        """Decode an image in the child process.
 
         Raises:
             ImageError: as `decode` raises it.
-            QuarantineError: the child died or did not finish in time; the next image gets a fresh one.
+            QuarantineError: the child crashed or did not finish in time; the next image gets a new one.
         """
         with self._lock:
             try:
@@ -61,13 +61,13 @@ class Quarantine:
                 raise QuarantineError from error
 
     def close(self) -> None:
-        """Ends the child."""
+        """End the child process."""
         with self._lock:
             self._kill()
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # Not forked: a fork of a process with busy threads may hang.
+            # Spawned, since a fork of a process with running threads may hang.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, context, initializer=_prepare_child)
             self._pid = self._pool.submit(os.getpid).result(self._timeout_seconds)
@@ -92,7 +92,7 @@ def _prepare_child() -> None:
 
 
 def _end_with_parent() -> None:
-    # The pool's pipes do not report the parent's end: this process holds both of their ends, and would wait for ever.
+    # The pool's pipes do not report the parent's exit, since this process holds both of their ends.
     if parent := multiprocessing.parent_process():
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)

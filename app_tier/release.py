@@ -1,4 +1,4 @@
-"""Which release this worker is of, and the model bundle that goes with it."""
+"""The release that an instance is assigned, and the model bundle of that release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.releases import MODEL_TAG, NUMBER_TAG, Release
 
 log = logging.getLogger(__name__)
 
-# A model that cannot be fetched for so long is reported; S3 may be away for a while.
+# How long to retry fetching a model before the failure is reported, since S3 may be unavailable for a while.
 FETCH_SECONDS = 60.0
 FETCH_PAUSE_SECONDS = 1.0
 TAGS_SECONDS = 30.0
@@ -23,33 +23,33 @@ TAGS_PAUSE_SECONDS = 0.2
 
 
 class Tags(Protocol):
-    """What is asked of `aws.metadata.InstanceMetadata`."""
+    """The methods used of `aws.metadata.InstanceMetadata`."""
 
     def tag(self, key: str) -> str | None: ...
 
 
 class Models(Protocol):
-    """What is asked of `aws.models.ModelStore`."""
+    """The methods used of `aws.models.ModelStore`."""
 
     def fetch(self, full_name: str, cache: Path, baked_in: Path | None = None) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What an instance's tags say that it is to be: the release's number, and a model or an empty text."""
+    """The release that an instance's tags assign to it: its number, and a model, or empty for the image's model."""
 
     release: int = 0
     model: str = ""
 
 
 def assignment(metadata: Tags, stop: threading.Event, clock: Callable[[], float]) -> Assignment:
-    """What this instance is to be; asks again while its metadata service does not answer, which a busy machine's may.
+    """Read this instance's assignment; retry while the metadata service does not respond, as on a busy machine.
 
     Args:
         clock: monotonic seconds.
 
     Raises:
-        CloudError: it does not answer at all.
+        CloudError: the metadata service did not respond in time.
     """
     deadline = clock() + TAGS_SECONDS
     while True:
@@ -69,14 +69,14 @@ def find_bundle(
     stop: threading.Event,
     clock: Callable[[], float],
 ) -> Path:
-    """The folder of the bundle to answer with: `baked_in`, unless another model is asked for.
+    """Return the folder of the assigned model's bundle: `baked_in` if `model` is empty.
 
     Args:
         clock: monotonic seconds.
 
     Raises:
         ModelError: the store has no such model, or its files are damaged.
-        CloudError: the store was out of reach all the time.
+        CloudError: the store could not be reached in time.
     """
     if not model:
         return baked_in

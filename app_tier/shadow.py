@@ -22,7 +22,7 @@ from core.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
-# Results that wait for the candidate; more are left out, so that a slow candidate holds up nothing and no memory.
+# The most results that wait for the candidate; more are left out, so that a slow candidate does not use up memory.
 MAX_WAITING = 16
 _LOWEST_PRIORITY = 19
 # How long one wait for a result to compare may take; the thread ends with at most this delay.
@@ -110,13 +110,13 @@ class ShadowRunner:
             if config.model != self._config.model:
                 self._candidate = None
                 self._agreement = Agreement(config.model)
-                self._config = config  # also where it cannot be loaded: it is not tried again and again
+                self._config = config  # also if it cannot be loaded, so that loading is not repeated
                 self._candidate = self._load(config.model) if config.model else None
                 log.info("shadow: %s", config.model or "off")
             self._config = config
             self._logged_error = ""
         except (ElasticError, DecodeError) as error:
-            if str(error) != self._logged_error:  # without the right to list, S3 says 403 where there is none
+            if str(error) != self._logged_error:  # without the right to list, S3 responds with 403 to a missing key
                 log.info("no candidate: %s", error)
             self._logged_error = str(error)
 

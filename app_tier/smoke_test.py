@@ -1,7 +1,7 @@
 """``python -m app_tier.smoke_test BUNDLE``: check that a worker can run on this machine.
 
-One made image goes through decoder and model as every photo does, with all of a worker's imports; no cloud is needed.
-Prints the label; exit status 1 and one sentence where something is missing.
+One generated image is decoded and classified as every photo is, with all of a worker's imports; no cloud is needed.
+Prints the label; if something is missing, prints one sentence and exits with status 1.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from aws.clients import Clients
 from core.errors import BundleError, ElasticError, ImageError
 from core.settings import Settings
 
-# Clients that a worker opens; creating one reads the service's description.
+# The services that a worker uses; creating a client reads the service's description.
 SERVICES = ("cloudwatch", "s3", "sqs")
 _REGION = "us-east-1"
 _SIZE = (640, 480)
-# Softmax in int8 is a few thousandths off.
+# The sum of an int8 softmax differs from 1 by a few thousandths.
 _TOLERANCE = 0.05
 
 
@@ -57,7 +57,7 @@ def smoke_test(classifier: Classifier, decode: Callable[[bytes], NDArray[np.uint
 
 
 def classify_one(folder: Path) -> str:
-    """Load the bundle in `folder` and return the label of a made image.
+    """Load the bundle in `folder` and return the label of a generated image.
 
     Raises:
         ElasticError: the bundle cannot be used.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 class Report:
     """A worker's speed over the last `seconds`.
 
-    `mean_service_seconds` is the time with work in hand divided by the answers given in it: what one more image
-    costs this instance.  `mean_batch_size` and `mean_interpreter_milliseconds` show how well the interpreter is
-    used, `mean_stage_milliseconds` where an image spends its time.
+    `mean_service_seconds` is the time with jobs in hand divided by the images answered in it: the time that one more
+    image takes on this instance.  `mean_batch_size` and `mean_interpreter_milliseconds` show how well the interpreter
+    is used, `mean_stage_milliseconds` how long each stage takes.
     """
 
     seconds: float
@@ -27,7 +27,7 @@ class Report:
     mean_stage_milliseconds: Mapping[str, float]
 
     def line(self) -> str:
-        """The report for people."""
+        """The report as a log line."""
         stages = " ".join(f"{stage} {mean:.1f} ms" for stage, mean in self.mean_stage_milliseconds.items())
         return (
             f"{self.answered} answered ({self.failed} failed) in {self.seconds:.0f} s: "
@@ -40,7 +40,7 @@ class Report:
 class Vitals:
     """A worker's counts since its start.
 
-    `oldest_job_age_seconds` is the longest that a job had waited which was received since this was last asked.
+    `oldest_job_age_seconds` is the longest time that a job had waited, of those received since the vitals before.
     """
 
     in_hand: int
@@ -51,7 +51,7 @@ class Vitals:
 
 
 class Statistics:
-    """Counts answers and sums times; thread-safe."""
+    """Count answers and sum times; thread-safe."""
 
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
@@ -61,7 +61,7 @@ class Statistics:
         self._reset(now)
 
     def record(self, stage_milliseconds: Mapping[str, float], *, failed: bool) -> None:
-        """Counts one answered image with the time that each stage took for it."""
+        """Count one answered image with the time that each stage took for it."""
         with self._lock:
             self._answered += 1
             self._failed += failed
@@ -70,29 +70,29 @@ class Statistics:
                 self._stage_counts[stage] += 1
 
     def record_batch(self, size: int, seconds: float) -> None:
-        """Counts one call of the interpreter."""
+        """Count one call of the interpreter."""
         with self._lock:
             self._batches += 1
             self._batched += size
             self._interpreter_seconds += seconds
 
     def record_age(self, seconds: float) -> None:
-        """Notes how long a received job had waited."""
+        """Note how long a received job had waited."""
         with self._lock:
             self._oldest_job_age_seconds = max(seconds, self._oldest_job_age_seconds or 0.0)
 
     def vitals(self, in_hand: int, busy_seconds: float) -> Vitals:
-        """The counts since the beginning, with what others know."""
+        """Return the counts since the start, together with the two arguments."""
         with self._lock:
             age, self._oldest_job_age_seconds = self._oldest_job_age_seconds, None
             answered, failed = self._answered_before + self._answered, self._failed_before + self._failed
         return Vitals(in_hand, answered, failed, busy_seconds, age)
 
     def report(self, now: float, busy_seconds: float) -> Report | None:
-        """The report since the last one, and a new start; None where nothing was answered.
+        """Return the report since the last one, and start a new one; None if nothing was answered.
 
         Args:
-            busy_seconds: how long there was work in hand since the last report.
+            busy_seconds: how long any job was in hand since the last report.
         """
         with self._lock:
             report = self._report(now, busy_seconds) if self._answered else None

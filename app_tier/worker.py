@@ -1,8 +1,8 @@
 """The worker: receive → fetch → decode → classify → store → acknowledge, each stage in threads of its own.
 
-A job is deleted from the queue only after its result is stored, so a worker may be killed at any moment: what
-it held comes back when its visibility timeout ends, and answering twice writes the same object twice.  While
-work goes on, a heartbeat renews the visibility of what is in hand.
+A job is deleted from the queue only after its result is stored, so a worker may be killed at any moment: its jobs are
+delivered again when their visibility timeout ends, and answering a job twice writes the same object twice.  A periodic
+task renews the visibility timeout of the jobs in hand.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ REPORT_SECONDS = 60.0
 BATCH_FLUSH_SECONDS = 0.004
 SETTLE_FLUSH_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 60
-# A queue that cannot be reached for so long ends the worker: cron or the fleet starts a fresh one.
+# A worker that cannot reach the queue for this long exits; cron or the fleet starts a new one.
 GIVE_UP_SECONDS = 60.0
-# From this delivery on an image is a suspect.  One death among its workers is an accident (or scale-in).
+# From this delivery on, an image is decoded in quarantine.  One redelivery is common: a crash, or scale-in.
 SUSPECT_RECEIVE_COUNT = 3
-# What has been in hand for so many visibility timeouts hangs: it is no longer hidden, and others may try.
+# In hand for this many visibility timeouts, a job counts as hanging: it is not renewed, and others may receive it.
 MAX_RENEWALS = 20
 _END = None
 
 
 class Labeller(Protocol):
-    """What the worker asks of a classifier: so many calls of `classify` may run at a time."""
+    """The methods used of `app_tier.classifier.Classifier`; `parallelism` calls of `classify` may run at a time."""
 
     parallelism: int
 
@@ -59,7 +59,7 @@ class Labeller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker works; the fields are those of `core.settings.Settings`, `model` is the bundle's full name."""
+    """The options of a worker: fields of `core.settings.Settings`, and `model`, the bundle's full name."""
 
     worker_id: str
     model: str
@@ -123,9 +123,12 @@ class Worker:
         self._ended = threading.Event()
 
     def run(self, stop: threading.Event) -> bool:
-        """Works until `stop` is set or the queue stays empty for `idle_shutdown_seconds`.
+        """Answer jobs until `stop` is set or the queue stays empty for `idle_shutdown_seconds`, then drain.
 
-        Then it finishes what the interpreter holds, releases the rest and returns whether it was stopped.
+        Draining finishes the images in the interpreter and returns the other jobs to the queue.
+
+        Returns:
+            Whether `stop` was set.
 
         Raises:
             CloudError: the queue could not be reached for a minute.
@@ -163,7 +166,7 @@ class Worker:
         return len(self._in_hand) > 0
 
     def vitals(self) -> Vitals:
-        """How much this worker has done and holds."""
+        """This worker's counts, and the number of its jobs in hand."""
         return self._statistics.vitals(len(self._in_hand), self._in_hand.busy_seconds(self._clock()))
 
     # --- receive ---------------------------------------------------------------------------------
@@ -219,17 +222,17 @@ class Worker:
             except ImageError as error:
                 self._store(work, self._failed(work, job, error))
             except QuarantineError as error:
-                # Waiting longer would not help: the queue counts the deliveries and ends this soon.
+                # A longer delay would not help: soon the queue moves the job to the dead letters.
                 log.error("%s (delivery %d): %s", job.key, work.delivery.receive_count, error)
                 self._give_back(work, delay_seconds=1)
-            except Exception as error:  # one image must not take the others of its batch along
+            except Exception as error:  # one image must not affect the others of its batch
                 self._log_trouble(job, error)
                 self._back_off(work)
             else:
                 self._ready.put(work)
 
     def _answer_missing(self, work: _Work, job: ClassificationJob) -> None:
-        """Says that the image is gone, unless it was answered already: its batch was cancelled, or is deleted."""
+        """Store a failure for a missing image, unless its batch was deleted or the image is already answered."""
         try:
             self._images.read_batch(job.batch_id)
         except NotFoundError:
@@ -237,7 +240,7 @@ class Worker:
             self._settled.put((work.delivery.receipt_handle, None))
             return
         except DecodeError as error:
-            log.warning("the batch %s: %s", job.batch_id, error)  # it exists, which is all that matters here
+            log.warning("the batch %s: %s", job.batch_id, error)  # the batch exists, so that the failure may be stored
         except Exception as error:
             self._log_trouble(job, error)
             self._back_off(work)
@@ -257,7 +260,7 @@ class Worker:
                     self._give_back(work, delay_seconds=0)
             else:
                 self._classify_batch(batch)
-        self._ready.put(_END)  # for the other threads here
+        self._ready.put(_END)  # for the other threads that classify
 
     def _fill_batch(self, first: _Work) -> list[_Work]:
         batch, deadline = [first], self._clock() + BATCH_FLUSH_SECONDS
@@ -321,7 +324,7 @@ class Worker:
             self._results.put(result, only_if_new=only_if_new)
         except AlreadyExistsError:
             self._settled.put((work.delivery.receipt_handle, None))
-        except Exception as error:  # as above: this image comes back, the others go on
+        except Exception as error:  # this job is delivered again; the others are not affected
             self._log_trouble(result, error)
             self._back_off(work)
         else:
@@ -336,7 +339,7 @@ class Worker:
         self._settled.put((work.delivery.receipt_handle, delay_seconds))
 
     def _settle(self) -> None:
-        """Deletes what is done and gives back what is not, in as few requests as possible."""
+        """Delete answered jobs and return others to the queue, in as few requests as possible."""
         ended = False
         while not ended:
             items = [self._settled.get()]
@@ -354,7 +357,7 @@ class Worker:
                 self._settle_group(handles, delay_seconds)
 
     def _settle_group(self, handles: list[str], delay_seconds: int | None) -> None:
-        # Out of hand first: a heartbeat must not hide again what is being given back.
+        # Out of hand first, so that no renewal hides a job that is being returned to the queue.
         if delay_seconds is not None:
             self._let_go(handles)
         try:
@@ -364,7 +367,7 @@ class Worker:
                 self._jobs.extend(handles, delay_seconds)
         except CloudError as error:
             log.warning("%s; the jobs will be delivered again", error)
-        except Exception:  # the thread must outlive it: without it nothing is ever deleted
+        except Exception:  # this thread must go on, since without it no job is deleted
             log.exception("unexpected exception while settling; the jobs will be delivered again")
         finally:
             self._let_go(handles)
@@ -376,7 +379,7 @@ class Worker:
     # --- beside the stages -----------------------------------------------------------------------
 
     def _renew_visibility(self) -> None:
-        """Renew visibility by the fixed window, so that a crash at any time hides a job no longer than that."""
+        """Renew the visibility timeout by a fixed time, so that a crash hides a job no longer than that."""
         window = self._options.visibility_timeout_seconds
         hanging = set(self._in_hand.older_than(MAX_RENEWALS * window, self._clock()))
         handles = self._in_hand.older_than(window / 3, self._clock())
@@ -391,7 +394,8 @@ class Worker:
     def _drain(self) -> None:
         if not self._in_hand.wait_until_empty(self._options.shutdown_grace_seconds):
             log.warning(
-                "%d jobs are left in hand; they come back when their visibility timeout ends", len(self._in_hand)
+                "%d jobs are left in hand; they are delivered again when their visibility timeout ends",
+                len(self._in_hand),
             )
         self._ready.put(_END)
         self._settled.put(None)

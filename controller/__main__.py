@@ -1,6 +1,6 @@
-"""``python -m controller``: scales the fleet, and looks after lost jobs, until SIGTERM or SIGINT.
+"""``python -m controller``: scale the fleet and do the housekeeping, until SIGTERM or SIGINT.
 
-``--dry-run`` decides and explains, and does nothing.
+``--dry-run`` decides and logs the reasons, but launches and terminates nothing.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from core.errors import ElasticError
 from core.periodic_task import PeriodicTask
 from core.settings import Settings, split_list
 
-# How often the reports are listed in the time between two of a worker's.
+# How many times the heartbeats are listed in the time between two heartbeats of a worker.
 LOOKS_PER_HEARTBEAT = 2
-# A pass that fails is soon followed by another: waiting in botocore's retries would only cost the lease.
+# A failed pass is soon followed by another; long retries in botocore would let the lease expire.
 LOOP_ATTEMPTS = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the controller; returns the exit status."""
+    """Run the controller; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m controller", description="Scales the fleet by the backlog.")
     parser.add_argument("--dry-run", action="store_true", help="decide and explain, but launch and terminate nothing")
     options = parser.parse_args(arguments)
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Parts:
-    """What deciding needs, wired from settings."""
+    """The objects that scaling decisions need, wired from settings."""
 
     def __init__(self, settings: Settings, clients: Clients, *, keep_reports: bool = False) -> None:
         self.state = StateStore(clients["s3"], settings.state_bucket)
@@ -101,7 +101,7 @@ class Parts:
 
 
 def build_limits(settings: Settings, tracker: InstanceTracker) -> CurrentLimits:
-    """Wires the limits from settings.
+    """Wire the limits from settings.
 
     Raises:
         SettingsError: the schedule cannot be read.
@@ -118,7 +118,8 @@ def build_limits(settings: Settings, tracker: InstanceTracker) -> CurrentLimits:
         boot_payback=settings.boot_payback,
         report_seconds=settings.heartbeat_seconds,
     )
-    parse_schedule(settings.min_size_schedule)  # what cannot be read is told now, not at the first decision
+    # A malformed schedule is an error at the start, not at the first decision.
+    parse_schedule(settings.min_size_schedule)
 
     def floor() -> int:
         return max(settings.min_size, floor_at(settings.min_size_schedule, datetime.now(UTC)))
@@ -130,7 +131,7 @@ def build_reconciler(
     settings: Settings, clients: Clients, parts: Parts, tasks: Sequence[PeriodicTask] = ()
 ) -> Reconciler:
     """Wire a reconciler from settings; it publishes the health of `tasks`."""
-    # Unique for each run: a controller that is started again must not take its own earlier lease for held.
+    # Unique for each run: a restarted controller must not believe that it holds the lease of its earlier run.
     holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     lease = Lease(parts.state, holder, settings.lease_seconds, time.monotonic)
     return Reconciler(
@@ -152,7 +153,7 @@ def build_reconciler(
 
 
 def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTask]:
-    """Wire what recurs beside the control loop from settings: the janitor, webhooks and deletions."""
+    """Wire the housekeeping tasks from settings: the janitor, webhooks and deletions."""
     jobs = JobQueue(clients["sqs"], settings.queue_name)
     dead_letters = DeadLetters(JobQueue(clients["sqs"], settings.dead_letter_queue_name), jobs)
     images = ImageStore(clients["s3"], settings.input_bucket)

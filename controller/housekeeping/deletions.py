@@ -1,7 +1,8 @@
-"""Finishes what the deletion of a batch may leave: results that a worker stored meanwhile, or half a batch.
+"""Complete the deletion of batches: delete objects that were left, or stored after the deletion.
 
-The web tier leaves a note for each batch that it deletes (`aws.batch_index`).  While a note is young, what appears
-under its batch is deleted; then the note goes, too.
+The web tier writes a note for each batch that it deletes (`aws.batch_index`).  A worker may still store a result of
+that batch, or the deletion may have been interrupted.  So each round deletes the batch's objects once more; notes older
+than `KEEP_NOTES` are then deleted, too.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from core.periodic_task import ItemGuard
 
-# Longer than any worker may have had an image in hand.
+# Longer than a worker can have an image in hand.
 KEEP_NOTES = timedelta(hours=1)
 
 
 class Deletions:
-    """Deletes again what was to be deleted.
+    """The periodic task that deletes the objects of deleted batches again.
 
     Args:
         clock: the time in UTC.

@@ -1,9 +1,10 @@
-"""The janitor: every accepted upload is answered, even if a job got lost or failed too often.
+"""The janitor: store a failure for each dead letter, and enqueue orphans again.
 
-* *Dead letters* are answered with a failure, which the person sees; they stay in their queue for `elastic dlq`.
-* *Orphans*, uploads whose job was never sent because the web tier died in between, are enqueued again.
+* *Dead letters* are answered with a failure, which the client sees; they stay in their queue for `elastic dlq`.
+* *Orphans* are uploads whose job was never sent, since the web tier crashed after it stored the image.
 
-Both are harmless where they err: a result's key is its job's key, and a later answer replaces a failure.
+So every accepted upload is answered.  A mistake does no harm: a result's key is its job's key, and a later result
+replaces a failure.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ log = logging.getLogger(__name__)
 
 GAVE_UP = Failure("gave_up", "the image could not be classified although it was tried several times")
 WORKER_ID = "janitor"
-# Older batches are no longer looked after; S3's lifecycle rules will remove them.
+# Older batches are not checked; S3's lifecycle rules delete them.
 LOOK_BACK = timedelta(hours=24)
-# While the queue is never empty: an upload is an orphan when uploads this much younger were answered.
+# While the queue is not empty, an upload counts as an orphan if an upload that is this much younger was answered.
 OVERTAKEN_BY = timedelta(minutes=15)
 MAX_DEAD_LETTERS_PER_ROUND = 1000
-# A batch is settled when all of its images are answered and the last of them is so old; one without images, when the
-# batch itself is.  Clients usually add images within minutes, and presigned uploads end after a quarter of an hour.
+# A batch is settled when all of its images are answered and the last image, or a batch without images itself, is this
+# old.  Clients usually add images within minutes, and presigned uploads expire after a quarter of an hour.
 SETTLED_AFTER = timedelta(hours=1)
-# Uploads that come later are found all the same: what is settled is looked at again after this time.
+# Settled batches and dead letters are checked again after this time, so that later uploads are found, too.
 LOOK_AGAIN_AFTER = timedelta(hours=1)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -44,15 +45,15 @@ def find_orphans(
     *,
     queue_is_empty: bool,
 ) -> list[str]:
-    """The uploads that have neither an answer nor, by all appearances, a job.
+    """Return the keys of uploads that have no result and, as far as can be inferred, no job.
 
     Args:
         uploaded: when each image was stored, by key.
         answered: the keys that have a result.
         now: the time of the listing.
         min_age: younger uploads may still be on their way to the queue.
-        queue_is_empty: nothing waited and nothing was in flight before the listing: then what has no answer
-            has no job.  Otherwise only those count that much younger uploads have overtaken.
+        queue_is_empty: no job was waiting or in flight before the listing, so that an upload without a result
+            has no job.  Otherwise an upload is an orphan only if one younger by `OVERTAKEN_BY` was answered.
     """
     waiting = {key: at for key, at in uploaded.items() if key not in answered and now - at >= min_age}
     if queue_is_empty:
@@ -64,7 +65,7 @@ def find_orphans(
 
 
 def created_at(batch_id: str) -> datetime | None:
-    """When a batch was created, by its id; None where it does not say."""
+    """The time in a batch's id at which it was created; None if the id contains none."""
     try:
         return datetime.strptime(batch_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC) if is_batch_id(batch_id) else None
     except ValueError:
@@ -72,7 +73,7 @@ def created_at(batch_id: str) -> datetime | None:
 
 
 def is_settled(batch_id: str, images: Mapping[str, datetime], answered: Collection[str], now: datetime) -> bool:
-    """Whether a batch is answered, or empty, and old enough for hardly anything more to be added to it.
+    """Whether all images of a batch are answered and no more are expected, because of its age.
 
     Args:
         images: when each image of the batch was stored, by key.
@@ -85,7 +86,7 @@ def is_settled(batch_id: str, images: Mapping[str, datetime], answered: Collecti
 
 
 class Janitor:
-    """Looks after batches of the last day.
+    """The periodic task that answers dead letters and enqueues orphans, for the batches of the last day.
 
     Args:
         clock: the time in UTC.
@@ -106,7 +107,7 @@ class Janitor:
         self._results = results
         self._orphan_age = timedelta(seconds=orphan_age_seconds)
         self._clock = clock
-        # Only to save requests: forgetting any of these costs a repeated look, nothing more.
+        # Caches that save requests; without an entry, an object is only checked once more.
         self._settled_at: dict[str, datetime] = {}
         self._enqueued_at: dict[str, datetime] = {}
         self._answered_letters: set[str] = set()
@@ -114,13 +115,13 @@ class Janitor:
         self._letters_looked_at = _LONG_AGO
 
     def round(self) -> None:
-        """Run one round; whatever fails is logged and tried again in the next, and holds up nothing else.
+        """Run one round; what fails is logged and tried again in the next round, and does not stop the rest.
 
         Raises:
-            RoundError: something failed.
+            RoundError: at least one part failed.
         """
         guard = ItemGuard()
-        # In this order: a dead letter that is answered first is not taken for an orphan.
+        # In this order: a dead letter that has been answered is no orphan.
         for name, task in (("dead letters", self._answer_dead_letters), ("orphans", self._adopt_orphans)):
             with guard.item(name):
                 task()
@@ -153,8 +154,8 @@ class Janitor:
 
     def _adopt_orphans(self) -> None:
         """Enqueue orphans again."""
-        # Counted before anything is listed: results are stored before jobs are deleted, so what this count no longer
-        # has, the listings do.
+        # Counted before anything is listed: results are stored before jobs are deleted, so a job that this count no
+        # longer includes has its result in the listings.
         queue_is_empty = self._jobs.backlog().total == 0
         now = self._clock()
         guard = ItemGuard()
@@ -189,7 +190,7 @@ class Janitor:
         return images, results
 
     def _enqueue(self, key: str, now: datetime) -> None:
-        log.warning("%s has neither answer nor job: enqueueing it again", key)
+        log.warning("%s has neither a result nor a job: enqueueing it again", key)
         try:
             name = self._images.name(key)
         except NotFoundError:

@@ -1,7 +1,7 @@
 """Send webhook requests over HTTP, to public addresses only (protection against server-side request forgery).
 
 The address is untrusted input.  The host is resolved once, every address that it resolves to must be public, and the
-connection is made to one of these very addresses: a name that resolves otherwise a moment later changes nothing.
+connection is made to one of the addresses that were checked, even if the name resolves to another one afterwards.
 Redirects are not followed.
 """
 
@@ -23,16 +23,16 @@ Resolve = Callable[[str, int], list[Address]]
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a host.
+    """Resolve a host to its addresses.
 
     Raises:
-        DeliveryError: it has none.
+        DeliveryError: the host cannot be resolved.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise DeliveryError(f"the host {host!r} is not known") from error
-    # A link-local IPv6 address comes with its zone.
+        raise DeliveryError(f"the host {host!r} cannot be resolved") from error
+    # A link-local IPv6 address ends with its zone, which `ip_address` does not need.
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
@@ -40,7 +40,7 @@ def allowed_address(addresses: list[Address], *, allow_private: bool) -> Address
     """The address to connect to.
 
     Raises:
-        DeliveryError: there is none, or one of them lies inside a private network.
+        DeliveryError: there is none, or one of them is in a private network.
     """
     if not addresses or not (allow_private or all(is_public(address) for address in addresses)):
         raise DeliveryError("the host lies inside a private network")
@@ -51,7 +51,7 @@ class HttpSender:
     """A `controller.housekeeping.webhooks.Sender` over HTTP.
 
     Args:
-        allow_private: also plain HTTP, and addresses inside the own network.
+        allow_private: whether plain HTTP and addresses in private networks are allowed.
     """
 
     def __init__(self, *, allow_private: bool, resolve: Resolve = resolve) -> None:
@@ -69,7 +69,7 @@ class HttpSender:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         options: dict[str, Any] = {"timeout": urllib3.Timeout(TIMEOUT_SECONDS), "retries": False}
         if parts.scheme == "https":
-            # The connection goes to the checked address; the certificate must be the host's all the same.
+            # The connection is made to the checked address, but the certificate must be that of the host name.
             pool: urllib3.HTTPConnectionPool = urllib3.HTTPSConnectionPool(
                 str(address), port, server_hostname=host, assert_hostname=host, cert_reqs="CERT_REQUIRED", **options
             )
@@ -85,7 +85,7 @@ class HttpSender:
 
 def _post(pool: urllib3.HTTPConnectionPool, target: str, headers: dict[str, str], body: bytes) -> int:
     try:
-        # The response's body is untrusted, too, and not needed: it is not read.
+        # The response's body is untrusted and not needed, so it is not read.
         response = pool.request("POST", target, body=body, headers=headers, redirect=False, preload_content=False)
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise DeliveryError(f"the receiver could not be reached: {type(error).__name__}") from error

@@ -1,8 +1,8 @@
-"""Tells of completed batches: signed requests to the addresses that were given with them.
+"""Notify clients of completed batches, with a signed request to the address that was given with the batch.
 
-A note in the state bucket says what is still to be told (`core.webhooks`).  Before a request is sent, its note is
-replaced conditionally by one that says when the next attempt may begin: two controllers do not send the same attempt,
-and one that dies loses none.  A receiver may so get a message twice, always under the same ``webhook-id``.
+Each pending webhook is a note in the state bucket (`core.webhooks`).  Before a request is sent, the note is replaced
+conditionally by one with the time of the next attempt: two controllers do not send the same attempt, and the crash of
+a controller loses none.  A receiver may therefore get a message twice, always with the same ``webhook-id``.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from core.object_keys import PENDING_WEBHOOKS
 from core.periodic_task import ItemGuard
 from core.webhooks import PendingWebhook, signed_headers
 
-# A batch that has been quiet for so long is taken for complete: its images may come in several requests.
+# A batch is taken for complete when nothing was added for this long: its images may come in several requests.
 QUIET_SECONDS = 10.0
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 15.0, 3600.0
-# With the delays above: about four hours of trying.
+# With the delays above, about four hours pass until the last attempt.
 MAX_ATTEMPTS = 12
-# As long as the janitor looks after batches.
+# The same time for which the janitor checks a batch (`janitor.LOOK_BACK`).
 GIVE_UP_SECONDS = 24 * 3600.0
 
 log = logging.getLogger(__name__)
 
 
 class Sender(Protocol):
-    """Sends one request."""
+    """Send one request."""
 
     def __call__(self, url: str, headers: dict[str, str], body: bytes) -> None:
-        """Posts `body`.
+        """Post `body`.
 
         Raises:
-            DeliveryError: the receiver could not be reached, may not be, or did not answer with 2xx.
+            DeliveryError: the receiver is not allowed, could not be reached, or did not respond with 2xx.
         """
         ...
 
@@ -48,12 +48,12 @@ class DeliveryError(Exception):
 
 
 def retry_delay_seconds(attempts: int) -> float:
-    """How long to wait after so many attempts: doubling from `FIRST_RETRY_SECONDS`."""
+    """The delay after this many attempts; it doubles from `FIRST_RETRY_SECONDS` on."""
     return float(min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), LONGEST_RETRY_SECONDS))
 
 
 class Webhooks:
-    """Delivers what is pending.
+    """The periodic task that delivers pending webhooks.
 
     Args:
         clock: seconds since the epoch.
@@ -79,8 +79,8 @@ class Webhooks:
         """Run one round over all pending webhooks; one that fails is logged and tried again in the next.
 
         Raises:
-            RoundError: a webhook failed here, not at its receiver.
-            CloudError: they could not be listed.
+            RoundError: a webhook failed for another reason than its receiver.
+            CloudError: the pending webhooks could not be listed.
         """
         guard = ItemGuard()
         for stored in self._state.list(PENDING_WEBHOOKS):
@@ -108,7 +108,7 @@ class Webhooks:
             self._deliver(pending, found.etag, body, now)
 
     def _message(self, batch_id: str, now: float) -> bytes | None:
-        """What is told of a batch; None while it is not complete."""
+        """The body of the request about a batch; None while the batch is not complete."""
         images = {stored.key: stored for stored in self._images.list(batch_id)}
         results = {stored.key: stored for stored in self._results.list(f"{batch_id}/")}
         if not results or not images.keys() <= results.keys():
@@ -117,7 +117,7 @@ class Webhooks:
         if now - newest < self._quiet_seconds:
             return None
         data = {"batch_id": batch_id, "accepted": len(results), "answered": len(results), "complete": True}
-        # The time is the batch's, not the attempt's: every attempt sends the same bytes.
+        # The timestamp is that of the batch, so that every attempt sends the same bytes.
         message = {"type": "batch.complete", "timestamp": int(newest), "data": data}
         return json.dumps(message, separators=(",", ":")).encode()
 

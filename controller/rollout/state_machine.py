@@ -1,10 +1,14 @@
-"""A rollout as a state machine: the record, the fleet and the reports in, one plan with its reason out.  Pure.
+"""The state machine of a rollout: from the record and the fleet's instances to a plan with its reason.  Pure.
 
-A *canary* comes first: one instance of the target beside the fleet.  Once its worker has reported that release, which
-it does only after its smoke test, the rest follows: for each worker of the goal that has proven itself one of the
-others drains.  New instances come on top of the fleet as far as the maximum allows; at the maximum, a few places at a
-time are cleared first.  If too many of the target fail, or none proves itself for too long, the same happens in the
-other direction.  The record is the only state, so that any controller can continue from it.
+The *target* is the release that is rolled out.  The *goal* is the release that all instances shall have in the end: the
+target or, while a rollout is taken back, the release before.  An instance is *proven* once its worker has published a
+heartbeat with the instance's own release, which it does only after its smoke test.
+
+First, a *canary* is launched: one instance of the target in addition to the fleet.  When it is proven, the others
+follow: for each proven instance of the goal, one of another release is drained.  New instances are launched in addition
+to the fleet as far as the maximum allows; at the maximum, a few instances are drained first to make room.  If too many
+instances of the target fail, or none is proven for too long, the fleet returns to the release before in the same way.
+The record is the only state, so that any controller can continue from it.
 
 docs/adr/0012-a-release-is-an-instance.md says why it is done like this.
 """
@@ -18,22 +22,22 @@ from dataclasses import dataclass
 from controller.scaling.instance_tracker import State, TrackedInstance, select_for_termination
 from core.releases import FIRST, Phase, Release, ReleaseRecord
 
-# So many instances of a release may fail before it is taken for bad.
+# A rollout has failed when this many instances of its target have failed.
 MAX_FAILED = 3
-# The share of the maximum whose places are cleared at a time where the fleet is at its maximum.
+# A fleet at its maximum first drains one instance in this many, to make room for those of the goal.
 _STEP_SHARE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What a plan is made of.
+    """The input of a plan.
 
     Attributes:
-        members: all that EC2 describes.
+        members: all instances that EC2 describes.
         unseen: the releases of instances that were launched and are not described yet.
-        desired: how many instances the scaling policy wanted last.
-        max_size: the most that there may be at any moment.
-        progress_seconds: a rollout in which no worker proves itself for so long has failed.
+        desired: the capacity that the scaling policy decided on last.
+        max_size: the most instances that may exist at any moment.
+        progress_seconds: a rollout in which no instance is proven for this long has failed.
     """
 
     members: Sequence[TrackedInstance]
@@ -44,28 +48,28 @@ class Fleet:
 
     @property
     def present(self) -> int:
-        """Everything that exists."""
+        """The number of instances that exist, described or not."""
         return len(self.members) + len(self.unseen)
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no place, nor one that a failed instance is about to leave."""
+        """Whether the fleet is at its maximum, even without the failed instances, which are being terminated."""
         return self.present - sum(member.has_failed for member in self.members) >= self.max_size
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done.
+    """The next step of a rollout.
 
     Attributes:
-        record: what is to be stored before anything is done.
-        drain: instances to terminate: others have taken their place, or they are of a release that is taken back.
-        launch: instances of the goal to launch, beside what the scaling policy orders.
-        release: what the scaling policy's own orders are launched as.
-        hidden: members that the scaling policy is not to count, since they will take others' places.
-        hidden_unseen: so many of `Fleet.unseen` likewise.
+        record: the record to store before the plan is carried out.
+        drain: instances to terminate: replaced ones, or those of a release that is taken back.
+        launch: the number of instances of the goal to launch; while it is 0, the scaling policy may launch.
+        release: the release of instances that the scaling policy launches.
+        hidden: members that the scaling policy does not count, since they replace others that it counts.
+        hidden_unseen: the number of `Fleet.unseen` that it does not count for the same reason.
         reason: one sentence; empty while there is nothing to do.
-        held: why no rollout goes on, one sentence; empty where rollouts may.
+        held: why rollouts are held, one sentence; empty while they are not.
     """
 
     record: ReleaseRecord
@@ -79,7 +83,7 @@ class Plan:
 
 
 def plan(record: ReleaseRecord, fleet: Fleet, now: float) -> Plan:
-    """Decides the next step; to be asked at every pass, also while no rollout is under way.
+    """Decide the next step of a rollout; called at every pass, also while no rollout is under way.
 
     Args:
         now: seconds since the epoch.
@@ -102,7 +106,7 @@ def is_proven(member: TrackedInstance) -> bool:
 
 
 def failure_of(member: TrackedInstance) -> str:
-    """Why an instance cannot be what it was launched as, one sentence; empty where it can, or may."""
+    """Why an instance does not work as the release that it was launched as, one sentence; empty if nothing is wrong."""
     beat = member.heartbeat
     if beat is not None and beat.failure:
         return beat.failure
@@ -116,7 +120,7 @@ def failure_of(member: TrackedInstance) -> str:
 
 
 def _judged(record: ReleaseRecord, fleet: Fleet, now: float) -> ReleaseRecord:
-    """Takes in how the target's instances fare; may take the target back."""
+    """Return the record with the state of the target's instances; a failed target is taken back."""
     target = record.target
     if record.phase is not Phase.ROLLING or target is None:
         return record
@@ -124,7 +128,7 @@ def _judged(record: ReleaseRecord, fleet: Fleet, now: float) -> ReleaseRecord:
     causes = {key: cause for key, member in mine.items() if (cause := failure_of(member))}
     if not record.proven:
         # The controller never terminates a canary: one that is gone has failed.
-        causes |= {key: "it ended before it had proven itself" for key in record.trying if key not in mine}
+        causes |= {key: "it ended before its worker reported the release" for key in record.trying if key not in mine}
     failed = (*record.failed, *(key for key in causes if key not in record.failed))
     proven = {key for key, member in mine.items() if is_proven(member)}
     came = bool(proven & set(record.trying)) or (bool(proven) and not record.proven)
@@ -140,7 +144,7 @@ def _judged(record: ReleaseRecord, fleet: Fleet, now: float) -> ReleaseRecord:
     if len(failed) >= MAX_FAILED:
         return judged.returning("failed", summary, now)
     if now - judged.progress_at > fleet.progress_seconds:
-        why = f"no worker proved itself within {fleet.progress_seconds:.0f} s"
+        why = f"no new worker reported the release within {fleet.progress_seconds:.0f} s"
         return judged.returning("failed", why, now)
     if why:
         return dataclasses.replace(judged, reason=summary)
@@ -148,24 +152,24 @@ def _judged(record: ReleaseRecord, fleet: Fleet, now: float) -> ReleaseRecord:
 
 
 def _canary(record: ReleaseRecord, fleet: Fleet) -> Plan:
-    """One instance of the target beside what there is."""
+    """Plan the launch of one instance of the target in addition to the fleet."""
     goal = record.goal
     mine, wrong = _usable(fleet, goal.number, same=True), _wrong(fleet, goal.number)
     hidden = frozenset(member.instance.instance_id for member in (*mine, *wrong))
     unseen = fleet.unseen.count(goal.number)
     plan = Plan(record, _ids(wrong), release=record.current, hidden=hidden, hidden_unseen=unseen)
     if mine or unseen:
-        return dataclasses.replace(plan, reason=f"{goal.title}: a first instance is to prove itself")
+        return dataclasses.replace(plan, reason=f"{goal.title}: waiting until the worker of a first instance reports")
     if fleet.present < fleet.max_size:
         return dataclasses.replace(plan, launch=1, reason=f"{goal.title}: launching a first instance")
     if not fleet.is_full or wrong:
-        return dataclasses.replace(plan, reason=f"{goal.title}: waiting for the place of one that failed")
+        return dataclasses.replace(plan, reason=f"{goal.title}: waiting until a failed instance has been terminated")
     drain = _ids(select_for_termination(_usable(fleet, goal.number, same=False), 1))
-    return dataclasses.replace(plan, drain=drain, reason=f"{goal.title}: clearing a place for a first instance")
+    return dataclasses.replace(plan, drain=drain, reason=f"{goal.title}: terminating one instance to make room")
 
 
 def _replacement(record: ReleaseRecord, fleet: Fleet, now: float) -> Plan:
-    """For each proven worker of the goal one of the others goes."""
+    """Plan the replacement of the other instances, one for each proven instance of the goal."""
     goal = record.goal
     mine, others = _usable(fleet, goal.number, same=True), _usable(fleet, goal.number, same=False)
     serving = [member for member in mine if is_proven(member)]
@@ -175,7 +179,7 @@ def _replacement(record: ReleaseRecord, fleet: Fleet, now: float) -> Plan:
     if not others and len(fleet.unseen) == unseen:
         return Plan(record.settled(now), _ids(wrong), release=goal)
 
-    # What is taken back and does not work yet need not begin to.
+    # Instances of a release that is taken back are terminated before their worker begins to work.
     unproven = [] if record.phase is Phase.ROLLING else [member for member in others if member.state is State.BOOTING]
     keep = max(0, fleet.desired - len(serving))
     excess = max(len(unproven), len(others) - keep)
@@ -195,12 +199,15 @@ def _replacement(record: ReleaseRecord, fleet: Fleet, now: float) -> Plan:
         goal,
         frozenset(hidden),
         min(unseen, rest - len(hidden)),
-        f"{goal.title}: {len(serving)} work, {coming + launch} are coming, {rest} others are left",
+        f"{goal.title}: {len(serving)} running, {coming + launch} booting, {rest} of other releases left",
     )
 
 
 def _usable(fleet: Fleet, number: int, *, same: bool) -> list[TrackedInstance]:
-    """Members of a release, or of all others, but those that have failed: the former cannot be what they are to be."""
+    """The members of a release, or of all other releases, without failed ones.
+
+    A member of the release itself is also left out if its worker reports a failure or another release.
+    """
     return [
         m
         for m in fleet.members
@@ -209,7 +216,7 @@ def _usable(fleet: Fleet, number: int, *, same: bool) -> list[TrackedInstance]:
 
 
 def _wrong(fleet: Fleet, number: int) -> list[TrackedInstance]:
-    """Members of a release that work, but not as that release."""
+    """The members launched as a release whose worker reports a failure or another release."""
     return [m for m in fleet.members if m.instance.release == number and not m.has_failed and failure_of(m)]
 
 

@@ -14,14 +14,14 @@ from core.releases import KEY, ReleaseRecord
 
 log = logging.getLogger(__name__)
 
-# How often it is looked whether a command has begun or aborted something.
+# How often the record is read again, since a command may have begun or aborted a rollout.
 LOOK_SECONDS = 3.0
-# A rollout in which no worker proves itself for so many times the boot grace has failed.
+# A rollout in which no instance is proven for this many times the boot grace has failed.
 PROGRESS_GRACES = 10
 
 
 class Store(Protocol):
-    """What is asked of `aws.state.StateStore`."""
+    """The methods used of `aws.state.StateStore`."""
 
     def get(self, key: str) -> StateObject | None: ...
     def create(self, key: str, body: bytes) -> str: ...
@@ -29,11 +29,11 @@ class Store(Protocol):
 
 
 class RolloutPlanner:
-    """Makes each pass's plan; what the plan takes for true is stored before anybody acts on it.
+    """Plan each pass from the stored record; a changed record is stored before the plan is returned.
 
-    While the stored record cannot be read, it is left alone, since a newer version or an operator may have written it:
+    A record that cannot be decoded is not overwritten, since a newer version or an operator may have written it:
     rollouts are held, nothing is drained, and scaling goes on with the release that was read last.  A controller that
-    has read none launches what the launch template names.
+    has not read any launches the image that the launch template names.
 
     Args:
         clock: monotonic seconds.
@@ -61,17 +61,17 @@ class RolloutPlanner:
         self._looked_at = float("-inf")
 
     def forget(self) -> None:
-        """Starts anew: another controller led meanwhile."""
+        """Invalidate the cached record, since another controller led meanwhile."""
         self._is_current = False
 
     def plan(self, snapshot: FleetSnapshot, desired: int) -> Plan:
-        """What to do about what was seen.
+        """Return the plan for a snapshot of the fleet.
 
         Args:
-            desired: how many instances the scaling policy wanted last.
+            desired: the capacity that the scaling policy decided on last.
 
         Raises:
-            CloudError: it is not known which release is wanted, or the step could not be stored: nothing may be done.
+            CloudError: the record could not be read or stored, or a command changed it first; do nothing in this pass.
         """
         record = self._read()
         if self._held:
@@ -107,7 +107,7 @@ class RolloutPlanner:
             body = after.encode()
             self._etag = self._store.replace(KEY, body, self._etag) if self._etag else self._store.create(KEY, body)
         except (CloudError, ConflictError):
-            self._is_current = False  # a command was faster, or nobody knows: read it again
+            self._is_current = False  # a command changed it first, or the outcome is unknown: read it again
             raise
         self._record = after
         if len(after.past) > len(before.past):

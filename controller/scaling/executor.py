@@ -1,8 +1,8 @@
 """The executor: launch and terminate instances, only while the lease is held, and never twice.
 
-Before it launches, the executor announces count and client token in the lease.  Should it die, or EC2's response get
-lost, then the next holder of the lease repeats the request with the same token: EC2 either responds as before or
-launches now.  So the number of instances is known before more are requested.
+Before it launches, the executor announces the count and the client token in the lease.  If it crashes or EC2's response
+is lost, the next holder of the lease repeats the request with the same token: EC2 either responds as before or launches
+now.  So the number of instances is known before more are requested.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from core.versioned_json import Count, Seconds, decode_record, encode_record, re
 
 log = logging.getLogger(__name__)
 
-# EC2 remembers client tokens for longer, but after this time DescribeInstances has long listed everything.
+# EC2 keeps client tokens for longer, but long before this time DescribeInstances lists whatever was launched.
 ANNOUNCEMENT_SECONDS = 3600.0
 
 
 class Machines(Protocol):
-    """What is asked of `aws.fleet.Fleet`."""
+    """The methods used of `aws.fleet.Fleet`."""
 
     def launch(self, count: int, client_token: str, release: Release) -> Launch: ...
     def name(self, instance_ids: Sequence[str], taken: Sequence[str]) -> dict[str, str]: ...
@@ -39,7 +39,7 @@ class Machines(Protocol):
 
 
 class Leadership(Protocol):
-    """What is asked of `aws.lease.Lease`."""
+    """The methods used of `aws.lease.Lease`."""
 
     holder: str
     generation: int
@@ -51,7 +51,7 @@ class Leadership(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was done: instances launched and terminated, and what stands in the way, one sentence."""
+    """What was done: instances launched and terminated, and the problem that prevented more, one sentence."""
 
     launched: int = 0
     terminated: int = 0
@@ -71,7 +71,7 @@ class _Announcement:
 
     @classmethod
     def decode(cls, note: str) -> _Announcement | None:
-        """The announcement in a lease's note; None where there is none that can be read."""
+        """The announcement in a lease's note; None if the note cannot be decoded as one."""
         try:
             return decode_record(cls, note)
         except DecodeError as error:
@@ -79,17 +79,17 @@ class _Announcement:
             return None
 
     def check(self) -> None:
-        """Checks a decoded one.
+        """Check the fields after decoding.
 
         Raises:
-            ValueError: it cannot be one that a controller wrote.
+            ValueError: no controller writes such an announcement.
         """
         if not self.count or not self.token:
             raise ValueError("no instances, or no token")
 
 
 class Executor:
-    """Brings the fleet to the size that was decided.
+    """Launch and terminate instances until the fleet has the desired capacity.
 
     Args:
         clock: monotonic seconds.
@@ -118,12 +118,12 @@ class Executor:
         self._given: dict[str, str] = {}  # names of instances that EC2 does not describe yet
 
     def settle(self) -> bool:
-        """Brings an announced launch to its end, a predecessor's too; whether none is open any more.
+        """Complete an announced launch, also that of another controller; return whether none is pending any more.
 
-        To be called before observing, so that what it launches is observed.
+        Called before the fleet is observed, so that the instances that it launches are observed.
 
         Raises:
-            CloudError: EC2 did not answer.
+            CloudError: EC2 could not be reached, or refused the request.
         """
         if not self._lease.note:
             return True
@@ -137,18 +137,18 @@ class Executor:
             return True
         if not self._lease.held():
             return False
-        log.info("asking again for an announced launch of %d", announced.count)
+        log.info("repeating an announced launch of %d", announced.count)
         self._launch(announced, just_now=False)
         return True
 
     def act(self, change: int, snapshot: FleetSnapshot, plan: Plan) -> Outcome:
-        """Replaces what failed, follows the plan and then the decision; what could not be done is tried at the next.
+        """Terminate failed instances, then carry out the plan and the decision; the next pass repeats what failed.
 
-        Only one launch is made at a time, the plan's first: the lease has room for one announcement.
+        Each pass makes one launch request at most, that of the plan first: the lease holds one announcement.
 
         Args:
             change: instances to launch (positive) or to terminate, as the scaling policy decided.
-            snapshot: everything, hidden from the scaling policy or not.
+            snapshot: the whole fleet, also the instances that the scaling policy does not count.
             plan: what a rollout launches and terminates.
 
         Raises:
@@ -172,7 +172,7 @@ class Executor:
         for member in snapshot.failed:
             if member.state is State.UNHEALTHY and member.heartbeat is not None:
                 what = f"cannot work ({member.heartbeat.failure})"
-                # What takes its place will most likely fare as badly.
+                # Its replacement will most likely fail as well.
                 self._backoff.failed(self._clock(), retryable=True)
             else:
                 what = "has stopped reporting" if member.state is State.UNRESPONSIVE else "has never reported"
@@ -219,7 +219,7 @@ class Executor:
         return launch
 
     def _name(self, launched: Sequence[str], snapshot: FleetSnapshot) -> None:
-        """Names what was launched, what EC2 did not know yet when it was to be named, and adopted instances."""
+        """Tag instances that have no name yet: new ones, those that EC2 did not know before, and adopted ones."""
         members = [member.instance for member in snapshot.members]
         unnamed = [*(instance.instance_id for instance in members if not instance.name), *launched]
         described = {instance.instance_id for instance in members}
@@ -232,4 +232,4 @@ class Executor:
             taken = [*(instance.name for instance in members), *self._given.values()]
             self._given |= self._fleet.name(unnamed, taken)
         except CloudError as error:
-            log.warning("%s; a later pass will", error)
+            log.warning("%s; a later pass names the instances", error)

@@ -1,4 +1,4 @@
-"""Reads the workers' heartbeats: one listing tells who lives, and only what has changed is fetched."""
+"""Read the workers' heartbeats: one listing shows which were renewed, and only changed ones are fetched."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from core.object_keys import HEARTBEATS, KeyFamily
 
 log = logging.getLogger(__name__)
 
-# What one look may fetch and delete: a pass of the control loop stays short however large the fleet is.
+# The most heartbeats that one pass fetches and deletes, so that it stays short however large the fleet is.
 MAX_FETCHES = 30
 MAX_REMOVALS = 30
 
 
 class Store(Protocol):
-    """What is asked of `aws.state.StateStore`."""
+    """The methods used of `aws.state.StateStore`."""
 
     def get(self, key: str) -> StateObject | None: ...
     def list(self, family: KeyFamily) -> Iterator[StoredObject]: ...
@@ -34,15 +34,15 @@ class HeartbeatReader:
     """The latest report of each instance.
 
     Args:
-        interval_seconds: how often to look where nobody is waited for.
-        keep: delete nothing.
-        forget_after_seconds: a report of an instance that is gone is deleted when it has not changed for so long.
+        interval_seconds: how often to list the heartbeats while no first heartbeat is expected.
+        forget_after_seconds: delete the heartbeat of a terminated instance that has not changed for this time.
         clock: monotonic seconds.
+        keep: delete nothing.
 
     Attributes:
-        latest: by instance, those of instances that are gone included until they are deleted.
-        answered: images that workers have answered, as far as they told; since this object was made.
-        looked_at: when the listing was last fetched.
+        latest: reports by instance id, including those of terminated instances until they are deleted.
+        answered: the number of images that workers have reported as answered since this object was created.
+        looked_at: when the heartbeats were last listed.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class HeartbeatReader:
         self._there_before: frozenset[str] | None = None
 
     def refresh(self, present: Collection[str], *, eager: bool) -> None:
-        """Looks, if it is time to.
+        """List the heartbeats if the interval is over, and fetch those that have changed.
 
         Args:
             present: the fleet's instances.
-            eager: look in any case: somebody's first report is waited for.
+            eager: list them in any case, since the first heartbeat of an instance is expected.
 
         Raises:
-            CloudError: nothing could be listed; everything is as it was.
+            CloudError: the heartbeats could not be listed; nothing has changed.
         """
         now = self._clock()
         if not eager and now - self.looked_at < self._interval_seconds:
@@ -96,10 +96,10 @@ class HeartbeatReader:
             if not self._keep:
                 self._remove(set(self.latest) - set(present), now)
         except CloudError as error:
-            log.warning("%s; the next look will", error)  # who lives is known: the rest can wait
+            log.warning("%s; the next pass tries again", error)  # the listing is complete: the rest can wait
 
     def _fetch(self, present: Collection[str]) -> None:
-        """Fetches what has changed, of present instances first, and there the longest outdated."""
+        """Fetch the heartbeats that have changed: those of present instances first, of these the longest outdated."""
         changed = [key for key, report in self.latest.items() if self._fetched.get(key) != report.etag]
         changed.sort(key=lambda key: (key not in present, self._changed_at[key]))
         for instance_id in changed[:MAX_FETCHES]:
@@ -110,20 +110,20 @@ class HeartbeatReader:
             try:
                 heartbeat = Heartbeat.decode(found.body)
             except DecodeError as error:
-                log.warning("the report of %s: %s", instance_id, error)
+                log.warning("the heartbeat of %s: %s", instance_id, error)
                 continue
             self.latest[instance_id] = Report(found.etag, heartbeat)
             self._count(instance_id, heartbeat)
 
     def _count(self, instance_id: str, heartbeat: Heartbeat) -> None:
-        """Adds what is new since the first look; what workers had answered before it was counted elsewhere."""
+        """Add the answers since the first listing; an earlier controller has counted those before."""
         total = Counter(answered=heartbeat.answered)
         counted_before = instance_id in (self._there_before or ())
         new = self._new_answers.take(instance_id, heartbeat.started_at, total, counted_before=counted_before)
         self.answered += new["answered"]
 
     def _remove(self, gone: Collection[str], now: float) -> None:
-        """Deletes reports of instances that are gone, once their last word has been read."""
+        """Delete the heartbeats of terminated instances: at once if the worker reported its exit, else later."""
         removed = 0
         for instance_id in sorted(gone):
             heartbeat = self.latest[instance_id].heartbeat

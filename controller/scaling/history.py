@@ -1,8 +1,8 @@
-"""What earlier decisions saw and recommended, and what that says about arrivals.  Pure.
+"""The history of scaling decisions, and the rate of arrivals computed from it.  Pure.
 
-SQS has no count of arrivals, but what has arrived is what is left (the queue's counts) plus what is done (the workers'
-counts).  Both are late, each in its own way: SQS's by up to a minute, the workers' by up to the time between two of
-their reports.  So rates are taken over long stretches, and small differences prove nothing.
+SQS does not count arrivals.  The images that have arrived are those in the backlog (the queue's counts) plus those
+answered (the workers' counts).  Both counts are late: SQS's by up to a minute, the workers' by up to the time between
+two of their heartbeats.  So rates are computed over long periods, and small differences are ignored.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-# Arrivals count as load if both halves of this window had them: what comes at once is backlog, not load.  Halves are
-# longer than the time between two reports of a worker.
+# Arrivals count as load if they came in both halves of this window: a single upload is backlog, not load.  Each half is
+# longer than the time between two heartbeats of a worker.
 LOAD_WINDOW_SECONDS = 60.0
-# How finely the past is kept: so many samples at most, whatever the time between decisions.
+# The history keeps this many evenly spaced samples at most, whatever the time between decisions.
 SAMPLES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What an earlier decision saw and recommended, at a time (monotonic seconds).
+    """The observation and the recommendation of an earlier decision.
 
     Attributes:
-        size: the instances that backlog and load asked for, before any window was considered.
-        backlog: the images that were left.
-        done: how many had been answered, from an arbitrary start.
-        unreported: how many more the busy workers may have answered since their last report.
+        at: when it was made, monotonic seconds.
+        size: the number of instances needed for backlog and load, before the stabilization window was considered.
+        backlog: the images that were not answered.
+        done: the images that had been answered, counted from an arbitrary start.
+        unreported: how many more the busy workers may have answered since their last heartbeats.
         answered: the workers' counter, None where unknown.
-        until: when the next decision was made; the recommendation held until then.
+        until: when the next decision replaced this recommendation, monotonic seconds.
     """
 
     at: float
@@ -41,7 +42,7 @@ class Recommendation:
 
     @property
     def arrived(self) -> float:
-        """How many images had arrived, from an arbitrary start."""
+        """The images that had arrived, counted from an arbitrary start."""
         return self.backlog + self.done
 
 
@@ -49,7 +50,7 @@ History = tuple[Recommendation, ...]
 
 
 def followed_by(history: History, latest: Recommendation) -> History:
-    """The history with one more."""
+    """The history with one more recommendation."""
     return (*history[:-1], dataclasses.replace(history[-1], until=latest.at), latest) if history else (latest,)
 
 
@@ -77,10 +78,10 @@ def highest_since(history: History, then: float) -> int:
 
 
 def thinned(history: History, keep_seconds: float) -> History:
-    """Drops what no decision will ask for: what is too old, and what is neither needed as a sample nor rules a window.
+    """Drop the recommendations that no later decision uses.
 
-    A recommendation rules as long as no later one is as high.  The last one before the time kept stays, too: it says
-    what had arrived until then.
+    Three kinds are kept: those that are the highest of a window that ends now, since no later one is as high; evenly
+    spaced samples; and the last one older than `keep_seconds`, whose counts are the start of the time kept.
     """
     now = history[-1].at
     first = max((i for i, past in enumerate(history) if past.at <= now - keep_seconds), default=0)

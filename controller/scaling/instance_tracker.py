@@ -1,8 +1,9 @@
 """The state of each instance in the fleet: pure bookkeeping over what EC2 describes and what workers report.
 
-EC2's *running* means that a virtual machine has started, not that a worker works.  So an instance counts as running
-once its worker has reported, and as booting before.  Time without a report is counted from look to look and at most
-`max_step_seconds` for each, so that an outage of the workers' reports or of the controller marks no instance as failed.
+EC2's *running* means that a virtual machine has started, not that its worker works.  So an instance counts as booting
+until its worker publishes a heartbeat, and as running from then on.  The time without a heartbeat is summed from one
+listing to the next, at most `max_step_seconds` for each, so that no instance counts as failed after a time in which the
+heartbeats could not be listed or no controller ran.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from core.heartbeat import Heartbeat
 
 # DescribeInstances lags behind launches and terminations, commonly for seconds.
 SETTLE_SECONDS = 60.0
-# Boot times change with instance types and images: the latest ones predict what the next will take.
+# Boot times change with instance types and machine images, so only the latest are used to predict the next.
 _BOOTS_KEPT = 20
 
 
@@ -29,12 +30,12 @@ class State(enum.StrEnum):
     RUNNING = enum.auto()
     UNRESPONSIVE = enum.auto()  # its worker has stopped reporting
     BOOT_TIMEOUT = enum.auto()  # its worker has never reported, for too long
-    UNHEALTHY = enum.auto()  # its worker says that it cannot work
+    UNHEALTHY = enum.auto()  # its worker reports that it cannot work
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A worker's latest report: `etag` names it, `heartbeat` is its content where that has been read."""
+    """A worker's latest heartbeat: the object's `etag`, and its content unless that could not be read yet."""
 
     etag: str
     heartbeat: Heartbeat | None = None
@@ -42,7 +43,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class TrackedInstance:
-    """One instance; `quiet_seconds` is since its last report, or since it was first seen without one."""
+    """An instance and its state; `quiet_seconds` is since its last heartbeat or, without any, its discovery."""
 
     instance: Instance
     state: State
@@ -67,12 +68,12 @@ class _Entry:
 
 
 class InstanceTracker:
-    """Keeps account of the fleet's members between two looks.  All times are monotonic seconds.
+    """Track the fleet's instances from pass to pass.  All times are monotonic seconds.
 
     Args:
         boot_grace_seconds: see the setting of this name.
         heartbeat_timeout_seconds: see the setting of this name.
-        max_step_seconds: most time between two looks that counts as silence.
+        max_step_seconds: the most time between two listings that counts as time without a heartbeat.
     """
 
     def __init__(self, boot_grace_seconds: float, heartbeat_timeout_seconds: float, max_step_seconds: float) -> None:
@@ -88,11 +89,11 @@ class InstanceTracker:
 
     @property
     def expected_boot_seconds(self) -> float | None:
-        """The median time from a recent launch to its worker's first report; None where none was measured."""
+        """The median time from a recent launch to the first heartbeat; None where none was measured."""
         return statistics.median(self._boots) if self._boots else None
 
     def launched(self, instance_ids: Collection[str], now: float, release: int = 0, *, just_now: bool = True) -> None:
-        """Notes instances of a release that EC2 may not describe yet; `just_now`: their boot can be measured."""
+        """Note launched instances, which EC2 may not describe yet; measure their boot time if `just_now`."""
         for instance_id in instance_ids:
             if instance_id not in self._entries:
                 self._unseen[instance_id] = now, release
@@ -100,7 +101,7 @@ class InstanceTracker:
                 self._launched_at[instance_id] = now
 
     def terminated(self, instance_ids: Collection[str], now: float) -> None:
-        """Notes instances that EC2 may still describe."""
+        """Note terminated instances, which EC2 may still describe."""
         self._terminated_at |= dict.fromkeys(instance_ids, now)
 
     def unseen(self, now: float) -> list[str]:
@@ -113,13 +114,13 @@ class InstanceTracker:
         return tuple(self._unseen[key][1] for key in self.unseen(now))
 
     def ended(self, instance_ids: Collection[str]) -> None:
-        """Notes instances that EC2 describes as ended: they will never be seen."""
+        """Note launched instances that have ended before they were described; they are no longer expected."""
         self._unseen = {key: value for key, value in self._unseen.items() if key not in instance_ids}
 
     def update(
         self, instances: Sequence[Instance], reports: Mapping[str, Report], looked_at: float, now: float
     ) -> list[TrackedInstance]:
-        """Takes in a description of the fleet; returns its members, oldest first.
+        """Update the state of each instance from EC2's description and the reports; return them, oldest first.
 
         Args:
             reports: each instance's latest report.
@@ -153,9 +154,10 @@ class InstanceTracker:
 
 
 def select_for_termination(members: Sequence[TrackedInstance], count: int) -> list[TrackedInstance]:
-    """Whom scale-in takes: who has been booting longest in vain, then the idle, then the busy, the youngest first.
+    """Select the instances that scale-in terminates: those without a working worker first, then idle, then busy ones.
 
-    The youngest, since it has the least in its caches, and since the oldest are known to live.
+    The first are sorted by the time since their last heartbeat, the longest first.  Of the others the youngest go
+    first: their caches hold the least, and the older ones have shown that they work.
     """
 
     def loss(member: TrackedInstance) -> tuple[int, float, str]:

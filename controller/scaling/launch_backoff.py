@@ -4,12 +4,12 @@ from __future__ import annotations
 
 FIRST_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 30.0
-# An error that an operator must fix is retried rarely, but without a restart afterwards.
+# An error that an operator must fix is retried rarely; once it is fixed, no restart is needed.
 FATAL_DELAY_SECONDS = 120.0
 
 
 class LaunchBackoff:
-    """Doubles the time between attempts while nothing is launched.  All times are monotonic seconds."""
+    """The delay before the next launch, doubled while nothing is launched.  All times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._delay_seconds = 0.0
@@ -20,11 +20,11 @@ class LaunchBackoff:
         return now >= self._not_before
 
     def succeeded(self) -> None:
-        """Everything asked for was launched."""
+        """Reset the delay after a launch of all requested instances."""
         self._delay_seconds, self._not_before = 0.0, float("-inf")
 
     def failed(self, now: float, *, retryable: bool, some: bool = False) -> None:
-        """Instances are missing; `some` were launched, so that there may soon be capacity for more."""
+        """Set the delay after a launch that failed; if `some` instances were launched, more capacity may come soon."""
         if not retryable:
             self._delay_seconds = 0.0
             self._not_before = now + FATAL_DELAY_SECONDS

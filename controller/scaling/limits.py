@@ -1,4 +1,4 @@
-"""The policy's limits at a moment: the settings, with what has been measured and what the schedule says in them."""
+"""The current limits of the scaling policy: from the settings, the schedule and measured times."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from controller.scaling.policy import Limits
 
 
 class CurrentLimits:
-    """Puts limits together.
+    """Combine the settings with the schedule and with measured times.
 
     Args:
-        base: from the settings, with what is assumed while nothing is measured.
-        floor: the fewest instances to keep at this moment.
-        measure_service: take the workers' own service time once they report it.
+        base: the limits in the settings, with the times that are assumed until they are measured.
+        floor: returns the fewest instances to keep at this moment.
+        measure_service: whether to use the service time that workers measure once they report it.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class CurrentLimits:
 
     @property
     def service_measured(self) -> bool:
-        """Whether the mean service time is one that workers measured."""
+        """Whether the mean service time was measured by workers."""
         return self._mean_service_seconds is not None
 
     def now(self, snapshot: FleetSnapshot | None) -> Limits:
-        """The limits for a decision about `snapshot`.  What was measured once holds until it is measured again."""
+        """The limits for a decision about `snapshot`.  A measured time is used until it is measured again."""
         if self._measure_service and snapshot is not None:
             measured = mean_service_seconds(snapshot.members)
             self._mean_service_seconds = measured or self._mean_service_seconds

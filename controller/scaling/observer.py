@@ -1,4 +1,4 @@
-"""Observing: the queue, the fleet and the workers' reports, put together into what the policy decides about."""
+"""The observer: combine the queue's counts, the fleet and the workers' heartbeats into a snapshot."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from controller.scaling.policy import Observation
 
 
 class Queue(Protocol):
-    """What is asked of `aws.queue.JobQueue`."""
+    """The methods used of `aws.queue.JobQueue`."""
 
     def backlog(self) -> Backlog: ...
 
 
 class Describer(Protocol):
-    """What is asked of `aws.fleet.Fleet`."""
+    """The methods used of `aws.fleet.Fleet`."""
 
     def describe(self) -> list[Instance]: ...
     def ended(self, instance_ids: Sequence[str]) -> set[str]: ...
@@ -29,10 +29,10 @@ class Describer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FleetSnapshot:
-    """Everything seen in one pass.
+    """The queue and the fleet as observed in one pass.
 
-    `unseen` is instances that were launched but are not described yet, `unseen_releases` the release of each,
-    `answered` how many images workers report to have answered.
+    `unseen` is the number of instances that were launched but are not described yet, `unseen_releases` the release of
+    each, `answered` the number of images that workers report as answered, `age_seconds` how long observing took.
     """
 
     backlog: Backlog
@@ -43,33 +43,33 @@ class FleetSnapshot:
     unseen_releases: tuple[int, ...] = ()
 
     def without(self, instance_ids: Collection[str], unseen: int) -> FleetSnapshot:
-        """What the scaling policy sees: not these instances, and so many of `unseen` less."""
+        """The snapshot without these instances, and with `unseen` fewer that are not described yet."""
         members = tuple(member for member in self.members if member.instance.instance_id not in instance_ids)
         return dataclasses.replace(self, members=members, unseen=self.unseen - unseen)
 
     @property
     def booting(self) -> int:
-        """Instances whose worker is expected to report soon."""
+        """Instances whose worker has not published a heartbeat yet."""
         return self.unseen + self._count(State.BOOTING)
 
     @property
     def running(self) -> int:
-        """Instances whose worker reports."""
+        """Instances whose worker publishes heartbeats."""
         return self._count(State.RUNNING)
 
     @property
     def present(self) -> int:
-        """All instances that exist, working or not: what the maximum is about."""
+        """All instances that exist, working or not; the maximum size limits this number."""
         return len(self.members) + self.unseen
 
     @property
     def failed(self) -> list[TrackedInstance]:
-        """Those to be replaced."""
+        """The instances to be replaced."""
         return [member for member in self.members if member.has_failed]
 
     @property
     def observation(self) -> Observation:
-        """The policy's input.  Failed instances are no capacity."""
+        """The input of the scaling policy.  Failed instances do not count as capacity."""
         busy = sum(member.state is State.RUNNING and not member.is_idle for member in self.members)
         ages = [member.quiet_seconds for member in self.members if member.state is State.BOOTING]
         return Observation(
@@ -85,12 +85,12 @@ class FleetSnapshot:
 
     @property
     def images_per_second(self) -> float:
-        """What all workers together answered, over the last report of each."""
+        """The rate at which all workers answer, summed from the last heartbeat of each."""
         return sum(m.heartbeat.images_per_second for m in self.members if m.heartbeat and m.state is State.RUNNING)
 
     @property
     def oldest_job_age_seconds(self) -> float | None:
-        """The longest that a job had waited which a worker received lately; None where none was, or none is left."""
+        """The longest time that a recently received job had waited; None without such a job, or without a backlog."""
         ages = [m.heartbeat.oldest_job_age_seconds for m in self.members if m.heartbeat]
         known = [age for age in ages if age is not None]
         return max(known) if known and self.backlog.total else None
@@ -100,7 +100,7 @@ class FleetSnapshot:
 
 
 class Observer:
-    """Looks at everything once.
+    """Observe the queue and the fleet once per pass.
 
     Args:
         clock: monotonic seconds.
@@ -121,20 +121,20 @@ class Observer:
         self._clock = clock
 
     def observe(self) -> FleetSnapshot:
-        """What there is now.
+        """Return a snapshot of the queue and the fleet.
 
         Raises:
-            CloudError: something could not be seen; half a sighting is none.
+            CloudError: a part could not be observed; there are no partial snapshots.
         """
         started = self._clock()
         backlog, instances = self._jobs.backlog(), self._fleet.describe()
         present = [instance.instance_id for instance in instances]
-        somebody_boots = any(instance_id not in self._reports.latest for instance_id in present)
-        self._reports.refresh(present, eager=somebody_boots)
+        first_heartbeat_due = any(instance_id not in self._reports.latest for instance_id in present)
+        self._reports.refresh(present, eager=first_heartbeat_due)
         now = self._clock()
         members = self._tracker.update(instances, self._reports.latest, self._reports.looked_at, now)
         if unseen := self._tracker.unseen(now):
-            # Not described yet, or not any more: who ended before anybody looked must not be waited for.
+            # Not described yet, or already terminated: the latter are no longer expected.
             self._tracker.ended(self._fleet.ended(unseen))
         releases = self._tracker.unseen_releases(now)
         return FleetSnapshot(
@@ -143,7 +143,7 @@ class Observer:
 
 
 def mean_service_seconds(members: Sequence[TrackedInstance]) -> float | None:
-    """What the workers measured, each weighted by what it answers; None while none has."""
+    """The mean of the service times that workers report, weighted by their rates; None while none is reported."""
     measured = [
         (member.heartbeat.mean_service_seconds, member.heartbeat.images_per_second)
         for member in members

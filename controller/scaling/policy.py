@@ -1,16 +1,16 @@
-"""The scaling policy: numbers in, one decision with its reason out.  Pure: no I/O, no clock.
+"""The scaling policy: from an observation to a decision with its reason.  Pure: no I/O, no clock.
 
-Two questions, asked afresh at each decision (docs/explanation/scaling.md derives the formulas):
+Each decision answers two questions (docs/explanation/scaling.md derives the formulas):
 
-* *Are more instances worth ordering?*  ``needed = ceil(load / TARGET_UTILISATION + left / target_latency)``, where
-  `load` is the work that keeps arriving, in instances, and `left` what of the backlog is still there, in seconds of one
-  instance, when a new one has booted; but no more than can expect to work `boot_payback` times as long as they boot.
-  Without boot time and load this is the backlog-per-instance rule of the EC2 Auto Scaling user guide ("Scaling policy
-  based on Amazon SQS"), ``backlog / (target_latency / mean_service)``, with in-flight jobs counted and booting
+* *Should more instances be launched?*  ``needed = ceil(load / TARGET_UTILISATION + left / target_latency)``, where
+  `load` is the work that keeps arriving, in instances, and `left` the part of the backlog, in seconds of one instance,
+  that remains when a new one has booted; but no more than are expected to work `boot_payback` times as long as they
+  boot.  Without boot time and load this is the backlog-per-instance rule of the EC2 Auto Scaling user guide ("Scaling
+  policy based on Amazon SQS"), ``backlog / (target_latency / mean_service)``, with in-flight jobs counted and booting
   instances credited.
-* *Can instances go?*  The highest recommendation of a stabilization window rules, as in the Kubernetes Horizontal Pod
-  Autoscaler, and no more go than are idle by their own word.  While work keeps arriving the window is at least as long
-  as a boot: the break-even of keeping against ordering again (the ski-rental problem).
+* *Can instances be terminated?*  The highest recommendation of a stabilization window applies, as in the Kubernetes
+  Horizontal Pod Autoscaler, and busy instances are kept.  While work keeps arriving, the window is at least as long as
+  a boot: the break-even of keeping an instance against launching another (the ski-rental problem).
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from controller.scaling.history import History, Recommendation
 
 __all__ = ["Limits", "Observation", "Recommendation", "ScalingDecision", "decide"]
 
-# Above this share of its time an instance has no room left for the ups and downs of arrivals.
+# Instances are launched so that each is busy for this share of its time; the rest is for fluctuating arrivals.
 TARGET_UTILISATION = 0.9
-# Instances are terminated only where the rest would be below this share: a gap, so that noise changes nothing.
+# Instances are terminated only if the rest would be busy for less than this share; the gap absorbs noise.
 SCALE_IN_UTILISATION = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the policy may do; see the settings of the same names.
+    """Bounds and targets of the scaling policy; see the settings of the same names.
 
-    `mean_service_seconds` is what one instance needs for one image, `expected_boot_seconds` how long it takes from its
-    launch to its worker's first report: measured, or the settings until they are.
-    `boot_payback`: an instance is worth ordering if it can expect to work so many times as long as it boots; 0: always.
-    `report_seconds`: what a worker has answered is known at most so late.
+    `mean_service_seconds` is the time that one instance needs for one image, `expected_boot_seconds` the time from its
+    launch to its worker's first heartbeat: measured or, until then, as set.
+    `boot_payback`: an instance is launched if it is expected to work this many times as long as it boots; 0: always.
+    `report_seconds` is the time between two heartbeats of a worker, by which its counts may be late.
     `scale_out_step` and `scale_in_step` are the most instances that one decision launches or terminates.
     """
 
@@ -55,22 +55,22 @@ class Limits:
 
     @property
     def acceptable_backlog_per_instance(self) -> float:
-        """How many jobs may stand before one instance without missing the target latency; at least one."""
+        """The backlog that one instance works off within the target latency, in jobs; at least one."""
         return max(1.0, self.target_latency_seconds / self.mean_service_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen.
+    """The input of a decision: counts of jobs and instances.
 
     Attributes:
-        visible, in_flight: jobs that wait and jobs that workers hold, as SQS counts them: up to a minute late.
-        booting: instances launched whose worker has not reported yet.
-        running: instances whose worker reports.
-        busy: those of `running` that hold jobs, as they say themselves; does not lag as SQS does.
+        visible, in_flight: waiting jobs and jobs that workers hold, as SQS counts them: up to a minute late.
+        booting: launched instances whose worker has not published a heartbeat yet.
+        running: instances whose worker publishes heartbeats.
+        busy: those of `running` that hold jobs according to their heartbeats; less late than SQS's counts.
         age_seconds: how old the counts are.
-        answered: how many images the workers say they have answered, all together: a counter that only grows while
-            the controller lives.  None where unknown; `busy` and the service time are then an estimate.
+        answered: the images that all workers report as answered: a counter that only grows while the controller is
+            running.  None where unknown; it is then estimated from `busy` and the service time.
         booting_ages: how long ago each of `booting` was launched, seconds; where left out, half a boot is assumed.
     """
 
@@ -85,21 +85,21 @@ class Observation:
 
     @property
     def backlog(self) -> int:
-        """All jobs that are not done."""
+        """All jobs that are waiting or in flight."""
         return self.visible + self.in_flight
 
     @property
     def capacity(self) -> int:
-        """Instances that run or will: one that boots is ordered already and must not be ordered twice."""
+        """Running and booting instances; a booting one counts, so that it is not launched twice."""
         return self.booting + self.running
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingDecision:
-    """How many instances there should be, and why.
+    """The desired capacity, with the reason.
 
-    `change` is how many to launch (positive) or to terminate (negative).  `history` is to be passed to the next
-    decision.
+    `change` is the number of instances to launch (positive) or to terminate (negative).  `history` is the argument of
+    the next decision.
     """
 
     desired_capacity: int
@@ -111,10 +111,10 @@ class ScalingDecision:
 def decide(
     observation: Observation | None, limits: Limits, history: History, now: float, previous_desired: int = 0
 ) -> ScalingDecision:
-    """Decides how many instances there should be.
+    """Decide on the desired capacity.
 
     Args:
-        observation: what was seen, or None where observing failed: the fleet is then left as it is.
+        observation: None if observing failed: the fleet is then left as it is.
         limits: bounds and targets.
         history: as the last decision returned it; empty at the start.
         now: monotonic seconds.
@@ -130,36 +130,36 @@ def decide(
     load = _load((*history, sample), limits)
     lasted = now - history[0].at if history else 0.0
     needed, worth = _needed(observation, limits, load), _worth(observation, limits, load, lasted)
-    wanted = _clamped(min(needed, worth), limits)
+    desired = _clamped(min(needed, worth), limits)
     arriving = past.arrived_since((*history, sample), now - limits.expected_boot_seconds)
-    size = max(wanted, _clamped(max(_occupied(observation, limits, load), arriving), limits))
+    size = max(desired, _clamped(max(_occupied(observation, limits, load), arriving), limits))
     history = past.thinned(past.followed_by(history, dataclasses.replace(sample, size=size)), _memory_seconds(limits))
 
     capacity = observation.capacity
-    if wanted <= capacity:
+    if desired <= capacity:
         window = limits.scale_in_stabilization_seconds
         if arriving:
             window = max(window, limits.expected_boot_seconds)
         return _scale_in(observation, limits, window, _why(observation, limits, load, size), history)
     why = _why(observation, limits, load, _clamped(needed, limits))
-    if wanted < min(needed, limits.max_size):
-        why += f"; only {wanted} would work long enough to pay for booting"
-    return _decision(capacity, wanted, why, limits, history)
+    if desired < min(needed, limits.max_size):
+        why += f"; only {desired} would work long enough to pay for booting"
+    return _decision(capacity, desired, why, limits, history)
 
 
 def _load(history: History, limits: Limits) -> float:
-    """What keeps arriving, in instances.  Less than an image in a boot's time is none: booting again is cheaper."""
+    """The load of sustained arrivals, in instances; 0 below one image per boot time, since a new boot is cheaper."""
     rate = past.sustained_arrivals(history)
     return rate * limits.mean_service_seconds if rate * limits.expected_boot_seconds >= 1 else 0.0
 
 
 def _needed(observation: Observation, limits: Limits, load: float) -> int:
-    """Instances for load, and for what will be left of the backlog when those ordered now have booted."""
+    """The instances for the load, and for the backlog that remains when those launched now have booted."""
     if observation.backlog == 0 and load == 0:
         return 0
     boot = limits.expected_boot_seconds
     unknown = observation.booting - len(observation.booting_ages)
-    # What has been booting for so long will by then have worked for as long.
+    # By then, an instance that has been booting for this long will have worked for as long.
     credit = sum(min(age, boot) for age in observation.booting_ages) + unknown * boot / 2
     work = observation.backlog * limits.mean_service_seconds
     left = max(0.0, work - max(0.0, observation.running - load) * boot - credit)
@@ -167,9 +167,9 @@ def _needed(observation: Observation, limits: Limits, load: float) -> int:
 
 
 def _worth(observation: Observation, limits: Limits, load: float, lasted: float) -> float:
-    """Instances that can expect to work long enough; at least one, and no bound where boots cost nothing.
+    """The most instances that are expected to work long enough to be worth their boot: at least one, or infinity.
 
-    Load that has lasted for `lasted` seconds, as far as is remembered, is expected to last as long again.
+    Load that has lasted for `lasted` seconds of the history is expected to last as long again.
     """
     payback = limits.boot_payback * limits.expected_boot_seconds
     if payback < 0.001:
@@ -178,7 +178,7 @@ def _worth(observation: Observation, limits: Limits, load: float, lasted: float)
 
 
 def _occupied(observation: Observation, limits: Limits, load: float) -> int:
-    """Instances that backlog and load occupy now: fewer would be too few."""
+    """The instances that backlog and load occupy now, which scale-in keeps."""
     if observation.backlog == 0 and load == 0:
         return 0
     work = observation.backlog * limits.mean_service_seconds
@@ -186,7 +186,7 @@ def _occupied(observation: Observation, limits: Limits, load: float) -> int:
 
 
 def _scale_in(observation: Observation, limits: Limits, window: float, why: str, history: History) -> ScalingDecision:
-    """Lets those go that have not been needed for a while, but none that is at work."""
+    """Decide to terminate the instances that no recommendation of the window needs, except for busy ones."""
     capacity, now, size = observation.capacity, history[-1].at, history[-1].size
     highest = past.highest_since(history, now - window)
     desired = min(capacity, limits.max_size, max(highest, observation.busy))
@@ -198,7 +198,7 @@ def _scale_in(observation: Observation, limits: Limits, window: float, why: str,
 
 
 def _decision(capacity: int, desired: int, why: str, limits: Limits, history: History) -> ScalingDecision:
-    """The decision to go from `capacity` to `desired`, as far as one step goes."""
+    """The decision to change `capacity` to `desired`, limited to one step."""
     change = min(max(desired - capacity, -limits.scale_in_step), limits.scale_out_step)
     if capacity + change != desired:
         why += f"; at most {abs(change)} at a time"
@@ -217,7 +217,7 @@ def _why(observation: Observation, limits: Limits, load: float, size: int) -> st
 
 
 def _sample(observation: Observation, limits: Limits, history: History, now: float) -> Recommendation:
-    """What is to be remembered of an observation."""
+    """The history's entry for an observation, without its recommended size."""
     unreported = observation.busy * limits.report_seconds / limits.mean_service_seconds
     done = 0.0
     if history:
@@ -230,7 +230,7 @@ def _sample(observation: Observation, limits: Limits, history: History, now: flo
 
 
 def _memory_seconds(limits: Limits) -> float:
-    """How long the past matters: until load that has lasted all the time is worth what `_needed` asks for it."""
+    """How much history to keep: load that lasts for this time justifies the instances that `_needed` asks for."""
     boots = max(1.0, limits.boot_payback) * limits.expected_boot_seconds
     return max(limits.scale_in_stabilization_seconds, boots / TARGET_UTILISATION, past.LOAD_WINDOW_SECONDS)
 
@@ -244,5 +244,5 @@ def _clamped(size: float, limits: Limits) -> int:
 
 
 def _ceil(number: float) -> int:
-    """The next whole number, where 2.0000000001 is 2: quotients of decimal fractions are not exact."""
+    """Round up, but 2.0000000001 to 2, since quotients of decimal fractions are not exact."""
     return math.ceil(number - 1e-9)

@@ -1,4 +1,4 @@
-"""One pass of the control loop, and the loop: lead, observe, decide, act, tell."""
+"""The control loop: each pass renews the lease, observes, decides, launches or terminates, and publishes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from core.periodic_task import PeriodicTask
 
 log = logging.getLogger(__name__)
 
-# An unchanged decision is logged again after this time, as a sign of life.
+# An unchanged decision is logged again after this time, so that the log shows that the loop runs.
 REPEAT_LOG_SECONDS = 30.0
 
 
 class Leadership(Protocol):
-    """What is asked of `aws.lease.Lease`."""
+    """The methods used of `aws.lease.Lease`."""
 
     generation: int
 
@@ -33,27 +33,27 @@ class Leadership(Protocol):
 
 
 class Observer(Protocol):
-    """What is asked of `controller.scaling.observer.Observer`."""
+    """The methods used of `controller.scaling.observer.Observer`."""
 
     def observe(self) -> FleetSnapshot: ...
 
 
 class Executor(Protocol):
-    """What is asked of `controller.scaling.executor.Executor`."""
+    """The methods used of `controller.scaling.executor.Executor`."""
 
     def settle(self) -> bool: ...
     def act(self, change: int, snapshot: FleetSnapshot, plan: Plan) -> Outcome: ...
 
 
 class RolloutPlanner(Protocol):
-    """What is asked of `controller.rollout.store.RolloutPlanner`."""
+    """The methods used of `controller.rollout.store.RolloutPlanner`."""
 
     def plan(self, snapshot: FleetSnapshot, desired: int) -> Plan: ...
     def forget(self) -> None: ...
 
 
 class StatusPublisher(Protocol):
-    """What is asked of `controller.status.publisher.StatusPublisher`."""
+    """The methods used of `controller.status.publisher.StatusPublisher`."""
 
     def resume(self) -> None: ...
     def report(
@@ -69,7 +69,7 @@ class StatusPublisher(Protocol):
 
 
 class Decider:
-    """Asks the policy, remembers what it wants remembered, and logs each change of mind in one line.
+    """Call the scaling policy, keep its history, and log each decision that differs from the last.
 
     Args:
         clock: monotonic seconds.
@@ -84,19 +84,19 @@ class Decider:
         self._logged_at = float("-inf")
 
     def forget(self) -> None:
-        """Starts anew: another controller decided meanwhile."""
+        """Discard the history, since another controller decided meanwhile."""
         self._history, self._desired = None, 0
 
     def desired(self, snapshot: FleetSnapshot) -> int:
-        """The last decision's capacity; at the start, what there is."""
+        """The last decision's capacity; before the first decision, the fleet's present capacity."""
         return snapshot.observation.capacity if self._history is None else self._desired
 
     def decide(self, snapshot: FleetSnapshot | None) -> tuple[ScalingDecision, Limits]:
-        """The decision about what was seen, and the limits that it kept to."""
+        """Return the decision about a snapshot, and the limits that were applied."""
         now, limits = self._clock(), self._limits.now(snapshot)
         observation = None if snapshot is None else snapshot.observation
         if self._history is None and observation is not None:
-            # Whatever is there may have been needed a moment ago: scale-in waits for its window after a start, too.
+            # The present instances may have been needed just before: after a start, too, scale-in waits for its window.
             there = Recommendation(now, observation.capacity, observation.backlog, answered=observation.answered)
             self._history, self._desired = (there,), observation.capacity
         decision = decide(observation, limits, self._history or (), now, self._desired)
@@ -114,7 +114,7 @@ class Decider:
 
 
 class Reconciler:
-    """Brings the fleet to the size that the policy decides, while it holds the lease.
+    """Bring the fleet to the size that the policy decides, while it holds the lease.
 
     Args:
         clock: monotonic seconds.
@@ -142,19 +142,19 @@ class Reconciler:
         self._planned = ""
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
-        """Reconciles every `interval_seconds` until `stop` is set, then gives the lease up.
+        """Reconcile every `interval_seconds` until `stop` is set, then release the lease.
 
-        A pass that fails with an unexpected exception is logged, and the next one follows: what a pass has done is
-        found again in the cloud.
+        An unexpected exception in a pass is logged and the next pass follows: it observes what the failed one has
+        done.
         """
         PeriodicTask("control loop", interval_seconds, self.reconcile, at_once=True).run(stop)
         try:
             self._lease.release()
         except CloudError as error:
-            log.warning("%s; the lease ends by itself", error)
+            log.warning("%s; the lease expires by itself", error)
 
     def reconcile(self) -> ScalingDecision | None:
-        """One pass; None without the lease.  A cloud that fails is logged and met with *hold*, never with an error."""
+        """Run one pass; return None without the lease.  After a cloud error the fleet is left as it is."""
         if not self._lead():
             return None
         snapshot = plan = None
@@ -191,7 +191,7 @@ class Reconciler:
         self._planned = plan.reason
 
     def _lead(self) -> bool:
-        """Whether this controller leads now; on taking the lead it takes over what its predecessor has left."""
+        """Renew the lease; return whether this controller leads.  A new leader resumes the published history."""
         try:
             leads = self._lease.step()
         except CloudError as error:
@@ -199,7 +199,7 @@ class Reconciler:
             leads = self._lease.held()
         if leads and not self._leads:
             log.info("leading, generation %d of the lease", self._lease.generation)
-            if self._generation != self._lease.generation:  # else nobody has led in between
+            if self._generation != self._lease.generation:  # otherwise no other controller led in between
                 self._decider.forget()
                 self._planner.forget()
                 self._publisher.resume()
@@ -211,7 +211,7 @@ class Reconciler:
 
 
 def explain(observer: Observer, limits: CurrentLimits, interval_seconds: float, stop: threading.Event) -> None:
-    """Decides every `interval_seconds` and logs why, but does nothing: no lease, no launch, no status."""
+    """Decide every `interval_seconds` and log the reason, without lease, launches, terminations and status."""
     decider = Decider(limits, time.monotonic)
 
     def decide_once() -> None:

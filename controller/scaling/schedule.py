@@ -1,7 +1,8 @@
-"""A floor by the clock, for those who pay for readiness: ``0 8 * * mon-fri = 2; 0 18 * * mon-fri = 0``.
+"""The schedule of the minimum size, such as ``0 8 * * mon-fri = 2; 0 18 * * mon-fri = 0``.
 
-Entries are separated by semicolons; each is a cron expression of five fields (crontab(5)), in UTC, an equals sign, and
-the fewest instances from then on.  The entry that fired last rules; of two that fired at once, the later in the text.
+It keeps instances running at times when photos are expected, so that they need not wait for a boot.  Entries are
+separated by semicolons; each is a cron expression of five fields (crontab(5)) in UTC, an equals sign, and the fewest
+instances from then on.  The entry that fired last applies; of two that fired at once, the later in the text.
 """
 
 from __future__ import annotations
@@ -16,27 +17,27 @@ from croniter.croniter import CroniterBadDateError
 from core.errors import SettingsError
 
 _EXAMPLE = "0 8 * * mon-fri = 2; 0 18 * * mon-fri = 0"
-# Any moment does: it only shows whether an expression ever fires.
+# An arbitrary moment, to check whether an expression ever fires.
 _ANY_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """From each moment at which `expression` fires on, the fewest instances are `floor`."""
+    """One entry: when `expression` fires, the fewest instances become `floor`."""
 
     expression: str
     floor: int
 
     def last_fired(self, now: datetime) -> datetime:
         """The latest moment not after `now` at which the expression fired."""
-        # croniter looks strictly before its start.
+        # croniter returns a moment strictly before its start.
         found: datetime = croniter(self.expression, now + timedelta(microseconds=1)).get_prev(datetime)
         return found
 
 
 @functools.lru_cache(maxsize=8)
 def parse_schedule(schedule: str) -> tuple[Entry, ...]:
-    """Reads a schedule; an empty one has no entries.
+    """Read a schedule; an empty one has no entries.
 
     Raises:
         SettingsError: it is malformed, or an entry never fires; names the entry.

@@ -1,1 +1,1 @@
-"""Status: what is published about the fleet, its history, and the monitoring of predictions."""
+"""The published status, the history of the fleet, and the monitoring of predictions."""

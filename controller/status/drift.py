@@ -5,7 +5,7 @@
 calls more than 0.25 a shift.  Few answers or many bins exceed that by chance: for N and M answers from one
 distribution, PSI is about (1/N + 1/M) times a chi-squared variable of B - 1 degrees of freedom (B. Yurdakul and
 J. Naranjo, *Statistical properties of the population stability index*, Journal of Risk Model Validation 14(4), 2020).
-Only what exceeds both is reported.
+Only a PSI above both bounds is reported.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from dataclasses import dataclass
 
 from core.prediction_counts import CONFIDENCE_BINS, NO_ANSWERS, AnswerCounts
 
-# The first answers of a model are what the later ones are compared with.
+# The first answers of a model are the reference for the later ones.
 REFERENCE_IMAGES = 1000
-# So many of the latest answers are looked at; fewer than the least say nothing.
+# The number of latest answers that are compared, and the least for a comparison to mean anything.
 RECENT_IMAGES = 500
 LEAST_RECENT_IMAGES = 100
 SHIFT = 0.25
 # The standard normal's 99.9 % quantile.
 _Z = 3.0902
-# Labels that are rarer in the reference share one bin: an index over many nearly empty ones is noise.
+# Labels that are rarer in the reference share one bin: a PSI over many nearly empty bins is noise.
 _RARE_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An index, and the bound that it must exceed to mean something."""
+    """A PSI, and the bound above which it counts as a shift."""
 
     psi: float
     bound: float
 
     @property
     def is_shift(self) -> bool:
-        """Whether the two differ."""
+        """Whether the distributions differ."""
         return self.psi > self.bound
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A model's answers: the reference, which stays as it is once it is complete, and the latest ones in chunks."""
+    """A model's answers: the reference, which is fixed once it is complete, and the latest ones in chunks."""
 
     reference: AnswerCounts = NO_ANSWERS
     recent: tuple[AnswerCounts, ...] = ()
 
     def with_more(self, counts: AnswerCounts) -> Watched:
-        """With answers that were given since."""
+        """Return a copy with further answers."""
         if not counts.total:
             return self
         if self.reference.total < REFERENCE_IMAGES:
@@ -69,7 +69,7 @@ class Watched:
 
 
 def compare(reference: Sequence[float], recent: Sequence[float]) -> Comparison:
-    """The index of two rows of counts, bin by bin.  Empty bins count half an answer, so that no share is zero."""
+    """Compute the PSI of two lists of counts by bin.  Half an answer is added to each bin, so that no share is 0."""
     bins = len(reference)
     of_reference, of_recent = sum(reference) + bins / 2, sum(recent) + bins / 2
     psi = 0.0
@@ -81,7 +81,7 @@ def compare(reference: Sequence[float], recent: Sequence[float]) -> Comparison:
 
 
 def compare_labels(reference: Mapping[str, int], recent: Mapping[str, int]) -> Comparison:
-    """The index over labels, rare ones together."""
+    """Compute the PSI over labels, with rare labels in one bin."""
     total = sum(reference.values())
     frequent = sorted(label for label, count in reference.items() if count >= _RARE_SHARE * total)
 
@@ -93,7 +93,7 @@ def compare_labels(reference: Mapping[str, int], recent: Mapping[str, int]) -> C
 
 
 def sentence(model: str, watched: Watched) -> str:
-    """What has changed, for people; empty where nothing has, or too little is known."""
+    """Describe a shift in a sentence for operators; empty without a shift, or with too few answers."""
     recent = watched.latest
     if watched.reference.total < REFERENCE_IMAGES or recent.total < LEAST_RECENT_IMAGES:
         return ""

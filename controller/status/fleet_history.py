@@ -16,16 +16,16 @@ from core.fleet_status import (
     Sample,
 )
 
-# Samples of an unchanged fleet are not taken more often.
+# An unchanged fleet is sampled no more often than this.
 MIN_SAMPLE_SECONDS = 1.0
-# For longer gaps between two samples the number of instances in between is unknown.
+# In longer gaps between two passes the number of instances is unknown; only this much time is counted.
 MAX_STEP_SECONDS = 60.0
-# The one source of the count of answers: this controller's own, of all workers, which begins with the controller.
+# The name of the single source of answers for `CounterDelta`: this controller's total over all workers.
 _FLEET = "fleet"
 
 
 class FleetHistory:
-    """The past, in the form of the status object.  Times are seconds since the epoch, unless named otherwise.
+    """The fleet's past as the status object contains it.  Times are seconds since the epoch, unless named otherwise.
 
     Attributes:
         since: when the counts began.
@@ -44,7 +44,7 @@ class FleetHistory:
         self._counted_at: float | None = None
 
     def resume(self, status: FleetStatus) -> None:
-        """Goes on where another controller ended."""
+        """Continue the history that another controller published."""
         self.since = status.since
         self.instance_seconds = status.instance_seconds
         self.answered = status.answered
@@ -65,26 +65,26 @@ class FleetHistory:
         return tuple(self._decisions)
 
     def cost_per_1000_images_usd(self, instance_usd_per_hour: float) -> float | None:
-        """What 1,000 images cost; None before the first answer."""
+        """The cost of 1,000 images; None before the first answer."""
         if not self.answered:
             return None
         return self.instance_seconds / 3600 * instance_usd_per_hour / self.answered * 1000
 
     def count(self, snapshot: FleetSnapshot, monotonic_now: float) -> None:
-        """Adds the time since the last look for each instance, and takes in what was answered."""
+        """Add the time since the last pass for each instance, and the new answers."""
         if self._counted_at is not None:
             passed = min(monotonic_now - self._counted_at, MAX_STEP_SECONDS)
             self.instance_seconds += passed * snapshot.present
         self._counted_at = monotonic_now
-        # What is there when this history goes on with another controller's is in that one's count.
+        # After `resume`, the other controller has already counted the answers up to now.
         total = Counter(answered=snapshot.answered)
         self.answered += self._new_answers.take(_FLEET, 0, total, counted_before=self._resumed)["answered"]
 
     def sample(self, sample: Sample) -> None:
-        """Keeps a sample, unless it is too soon after one that says the same of the fleet."""
+        """Keep a sample; one that follows too soon on a sample of the same sizes replaces it."""
         last = self._samples[-1] if self._samples else None
         if last is not None and sample.at - last.at < MIN_SAMPLE_SECONDS and _sizes(last) == _sizes(sample):
-            self._samples[-1] = replace(sample, at=last.at)  # the newest counts are always there
+            self._samples[-1] = replace(sample, at=last.at)  # the newest counts are always kept
             return
         self._samples.append(sample)
         oldest_kept = sample.at - HISTORY_SECONDS
@@ -93,7 +93,7 @@ class FleetHistory:
             del self._samples[_least_missed([kept.at for kept in self._samples])]
 
     def decide(self, decision: Decision) -> None:
-        """Keeps a decision."""
+        """Keep a decision."""
         self._decisions.append(decision)
 
 
@@ -102,5 +102,5 @@ def _sizes(sample: Sample) -> tuple[int, int, int]:
 
 
 def _least_missed(times: list[float]) -> int:
-    """Which of the times, without the first and the last, leaves the smallest gap when it is dropped."""
+    """The index of the time, except for the first and the last, whose removal leaves the smallest gap."""
     return min(range(1, len(times) - 1), key=lambda index: times[index + 1] - times[index - 1])

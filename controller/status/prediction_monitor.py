@@ -1,4 +1,4 @@
-"""Gathers from heartbeats what the fleet's models answer: for drift, and for the agreement with a candidate."""
+"""Monitor predictions: sum the workers' counts for drift, and for a candidate's agreement in shadow mode."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from core.versioned_json import Record, record
 
 log = logging.getLogger(__name__)
 
-# Beside the status: the reference of the model that was watched last, so that a new controller need not begin anew.
+# The stored reference of the model that was watched last, so that the next controller continues with it.
 KEY = "controller/reference.json"
 MODELS_KEPT = 3
 
 
 class Store(Protocol):
-    """What is asked of `aws.state.StateStore`."""
+    """The methods used of `aws.state.StateStore`."""
 
     def get(self, key: str) -> StateObject | None: ...
     def put(self, key: str, body: bytes) -> str: ...
@@ -36,14 +36,14 @@ class Store(Protocol):
 @record("a reference of answers", version=1, max_bytes=1024 * 1024)
 @dataclass(frozen=True, slots=True)
 class ReferenceRecord(Record):
-    """The first answers of a model, as they are stored for the next controller."""
+    """The stored reference of a model, for the next controller."""
 
     model: str
     reference: AnswerCounts
 
 
 class PredictionMonitor:
-    """Adds up what workers tell; a worker's counts begin with its start."""
+    """Sum the counts in the workers' heartbeats; those of each worker begin with its start."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -55,7 +55,7 @@ class PredictionMonitor:
         self._counted_before: frozenset[str] | None = None
 
     def resume(self, shadow: ShadowStatus | None) -> None:
-        """Goes on where another controller ended; what workers have told until now, it has counted."""
+        """Continue after another controller, which has counted what workers have reported until now."""
         self._new_answers.clear()
         self._new_comparisons.clear()
         self._counted_before = None
@@ -69,10 +69,10 @@ class PredictionMonitor:
             log.warning("starting without a reference of answers: %s", error)
 
     def take(self, members: Iterable[TrackedInstance]) -> None:
-        """Takes in the latest heartbeats."""
+        """Add the new counts in the latest heartbeats."""
         there = list(members)
         if self._counted_before is None:
-            # Also of those whose report is known but not read yet; a booting one has not reported to anybody.
+            # Also instances whose heartbeat is listed but not read yet; booting ones have not published any.
             self._counted_before = frozenset(m.instance.instance_id for m in there if m.state is not State.BOOTING)
             self._model = self._model or next((m.heartbeat.model for m in there if m.heartbeat is not None), "")
         present = {member.instance.instance_id for member in there}
@@ -83,7 +83,7 @@ class PredictionMonitor:
                 self._take(member.instance.instance_id, member.heartbeat)
 
     def status(self) -> QualityStatus | None:
-        """The model that answered last; None before any answer."""
+        """The drift of the model that answered last; None before the first answer."""
         watched = self._watched.get(self._model)
         if watched is None:
             return None
@@ -101,7 +101,7 @@ class PredictionMonitor:
         )
 
     def shadow(self) -> ShadowStatus | None:
-        """The agreement with the candidate that was compared last; None without any."""
+        """The agreement with the candidate that was compared last; None without a candidate."""
         return self._shadow if self._shadow.model else None
 
     def _take(self, instance_id: str, beat: Heartbeat) -> None:
@@ -110,7 +110,7 @@ class PredictionMonitor:
         if new.total:
             self._model = beat.model
             self._watch(beat.model, new)
-        # A worker's comparisons begin anew with another candidate.
+        # A worker counts its comparisons from 0 for each candidate.
         run, total = (beat.started_at, beat.shadow_model), Counter(seen=beat.shadow_compared, alike=beat.shadow_agreed)
         more = self._new_comparisons.take(instance_id, run, total, counted_before=counted_before)
         if beat.shadow_model:

@@ -1,4 +1,4 @@
-"""Tells what the controller sees and does: the status object, and metrics on CloudWatch."""
+"""Publish what the controller observes and does: the status object, and metrics on CloudWatch."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ _STATES = {
 
 
 class Store(Protocol):
-    """What is asked of `aws.state.StateStore`."""
+    """The methods used of `aws.state.StateStore`."""
 
     def get(self, key: str) -> StateObject | None: ...
     def put(self, key: str, body: bytes) -> str: ...
 
 
 class Sink(Protocol):
-    """What is asked of `aws.metrics.MetricSink`."""
+    """The methods used of `aws.metrics.MetricSink`."""
 
     def put(self, metrics: Mapping[str, Metric]) -> None: ...
 
 
 class StatusPublisher:
-    """Writes status and metrics after each pass, as far as it is time to; what cannot be written is lost.
+    """Publish status and metrics after a pass when they are due; what cannot be written is lost.
 
     Args:
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
-        task_health: how the controller's periodic tasks fare.
+        task_health: returns the health of the controller's periodic tasks.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class StatusPublisher:
         self._fleet_history = FleetHistory(wall_clock())
         self._quality = PredictionMonitor(store)
         self._written_at = self._metrics_at = float("-inf")
-        self._told: tuple[int, str, Phase] = (0, "", Phase.STEADY)
+        self._noted: tuple[int, str, Phase] = (0, "", Phase.STEADY)
         self._metered_seconds = 0.0
         self._resumed = True
 
     def resume(self) -> None:
-        """Goes on with the history that the controller before this one has left."""
+        """Continue, from the next pass on, the history that another controller published."""
         self._resumed = False
 
     def _resume(self) -> bool:
-        """Whether the history is there; nothing may be written over it before."""
+        """Read the published history if necessary; return whether it was read, so that the status may be replaced."""
         if self._resumed:
             return True
         try:
@@ -112,7 +112,7 @@ class StatusPublisher:
         *,
         service_measured: bool,
     ) -> None:
-        """Takes in one pass and writes what is due.
+        """Record one pass, and publish what is due.
 
         Args:
             service_measured: whether the mean service time in `limits` was measured.
@@ -141,12 +141,12 @@ class StatusPublisher:
             self._meter(sample, snapshot)
 
     def _note(self, decision: ScalingDecision, outcome: Outcome, plan: Plan, at: float) -> bool:
-        """Keeps what changed something, or is newly in the way; whether this did."""
+        """Keep a decision that changed the fleet, or a new problem; return whether there was one."""
         change = outcome.launched - outcome.terminated
-        told = (decision.desired_capacity, outcome.problem, plan.record.phase)
-        if not (outcome.launched or outcome.terminated) and told == self._told:
+        noted = (decision.desired_capacity, outcome.problem, plan.record.phase)
+        if not (outcome.launched or outcome.terminated) and noted == self._noted:
             return False
-        self._told = told
+        self._noted = noted
         reason = "; ".join(filter(None, (plan.reason or decision.reason, outcome.problem)))
         self._fleet_history.decide(Decision(at, decision.desired_capacity, change, reason))
         return True
@@ -200,7 +200,7 @@ class StatusPublisher:
 def to_metrics(
     sample: Sample, instance_seconds: float, oldest_job_age_seconds: float | None, cost_usd: float | None
 ) -> dict[str, Metric]:
-    """The metrics of one pass; ``InstanceSeconds`` counts from the ones before."""
+    """The metrics of one pass; ``InstanceSeconds`` counts from the metrics before."""
     metrics = {
         "Backlog": Metric(sample.visible, "Count"),
         "JobsInFlight": Metric(sample.in_flight, "Count"),
@@ -218,7 +218,7 @@ def to_metrics(
 
 
 def to_rollout(plan: Plan) -> RolloutStatus | None:
-    """The rollout under way or held, or the last one; None where there never was any."""
+    """The rollout under way or held, or the last one; None before the first rollout."""
     record = plan.record
     if plan.held:
         return RolloutStatus("held", record.goal.title, plan.held, record.started_at)
@@ -233,7 +233,7 @@ def to_rollout(plan: Plan) -> RolloutStatus | None:
 
 def _instance(member: TrackedInstance) -> InstanceStatus:
     heartbeat, instance = member.heartbeat, member.instance
-    told = InstanceStatus(
+    status = InstanceStatus(
         instance.instance_id,
         instance.name,
         _STATES[member.state],
@@ -241,9 +241,9 @@ def _instance(member: TrackedInstance) -> InstanceStatus:
         release=instance.release,
     )
     if heartbeat is None:
-        return told
+        return status
     return dataclasses.replace(
-        told,
+        status,
         reported_at=heartbeat.at,
         in_hand=heartbeat.in_hand,
         answered=heartbeat.answered,
