@@ -15,6 +15,8 @@ UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
     tests/acceptance/test_stack.py
+# In two processes; the tests of one module stay together, so that they share what its fixtures start.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 PIP := -m pip install --quiet --disable-pip-version-check
 # What machines of the deployment install: wheels for Debian 12's Python.  arm64, because x86_64 always has them.
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command "make lock"
@@ -22,7 +24,7 @@ COMPILE_UNIVERSAL := $(COMPILE) --universal --python-version 3.11
 COMPILE_MACHINE := $(COMPILE) --python-version 3.11 --python-platform aarch64-manylinux_2_36 --only-binary :all: \
     --no-deps --constraints requirements.txt
 
-.PHONY: help demo run chaos test test-image test-stack lint docs lock setup clean
+.PHONY: help demo run chaos check test test-image test-stack lint docs lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -37,8 +39,18 @@ run: $(VENV)/.installed-run ## Everything on this machine for a browser, until C
 chaos: $(VENV)/.installed-run ## Proof that nothing is lost: break everything while photos flow, then check the buckets
 	@$(BIN)/elastic chaos
 
+check: $(VENV)/.installed-all ## Before each commit: style, types, imports and unit tests, in less than a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	@# Types are checked while the tests run: the tests wait a good deal, and two cores are enough for both.
+	@mkdir -p var
+	$(BIN)/mypy > var/mypy.log 2>&1 & checker=$$!; \
+	    HYPOTHESIS_PROFILE=dev $(PYTEST) tests/unit -m "not slow"; tests=$$?; \
+	    wait $$checker; types=$$?; cat var/mypy.log; [ $$tests = 0 ] && [ $$types = 0 ]
+
 test: $(VENV)/.installed-all ## The whole test suite
-	$(BIN)/python -m pytest $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
+	$(PYTEST) --cov --cov-report=term:skip-covered $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
 
 test-image: $(VENV)/.installed-run ## The image's provisioning, run for real in a Debian root file system; needs root
 	@$(BIN)/python -m tests.image

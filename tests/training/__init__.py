@@ -1,0 +1,1 @@
+"""Tests that import TensorFlow: real networks and short real trainings."""

@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from core.errors import TrainingError
-from tests.shapes import toy_config
+from tests.training.helpers import toy_config
 from training import precision, weights
 from training.architectures import ARCHITECTURES
 from training.augment import make_augment, shrink

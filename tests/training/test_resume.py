@@ -21,7 +21,7 @@ pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is n
 
 from cli.train import train
 from core.errors import TrainingError
-from tests.shapes import write_shapes
+from tests.training.helpers import write_shapes
 from training.checkpoints import load_progress
 from training.run_folder import read_run
 

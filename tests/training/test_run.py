@@ -25,7 +25,7 @@ import keras
 import training.train
 from cli.train import train
 from core.errors import TrainingError
-from tests.shapes import SHAPES, SIDE, toy_config, write_shapes
+from tests.training.helpers import SHAPES, SIDE, toy_config, write_shapes
 from training import weights
 from training.architectures import ARCHITECTURES, cifar
 from training.checkpoints import Progress, load_progress, restore, save_checkpoint

@@ -204,6 +204,7 @@ def test_a_report_that_could_not_be_written_is_refused_before_the_work(tmp_path:
     assert status != 0 and "does not exist" in output
 
 
+@pytest.mark.slow
 def test_the_shipped_bundle_has_the_figures_of_its_card(many_photos: list[tuple[Path, str]], tmp_path: Path) -> None:
     folder, figures = many_photos[0][0].parent, tmp_path / "figures.json"
     status, output = run("--images", folder, "--truth", folder / "truth.csv", "--json", figures)

@@ -78,6 +78,7 @@ def granted(template: dict[str, Any], role: str) -> set[Need]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", ROLES)
 def test_a_role_may_do_what_its_tier_does_and_nothing_else(
     program: Program, template: dict[str, Any], tier: str
@@ -85,6 +86,7 @@ def test_a_role_may_do_what_its_tier_does_and_nothing_else(
     assert granted(template, ROLES[tier]) == program.needs(tier) | BESIDE_THE_CODE[tier]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", ENTRIES)
 def test_each_store_works_on_the_resource_that_the_comparison_takes_for_its(program: Program, tier: str) -> None:
     made = set(program.constructions(tier))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +19,7 @@ from core.paths import REPOSITORY_ROOT
 from local_cloud import model_choice
 from local_cloud.model_choice import bundle_folder, choose_model, is_reachable, label_count
 from tests.bundles import SHIPPED
-from tests.file_server import serving, sha256
+from tests.serving import serving, sha256, silent_port
 from training.download import download
 
 # keras.src.applications.imagenet_utils: the `file_hash` of imagenet_class_index.json.
@@ -32,13 +30,6 @@ def test_the_names_are_those_of_keras_in_its_order() -> None:
     lines = (REPOSITORY_ROOT / "training" / "imagenet_classes.txt").read_text("utf-8").splitlines()
     index = {str(number): line.split(" ", 1) for number, line in enumerate(lines)}
     assert hashlib.md5(json.dumps(index).encode()).hexdigest() == KERAS_CLASS_INDEX_MD5
-
-
-@contextlib.contextmanager
-def silent_port() -> Iterator[int]:
-    """A port where connections are taken and nothing is ever said."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
 
 
 def closed_port() -> int:

@@ -55,16 +55,19 @@ def comparisons() -> dict[str, Comparison]:
     return {name: compare(trace, Settings(), seed=1) for name, trace in SHORT.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_no_other_is_both_faster_and_cheaper(comparisons: dict[str, Comparison], name: str) -> None:
     assert comparisons[name].beaten_by == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["burst", "crowd", "curve"])
 def test_the_cost_is_within_a_quarter_of_the_optimum(comparisons: dict[str, Comparison], name: str) -> None:
     assert 1.0 <= comparisons[name].ours.cost_ratio <= 1.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_scale_in_kills_no_instance_at_work(comparisons: dict[str, Comparison], name: str) -> None:
     assert comparisons[name].ours.busy_killed == 0
@@ -87,6 +90,7 @@ def test_fast_takes_fifteen_instances_for_a_hundred_images_and_is_faster() -> No
     assert ours.instance_seconds < 15 * (26 + 10)
 
 
+@pytest.mark.slow
 def test_thrifty_takes_fewer_instances_than_balanced(comparisons: dict[str, Comparison]) -> None:
     thrifty = compare(SHORT["crowd"], Settings(profile="thrifty", **PROFILES["thrifty"]), 1).ours
     balanced = comparisons["crowd"].ours

@@ -1,4 +1,4 @@
-"""`elastic model build imagenet`: from Keras's weights to a bundle that `elastic up` uses."""
+"""`elastic model build imagenet`: from Keras's published weights to a bundle that `elastic up` uses."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-pytest.importorskip("tensorflow", reason="TensorFlow, with which the bundle is built, is not installed")
-
 import cli
 from app_tier.bundle import load_bundle
 from core.settings import Settings
 from local_cloud.model_choice import choose_model
-from tests.file_server import serving, sha256
+from tests.serving import serving, sha256
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorflow", reason="TensorFlow, with which the bundle is built, is not installed")
     weights = tmp_path / "w.h5"
     weights.write_bytes(b"no weights")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -30,6 +29,7 @@ def test_from_the_server_to_a_bundle_that_up_will_use(tmp_path: Path, monkeypatc
 
     In float32, which takes a fraction of the time; quantization has its own tests.
     """
+    pytest.importorskip("tensorflow", reason="TensorFlow, with which the bundle is built, is not installed")
     import h5py
     import keras
     from keras.src.legacy.saving import legacy_h5_format

@@ -15,7 +15,7 @@ import scipy.io
 from PIL import Image
 
 from core.errors import TrainingError
-from tests.shapes import SHAPES, write_shapes
+from tests.training.helpers import SHAPES, write_shapes
 from training.datasets import archives, cifar10, detect, load_dataset
 from training.datasets.cifar10 import load_arrays, read_cifar10
 from training.datasets.folders import read_folders

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from core.errors import TrainingError
-from tests.shapes import SHAPES, toy_config, write_shapes
+from tests.training.helpers import SHAPES, toy_config, write_shapes
 from training.data import prepare_data, write_data
 from training.datasets.folders import read_folders
 from training.datasets.samples import TEST, TRAIN, VALIDATION, Sample

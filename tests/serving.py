@@ -1,9 +1,10 @@
-"""An HTTP server for files, on loopback."""
+"""HTTP servers on loopback for tests of downloads."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import socket
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -29,5 +30,13 @@ def serving(folder: Path) -> Iterator[str]:
             thread.join()
 
 
+@contextlib.contextmanager
+def silent_port() -> Iterator[int]:
+    """A port where connections are taken and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
 def sha256(content: bytes) -> str:
+    """The hash of `content` as download settings name it."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
