@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +142,8 @@ def test_a_server_that_never_answers_is_noticed() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        started = time.monotonic()
+        # Keras alone would wait for ever.
         assert not imagenet_reachable(url, within_seconds=0.2)
-        # Not a measurement: Keras alone would wait for minutes.
-        assert time.monotonic() - started < 30
 
 
 def test_downloaded_weights_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +22,30 @@ pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is n
 
 import keras
 
+import training.train
 from cli.train import train
 from core.errors import TrainingError
-from tests.training.helpers import SHAPES, toy_config, write_shapes
+from tests.training.helpers import SHAPES, SIDE, toy_config, write_shapes
 from training import weights
+from training.architectures import ARCHITECTURES, cifar
 from training.checkpoints import Progress, load_progress, restore, save_checkpoint
 from training.config import make_config
 from training.data import prepare_data
 from training.run_folder import read_run
 from training.train import Training
+
+
+def small_network(x: Any, dropout: float) -> Any:
+    """In place of `cifar._reference`: TensorFlow needs seconds to prepare that one, however few images there are."""
+    x = keras.layers.Conv2D(16, 5, strides=2, activation="relu")(x)
+    return keras.layers.Dense(32, activation="relu", name="dense")(keras.layers.Flatten()(x))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small network, and no curves drawn after each epoch."""
+    monkeypatch.setattr(cifar, "_reference", small_network)
+    monkeypatch.setattr(training.train, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +100,7 @@ def test_the_folder_holds_what_its_readers_want(trained: Path) -> None:
     assert run["validation"]["accuracy"] == pytest.approx(float(best["val_accuracy"]), abs=1e-4)
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
     # Nothing can be learned at such a rate.
     config = toy_config(shapes, epochs=20, patience=2, optimizer="sgd", learning_rate=1e-12, warmup_epochs=0)
@@ -96,6 +109,7 @@ def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
     assert len(run["history"]) == run["best_epoch"] + 2 < 20
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_diverged_training_says_so(shapes: Path, tmp_path: Path) -> None:
     config = toy_config(shapes, optimizer="sgd", learning_rate=1e30, clip_norm=0.0, warmup_epochs=0)
     with pytest.raises(TrainingError, match="loss is no longer a number in epoch 1; try a smaller --learning-rate"):
@@ -103,9 +117,10 @@ def test_a_diverged_training_says_so(shapes: Path, tmp_path: Path) -> None:
     assert read_run(tmp_path)["status"] == "stopped"
 
 
-def test_frozen_layers_rest_in_the_first_stage(shapes: Path, trained: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("quick")
+def test_frozen_layers_rest_in_the_first_stage(shapes: Path, tmp_path: Path) -> None:
     """From another run's model: first only the new layer learns, then all do; in mixed precision."""
-    start = keras.models.load_model(trained / "model.keras", compile=False)
+    start = ARCHITECTURES["cifar-cnn"].build(SIDE, len(SHAPES), 0.0)
     source = tmp_path / "start.keras"
     classes = keras.layers.Dense(4, name="other_labels")(start.get_layer("labels").input)
     keras.Model(start.input, classes).save(source)
@@ -150,57 +165,6 @@ def test_progress_knows_the_best_epoch_and_when_it_is_stuck() -> None:
     assert [progress.add({"val_accuracy": value}) for value in (0.2, 0.4, 0.4, 0.3)] == [True, True, False, False]
     assert (progress.epochs_done, progress.best_epoch) == (4, 2)
     assert progress.is_stuck(2) and not progress.is_stuck(3) and not progress.is_stuck(0)
-
-
-def _command(*arguments: Any) -> list[str]:
-    return [sys.executable, "-c", "from cli import main; main()", "train", *map(str, arguments)]
-
-
-def test_a_killed_training_goes_on_where_it_was(shapes: Path, tmp_path: Path) -> None:
-    run, cache = tmp_path / "run", tmp_path / "cache"
-    options = ("--architecture", "cifar-cnn", "--side", 16, "--batch-size", 16, "--precision", "float32")
-    # Momentum and the schedule's step are state; so many epochs that it cannot end before it is killed.
-    process = subprocess.Popen(
-        _command(shapes, *options, "--epochs", 2000, "--patience", 0, "--out", run, "--cache", cache),
-        cwd=REPOSITORY_ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not list(run.glob("checkpoints/epoch-000[2-9]")):
-            assert process.poll() is None and time.monotonic() < deadline, "no second epoch"
-            time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done = load_progress(run)[0].epochs_done
-    assert done >= 2
-    # The end comes nearer, so that the test ends; all else is as it was.
-    described = json.loads((run / "run.json").read_text())
-    assert described["status"] == "running"
-    described["hyperparameters"]["epochs"] = done + 1
-    (run / "run.json").write_text(json.dumps(described))
-    finished = subprocess.run(
-        _command("--resume", run, "--cache", cache), cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=240
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert f"{done} epochs done" in finished.stdout
-    history = read_run(run)["history"]
-    assert [entry["epoch"] for entry in history] == list(range(1, done + 2))
-    # The optimizer went on counting: at its last step the cosine is at its end.
-    assert history[-1]["learning_rate"] < history[-2]["learning_rate"] / 100
-    with np.load(run / "checkpoints" / f"epoch-{done + 1:04d}" / "optimizer.npz") as state:
-        assert int(state["arr_0"]) == (done + 1) * math.floor(described["dataset"]["train"] / 16)
-
-    described["dataset"]["train"] -= 1
-    (run / "run.json").write_text(json.dumps(described))
-    changed = CliRunner().invoke(train, ["--resume", str(run), "--cache", str(cache)])
-    assert isinstance(changed.exception, TrainingError) and "has changed since the run began" in str(changed.exception)
-
-    (run / "run.json").write_text(json.dumps({**described, "status": "finished"}))
-    again = CliRunner().invoke(train, ["--resume", str(run)])
-    assert isinstance(again.exception, TrainingError) and "is finished" in str(again.exception)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +223,7 @@ def test_help_imports_no_tensorflow() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY_ROOT, check=True, env=os.environ)
 
 
+@pytest.mark.usefixtures("quick")
 def test_data_sets_that_have_different_classes_are_learned_together(tmp_path: Path) -> None:
     write_shapes(tmp_path / "one", 60)
     shutil.rmtree(tmp_path / "one" / SHAPES[-1])

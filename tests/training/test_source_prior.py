@@ -54,8 +54,8 @@ def learned(margin: float) -> float:
     priors = log_priors(labels.tolist(), sources, CLASSES, margin)
     targets = np.stack([np.eye(CLASSES, dtype=np.float32)[labels], priors.table[priors.rows]], axis=1)
     model = keras.Sequential([keras.layers.Input((CLASSES + 1,)), keras.layers.Dense(CLASSES, activation="softmax")])
-    model.compile(keras.optimizers.Adam(0.03), SourcePriorCrossentropy(0.0), metrics=[accuracy])
-    history = model.fit(features, targets, epochs=15, verbose=0).history
+    model.compile(keras.optimizers.Adam(0.1), SourcePriorCrossentropy(0.0), metrics=[accuracy])
+    history = model.fit(features, targets, batch_size=200, epochs=20, verbose=0).history
     assert history["loss"][-1] < history["loss"][0] and 0 < history["accuracy"][-1] <= 1
     others, truth, _ = two_sources(1000, swapped=True)
     return float((model.predict(others, verbose=0).argmax(axis=1) == truth).mean())

@@ -6,7 +6,6 @@ import hashlib
 import json
 import socket
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,9 +75,8 @@ def test_a_server_is_reachable_only_if_it_has_the_file_and_answers(tmp_path: Pat
     assert not is_reachable(f"http://127.0.0.1:{closed_port()}/w.h5")
     assert not is_reachable("not an address")
     with silent_port() as port:
-        started = time.monotonic()
+        # Without the limit it would wait for ever.
         assert not is_reachable(f"http://127.0.0.1:{port}/w.h5", within_seconds=0.3)
-        assert time.monotonic() - started < model_choice.REACHED_WITHIN_SECONDS
 
 
 def chosen(environment: dict[str, str]) -> tuple[Path, list[str]]:

@@ -34,9 +34,9 @@ KEYS = {
 
 
 def _short_curve(rng: np.random.Generator) -> np.ndarray:
-    """The rates of the curve of a day, in an hour: they change 24 times as fast."""
-    minutes = np.arange(60)
-    rate = 2_000_000 / 1440 * (1 + 0.9 * np.sin((minutes - 25) / 60 * 2 * math.pi))
+    """The rates of the curve of a day, in half an hour: they change 48 times as fast."""
+    minutes = np.arange(30)
+    rate = 2_000_000 / 1440 * (1 + 0.9 * np.sin((minutes - 12.5) / 30 * 2 * math.pi))
     counts = rng.poisson(rate)
     return np.sort(np.repeat(minutes * 60.0, counts) + rng.random(int(counts.sum())) * 60)
 
@@ -45,8 +45,8 @@ SHORT = {
     "burst": dataclasses.replace(TRACES["burst"], runs=20),
     "by-hand": dataclasses.replace(TRACES["by-hand"], runs=8),
     "crowd": dataclasses.replace(TRACES["crowd"], runs=2),
-    "drip": dataclasses.replace(TRACES["drip"], runs=2),
-    "curve": Trace("curve", "a day's curve in an hour", _short_curve, max_size=3),
+    "drip": dataclasses.replace(TRACES["drip"], runs=1),
+    "curve": Trace("curve", "a day's curve in half an hour", _short_curve, max_size=3),
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from aws.in_memory import InMemoryResultStore
 from core.jobs import ClassificationResult, Prediction, image_key
+from tests.waiting import wait_until
 from web_tier.domain import result_waiter
 from web_tier.domain.result_waiter import ResultWaiter, TooManyWaitingError, WaitFailedError
 
@@ -40,10 +41,7 @@ def answer(results: InMemoryResultStore, which: str) -> None:
 
 
 def until_waiting(watch: ResultWaiter, count: int) -> None:
-    deadline = time.monotonic() + 5
-    while watch.waiting != count:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: watch.waiting == count, f"there are never {count} waiting")
 
 
 def test_each_waits_for_its_own_answer(results: InMemoryResultStore, watch: ResultWaiter) -> None:
@@ -62,9 +60,10 @@ def test_a_hundred_waiting_cost_as_many_requests_as_one(results: InMemoryResultS
     with ThreadPoolExecutor(100) as pool:
         waiting = [pool.submit(watch.wait, key(number), 10.0) for number in range(100)]
         until_waiting(watch, 100)
-        before, seconds = results.count("list"), 1.0
-        time.sleep(seconds)
-        assert results.count("list") - before <= seconds / result_waiter.MIN_INTERVAL_SECONDS + 1
+        before, started = results.count("list"), time.monotonic()
+        wait_until(lambda: results.count("list") >= before + 5, "nothing is asked for")
+        rounds = (time.monotonic() - started) / result_waiter.MIN_INTERVAL_SECONDS
+        assert results.count("list") - before <= rounds + 1
         for number in range(100):
             answer(results, key(number))
         assert all(future.result() for future in waiting)
@@ -73,11 +72,10 @@ def test_a_hundred_waiting_cost_as_many_requests_as_one(results: InMemoryResultS
 
 def test_nobody_is_asked_while_nobody_waits(results: InMemoryResultStore, watch: ResultWaiter) -> None:
     assert watch.wait(key(1), 0.05) is False
-    time.sleep(2 * result_waiter.MIN_INTERVAL_SECONDS)
+    wait_until(lambda: all(thread.name != "result-waiter" for thread in threading.enumerate()), "the thread never ends")
     before = results.count("list")
     time.sleep(3 * result_waiter.MIN_INTERVAL_SECONDS)
     assert results.count("list") == before
-    assert not [thread for thread in threading.enumerate() if thread.name == "result-waiter"]
 
 
 def test_a_cloud_that_fails_for_a_moment_only_delays(results: InMemoryResultStore, watch: ResultWaiter) -> None:

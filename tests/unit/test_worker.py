@@ -17,7 +17,7 @@ from app_tier.metrics import to_metrics
 from app_tier.quarantine import QuarantineError
 from app_tier.statistics import Report
 from app_tier.worker import Pixels, Worker, WorkerOptions
-from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore
+from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore, ManualClock
 from core.batch_record import BatchRecord
 from core.errors import BrokenImageError, CloudError
 from core.jobs import (
@@ -29,6 +29,7 @@ from core.jobs import (
     new_batch_id,
     new_job_id,
 )
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 BATCH = new_batch_id(datetime(2026, 1, 1, tzinfo=UTC))
 OPTIONS = WorkerOptions(
@@ -60,11 +61,13 @@ class Labeller:
     def __init__(self) -> None:
         self.batch_sizes: list[int] = []
         self.failures_left = 0
+        self.begun = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
 
     def classify(self, images: Sequence[Pixels]) -> list[tuple[Prediction, ...]]:
-        self.gate.wait(5)
+        self.begun.set()
+        self.gate.wait(PATIENCE_SECONDS)
         self.batch_sizes.append(len(images))
         if self.failures_left:
             self.failures_left -= 1
@@ -75,8 +78,9 @@ class Labeller:
 class Bench:
     """A worker with everything around it in memory."""
 
-    def __init__(self, **options: Any) -> None:
-        self.queue = InMemoryJobQueue(clock=time.monotonic)
+    def __init__(self, clock: Callable[[], float] = time.monotonic, **options: Any) -> None:
+        self.clock = clock
+        self.queue = InMemoryJobQueue(clock)
         self.images = InMemoryImageStore()
         self.images.create_batch(BATCH, BatchRecord())
         self.results = InMemoryResultStore()
@@ -107,15 +111,12 @@ class Bench:
         finally:
             self.labeller.gate.set()
             self.stop.set()
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive(), "the worker did not stop"
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
+def until(condition: Callable[..., bool]) -> None:
+    wait_until(condition, "waited in vain")
 
 
 def test_every_job_is_answered_and_deleted() -> None:
@@ -189,7 +190,7 @@ def test_a_missing_image_waits_while_nobody_knows_whether_its_batch_was_deleted(
 
 
 def hidden_seconds(bench: Bench) -> float:
-    return min(message.visible_at_seconds for message in bench.queue.messages) - time.monotonic()
+    return min(message.visible_at_seconds for message in bench.queue.messages) - bench.clock()
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_on_stop_what_the_interpreter_has_not_begun_is_released_at_once() -> Non
     bench.labeller.gate.clear()
     bench.upload(*(f"l{n}" for n in range(20)))
     with bench.running():
-        until(lambda: bench.images.count("get") >= 20)
+        until(lambda: bench.images.count("get") >= 20 and bench.labeller.begun.is_set())
         bench.stop.set()
         bench.labeller.gate.set()
     answered = len(bench.results.objects)
@@ -274,16 +275,19 @@ def test_never_more_in_hand_than_allowed() -> None:
 
 
 def test_work_that_takes_long_stays_hidden_by_a_fixed_window() -> None:
-    bench = Bench(visibility_timeout_seconds=1)
+    clock = ManualClock()
+    bench = Bench(clock, visibility_timeout_seconds=1)
     bench.queue.visibility_timeout_seconds = 1
     bench.labeller.gate.clear()
     bench.upload("beagle")
     with bench.running():
         until(lambda: bench.queue.backlog().in_flight == 1)
-        for _ in range(15):
-            time.sleep(0.1)
-            assert bench.queue.backlog().visible == 0
+        for _ in range(4):
+            renewals = bench.queue.count("extend")
+            until(lambda before=renewals: bench.queue.count("extend") > before)
             assert hidden_seconds(bench) <= 1
+            clock.advance(0.9)
+            assert bench.queue.backlog().visible == 0
         bench.labeller.gate.set()
         until(lambda: not bench.queue.jobs)
     assert bench.queue.count("receive") > 0 and bench.results.count("put") == 1
