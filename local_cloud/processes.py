@@ -72,6 +72,9 @@ def stop_all(processes: Sequence[Process], grace_seconds: float) -> None:
         except subprocess.TimeoutExpired:
             grace_seconds = 0.1  # the grace period is over for all
             kill(process)
+        # A pipe to the child, which an address was read from.
+        if isinstance(process, subprocess.Popen) and process.stdout is not None:
+            process.stdout.close()
 
 
 def kill(process: Process) -> None:
