@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from core.paths import REPOSITORY_ROOT
 from core.settings import SECRETS
@@ -27,14 +26,14 @@ def registered(stack: LocalStack) -> Iterator[None]:
         STATE_FILE.unlink(missing_ok=True)
 
 
-def join_local_stack(path: Path = STATE_FILE) -> str | None:
+def join_local_stack() -> str | None:
     """Sets the environment of the running local stack in this process; returns its web address, None if none runs.
 
     If ``AWS_ENDPOINT_URL`` is set already, the environment names another cloud and is left unchanged.
     """
-    if "AWS_ENDPOINT_URL" in os.environ or not path.exists():
+    if "AWS_ENDPOINT_URL" in os.environ or not STATE_FILE.exists():
         return None
-    state = json.loads(path.read_text("utf-8"))
+    state = json.loads(STATE_FILE.read_text("utf-8"))
     try:
         os.kill(state["pid"], 0)
     except ProcessLookupError:

@@ -133,6 +133,9 @@ class LocalStack:
             names = [name for name in self._processes if (name != "local-cloud") == others]
             processes = [self._processes.pop(name) for name in names]
             stop_all(processes, self.settings.shutdown_grace_seconds + 5)
+            for process in processes:
+                if process.stdout is not None:
+                    process.stdout.close()
 
     def failed_process(self) -> str | None:
         """The name of a process that has ended unexpectedly, or None."""

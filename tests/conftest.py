@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from core.paths import REPOSITORY_ROOT
+from local_cloud import local_stack_registry
 from tests.odd_images import write_odd_images
 
 PHOTOS = REPOSITORY_ROOT / "tests" / "photos"
@@ -32,8 +33,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("EIC_", "AWS_")):
             monkeypatch.delenv(name)
-    # Nor does a model that this machine may have, or could download, change what they see.
+    # Nor does a model that this machine may have, or could download, change what they see, or a stack that runs here.
     monkeypatch.setenv("EIC_IMAGENET_WEIGHTS_URL", "off")
+    monkeypatch.setattr(local_stack_registry, "STATE_FILE", REPOSITORY_ROOT / "no-local-stack.json")
 
 
 @pytest.fixture(scope="session")

@@ -24,19 +24,15 @@ pytestmark = pytest.mark.acceptance
 
 MakeImages = Callable[..., list[Path]]
 
+MAX_SIZE = 4
+
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    settings = {"scale_in_stabilization_seconds": 2, "visibility_timeout_seconds": 5}
+    # As many workers as there are would share the cores of this machine: four show all that fifteen do.
+    settings = {"scale_in_stabilization_seconds": 2, "visibility_timeout_seconds": 5, "max_size": MAX_SIZE}
     with running_bench(settings, tmp_path_factory.mktemp("log")) as bench:
         yield bench
-
-
-@pytest.fixture(autouse=True)
-def _cloud(bench: Bench, _no_settings_from_outside: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in bench.stack.environment.items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
 
 
 def test_from_zero_to_many_instances_and_back_to_zero(bench: Bench, make_images: MakeImages) -> None:
@@ -47,7 +43,7 @@ def test_from_zero_to_many_instances_and_back_to_zero(bench: Bench, make_images:
         assert history.wait_for_zero(PATIENCE_SECONDS)
     assert [answer["name"] for answer in answers] == [path.name for path in paths]
     assert {answer["status"] for answer in answers} == {"classified"}
-    assert 1 < history.peak <= 15
+    assert 1 < history.peak <= MAX_SIZE
     assert bench.queue.backlog().total == 0
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ import pytest
 import requests
 
 from api_client.client import ApiClient, ApiError
+from aws.clients import Clients
+from aws.state import StateStore
+from aws.tokens import TokenStore
 from core.paths import REPOSITORY_ROOT
+from core.tokens import SCOPES, new_token
 from tests.bench import Bench, running_bench
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
@@ -43,10 +48,11 @@ def elastic(bench: Bench, *arguments: str, token: str = "") -> subprocess.Comple
     )
 
 
-def create_token(bench: Bench, owner: str, *arguments: str) -> str:
-    made = elastic(bench, "token", "create", "--owner", owner, *arguments)
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
+def create_token(bench: Bench, owner: str) -> str:
+    text, record = new_token(owner, SCOPES, time.time())
+    clients = Clients(environment=bench.stack.environment)
+    TokenStore(StateStore(clients["s3"], bench.stack.settings.state_bucket)).add(record)
+    return text
 
 
 def headers(token: str) -> dict[str, str]:
@@ -99,7 +105,9 @@ def test_the_command_line_classifies_with_a_token(bench: Bench, make_images: Cal
 
 
 def test_a_revoked_token_is_refused_by_every_process_within_seconds(bench: Bench) -> None:
-    token = create_token(bench, "carol", "--name", "to be revoked")
+    made = elastic(bench, "token", "create", "--owner", "carol", "--name", "to be revoked")
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
     url = f"{bench.stack.web_url}/api/v1/limits"
     # Enough connections to meet both processes, which now know the token.
     assert {requests.get(url, headers=headers(token), timeout=30).status_code for _number in range(20)} == {200}

@@ -35,10 +35,8 @@ def web_url(bench: Bench) -> str:
 @pytest.fixture(scope="module")
 def token(bench: Bench) -> str:
     text, record = new_token("ada", ["upload", "read"], time.time())
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in bench.stack.environment.items():
-            patch.setenv(name, value)
-        TokenStore(StateStore(Clients()["s3"], bench.stack.settings.state_bucket)).add(record)
+    clients = Clients(environment=bench.stack.environment)
+    TokenStore(StateStore(clients["s3"], bench.stack.settings.state_bucket)).add(record)
     return text
 
 
