@@ -76,6 +76,14 @@ def test_a_batch_is_accessible_in_every_state(tab_page: Page) -> None:
     assert serious(page) == []
 
 
+def responses_of(page: Page) -> list[Response]:
+    """A list that grows with each response that the page receives."""
+    found: list[Response] = []
+    # Playwright sets an attribute on each handler, which a built-in method does not allow.
+    page.on("response", lambda response: found.append(response))
+    return found
+
+
 def test_pages_are_light(open_tab: OpenTab, make_images: Callable[..., list[Path]]) -> None:
     page = open_tab().page
     page.goto("/")
@@ -83,10 +91,9 @@ def test_pages_are_light(open_tab: OpenTab, make_images: Callable[..., list[Path
     wait_for_all(page)
     weights = {}
     for name, path in (("start", "/"), ("fleet", "/fleet"), ("batch", urlsplit(page.url).path)):
-        responses: list[Response] = []
         # Nothing is in this one's cache.
         fresh = open_tab()
-        fresh.page.on("response", lambda response: responses.append(response))  # Playwright marks handlers: no builtin
+        responses = responses_of(fresh.page)
         fresh.page.goto(path, wait_until="load")
         parts = [found for found in responses if found.request.resource_type in ("document", "script", "stylesheet")]
         weights[name] = sum(len(found.body()) for found in parts)
