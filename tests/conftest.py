@@ -59,9 +59,14 @@ def _labelled(folder: Path) -> list[tuple[Path, str]]:
 
 @pytest.fixture(scope="session")
 def odd_images(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, bool]]:
-    """Odd and malformed files, and whether each can be decoded; with those of ../shared/data, where they are there."""
-    found = write_odd_images(PHOTOS / "cat.jpg", tmp_path_factory.mktemp("odd-images"))
-    folder = DATA / "odd-images"
+    """Odd and malformed files, and whether each can be decoded."""
+    return write_odd_images(PHOTOS / "cat.jpg", tmp_path_factory.mktemp("odd-images"))
+
+
+@pytest.fixture(scope="session")
+def all_odd_images(odd_images: list[tuple[Path, bool]]) -> list[tuple[Path, bool]]:
+    """These, and those that were found elsewhere, in ../shared/data, where that is there."""
+    found, folder = list(odd_images), DATA / "odd-images"
     if folder.is_dir():
         with (folder / "index.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))

@@ -128,7 +128,7 @@ def test_the_real_fleet_grows_on_the_page(open_tab: OpenTab) -> None:
     fleet.goto("/fleet")
     other = open_tab().page
     other.goto("/")
-    other.set_input_files("#files", small_files(300))
+    other.set_input_files("#files", small_files(100))
     fleet.bring_to_front()
     expect(fleet.locator("#headline")).to_have_text(re.compile(r"\d workers? running"), timeout=PATIENCE_MS)
     expect(fleet.locator("#decisions .reason").first).to_have_text(re.compile("backlog"))

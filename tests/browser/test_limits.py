@@ -19,7 +19,7 @@ from tests.browser.test_page import UPLOADS, payload, small_files, wait_for_all,
 pytestmark = pytest.mark.browser
 
 MAX_PAGE_BYTES = 100_000
-MANY = 1500
+MANY = 600
 
 
 def serious(page: Page) -> list[str]:
@@ -118,7 +118,7 @@ def test_of_many_files_only_few_are_on_the_page(open_tab: OpenTab, make_images: 
             })"""
         )
         assert page.locator("#sheet .frame").count() < 150
-    expect(page.locator('#sheet [aria-posinset="1500"]')).to_have_count(1)
+    expect(page.locator(f'#sheet [aria-posinset="{MANY}"]')).to_have_count(1)
     expect(page.locator("#answered-count")).to_have_text(f"{MANY:,}", timeout=180_000)
     wait_for_all(page)
     page.evaluate("scrollTo(0, 0)")
@@ -141,7 +141,7 @@ def test_only_pictures_near_the_screen_take_memory(open_tab: OpenTab) -> None:
         """
     )
     page.goto("/")
-    page.set_input_files("#files", small_files(400))
+    page.set_input_files("#files", small_files(250))
     wait_for_all(page)
     for top in (2000, 6000, 12000, 100_000, 0):
         page.evaluate(f"scrollTo(0, {top})")

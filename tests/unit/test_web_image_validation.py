@@ -102,8 +102,8 @@ def test_sizes_are_readable(count: int, text: str) -> None:
     assert format_bytes(count) == text
 
 
-def test_real_odd_files_raise_nothing_but_image_errors(odd_images: list[tuple[Path, bool]]) -> None:
-    for path, decodes in odd_images:
+def test_real_odd_files_raise_nothing_but_image_errors(all_odd_images: list[tuple[Path, bool]]) -> None:
+    for path, decodes in all_odd_images:
         body = path.read_bytes()
         try:
             check(body, max_bytes=10 * MIB, max_pixels=60_000_000)
