@@ -8,10 +8,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
 from benchmarks.chromium import CHROMIUM_NAMES, find_chromium
 from local_cloud.stack import LocalStack
+
+# Playwright's own patience, five seconds, is too short for a machine that others use, too.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +63,7 @@ def open_tab(browser: Browser, web_url: str) -> Iterator[OpenTab]:
         context = browser.new_context(
             viewport={"width": width, "height": height}, java_script_enabled=javascript, base_url=web_url, **options
         )
+        context.set_default_timeout(PATIENCE_MS)
         tab = Tab(context.new_page())
         tabs.append(tab)
 
