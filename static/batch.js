@@ -99,6 +99,9 @@ export class Batch {
     this.#cancelAgain = 0;
     try {
       await post(this.urls.cancel);
+      // The events may end before they mention it: a batch whose stored images are all answered is complete.
+      this.model.cancelled = true;
+      this.#plan();
     } catch {
       showNotice("notice", "The batch could not be cancelled. Check the connection and try again.");
     }
