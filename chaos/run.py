@@ -25,11 +25,11 @@ from aws.fleet import Fleet
 from aws.queue import JobQueue
 from chaos.deadline import POLL_SECONDS, Deadline
 from chaos.delivery_check import check_delivery, keep_result_versions, read_result_versions
-from chaos.faults import FaultControl
 from chaos.report import ChaosReport, shortfalls
 from chaos.sabotage import Saboteur
 from chaos.uploads import Uploader
 from core.errors import CloudError
+from local_cloud.fault_control import FaultControl
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.progress import BatchProgress
 from local_cloud.stack import LocalStack

@@ -6,6 +6,7 @@ Prints one line of JSON, ``{"endpoint_url": …, "metadata_url": …}``, on stan
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
 from core.periodic_task import PeriodicTask
 from core.settings import Settings
+from local_cloud.fault_control import FaultControl
 from local_cloud.metadata_service import MetadataService
 from local_cloud.processes import Process, spawn, stop_all
 from local_cloud.resources import create_resources
@@ -66,7 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
         environment = {**os.environ, **LOCAL_CREDENTIALS, "AWS_ENDPOINT_URL": endpoint_url}
         os.environ.update(environment)
         clients = Clients()
-        create_resources(clients, settings)
+        # Faults concern the running program; one that persists would end the start.
+        paused = FaultControl(endpoint_url).paused() if faults else contextlib.nullcontext()
+        with paused:
+            create_resources(clients, settings)
         metadata = MetadataService()
 
         def start(instance: EmulatedInstance) -> Process:

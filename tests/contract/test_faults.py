@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from core.errors import AlreadyExistsError, CloudError
 from core.jobs import ClassificationJob
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
+from local_cloud.faults import CONTROL_PATH
 from local_cloud.resources import create_resources
 
 BATCH = "20260101-120000-0123456789ab"
@@ -206,3 +209,19 @@ def test_switched_off_there_are_no_faults_and_the_counts_stay(cloud: Cloud) -> N
 def test_a_mistake_at_the_switch_is_told(cloud: Cloud) -> None:
     for body in ({"throttel": 1}, {"throttle": 7}, [1]):
         assert requests.post(cloud._control, json=body, timeout=5).status_code == 400
+
+
+def test_a_fault_that_persists_does_not_keep_the_embedded_cloud_from_starting(tmp_path: Path) -> None:
+    """Every request fails for good; the resources are created before faults begin."""
+    command = [sys.executable, "-m", "local_cloud", "--log-directory", str(tmp_path)]
+    command += ["--faults", '{"seed": 1, "throttle": 0.9, "error": 0, "delay": 0, "persistence": 1, "capacity": 0}']
+    process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        addresses = json.loads(process.stdout.readline())
+        assert requests.get(f"{addresses['endpoint_url']}{CONTROL_PATH}", timeout=5).json()["enabled"]
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        if process.stdout is not None:
+            process.stdout.close()

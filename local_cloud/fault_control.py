@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import requests
 
 from local_cloud.faults import CONTROL_PATH
@@ -22,6 +25,15 @@ class FaultControl:
     def set(self, *, enabled: bool) -> None:
         """Switches faults on or off."""
         requests.post(self._url, json={"enabled": enabled}, timeout=_TIMEOUT_SECONDS).raise_for_status()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Injects no faults during the block."""
+        self.set(enabled=False)
+        try:
+            yield
+        finally:
+            self.set(enabled=True)
 
     def counts(self) -> dict[str, int]:
         """The number of faults so far, by kind."""
