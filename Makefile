@@ -39,7 +39,7 @@ run: $(VENV)/.installed-run ## Everything on this machine for a browser, until C
 chaos: $(VENV)/.installed-run ## Proof that nothing is lost: break everything while photos flow, then check the buckets
 	@$(BIN)/elastic chaos
 
-check: $(VENV)/.installed-all ## Before each commit: style, types, imports and unit tests, in less than a minute
+check: $(VENV)/.installed-all ## Before each commit: style, types, imports and the fast unit tests, in about a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
