@@ -15,14 +15,20 @@ UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
     tests/acceptance/test_stack.py
-# In two processes; the tests of one module stay together, so that they share what its fixtures start.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+# The tests of one module stay together, so that they share what its fixtures start.
+PYTEST := $(BIN)/python -m pytest --dist loadscope
+# Measured in CI, because it makes the tests a quarter slower.
+COVERAGE_OPTIONS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 PIP := -m pip install --quiet --disable-pip-version-check
 # What machines of the deployment install: wheels for Debian 12's Python.  arm64, because x86_64 always has them.
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command "make lock"
 COMPILE_UNIVERSAL := $(COMPILE) --universal --python-version 3.11
 COMPILE_MACHINE := $(COMPILE) --python-version 3.11 --python-platform aarch64-manylinux_2_36 --only-binary :all: \
     --no-deps --constraints requirements.txt
+
+# Container images often set it.  Without bytecode, each of the hundreds of processes that the tests start, and each
+# worker of `make demo`, compiles the program anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo run chaos check test test-image test-stack lint docs lock setup clean
 .DEFAULT_GOAL := help
@@ -46,11 +52,14 @@ check: $(VENV)/.installed-all ## Before each commit: style, types, imports and t
 	@# Types are checked while the tests run: the tests wait a good deal, and two cores are enough for both.
 	@mkdir -p var
 	$(BIN)/mypy > var/mypy.log 2>&1 & checker=$$!; \
-	    HYPOTHESIS_PROFILE=dev $(PYTEST) tests/unit -m "not slow"; tests=$$?; \
+	    HYPOTHESIS_PROFILE=dev $(PYTEST) --numprocesses 2 tests/unit -m "not slow"; tests=$$?; \
 	    wait $$checker; types=$$?; cat var/mypy.log; [ $$tests = 0 ] && [ $$types = 0 ]
 
 test: $(VENV)/.installed-all ## The whole test suite
-	$(PYTEST) --cov --cov-report=term:skip-covered $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
+	@# More processes than cores, because those with a stack often wait for it; the long ones, which come first by name,
+	@# begin first.
+	$(PYTEST) --numprocesses 3 --no-loadscope-reorder $(COVERAGE_OPTIONS) \
+	    $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
 
 test-image: $(VENV)/.installed-run ## The image's provisioning, run for real in a Debian root file system; needs root
 	@$(BIN)/python -m tests.image

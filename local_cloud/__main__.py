@@ -21,6 +21,7 @@ from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
 from core.periodic_task import PeriodicTask
 from core.settings import Settings
+from local_cloud.credentials import LOCAL_CREDENTIALS
 from local_cloud.fault_control import FaultControl
 from local_cloud.metadata_service import MetadataService
 from local_cloud.processes import Process, spawn, stop_all
@@ -29,13 +30,6 @@ from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Superviso
 
 # Each pass costs the emulator a millisecond or two for each instance.
 SUPERVISE_INTERVAL_SECONDS = 0.25
-
-# The emulator accepts any credentials.
-LOCAL_CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "local",
-    "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 log = logging.getLogger("local_cloud")
 

@@ -28,12 +28,11 @@ from urllib.parse import parse_qs
 
 from werkzeug.wrappers import Request, Response
 
+from local_cloud.fault_control import CONTROL_PATH
 from local_cloud.moto_ec2 import CAPACITY_HEADER
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-CONTROL_PATH = "/_faults"
 
 # The scope of a Signature Version 4: access key, date, region, service.
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")

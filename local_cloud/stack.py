@@ -22,7 +22,7 @@ from core.errors import CloudError, ElasticError
 from core.fleet_status import KEY as STATUS_KEY
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from local_cloud.__main__ import LOCAL_CREDENTIALS
+from local_cloud.credentials import LOCAL_CREDENTIALS
 from local_cloud.processes import spawn, stop_all
 
 START_TIMEOUT_SECONDS = 60.0

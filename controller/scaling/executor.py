@@ -2,7 +2,8 @@
 
 Before it launches, the executor announces the count and the client token in the lease.  If it crashes or EC2's response
 is lost, the next holder of the lease repeats the request with the same token: EC2 either responds as before or launches
-now.  So the number of instances is known before more are requested.
+now.  The announcement also lists the instances of earlier launches that EC2 does not describe yet.  So the number of
+instances is known before more are requested.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import hashlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from aws.ec2_fleet_launch import Launch
@@ -58,13 +59,16 @@ class Outcome:
     problem: str = ""
 
 
-@record("an announced launch", version=None, max_bytes=4096)
+@record("an announced launch", version=None, max_bytes=32 * 1024)
 @dataclass(frozen=True, slots=True)
 class _Announcement:
+    """A launch that is about to be requested, and the releases of launched instances that EC2 does not describe yet."""
+
     count: Count
     token: str
     at: Seconds
     release: Release
+    unseen: Mapping[str, Count] = field(default_factory=dict)
 
     def encode(self) -> str:
         return encode_record(self).decode()
@@ -138,6 +142,8 @@ class Executor:
         if not self._lease.held():
             return False
         log.info("repeating an announced launch of %d", announced.count)
+        for instance_id, release in announced.unseen.items():
+            self._tracker.launched([instance_id], self._clock(), release, just_now=False)
         self._launch(announced, just_now=False)
         return True
 
@@ -200,7 +206,7 @@ class Executor:
             return ()
         name = f"{self._lease.holder}/{self._lease.generation}/{next(self._numbers)}"
         token = hashlib.sha256(name.encode()).hexdigest()[:40]
-        announcement = _Announcement(count, token, self._wall_clock(), release)
+        announcement = _Announcement(count, token, self._wall_clock(), release, self._tracker.unseen(self._clock()))
         self._lease.announce(announcement.encode())
         return self._launch(announcement, just_now=True).instance_ids
 

@@ -104,14 +104,10 @@ class InstanceTracker:
         """Note terminated instances, which EC2 may still describe."""
         self._terminated_at |= dict.fromkeys(instance_ids, now)
 
-    def unseen(self, now: float) -> list[str]:
-        """The instances that were launched and are not described yet."""
+    def unseen(self, now: float) -> dict[str, int]:
+        """The instances that were launched and are not described yet, and the release of each."""
         self._unseen = {key: (at, number) for key, (at, number) in self._unseen.items() if now - at < SETTLE_SECONDS}
-        return list(self._unseen)
-
-    def unseen_releases(self, now: float) -> tuple[int, ...]:
-        """The release of each of `unseen`."""
-        return tuple(self._unseen[key][1] for key in self.unseen(now))
+        return {key: number for key, (_, number) in self._unseen.items()}
 
     def ended(self, instance_ids: Collection[str]) -> None:
         """Note launched instances that have ended before they were described; they are no longer expected."""

@@ -135,8 +135,8 @@ class Observer:
         members = self._tracker.update(instances, self._reports.latest, self._reports.looked_at, now)
         if unseen := self._tracker.unseen(now):
             # Not described yet, or already terminated: the latter are no longer expected.
-            self._tracker.ended(self._fleet.ended(unseen))
-        releases = self._tracker.unseen_releases(now)
+            self._tracker.ended(self._fleet.ended(list(unseen)))
+        releases = tuple(self._tracker.unseen(now).values())
         return FleetSnapshot(
             backlog, tuple(members), len(releases), self._reports.answered, now - started, unseen_releases=releases
         )

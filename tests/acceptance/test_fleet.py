@@ -15,7 +15,7 @@ from aws.clients import Clients
 from aws.fleet import Fleet
 from aws.state import StateStore
 from cli.fleet import read_status
-from local_cloud.faults import CONTROL_PATH
+from local_cloud.fault_control import CONTROL_PATH
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.stack import LocalStack
 from tests.waiting import PATIENCE_SECONDS, wait_until

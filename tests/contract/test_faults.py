@@ -21,7 +21,7 @@ from core.errors import AlreadyExistsError, CloudError
 from core.jobs import ClassificationJob
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from local_cloud.faults import CONTROL_PATH
+from local_cloud.fault_control import CONTROL_PATH
 from local_cloud.resources import create_resources
 
 BATCH = "20260101-120000-0123456789ab"

@@ -18,7 +18,7 @@ from core.errors import ElasticError
 from core.jobs import ClassificationJob, new_batch_id, new_job_id
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from local_cloud.__main__ import LOCAL_CREDENTIALS
+from local_cloud.credentials import LOCAL_CREDENTIALS
 from local_cloud.metadata_service import MetadataService
 from local_cloud.processes import spawn, stop_all
 from local_cloud.resources import create_resources

@@ -23,7 +23,7 @@ from aws.clients import Clients
 from aws.fleet import OWNER_TAG
 from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata
 from core.paths import REPOSITORY_ROOT
-from local_cloud.__main__ import LOCAL_CREDENTIALS
+from local_cloud.credentials import LOCAL_CREDENTIALS
 from local_cloud.emulator import create_server
 from local_cloud.metadata_service import MetadataService
 from local_cloud.processes import spawn, stop_all

@@ -79,6 +79,17 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
     assert [name for name, command in main.lazy.items() if f" {name} {command.short_help}" not in listed] == []
 
 
+def test_no_command_loads_the_emulator_or_a_framework_with_its_module() -> None:
+    modules = sorted({lazy.target.partition(":")[0] for lazy in LAZY.values()})
+    code = (
+        "import importlib, sys\n"
+        f"for module in {modules}:\n    importlib.import_module(module)\n"
+        "print([name for name in ('moto', 'tensorflow', 'keras') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY_ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cli", "--help"], cwd=REPOSITORY_ROOT, capture_output=True, text=True, check=True

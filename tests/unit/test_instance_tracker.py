@@ -102,19 +102,19 @@ def test_the_boot_time_is_measured_for_launches_of_our_own_only() -> None:
 def test_what_ec2_does_not_describe_yet_counts_for_a_while() -> None:
     bench = Bench()
     bench.tracker.launched(["i-1", "i-2"], bench.now)
-    assert bench.tracker.unseen(bench.now) == ["i-1", "i-2"]
+    assert list(bench.tracker.unseen(bench.now)) == ["i-1", "i-2"]
     bench.look(ONE)
-    assert bench.tracker.unseen(bench.now) == ["i-2"]
+    assert list(bench.tracker.unseen(bench.now)) == ["i-2"]
     bench.tracker.launched(["i-1"], bench.now)
-    assert bench.tracker.unseen(bench.now) == ["i-2"], "the other has been seen"
-    assert bench.tracker.unseen(bench.now + SETTLE_SECONDS) == []
+    assert list(bench.tracker.unseen(bench.now)) == ["i-2"], "the other has been seen"
+    assert bench.tracker.unseen(bench.now + SETTLE_SECONDS) == {}
 
 
 def test_what_ended_before_it_was_described_is_not_waited_for() -> None:
     bench = Bench()
     bench.tracker.launched(["i-1", "i-2"], bench.now)
     bench.tracker.ended({"i-1", "i-other"})
-    assert bench.tracker.unseen(bench.now) == ["i-2"]
+    assert list(bench.tracker.unseen(bench.now)) == ["i-2"]
 
 
 def test_what_ec2_still_describes_after_its_termination_does_not_count() -> None:
