@@ -58,7 +58,7 @@ check: $(VENV)/.installed-all ## Before each commit: style, types, imports and t
 test: $(VENV)/.installed-all ## The whole test suite
 	@# More processes than cores, because those with a stack often wait for it; the long ones, which come first by name,
 	@# begin first.
-	$(PYTEST) --numprocesses 3 --no-loadscope-reorder $(COVERAGE_OPTIONS) \
+	$(PYTEST) --numprocesses 4 --no-loadscope-reorder $(COVERAGE_OPTIONS) \
 	    $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
 
 test-image: $(VENV)/.installed-run ## The image's provisioning, run for real in a Debian root file system; needs root

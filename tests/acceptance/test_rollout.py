@@ -18,7 +18,6 @@ from benchmarks.rollout import Stage, SteadyLoad, running_stage
 from cli.fleet import read_status
 from cli.model import model
 from cli.rollout import rollout
-from core.releases import Release
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.sample_photos import from_packages, make_crops
 from tests.bundles import shipped_as
@@ -35,13 +34,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return [path.read_bytes() for path in make_crops(30, 3, tmp_path_factory.mktemp("photos"), from_packages())]
 
 
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    with running_stage(WORKERS, tmp_path / "log", scale_in_stabilization_seconds=2) as stage:
-        for name, value in stage.stack.environment.items():
-            if name.startswith(("AWS_", "EIC_")):
-                monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with running_stage(WORKERS, tmp_path_factory.mktemp("log"), scale_in_stabilization_seconds=2) as stage:
         yield stage
+
+
+@pytest.fixture
+def stage(running: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """The running stack, which the commands of a test join by the environment."""
+    for name, value in running.stack.environment.items():
+        if name.startswith(("AWS_", "EIC_")):
+            monkeypatch.setenv(name, value)
+    return running
 
 
 def workers(stage: Stage) -> int:
@@ -120,11 +125,12 @@ def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path,
     (image,) = Clients()["ec2"].describe_images(Owners=["self"])["Images"]
     unknown = CliRunner().invoke(rollout, ["start", "--image", "ami-0123456789abcdef0"])
     assert "ami-0123456789abcdef0" in str(unknown.exception)
+    before = stage.releases.read().current
     run(rollout, "start", "--model", "resnet50-photos@3", "--image", image["ImageId"], "--no-wait")
     run(rollout, "abort")
     record = stage.releases.read()
-    assert (record.current, record.past[-1].result) == (Release(), "aborted")
-    wait_until(lambda: {i.release for i in stage.fleet.describe()} == {0}, "some of the release are left")
+    assert (record.current, record.past[-1].result) == (before, "aborted")
+    wait_until(lambda: {i.release for i in stage.fleet.describe()} == {before.number}, "some of the release are left")
 
     os.environ.pop("EIC_MIN_SIZE")
     stage.stack.process("controller").terminate()

@@ -20,7 +20,7 @@ from tests.browser.test_page import UPLOADS, payload, small_files, wait_for_all,
 pytestmark = pytest.mark.browser
 
 MAX_PAGE_BYTES = 100_000
-MANY = 600
+MANY = 300
 
 
 def serious(page: Page) -> list[str]:
