@@ -56,8 +56,7 @@ check: $(VENV)/.installed-all ## Before each commit: style, types, imports and t
 	    wait $$checker; types=$$?; cat var/mypy.log; [ $$tests = 0 ] && [ $$types = 0 ]
 
 test: $(VENV)/.installed-all ## The whole test suite
-	@# More processes than cores, because those with a stack often wait for it; the long ones, which come first by name,
-	@# begin first.
+	@# More processes than cores, because those with a stack often wait for it; tests/conftest.py decides the order.
 	$(PYTEST) --numprocesses 4 --no-loadscope-reorder $(COVERAGE_OPTIONS) \
 	    $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
 

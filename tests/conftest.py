@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -93,6 +94,24 @@ def make_images(tmp_path: Path) -> Callable[..., list[Path]]:
         return paths
 
     return make
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Alternate modules that mostly wait for processes with modules that compute, so that no core is idle."""
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    waiting: list[list[pytest.Item]] = []
+    computing: list[list[pytest.Item]] = []
+    for module in modules.values():
+        waits = any(module[0].get_closest_marker(name) for name in ("acceptance", "browser"))
+        (waiting if waits else computing).append(module)
+    ordered: list[list[pytest.Item]] = []
+    while waiting:
+        # Three, so that the waiting ones, which are the long ones, do not come last.
+        ordered += [waiting.pop(0), *computing[:3]]
+        del computing[:3]
+    items[:] = itertools.chain.from_iterable(ordered + computing)
 
 
 @pytest.hookimpl(wrapper=True)

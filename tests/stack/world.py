@@ -68,8 +68,7 @@ class Account:
         self._server.app = self.guard
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.endpoint_url = f"http://127.0.0.1:{self._server.port}"
-        # moto keeps its state in the process: reset that of an earlier account.
-        requests.post(f"{self.endpoint_url}/moto-api/reset", timeout=30).raise_for_status()
+        self._reset()  # moto keeps its state in the process, also that of an earlier account
         for name in [name for name in os.environ if name.startswith(("EIC_", "AWS_"))]:
             patch.delenv(name)
         for name, value in {**LOCAL_CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint_url}.items():
@@ -81,9 +80,13 @@ class Account:
         ]
 
     def close(self) -> None:
-        """Stops the emulator."""
+        """Stops the emulator, and closes the files in which moto keeps objects."""
+        self._reset()
         self._server.shutdown()
         self._server.server_close()
+
+    def _reset(self) -> None:
+        requests.post(f"{self.endpoint_url}/moto-api/reset", timeout=30).raise_for_status()
 
     def parameters(self, **others: str) -> list[str]:
         """The options of `elastic deploy` that a stack needs."""
@@ -195,14 +198,10 @@ class Tiers:
             except requests.RequestException:
                 time.sleep(0.1)
 
-    def stop_controller(self) -> None:
-        """Stops web tier and controller, as the termination of their instances does."""
+    def stop(self) -> None:
+        """Stops all processes; may be repeated."""
         stop_all(self._processes, 15)
         self._processes.clear()
-
-    def stop(self) -> None:
-        """Stops all processes."""
-        self.stop_controller()
         self._stop.set()
         if self._watch.is_alive():
             self._watch.join()
