@@ -12,7 +12,7 @@ from rich.text import Text
 from api_client.image_files import collect
 from evaluation.truth import read_truth
 from training.export_formats import DESCRIPTIONS, Kind
-from training.requirement import require_tensorflow
+from training.requirement import require_tensorflow, silenced_stderr
 from training.trained_run import TrainedRun
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def export(
     part, photos = ("given", read_truth(images, truth)[0]) if images else trained.held_out()
     spec = trained.input_spec()
     require_tensorflow()
-    from training.export import export_bundle, read_images
+    with silenced_stderr():
+        from training.export import export_bundle, read_images
 
     with console.status("") as status:
         exported = export_bundle(

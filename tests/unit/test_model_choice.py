@@ -105,16 +105,22 @@ def test_what_was_built_is_used(environment: dict[str, str]) -> None:
     assert chosen(environment) == (bundle_folder(environment), [])
 
 
-def test_without_a_network_one_line_says_so(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_one_line_gives_the_reason_and_another_a_substitute(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    bundle, (sentence,) = chosen(environment)
+    bundle, (sentence, hint) = chosen(environment)
     assert bundle == SHIPPED and f"{label_count(SHIPPED)} labels" in sentence and "does not answer" in sentence
+    assert "`elastic model build efficientnet-lite2` builds it" in hint
+    built = bundle_folder(environment, "efficientnet-lite2-imagenet")
+    built.mkdir(parents=True)
+    assert chosen(environment)[1][1].endswith(f"EIC_MODEL_BUNDLE={built}")
 
 
 def test_without_tensorflow_nothing_is_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(model_choice, "is_reachable", lambda url: pytest.fail("the network was asked"))
-    bundle, (sentence,) = chosen(environment)
+    bundle, (sentence, _hint) = chosen(environment)
     assert bundle == SHIPPED and "make setup" in sentence
 
 
