@@ -122,8 +122,8 @@ def test_odd_images_through_the_plain_form(bench: Bench, odd_images: list[tuple[
     answer = requests.post(f"{bench.stack.web_url}/batches", files=files, allow_redirects=False, timeout=60)
     assert answer.status_code == 303
     answers = bench.answers(answer.headers["Location"].rpartition("/")[2], len(odd_images))
-    told = {answer["name"]: answer["status"] == "classified" for answer in answers}
-    assert told == {path.name: decodes for path, decodes in odd_images}
+    reported = {answer["name"]: answer["status"] == "classified" for answer in answers}
+    assert reported == {path.name: decodes for path, decodes in odd_images}
 
 
 def test_odd_images_one_by_one(bench: Bench, odd_images: list[tuple[Path, bool]]) -> None:
@@ -150,8 +150,8 @@ def test_odd_images_one_by_one(bench: Bench, odd_images: list[tuple[Path, bool]]
     expected = [decodes for _path, decodes in odd_images]
     with ThreadPoolExecutor(16) as pool:
         for send in (as_form, as_body, as_json, as_input_file):
-            told = list(pool.map(send, [path for path, _decodes in odd_images]))
-            assert told == expected, send.__name__
+            reported = list(pool.map(send, [path for path, _decodes in odd_images]))
+            assert reported == expected, send.__name__
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_many_viewers_of_a_batch_do_not_keep_others_from_uploading(
     batch_id = bench.upload(paths[:20])
     url = f"{bench.stack.web_url}/api/v1/batches/{batch_id}/events"
     bench.answers(batch_id, 20)
-    # Complete for the moment; one more that nobody can answer yet keeps the streams open.
+    # Complete for the moment; one more that no worker can answer yet keeps the streams open.
     bench.images.put(f"{batch_id}/00099-held.jpg", paths[0].read_bytes(), "held.jpg")
     viewers = [Viewer(url) for _number in range(VIEWERS)]
     wait_until(lambda: all(len(viewer.names) == 20 for viewer in viewers), "not all viewers were served")
@@ -210,8 +210,8 @@ def test_cancelling_while_workers_work_leaves_one_answer_for_each_image(
     paths = make_images(200)
     batch_id = bench.upload(paths)
     wait_until(lambda: len(list(bench.results.list(f"{batch_id}/"))) > 3, "nothing was answered")
-    told = requests.post(f"{bench.stack.web_url}/api/v1/batches/{batch_id}/cancel", timeout=60).json()
-    assert told["complete"] and told["cancelled"] > 0
+    reported = requests.post(f"{bench.stack.web_url}/api/v1/batches/{batch_id}/cancel", timeout=60).json()
+    assert reported["complete"] and reported["cancelled"] > 0
     wait_until(lambda: bench.queue.backlog().total == 0, "the jobs never drained")
     answers = bench.answers(batch_id, len(paths))
     assert [answer["name"] for answer in answers] == [path.name for path in paths]
@@ -237,7 +237,7 @@ def test_a_deleted_batch_stays_deleted_although_workers_hold_its_images(
     assert bench.dead_letters.backlog().total == 0
 
 
-def test_completion_is_told_by_a_signed_webhook(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
+def test_completion_is_reported_by_a_signed_webhook(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
     received: list[tuple[dict[str, str], bytes]] = []
 
     class Receiver(http.server.BaseHTTPRequestHandler):
@@ -270,7 +270,7 @@ def test_completion_is_told_by_a_signed_webhook(bench: Bench, make_images: Calla
 # --- operations ----------------------------------------------------------------------------------
 
 
-def test_the_fleet_and_its_model_are_told(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
+def test_the_fleet_and_its_model_are_reported(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
     bench.classify(make_images(3))
     base = f"{bench.stack.web_url}/api/v1"
     fleet = requests.get(f"{base}/fleet", timeout=60).json()

@@ -58,7 +58,7 @@ def test_of_two_controllers_one_leads_and_the_other_takes_over_when_it_is_killed
 
             (leader,) = [p for p in processes.values() if f"-{p.pid}-" in first.controller_id]
             leader.send_signal(signal.SIGKILL)
-            wait_until(lambda: read_status(state).controller_id != first.controller_id, "nobody took over")
+            wait_until(lambda: read_status(state).controller_id != first.controller_id, "no controller took over")
 
             answers = list(api.follow(batch_id, len(paths), PATIENCE_SECONDS))
             assert history.wait_for_zero(PATIENCE_SECONDS)
@@ -76,7 +76,7 @@ def test_a_second_controller_takes_over_at_once_from_one_that_is_stopped(tmp_pat
         first = read_status(state)
         stack.start_controller("controller-2")
         stack.process("controller").terminate()
-        wait_until(lambda: read_status(state).controller_id != first.controller_id, "nobody took over", 20)
+        wait_until(lambda: read_status(state).controller_id != first.controller_id, "no controller took over", 20)
 
 
 def test_the_backlog_drains_without_capacity_under_throttling_and_with_machines_that_never_boot(
@@ -101,8 +101,10 @@ def test_the_backlog_drains_without_capacity_under_throttling_and_with_machines_
             faults = {"capacity": 1.0, "persistence": 0.0}
             requests.post(f"{stack.endpoint_url}{CONTROL_PATH}", json=faults, timeout=5).raise_for_status()
             stack.start_controller()
-            told = tmp_path / "controller.log"
-            wait_until(lambda: "InsufficientInstanceCapacity" in told.read_text("utf-8"), "no launch was refused", 30)
+            response = tmp_path / "controller.log"
+            wait_until(
+                lambda: "InsufficientInstanceCapacity" in response.read_text("utf-8"), "no launch was refused", 30
+            )
             faults |= {"capacity": 0.5, "throttle": 0.1}
             requests.post(f"{stack.endpoint_url}{CONTROL_PATH}", json=faults, timeout=5).raise_for_status()
             answers = list(api.follow(batch_id, len(paths), PATIENCE_SECONDS))

@@ -1,4 +1,4 @@
-"""An image that kills whoever decodes it: two workers die, it becomes a dead letter, all others are answered."""
+"""An image that kills its decoder: two workers die, it becomes a dead letter, all others are answered."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ def test_photos_get_their_labels(bench: Bench, photos: list[tuple[Path, str]]) -
 def test_every_odd_image_gets_the_right_kind_of_answer(bench: Bench, all_odd_images: list[tuple[Path, bool]]) -> None:
     ended_before = bench.workers_ended_by_themselves()
     answers = bench.classify([path for path, _ in all_odd_images])
-    told = {answer["name"]: answer["status"] == "classified" for answer in answers}
-    assert told == {path.name: decodes for path, decodes in all_odd_images}
+    reported = {answer["name"]: answer["status"] == "classified" for answer in answers}
+    assert reported == {path.name: decodes for path, decodes in all_odd_images}
     assert all(answer["error"]["sentence"] for answer in answers if answer["status"] == "failed")
     assert bench.workers_ended_by_themselves() == ended_before, "a worker died"
     assert bench.dead_letters.backlog().total == 0

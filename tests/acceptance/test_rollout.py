@@ -95,7 +95,7 @@ def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: S
         seen_by = {answer.model for answer in answered}
         delivery = stage.check_delivery(answered)
         listed = run(model, "list").output
-        told = run(rollout, "status").output
+        reported = run(rollout, "status").output
         peak = history.peak
         status = read_status(stage.state)
 
@@ -111,7 +111,7 @@ def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: S
     assert {answer.model for answer in after} <= {stage.promoted}, "who is drained answers nothing more"
     assert WORKERS < peak <= 2 * WORKERS
     for piece in ("done", "failed", "the image's model"):
-        assert piece in told
+        assert piece in reported
     assert stage.promoted in listed and stage.broken in listed
 
 

@@ -97,7 +97,7 @@ def test_a_stack_serves_is_updated_and_leaves_nothing(
         with pytest.MonkeyPatch.context() as patch:
             for name, value in settings.items():
                 patch.setenv(name, value)
-            secret = run(token, "create", "--owner", "somebody").stdout.split()[0]
+            secret = run(token, "create", "--owner", "another-owner").stdout.split()[0]
         api = ApiClient(tiers.url, secret)
         first = classify(api, photos[:8])
         fleet = Fleet(account.clients["ec2"], f"{NAME}-worker", NAME)

@@ -98,8 +98,8 @@ def test_two_owners_work_side_by_side_and_see_nothing_of_each_other(
 def test_the_command_line_classifies_with_a_token(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
     [path] = make_images(1)
     arguments = ("classify", "--url", bench.stack.web_url, str(path))
-    told = elastic(bench, *arguments, token=create_token(bench, "ada"))
-    assert told.returncode == 0 and told.stdout.startswith(f"{path.name}, ")
+    reported = elastic(bench, *arguments, token=create_token(bench, "ada"))
+    assert reported.returncode == 0 and reported.stdout.startswith(f"{path.name}, ")
     refused = elastic(bench, *arguments)
     assert refused.returncode == 1 and "401" in refused.stderr and "Traceback" not in refused.stderr
 
@@ -186,7 +186,7 @@ def test_a_client_that_falls_silent_is_given_up(bench: Bench) -> None:
         process.communicate(timeout=60)
 
 
-def test_with_authentication_it_listens_where_it_is_told(bench: Bench) -> None:
+def test_with_authentication_it_listens_on_the_given_address(bench: Bench) -> None:
     with socket.socket() as free:
         free.bind(("0.0.0.0", 0))
         port = free.getsockname()[1]

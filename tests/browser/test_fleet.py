@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 
 def made_status(now: float) -> dict[str, Any]:
-    """A status as the API tells it: 100 samples, 10 s apart, whose backlog is their number times ten."""
+    """A status as the API returns it: 100 samples, 10 s apart, whose backlog is their number times ten."""
     history = [
         {
             "at": now - 990 + 10 * number,
@@ -69,7 +69,7 @@ def made_page(open_tab: OpenTab) -> Page:
     return page
 
 
-def test_the_page_shows_what_the_controller_tells(made_page: Page) -> None:
+def test_the_page_shows_what_the_controller_reports(made_page: Page) -> None:
     page = made_page
     for field, text in (("visible", "990"), ("cost", "$0.0125"), ("oldest", "–"), ("answered", "12,345")):
         expect(page.locator(f'[data-field="{field}"]')).to_have_text(text)
@@ -111,7 +111,7 @@ def test_the_history_as_a_table_has_what_the_chart_has(made_page: Page) -> None:
     expect(newest).to_have_text(["990", "99", "5", "1", "4", "49.5"])
 
 
-def test_a_server_that_is_gone_is_told(open_tab: OpenTab) -> None:
+def test_a_server_that_is_gone_is_reported(open_tab: OpenTab) -> None:
     tab = open_tab()
     page = tab.page
     page.goto("/fleet")

@@ -24,7 +24,7 @@ MANY = 300
 
 
 def serious(page: Page) -> list[str]:
-    """What axe-core finds that would keep somebody from using the page."""
+    """What axe-core finds that would keep a person from using the page."""
     found = Axe().run(page).response["violations"]
     return [
         f"{entry['id']}: {entry['help']}: {entry['nodes'][0]['html'][:200]}"

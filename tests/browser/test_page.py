@@ -401,7 +401,7 @@ def test_a_batch_can_be_cancelled(open_tab: OpenTab) -> None:
     tab.errors.clear()
 
 
-def test_progress_is_told_in_bytes(open_tab: OpenTab) -> None:
+def test_progress_is_shown_in_bytes(open_tab: OpenTab) -> None:
     page = open_tab().page
     page.goto("/")
     session = page.context.new_cdp_session(page)

@@ -20,7 +20,7 @@ from local_cloud import moto_s3
 def client() -> Iterator[FlaskClient]:
     uninstall = moto_s3.install()
     client = create_backend_app("s3").test_client()
-    # Whose request it is; nobody checks the signature.
+    # The client of the request; the signature is not checked.
     client.environ_base["HTTP_AUTHORIZATION"] = (
         "AWS4-HMAC-SHA256 Credential=test/20260301/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
     )
@@ -54,7 +54,7 @@ def test_of_two_conditional_writes_one_wins(client: FlaskClient, monkeypatch: py
     init = FakeKey.__init__
 
     def slow_init(self: FakeKey, *args: Any, **kwargs: Any) -> None:
-        with contextlib.suppress(threading.BrokenBarrierError):  # nobody else came this far
+        with contextlib.suppress(threading.BrokenBarrierError):  # no other request came this far
             checked.wait(0.3)
         init(self, *args, **kwargs)
 

@@ -27,7 +27,7 @@ def test_it_stops_at_once_and_quietly_while_clients_long_poll(monkeypatch: pytes
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
                 monkeypatch.setenv(name, "test")
             monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            # Nobody is left to answer its retries.
+            # No server is left to answer its retries.
             monkeypatch.setattr("aws.clients.MAX_ATTEMPTS", 1)
             client = Clients()["sqs"]
             url = client.create_queue(QueueName="jobs")["QueueUrl"]

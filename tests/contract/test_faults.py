@@ -206,7 +206,7 @@ def test_switched_off_there_are_no_faults_and_the_counts_stay(cloud: Cloud) -> N
     assert cloud.counts() == before == {"throttle": ATTEMPTS}
 
 
-def test_a_mistake_at_the_switch_is_told(cloud: Cloud) -> None:
+def test_a_mistake_at_the_switch_is_reported(cloud: Cloud) -> None:
     for body in ({"throttel": 1}, {"throttle": 7}, [1]):
         assert requests.post(cloud._control, json=body, timeout=5).status_code == 400
 

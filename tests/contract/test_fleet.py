@@ -80,7 +80,7 @@ def test_instances_get_the_lowest_free_names(fleet: Fleet) -> None:
     assert sorted(instance.name for instance in fleet.describe()) == [f"app-tier-{number}" for number in range(1, 5)]
 
 
-def test_what_ec2_has_no_capacity_for_is_told(fleet: Fleet, set_capacity: Callable[[int], None]) -> None:
+def test_what_ec2_has_no_capacity_for_is_reported(fleet: Fleet, set_capacity: Callable[[int], None]) -> None:
     set_capacity(2)
     some = fleet.launch(5, "some")
     set_capacity(0)
@@ -119,7 +119,7 @@ def test_terminated_instances_are_gone_and_may_be_terminated_again(fleet: Fleet)
     assert [instance.instance_id for instance in fleet.describe()] == [second]
 
 
-def test_what_has_ended_is_told_from_what_ec2_does_not_know(fleet: Fleet) -> None:
+def test_what_has_ended_is_distinguished_from_what_ec2_does_not_know(fleet: Fleet) -> None:
     first, second = launch(fleet, 2)
     fleet.terminate([first])
     assert fleet.ended([first, second, "i-0123456789abcdef0"]) == {first}

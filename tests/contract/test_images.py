@@ -1,7 +1,7 @@
 """Baking, listing and pruning on the embedded cloud.
 
 moto's Systems Manager accepts a command and says at once that it succeeded, but runs nothing: what the script does is
-proven by `make test-image`.  Nor does its builder switch itself off: here whoever waits for that does it.
+proven by `make test-image`.  Nor does its builder switch itself off: here the test does it while the build waits.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def test_an_instance_that_systems_manager_does_not_know_yet_is_waited_for(
     bench.builders.terminate(instance_id)
 
 
-def test_a_builder_that_stays_on_or_is_gone_is_told(bench: Bench) -> None:
+def test_a_builder_that_stays_on_or_is_gone_is_reported(bench: Bench) -> None:
     bench.stops_itself = False
     instance_id = _launch(bench)
     with pytest.raises(ImageBuildError, match="has not switched itself off in 10 s"):
@@ -196,7 +196,7 @@ def test_pruning_deletes_images_with_their_snapshots_but_not_the_one_in_use(benc
     bench.ec2.modify_launch_template(**template, DefaultVersion="2")
     in_use = bench.images.in_use_by(bench.settings.launch_template_name)
     assert in_use == oldest.image_id
-    # moto's times of creation have a resolution of one second: which of the others is the newest, nobody can tell.
+    # moto's times of creation have a resolution of one second: which of the others is the newest is not known.
     doomed = prunable(bench.images.list(), 0, in_use)
     for image in doomed:
         bench.images.delete(image)
@@ -217,7 +217,7 @@ def test_an_image_named_by_a_parameter_is_in_use(bench: Bench) -> None:
     assert bench.images.in_use_by(bench.settings.launch_template_name) == image.image_id
 
 
-def test_what_is_not_there_is_told(bench: Bench) -> None:
+def test_what_is_not_there_is_reported(bench: Bench) -> None:
     assert bench.images.in_use_by("no-such-template") is None
     with pytest.raises(CloudError):
         bench.builders.resolve("/no/such/parameter")
@@ -275,10 +275,10 @@ def test_the_command_builds_lists_and_prunes(bench: Bench, elastic: Callable[...
     assert elastic("list").stdout == "No images.\n"
 
 
-def test_a_failed_build_is_told_in_one_sentence(bench: Bench, elastic: Callable[..., Result]) -> None:
-    told = elastic("build", "--instance-profile", "no-such-profile", "--base", bench.plan.base)
-    assert told.exit_code == 1 and "Error: launching the builder failed" in told.stderr
-    assert "Traceback" not in told.output and bench.archives() == 0
+def test_a_failed_build_is_reported_in_one_sentence(bench: Bench, elastic: Callable[..., Result]) -> None:
+    response = elastic("build", "--instance-profile", "no-such-profile", "--base", bench.plan.base)
+    assert response.exit_code == 1 and "Error: launching the builder failed" in response.stderr
+    assert "Traceback" not in response.output and bench.archives() == 0
 
 
 def _launch(bench: Bench) -> str:

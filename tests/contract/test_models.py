@@ -138,7 +138,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
         ModelStore(InMemoryStateStore()).get(name)  # type: ignore[arg-type]
 
 
-def test_an_unknown_version_is_told(state: StateStore) -> None:
+def test_an_unknown_version_is_reported(state: StateStore) -> None:
     with pytest.raises(ModelError, match="the model store has no twenty@9"):
         ModelStore(state).get("twenty@9")
 
@@ -160,7 +160,7 @@ def test_the_record_is_changed_conditionally(state: StateStore) -> None:
 
     def begin_late(record: ReleaseRecord) -> ReleaseRecord:
         if not state.get(KEY):
-            state.put(KEY, ReleaseRecord(last_number=4).encode())  # somebody was faster
+            state.put(KEY, ReleaseRecord(last_number=4).encode())  # another process was faster
         return record.begun("", "m@2", 1.0)
 
     assert store.change(begin_late).target == Release(5, "", "m@2")

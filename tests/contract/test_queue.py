@@ -209,7 +209,7 @@ def test_a_poll_of_an_empty_queue_ends_without_a_job(queue: JobQueue) -> None:
     assert queue.receive(10, 1) == []
 
 
-def test_fifteen_long_polls_hold_up_nobody(embedded_queue: JobQueue) -> None:
+def test_fifteen_long_polls_hold_up_no_other_request(embedded_queue: JobQueue) -> None:
     polling = threading.Barrier(16)
 
     def poll() -> int:

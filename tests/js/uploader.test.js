@@ -88,7 +88,7 @@ test("three requests are under way at a time", async () => {
   assert.equal(requests.length, 4);
 });
 
-test("of a file above the limit, no more is sent than tells so", async () => {
+test("of a file above the limit, no more is sent than shows it", async () => {
   await uploader().addFiles([...files(1, 5000), ...files(1, 5)]);
   await settle();
   assert.deepEqual(requests[0].sizes, [MAX_IMAGE_BYTES + 1, 5]);

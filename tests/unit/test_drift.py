@@ -68,14 +68,14 @@ def test_chance_alone_is_no_shift(labels: int) -> None:
         assert not compare_labels(reference.labels, recent.labels).is_shift
 
 
-def test_a_real_shift_is_told_with_what_changed_most() -> None:
+def test_a_real_shift_is_reported_with_what_changed_most() -> None:
     usual, shifted = [1.0] * 20, [12.0] + [1.0] * 19
     watched = Watched().with_more(drawn(REFERENCE_IMAGES, usual, 1))
     assert sentence("m@1", watched) == ""
-    assert sentence("m@1", watched.with_more(drawn(LEAST_RECENT_IMAGES - 1, shifted, 2))) == "", "too few to tell"
+    assert sentence("m@1", watched.with_more(drawn(LEAST_RECENT_IMAGES - 1, shifted, 2))) == "", "too few to say"
     assert sentence("m@1", watched.with_more(drawn(RECENT_IMAGES, usual, 3))) == ""
-    told = sentence("m@1", watched.with_more(drawn(RECENT_IMAGES, shifted, 4)))
-    assert "m@1" in told and "label 0" in told and "PSI" in told and "scores" not in told
+    reported = sentence("m@1", watched.with_more(drawn(RECENT_IMAGES, shifted, 4)))
+    assert "m@1" in reported and "label 0" in reported and "PSI" in reported and "scores" not in reported
     unsure = sentence("m@1", watched.with_more(drawn(RECENT_IMAGES, usual, 5, score=0.35)))
     assert "mean 0.35 instead of 0.95" in unsure and "labels" not in unsure
 
@@ -100,7 +100,7 @@ def member(
     return TrackedInstance(Instance(name, name, "running", START), State.RUNNING, 0.0, beat)
 
 
-def test_each_answer_counts_once_whoever_gave_it() -> None:
+def test_each_answer_counts_once_for_any_worker() -> None:
     monitor = PredictionMonitor(InMemoryStateStore())
     monitor.resume(None)
     monitor.take([])

@@ -1,4 +1,4 @@
-"""What EC2 answers to a launch, told apart: capacity that may come back, mistakes that stay, and not knowing."""
+"""What EC2 answers to a launch, distinguished: capacity that may come back, mistakes that stay, and not knowing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FakeClient:
     ],
 )
 @pytest.mark.parametrize("whole", [True, False], ids=["refused", "listed"])
-def test_codes_are_told_apart_however_they_come(code: str, retryable: bool, whole: bool) -> None:
+def test_codes_are_distinguished_in_every_form(code: str, retryable: bool, whole: bool) -> None:
     assert is_retryable(code) is retryable
     launched = Launcher(FakeClient(error(code) if whole else (0, [code])), REQUEST).launch(3, "token")
     assert launched.instance_ids == ()
@@ -122,7 +122,7 @@ def test_spot_that_gives_everything_is_not_followed_by_another_request() -> None
     assert len(Launcher(client, SPOT).launch(5, "token").instance_ids) == 5
 
 
-def test_what_neither_has_is_told() -> None:
+def test_what_neither_has_is_reported() -> None:
     launched = Launcher(FakeClient((1, ["UnfulfillableCapacity"]), (1, ["VcpuLimitExceeded"])), SPOT).launch(5, "t")
     assert len(launched.instance_ids) == 2
     assert launched.problem is not None and launched.problem.code == "VcpuLimitExceeded"

@@ -78,7 +78,7 @@ def test_errors_have_the_form_of_their_service(service: str, fault: Fault, statu
     assert response.status_code == status and code in response.get_data(as_text=True)
 
 
-def test_a_request_without_a_signature_is_nobody_s() -> None:
+def test_a_request_without_a_signature_has_no_client() -> None:
     assert read_call({"PATH_INFO": "/bucket/key"}) is None
 
 

@@ -1,4 +1,4 @@
-"""A worker's heartbeat tells how it fares, and never stops the work."""
+"""A worker's heartbeat reports how it fares, and never stops the work."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_beat_is_due_in_time_or_when_the_worker_turns_idle_or_busy(
     assert bench.reporter.is_due(15) is due
 
 
-def test_a_beat_that_cannot_be_put_is_lost_and_the_next_tells_the_sum() -> None:
+def test_a_beat_that_cannot_be_put_is_lost_and_the_next_reports_the_sum() -> None:
     bench = Bench()
     bench.failing = True
     bench.vitals = Vitals(0, 5, 0, 1.0, None)

@@ -43,7 +43,7 @@ def test_bodies_are_fetched_only_when_they_have_changed() -> None:
     assert heartbeat is not None and heartbeat.answered == 5
 
 
-def test_nothing_is_listed_before_its_time_where_nobody_is_waited_for() -> None:
+def test_nothing_is_listed_before_its_time_where_no_heartbeat_is_due() -> None:
     bench = Bench()
     for _ in range(10):
         bench.refresh(eager=False)
@@ -120,7 +120,7 @@ def test_a_dry_run_removes_nothing() -> None:
     assert bench.store.count("delete") == 0
 
 
-def test_what_is_no_heartbeat_still_shows_that_somebody_lives() -> None:
+def test_what_is_no_heartbeat_still_shows_that_a_worker_lives() -> None:
     bench = Bench()
     bench.store.put(key_of("i-1"), b"garbage")
     bench.refresh("i-1")

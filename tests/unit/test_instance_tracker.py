@@ -66,7 +66,7 @@ def test_one_that_stops_reporting_falls_silent_and_may_come_back() -> None:
     assert bench.wait(1, ONE) == {"i-1": State.RUNNING}
 
 
-def test_an_outage_in_which_nobody_could_look_is_held_against_nobody() -> None:
+def test_an_outage_of_the_listing_is_held_against_no_instance() -> None:
     bench = Bench()
     bench.reports["i-1"] = Report("e1")
     bench.look(ONE, TWO)

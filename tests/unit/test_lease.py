@@ -208,7 +208,7 @@ def test_never_do_two_act_at_a_time(script: list[tuple[str, str, float]], data: 
             pass
         else:
             if what == "announce":
-                # An announcement that succeeded is permission to launch: nobody with a later lease has had one.
+                # An announcement that succeeded is permission to launch: no controller with a later lease has had one.
                 assert not generations or lease.generation >= generations[-1]
                 generations.append(lease.generation)
         assert len(bench.holders()) <= 1

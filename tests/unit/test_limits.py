@@ -34,7 +34,7 @@ def test_the_service_time_is_the_workers_mean_weighted_by_what_they_answer_and_s
     assert limits.now(seen(worker(0.0, None))).mean_service_seconds == 0.1
 
 
-def test_it_can_be_told_not_to_measure() -> None:
+def test_measuring_can_be_switched_off() -> None:
     limits = CurrentLimits(BASE, InstanceTracker(60, 60, 15), lambda: 0, measure_service=False)
     assert limits.now(seen(worker(1.0, 0.5))).mean_service_seconds == 0.03
     assert not limits.service_measured

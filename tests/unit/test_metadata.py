@@ -56,7 +56,9 @@ def test_an_expired_token_is_renewed(service: MetadataService) -> None:
 
 
 @pytest.mark.parametrize(
-    "environment", [{DISABLED_VARIABLE: "true"}, {ENDPOINT_VARIABLE: "http://127.0.0.1:9"}], ids=["disabled", "nobody"]
+    "environment",
+    [{DISABLED_VARIABLE: "true"}, {ENDPOINT_VARIABLE: "http://127.0.0.1:9"}],
+    ids=["disabled", "no service"],
 )
 def test_off_ec2_there_is_no_metadata(environment: dict[str, str]) -> None:
     metadata = InstanceMetadata(environment)

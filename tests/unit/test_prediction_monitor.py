@@ -113,11 +113,11 @@ def test_what_goes_wrong_is_left_out(trouble: Exception) -> None:
     assert bench.see(result()) == Agreement("m@2", 1, 1)
 
 
-def test_a_slow_candidate_holds_up_nobody() -> None:
+def test_a_slow_candidate_holds_up_no_answer() -> None:
     bench = Bench(Shadow("m@2", 1.0))
     bench.runner.refresh()
     for number in range(10 * MAX_WAITING):
-        bench.runner(result(number))  # nobody compares: it returns all the same
+        bench.runner(result(number))  # no thread compares: it returns all the same
     for _ in range(10 * MAX_WAITING):
         bench.runner.compare_next(timeout_seconds=0.0)
     assert bench.runner.agreement.compared == MAX_WAITING

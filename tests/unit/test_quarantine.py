@@ -1,4 +1,4 @@
-"""An image that kills or hangs whoever decodes it kills a child process, not the worker."""
+"""An image that kills or hangs its decoder kills a child process, not the worker."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def test_what_ec2_does_not_describe_yet_is_not_ordered_again(cloud: Cloud) -> No
     assert cloud.fleet.highest == MAX_SIZE and cloud.fleet.count("launch") == 1
 
 
-def test_a_lack_of_capacity_is_met_with_patience_and_told(cloud: Cloud) -> None:
+def test_a_lack_of_capacity_is_met_with_patience_and_reported(cloud: Cloud) -> None:
     controller = cloud.controller()
     cloud.fleet.capacity = 1
     cloud.work_arrives(100)
@@ -183,7 +183,7 @@ def test_a_lack_of_capacity_is_met_with_patience_and_told(cloud: Cloud) -> None:
     assert len(cloud.fleet.instances) == MAX_SIZE == cloud.fleet.highest
 
 
-def test_what_somebody_has_to_put_right_is_told_and_tried_rarely(
+def test_what_an_operator_has_to_put_right_is_reported_and_tried_rarely(
     cloud: Cloud, caplog: pytest.LogCaptureFixture
 ) -> None:
     controller = cloud.controller()
@@ -220,7 +220,7 @@ def test_what_died_before_anybody_saw_it_is_ordered_again_at_once(cloud: Cloud, 
     assert len(cloud.fleet.instances) == 4
 
 
-def test_an_announced_launch_whose_instances_are_dead_by_now_holds_up_nobody(cloud: Cloud) -> None:
+def test_an_announced_launch_whose_instances_are_dead_by_now_holds_up_no_other(cloud: Cloud) -> None:
     first = cloud.controller()
     cloud.work_arrives(35)
     first.run(1)
@@ -304,7 +304,7 @@ def test_a_stopped_controller_hands_over_at_once(cloud: Cloud) -> None:
     assert second.lease.held()
 
 
-def test_the_status_tells_what_is_and_the_next_controller_goes_on_with_it(cloud: Cloud) -> None:
+def test_the_status_says_what_is_and_the_next_controller_goes_on_with_it(cloud: Cloud) -> None:
     first = cloud.controller()
     cloud.work_arrives(35)
     first.run(10)
@@ -358,7 +358,7 @@ def test_metrics_come_with_each_change_and_else_every_minute(cloud: Cloud) -> No
 
 
 @pytest.mark.parametrize(("part", "method"), [("store", "put"), ("sink", "put")])
-def test_what_cannot_be_told_stops_nothing(cloud: Cloud, part: str, method: str) -> None:
+def test_what_cannot_be_published_stops_nothing(cloud: Cloud, part: str, method: str) -> None:
     controller = cloud.controller()
     getattr(cloud, part).fail_next(method, times=99)
     cloud.work_arrives(35)
@@ -452,7 +452,7 @@ def test_the_status_says_how_the_periodic_tasks_fare(cloud: Cloud) -> None:
     assert cloud.status().remarks == ()
 
 
-def test_a_rollout_replaces_the_fleet_and_tells_what_it_does(cloud: Cloud) -> None:
+def test_a_rollout_replaces_the_fleet_and_reports_what_it_does(cloud: Cloud) -> None:
     controller = cloud.controller()
     cloud.work_arrives(35)
     controller.run(5)
@@ -465,9 +465,9 @@ def test_a_rollout_replaces_the_fleet_and_tells_what_it_does(cloud: Cloud) -> No
     assert (4, 1) in seen and seen[-1] == (0, 4), seen
     assert min(old + new for old, new in seen) == 4
     assert cloud.fleet.highest == MAX_SIZE
-    told = cloud.status()
-    assert told.rollout is not None and told.rollout.phase == "done" and "m@2" in told.rollout.release
-    assert any("a first instance" in decision.reason for decision in told.decisions)
+    reported = cloud.status()
+    assert reported.rollout is not None and reported.rollout.phase == "done" and "m@2" in reported.rollout.release
+    assert any("a first instance" in decision.reason for decision in reported.decisions)
     cloud.work_is_done()
     controller.run(40)
     assert cloud.fleet.instances == {}

@@ -101,23 +101,23 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
 
 @pytest.mark.parametrize("error", [CloudError("S3 is away"), RuntimeError("a fault")])
 def test_a_worker_that_cannot_work_says_why_until_it_is_stopped(error: Exception) -> None:
-    told: list[bytes] = []
+    reported: list[bytes] = []
     stop = threading.Event()
 
     def put(body: bytes) -> None:
-        told.append(body)
-        if len(told) == 2:
+        reported.append(body)
+        if len(reported) == 2:
             raise error  # which is no reason to give up
-        if len(told) == 3:
+        if len(reported) == 3:
             stop.set()
 
     report_failure(put, Assignment(4, "m@2"), "it is broken", 0.001, stop)
-    beats = [Heartbeat.decode(body) for body in told]
+    beats = [Heartbeat.decode(body) for body in reported]
     assert {(beat.release, beat.model, beat.failure) for beat in beats} == {(4, "m@2", "it is broken")}
     assert len(beats) == 3
-    told.clear()
+    reported.clear()
     report_failure(put, Assignment(), "it is broken", 0.001, threading.Event(), patience_seconds=0.0)
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 def test_the_smoke_test_names_a_label_and_refuses_what_is_no_probability(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ PROGRESS_SECONDS = 1000.0
 OLD = ReleaseRecord()
 ROLLING = OLD.begun("", "m@2", 0.0)
 PROVEN = dataclasses.replace(ROLLING, proven=True)
-RETURNING = PROVEN.returning("aborted", "somebody said so", 5.0)
+RETURNING = PROVEN.returning("aborted", "an operator said so", 5.0)
 
 
 def member(
@@ -54,10 +54,10 @@ CASES = {
     "the first that is proven takes a place": (ROLLING, (*OLD_TWO, member("n", 1)), (), 2, 10, 1, 1, 1, 0),
     "as many come as are left": (PROVEN, (*OLD_TWO, member("n", 1)), (), 2, 10, 1, 1, 1, 0),
     "no more than there is room for": (PROVEN, (*OLD_TWO, member("c"), member("n", 1)), (), 4, 5, 0, 1, 1, 0),
-    "nobody goes before the next is proven": (
+    "none goes before the next is proven": (
         PROVEN, (member("a"), member("n", 1), member("o", 1, State.BOOTING)), (), 2, 10, 0, 0, 1, 1,
     ),
-    "all go when nobody is wanted": (PROVEN, OLD_TWO, (), 0, 10, 2, 0, 1, 0),
+    "all go when none is wanted": (PROVEN, OLD_TWO, (), 0, 10, 2, 0, 1, 0),
     "returning, what boots goes at once": (
         RETURNING, (member("a"), member("n", 1, State.BOOTING)), (), 1, 10, 1, 0, 0, 0,
     ),
@@ -77,7 +77,7 @@ def test_each_situation_has_its_step(
     )  # fmt: skip
 
 
-def test_a_rollout_ends_when_nobody_else_is_left() -> None:
+def test_a_rollout_ends_when_no_other_release_is_left() -> None:
     ended = step(ROLLING, member("n", 1), desired=0).record
     assert (ended.phase, ended.current, ended.previous) == (Phase.STEADY, Release(1, "", "m@2"), Release())
     assert [(o.result, o.release.number) for o in ended.past] == [("done", 1)]
@@ -86,7 +86,7 @@ def test_a_rollout_ends_when_nobody_else_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "response"),
     [
         (member("n", 1, State.UNHEALTHY, failure="the smoke test of m@2 failed"), "the smoke test of m@2 failed"),
         (member("n", 1, State.BOOT_TIMEOUT), "has never reported"),
@@ -94,11 +94,11 @@ def test_a_rollout_ends_when_nobody_else_is_left() -> None:
         (member("n", 1, reports=0), "reports release 0 instead of 1"),
     ],
 )
-def test_what_fails_is_counted_once_and_told(bad: TrackedInstance, told: str) -> None:
+def test_what_fails_is_counted_once_and_reported(bad: TrackedInstance, response: str) -> None:
     record = step(ROLLING, *OLD_TWO, bad, desired=2).record
-    assert record.failed == ("n",) and told in record.reason and record.phase is Phase.ROLLING
+    assert record.failed == ("n",) and response in record.reason and record.phase is Phase.ROLLING
     assert step(record, *OLD_TWO, bad, desired=2).record.failed == ("n",)
-    assert told in failure_of(bad)
+    assert response in failure_of(bad)
 
 
 def test_a_canary_that_ends_by_itself_has_failed() -> None:
@@ -231,7 +231,7 @@ def test_any_rollout_ends_and_never_takes_a_worker_before_another_has_its_place(
         world.age()
         if turn == changes_at:
             if aborts and world.record.phase is Phase.ROLLING:
-                world.record = world.record.returning("aborted", "somebody said so", world.now)
+                world.record = world.record.returning("aborted", "an operator said so", world.now)
             else:
                 world.desired = min(max_size, 12 - world.desired)
         world.turn()

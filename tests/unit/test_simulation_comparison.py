@@ -73,7 +73,7 @@ def test_scale_in_kills_no_instance_at_work(comparisons: dict[str, Comparison], 
     assert comparisons[name].ours.busy_killed == 0
 
 
-def test_every_step_is_told() -> None:
+def test_every_step_is_reported() -> None:
     trace = dataclasses.replace(TRACES["burst"], runs=2)
     reported: list[str] = []
     compare(trace, Settings(), 1, reported.append)

@@ -148,7 +148,7 @@ def test_two_who_count_at_the_same_time_count_both() -> None:
     assert usage.take("a" * 16, "2026-11-21", 100, 100) == 69
 
 
-def test_who_never_gets_to_count_is_told_to_try_again() -> None:
+def test_a_client_that_cannot_be_counted_is_asked_to_try_again() -> None:
     state = InMemoryStateStore()
     pauses: list[float] = []
     usage = UsageStore(state, pauses.append)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The API: what programs are told, in good times and bad."""
+"""The API: what programs receive, in good times and bad."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With authentication: who gets in, what each scope opens, and that nobody sees another's batches."""
+"""With authentication: who gets in, what each scope opens, and that no owner sees another's batches."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def ask_everything(bench: WebBench, headers: dict[str, str], values: dict[str, s
     return answers
 
 
-def test_nobody_sees_another_owners_batch_on_any_route(bench: WebBench) -> None:
+def test_no_owner_sees_another_owners_batch_on_any_route(bench: WebBench) -> None:
     ada, bob = bench.token("ada"), bench.token("bob")
     batch_id, file = batch_of(bench, ada)
     values = {"batch_id": batch_id, "file": file, "rest": file}
@@ -87,7 +87,7 @@ def test_nobody_sees_another_owners_batch_on_any_route(bench: WebBench) -> None:
     assert len(foreign) >= 13
     assert {name: answer.status_code for name, answer in foreign.items()} == dict.fromkeys(foreign, 404)
     assert (dict(bench.images.objects), dict(bench.results.objects)) == before, "a refused request changed something"
-    # The same requests with an id that never was: nothing tells the two apart.
+    # The same requests with an id that never was: nothing distinguishes the two.
     unknown = ask_everything(bench, bob, {**values, "batch_id": batch_id[:-4] + "0000"})
     assert {name: answer.data.replace(b"0000", b"") for name, answer in unknown.items()} == {
         name: answer.data.replace(b"0000", b"") for name, answer in foreign.items()
@@ -174,12 +174,12 @@ def test_what_is_open_to_strangers(bench: WebBench, path: str) -> None:
     assert bench.client.get(path).status_code == 200
 
 
-def test_strangers_are_not_told_what_does_not_answer(bench: WebBench) -> None:
+def test_clients_without_a_token_do_not_see_what_does_not_answer(bench: WebBench) -> None:
     bench.queue.fail_next("backlog", times=2)
     answer = bench.client.get("/readyz")
     assert (answer.status_code, json.loads(answer.data)["detail"]) == (503, "not ready")
-    told = bench.client.get("/readyz", headers=bench.token("ada", "read"))
-    assert json.loads(told.data)["detail"] == "the queue does not answer"
+    reported = bench.client.get("/readyz", headers=bench.token("ada", "read"))
+    assert json.loads(reported.data)["detail"] == "the queue does not answer"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_flood_of_ids_does_not_fill_the_memory() -> None:
     assert len(known) == len(known._addresses) == MAX_ENTRIES
 
 
-def test_a_failing_store_lets_nobody_in(bench: WebBench) -> None:
+def test_a_failing_store_lets_no_client_in(bench: WebBench) -> None:
     headers = bench.token("ada")
     bench.state.fail_next("get", error=CloudError("secret endpoint"))
     answer = bench.client.get("/api/v1/limits", headers=headers)
@@ -238,21 +238,21 @@ def test_a_failing_store_lets_nobody_in(bench: WebBench) -> None:
 # --- the audit log -------------------------------------------------------------------------------
 
 
-def test_the_audit_log_tells_who_did_what_and_never_a_secret(bench: WebBench, entries: Any, caplog: Any) -> None:
+def test_the_audit_log_says_who_did_what_and_never_a_secret(bench: WebBench, entries: Any, caplog: Any) -> None:
     headers = bench.token("ada")
     batch_id, _file = batch_of(bench, headers)
     bench.client.post(f"/api/v1/batches/{batch_id}/cancel", headers=headers)
     bench.client.delete(f"/api/v1/batches/{batch_id}", headers=headers)
-    told = entries()
-    assert [entry["event"] for entry in told] == [
+    reported = entries()
+    assert [entry["event"] for entry in reported] == [
         "token_used",
         "batch_created",
         "upload",
         "batch_cancelled",
         "batch_deleted",
     ]
-    for entry in told:
+    for entry in reported:
         assert (entry["owner"], entry["address"], entry["outcome"]) == ("ada", "127.0.0.1", "done")
         assert entry["token_id"] == headers["Authorization"].split("_")[1]
-    assert (told[2]["accepted"], told[2]["rejected"], told[2]["batch_id"]) == (1, 0, batch_id)
+    assert (reported[2]["accepted"], reported[2]["rejected"], reported[2]["batch_id"]) == (1, 0, batch_id)
     assert headers["Authorization"].split("_", 2)[2] not in caplog.text

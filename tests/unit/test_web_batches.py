@@ -45,7 +45,7 @@ def test_batches_are_listed_newest_first_page_by_page(bench: WebBench) -> None:
         batch_id = f"{stamp}-00000000000{number}"
         bench.images.create_batch(batch_id, BatchRecord(stamp, "local", f"number {number}"))
         bench.index.add("local", batch_id)
-    bench.index.add("somebody", "20260101-000000-ffffffffffff")
+    bench.index.add("another-owner", "20260101-000000-ffffffffffff")
     first, cursor = listed(bench, limit=2)
     assert first == ["number 2", "number 1"] and cursor is not None
     assert listed(bench, limit=2, cursor=cursor) == (["number 0"], None)
@@ -74,9 +74,9 @@ def test_a_cursor_of_others_is_refused(bench: WebBench) -> None:
     assert bench.client.get("/api/v1/batches", query_string={"cursor": "nonsense"}).status_code == 400
 
 
-def test_somebody_elses_batch_is_as_good_as_none(bench: WebBench) -> None:
+def test_another_owners_batch_is_as_good_as_none(bench: WebBench) -> None:
     batch_id = create(bench)["batch_id"]
-    bench.images.create_batch(batch_id, BatchRecord(owner="somebody"))
+    bench.images.create_batch(batch_id, BatchRecord(owner="another-owner"))
     for method, path in [
         ("GET", ""),
         ("DELETE", ""),
@@ -146,7 +146,7 @@ def fleet(booting: int, running: int) -> FleetStatus:
         ("ab", "", False, fleet(0, 0), "queued"),
         ("ab", "", False, fleet(3, 0), "warming"),
         ("ab", "", False, fleet(3, 1), "queued"),
-        ("ab", "x", False, fleet(3, 0), "warming"),  # x was refused at once: nobody has classified anything
+        ("ab", "x", False, fleet(3, 0), "warming"),  # x was refused at once: no worker has classified anything
         ("ab", "a", False, fleet(0, 1), "classifying"),
         ("ab", "a", False, None, "classifying"),
         ("ab", "ab", False, None, "done"),
@@ -206,8 +206,8 @@ def test_cancelling_answers_what_is_open_and_keeps_what_is_answered(bench: WebBe
     bench.upload(batch_id, [("a.jpg", JPEG)])
     bench.answer()
     bench.upload(batch_id, [("犬.jpg", JPEG), ("c.jpg", JPEG), ("empty.jpg", b"")])
-    told = cancel(bench, batch_id)
-    assert (told["cancelled"], told["accepted"], told["answered"], told["complete"]) == (2, 4, 4, True)
+    reported = cancel(bench, batch_id)
+    assert (reported["cancelled"], reported["accepted"], reported["answered"], reported["complete"]) == (2, 4, 4, True)
     found = bench.get(f"/api/v1/batches/{batch_id}/results")["results"]
     assert {result["name"]: result["error"] and result["error"]["code"] for result in found} == {
         "a.jpg": None,
@@ -232,7 +232,7 @@ def test_a_cancelled_batch_takes_no_more_images(bench: WebBench) -> None:
 
 
 def test_a_race_between_cancelling_and_a_worker_leaves_exactly_one_answer_each(bench: WebBench) -> None:
-    """Workers answer while the batch is being cancelled: whoever is first, no image is left or answered twice."""
+    """Workers answer while the batch is being cancelled: in any order, no image is left or answered twice."""
     batch_id = bench.create_batch()
     bench.upload(batch_id, [(f"{number}.jpg", JPEG) for number in range(100)])
     jobs = bench.queue.jobs
@@ -247,11 +247,11 @@ def test_a_race_between_cancelling_and_a_worker_leaves_exactly_one_answer_each(b
     with ThreadPoolExecutor(2) as pool:
         working = [pool.submit(work, number) for number in range(2)]
         gate.wait()
-        told = cancel(bench, batch_id)
+        reported = cancel(bench, batch_id)
         for future in working:
             future.result()
     results = bench.get(f"/api/v1/batches/{batch_id}/results")
-    assert told["complete"] and results["accepted"] == results["answered"] == 100
+    assert reported["complete"] and results["accepted"] == results["answered"] == 100
     assert {result["position"] for result in results["results"]} == set(range(100))
 
 

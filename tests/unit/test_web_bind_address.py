@@ -44,7 +44,7 @@ def test_what_may_be_listened_on_without_authentication(address: Any, local: boo
             check_addresses([("127.0.0.1", 1), address], "off")
 
 
-def test_real_sockets_are_told_apart(tmp_path: Path) -> None:
+def test_real_sockets_are_distinguished(tmp_path: Path) -> None:
     with socket.socket() as loopback, socket.socket() as everywhere, socket.socket(socket.AF_UNIX) as unix:
         loopback.bind(("127.0.0.1", 0))
         everywhere.bind(("0.0.0.0", 0))

@@ -67,7 +67,7 @@ def test_an_image_is_answered_in_the_same_request(bench: WebBench, send: object)
     found = response.get_json()
     assert (found["name"], found["status"], found["label"]) == ("dog.jpg", "classified", "beagle")
     assert next(iter(bench.images.objects.values())).body == JPEG
-    assert bench.get("/api/v1/batches")["batches"] == [], "such images are in nobody's list"
+    assert bench.get("/api/v1/batches")["batches"] == [], "such images are in no list"
 
 
 @pytest.mark.parametrize("send", [by_form, by_body, by_json])
@@ -98,7 +98,7 @@ def test_what_takes_too_long_is_found_later(bench: WebBench) -> None:
     assert bench.get(location)["label"] == "beagle"
 
 
-def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_client_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = WebBench(classify_wait_seconds=0.1)
     waits: list[float] = []
     monkeypatch.setattr(bench.services.single_images, "wait", lambda submitted, seconds: waits.append(seconds))
@@ -154,12 +154,12 @@ def test_a_generator_gets_name_and_label_in_one_line(bench: WebBench, name: str)
     assert (response.status_code, response.mimetype, response.text) == (200, "text/plain", f"{name}:beagle")
 
 
-def test_a_generator_is_told_why_a_file_cannot_be_classified(bench: WebBench) -> None:
+def test_a_compatible_answer_says_why_a_file_cannot_be_classified(bench: WebBench) -> None:
     response = by_input_file(bench, b"")
     assert (response.status_code, response.text) == (422, "test_00.jpeg:error: the file is empty")
 
 
-def test_a_generator_that_waited_in_vain_is_told_so() -> None:
+def test_a_compatible_answer_says_that_the_wait_was_in_vain() -> None:
     response = by_input_file(WebBench(compat_wait_seconds=0.05), JPEG)
     assert (response.status_code, response.mimetype) == (503, "text/plain")
     assert "has not been classified in time" in response.text

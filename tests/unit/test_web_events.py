@@ -55,7 +55,7 @@ def names(events: list[tuple[str, str, Any]]) -> list[str]:
     return [result["name"] for kind, _id, data in events if kind == "results" for result in data["results"]]
 
 
-def test_a_complete_batch_is_told_and_the_stream_ends(bench: WebBench) -> None:
+def test_a_complete_batch_is_reported_and_the_stream_ends(bench: WebBench) -> None:
     batch_id = bench.create_batch()
     bench.upload(batch_id, [("a.jpg", JPEG), ("b.jpg", JPEG)])
     bench.answer()
@@ -97,7 +97,7 @@ def test_a_viewer_that_comes_back_goes_on_where_it_was(bench: WebBench) -> None:
     bench.answer()
     again = list(read(bench, batch_id, last_id))
     assert "a.jpg" not in names(again) and "later.jpg" in names(again)
-    # Everything has been seen: a browser that comes back all the same is told to stay away, until something is new.
+    # Everything has been seen: a browser that comes back all the same is asked to stay away, until something is new.
     end = again[-1][1]
     url, headers = f"/api/v1/batches/{batch_id}/events", {"Last-Event-ID": end}
     assert bench.client.get(url, headers=headers).status_code == 204
@@ -126,13 +126,13 @@ def test_many_viewers_cost_as_many_listings_as_one(bench: WebBench) -> None:
         assert len(set(map(id, watches))) == 1 and bench.services.watcher.viewers == 100
         before = bench.results.count("list")
         started = time.monotonic()
-        wait_until(lambda: bench.results.count("list") >= before + 3, "nobody looks")
+        wait_until(lambda: bench.results.count("list") >= before + 3, "no thread looks")
         rounds = (time.monotonic() - started) / batch_watcher.INTERVAL_SECONDS
         assert bench.results.count("list") - before <= rounds + 1
-    wait_until(lambda: all(thread.name != "watch" for thread in threading.enumerate()), "somebody still looks")
+    wait_until(lambda: all(thread.name != "watch" for thread in threading.enumerate()), "a thread still looks")
     before = bench.results.count("list")
     time.sleep(0.3)
-    assert bench.results.count("list") == before, "somebody looks although nobody watches"
+    assert bench.results.count("list") == before, "a thread looks although no client watches"
 
 
 def test_no_more_viewers_than_may(bench: WebBench) -> None:
@@ -164,14 +164,14 @@ def test_a_server_that_stops_ends_its_streams(bench: WebBench) -> None:
     assert bench.client.get("/readyz").status_code == 503
 
 
-def test_the_fleet_is_told_when_it_changes(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fleet_is_reported_when_it_changes(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
     batch_id = bench.create_batch()
     bench.upload(batch_id, [("a.jpg", JPEG)])
     bench.state.put("controller/status.json", fleet_status(booting=2, running=0).encode())
     stream = read(bench, batch_id)
-    told = {kind: data for kind, _id, data in itertools.islice(stream, 3)}
-    assert told["fleet"] == {"desired": 2, "booting": 2, "running": 0, "expected_boot_seconds": 30.0}
-    assert told["state"]["state"] == "warming"
+    reported = {kind: data for kind, _id, data in itertools.islice(stream, 3)}
+    assert reported["fleet"] == {"desired": 2, "booting": 2, "running": 0, "expected_boot_seconds": 30.0}
+    assert reported["state"]["state"] == "warming"
     stream.close()
 
 

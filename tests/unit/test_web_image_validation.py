@@ -38,7 +38,7 @@ def test_images_of_accepted_formats_pass(format: str) -> None:
         (JPEG[:10], 10, NotAnImageError, "the file is not an image"),
     ],
 )
-def test_a_refused_file_is_told_why(body: bytes, size_bytes: int, error: type[ImageError], sentence: str) -> None:
+def test_a_refused_file_gets_a_reason(body: bytes, size_bytes: int, error: type[ImageError], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         check(body, size_bytes)
 

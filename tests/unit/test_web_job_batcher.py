@@ -79,7 +79,7 @@ def test_who_comes_alone_sends_at_once() -> None:
         ([[number] for number in range(1, 13)], [1, 10, 2]),
         # A request's jobs stay together, in the order in which the requests came.
         ([range(1, 8), range(8, 15), [15]], [1, 7, 8]),
-        # Whoever fills a request has nothing to gain by waiting.
+        # The upload that fills a request has nothing to gain by waiting.
         ([[1]], [1, 1]),
     ],
 )

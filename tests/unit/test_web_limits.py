@@ -1,4 +1,4 @@
-"""Rate limits and quotas: a sentence and a time for those who ask too often, and nobody gets more than their share."""
+"""Rate limits and quotas: a sentence and a time for those who ask too often, and no client gets more than its share."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_behind_a_load_balancer_the_clients_address_counts() -> None:
     assert ask("192.0.2.9, 192.0.2.1") == 429
 
 
-def test_without_a_load_balancer_nobody_chooses_an_address() -> None:
+def test_without_a_load_balancer_no_client_chooses_its_address() -> None:
     bench = bench_with(stranger_requests_per_minute=1)
     codes = [
         bench.client.get("/api/v1/limits", headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in range(2)
@@ -78,7 +78,7 @@ def test_the_defaults_let_ten_thousand_photos_through() -> None:
     assert settings.requests_per_minute >= 10_000 / 20 + 10_000 / 2 + 60
 
 
-def test_a_store_that_fails_lets_nobody_pass_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_fails_lets_no_request_pass_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = bench_with()
     headers = bench.token("ada")
     storage = bench.services.rate_limits._limiter.storage

@@ -70,7 +70,7 @@ def test_a_hundred_waiting_cost_as_many_requests_as_one(results: InMemoryResultS
     assert results.count("get") == results.count("exists") == 0
 
 
-def test_nobody_is_asked_while_nobody_waits(results: InMemoryResultStore, watch: ResultWaiter) -> None:
+def test_no_store_is_asked_while_no_client_waits(results: InMemoryResultStore, watch: ResultWaiter) -> None:
     assert watch.wait(key(1), 0.05) is False
     wait_until(lambda: all(thread.name != "result-waiter" for thread in threading.enumerate()), "the thread never ends")
     before = results.count("list")
@@ -94,7 +94,7 @@ def test_no_more_wait_than_may(results: InMemoryResultStore) -> None:
         with pytest.raises(TooManyWaitingError):
             watch.wait(key(2), 5.0)
         watch.close()
-    assert watch.wait(key(3), 5.0) is False, "a closed watch lets nobody wait"
+    assert watch.wait(key(3), 5.0) is False, "a closed watch lets no client wait"
 
 
 def test_an_unexpected_exception_ends_the_waiting_for_its_batch_and_no_other(

@@ -49,7 +49,7 @@ def test_the_pages_are_complete_in_themselves() -> None:
         ("http://localhost", {"X-Forwarded-Proto": "https"}, {"forwarded_proxies": 1}, True),
     ],
 )
-def test_browsers_are_told_to_stay_with_https(
+def test_browsers_are_asked_to_stay_with_https(
     base_url: str, headers: dict[str, str], settings: dict[str, Any], secure: bool
 ) -> None:
     answer = WebBench(**settings).client.get("/healthz", base_url=base_url, headers=headers)

@@ -80,7 +80,7 @@ def test_the_cookie_is_closed_to_scripts_other_sites_and_plain_http(
     assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and ("Secure" in cookie) == secure
 
 
-def test_nobody_signs_in_over_plain_http_from_elsewhere(bench: WebBench) -> None:
+def test_no_client_signs_in_over_plain_http_from_elsewhere(bench: WebBench) -> None:
     page = bench.client.get("/sign-in", base_url="http://photos.example")
     assert "needs HTTPS" in page.text and 'type="password"' not in page.text
     data = {"token": token_text(bench.token("ada"))}
@@ -89,7 +89,7 @@ def test_nobody_signs_in_over_plain_http_from_elsewhere(bench: WebBench) -> None
     assert answer.status_code == 403 and "token_id" not in answer.headers.get("Set-Cookie", "")
 
 
-def test_a_wrong_token_signs_nobody_in(bench: WebBench) -> None:
+def test_a_wrong_token_does_not_sign_in(bench: WebBench) -> None:
     answer = sign_in(bench, "eic_0123456789abcdef_" + "A" * 43)
     assert answer.status_code == 401 and "unknown, expired or revoked" in answer.text
     assert sign_in(bench, token_text(bench.token("ada", "upload"))).status_code == 403
@@ -172,7 +172,7 @@ def test_programs_with_a_token_name_no_origin(bench: WebBench) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
-def test_a_page_of_another_site_signs_nobody_in(bench: WebBench, headers: dict[str, str]) -> None:
+def test_a_page_of_another_site_cannot_sign_in(bench: WebBench, headers: dict[str, str]) -> None:
     answer = bench.client.post("/sign-in", data={"token": token_text(bench.token("ada"))}, headers=headers)
     assert answer.status_code == 403
     assert bench.client.get("/").status_code == 303

@@ -1,4 +1,4 @@
-"""What the service tells of itself: models, fleet, readiness, metrics, and the page to try the API."""
+"""What the service reports of itself: models, fleet, readiness, metrics, and the page to try the API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def status(*instance_ids: str) -> FleetStatus:
     return FleetStatus(1.0, "c", "", 0, 15, 2.0, 0.03, False, 30.0, None, 0.0, 0.0, 0, None, instances)
 
 
-def test_the_fleet_is_told_as_the_controller_reported_it(bench: WebBench) -> None:
+def test_the_fleet_is_reported_as_the_controller_reported_it(bench: WebBench) -> None:
     response = bench.client.get("/api/v1/fleet")
     assert (response.status_code, json.loads(response.data)["detail"]) == (404, "no controller has reported yet")
     other = WebBench()
@@ -58,7 +58,7 @@ def test_models_are_those_that_living_workers_report(bench: WebBench) -> None:
     assert len(found[SHIPPED_NAME]["labels"]) == 267
 
 
-def test_a_machine_without_the_bundle_tells_what_workers_report() -> None:
+def test_a_machine_without_the_bundle_reports_what_workers_report() -> None:
     bench = WebBench(model_bundle="nowhere")
     bench.state.put("controller/status.json", status("i-1").encode())
     bench.state.put(key_of("i-1"), Heartbeat(1.0, 0.0, "other@2").encode())

@@ -1,4 +1,4 @@
-"""Webhooks: signatures, whom one may call, and when a batch's completion is told."""
+"""Webhooks: signatures, whom one may call, and when a batch's completion is reported."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ class Bench:
         self.clock.advance(60)
 
 
-def test_a_batch_is_told_when_it_is_complete_and_quiet_once() -> None:
+def test_a_batch_is_reported_when_it_is_complete_and_quiet_once() -> None:
     bench = Bench()
     bench.webhooks.round()
     bench.upload(0)
@@ -365,7 +365,7 @@ def test_one_webhook_that_fails_does_not_hold_up_the_others(error: Exception) ->
 # --- deletions -----------------------------------------------------------------------------------
 
 
-def test_what_comes_back_under_a_deleted_batch_is_deleted_until_nobody_can_hold_it() -> None:
+def test_what_comes_back_under_a_deleted_batch_is_deleted_until_no_worker_can_hold_it() -> None:
     bench = Bench()
     index = InMemoryBatchIndex(bench.clock)
     now = lambda: datetime.fromtimestamp(bench.clock(), UTC)  # noqa: E731

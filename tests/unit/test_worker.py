@@ -179,7 +179,7 @@ def test_a_deleted_batch_gets_no_answers() -> None:
     assert not bench.results.objects
 
 
-def test_a_missing_image_waits_while_nobody_knows_whether_its_batch_was_deleted() -> None:
+def test_a_missing_image_waits_while_it_is_unknown_whether_its_batch_was_deleted() -> None:
     bench = Bench()
     bench.upload("beagle")
     bench.images.objects.clear()
@@ -325,7 +325,7 @@ def test_an_idle_worker_leaves_by_itself_and_says_it_was_not_stopped() -> None:
 def test_a_worker_stays_while_others_have_work_in_flight() -> None:
     bench = Bench(idle_shutdown_seconds=0.05)
     bench.upload("beagle")
-    bench.queue.receive(1, 0)  # somebody else holds it
+    bench.queue.receive(1, 0)  # another worker holds it
     with bench.running():
         time.sleep(0.5)
         assert not bench.stop.is_set()
