@@ -48,10 +48,12 @@ def post_compat(url: str, path: Path) -> requests.Response:
 def classify_alone(url: str, path: Path) -> str:
     """One image through the synchronous API; returns its label."""
     body, headers = path.read_bytes(), {"Content-Type": "image/jpeg"}
-    answer = requests.post(f"{url}/api/v1/classify", data=body, headers=headers, params={"name": path.name}, timeout=60)
+    answer = requests.post(
+        f"{url}/api/v1/classify", data=body, headers=headers, params={"name": path.name}, timeout=PATIENCE_SECONDS
+    )
     while answer.status_code == 202:
         time.sleep(0.5)
-        answer = requests.get(f"{url}{answer.json()['result_url']}", timeout=60)
+        answer = requests.get(f"{url}{answer.json()['result_url']}", timeout=PATIENCE_SECONDS)
     return str(answer.json()["label"])
 
 
@@ -84,7 +86,7 @@ def by_form(bench: Bench, batch_id: str, paths: list[Path]) -> None:
 def by_json(bench: Bench, batch_id: str, paths: list[Path]) -> None:
     images = [{"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()} for path in paths]
     url = f"{bench.stack.web_url}/api/v1/batches/{batch_id}/images"
-    answer = requests.post(url, json={"images": images}, timeout=60)
+    answer = requests.post(url, json={"images": images}, timeout=PATIENCE_SECONDS)
     assert answer.ok, answer.text
 
 
@@ -92,14 +94,16 @@ def by_presigned_post(bench: Bench, batch_id: str, paths: list[Path]) -> None:
     """As a client must, an empty file is left out: a permission is for at least one byte."""
     url = f"{bench.stack.web_url}/api/v1/batches/{batch_id}/uploads"
     files = [{"name": path.name, "size_bytes": path.stat().st_size} for path in paths if path.stat().st_size]
-    permitted = requests.post(url, json={"files": files}, timeout=60).json()["uploads"]
+    permitted = requests.post(url, json={"files": files}, timeout=PATIENCE_SECONDS).json()["uploads"]
     bodies = {path.name: path.read_bytes() for path in paths}
     for upload in permitted:
         body = bodies[upload["name"]]
-        posted = requests.post(upload["url"], data=upload["fields"], files={"file": ("x", body)}, timeout=60)
+        posted = requests.post(
+            upload["url"], data=upload["fields"], files={"file": ("x", body)}, timeout=PATIENCE_SECONDS
+        )
         assert posted.status_code == 204, posted.text
     keys = [upload["key"] for upload in permitted]
-    report = requests.post(f"{url}/complete", json={"keys": keys}, timeout=60).json()
+    report = requests.post(f"{url}/complete", json={"keys": keys}, timeout=PATIENCE_SECONDS).json()
     assert len(report["accepted"]) == len(files)
 
 
@@ -119,7 +123,9 @@ def test_odd_images_in_a_batch(
 
 def test_odd_images_through_the_plain_form(bench: Bench, odd_images: list[tuple[Path, bool]]) -> None:
     files = [("images", (path.name, path.read_bytes())) for path, _decodes in odd_images]
-    answer = requests.post(f"{bench.stack.web_url}/batches", files=files, allow_redirects=False, timeout=60)
+    answer = requests.post(
+        f"{bench.stack.web_url}/batches", files=files, allow_redirects=False, timeout=PATIENCE_SECONDS
+    )
     assert answer.status_code == 303
     answers = bench.answers(answer.headers["Location"].rpartition("/")[2], len(odd_images))
     reported = {answer["name"]: answer["status"] == "classified" for answer in answers}
@@ -130,16 +136,18 @@ def test_odd_images_one_by_one(bench: Bench, odd_images: list[tuple[Path, bool]]
     url = f"{bench.stack.web_url}/api/v1/classify"
 
     def as_form(path: Path) -> bool:
-        answer = requests.post(url, files={"image": (path.name, path.read_bytes())}, timeout=60)
+        answer = requests.post(url, files={"image": (path.name, path.read_bytes())}, timeout=PATIENCE_SECONDS)
         return bool(answer.json()["status"] == "classified")
 
     def as_body(path: Path) -> bool:
         headers = {"Content-Type": "application/octet-stream"}
-        return bool(requests.post(url, data=path.read_bytes(), headers=headers, timeout=60).json()["label"])
+        return bool(
+            requests.post(url, data=path.read_bytes(), headers=headers, timeout=PATIENCE_SECONDS).json()["label"]
+        )
 
     def as_json(path: Path) -> bool:
         body = {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()}
-        return bool(requests.post(url, json=body, timeout=60).json()["label"])
+        return bool(requests.post(url, json=body, timeout=PATIENCE_SECONDS).json()["label"])
 
     def as_input_file(path: Path) -> bool:
         answer = post_compat(bench.stack.web_url, path)
@@ -210,7 +218,7 @@ def test_cancelling_while_workers_work_leaves_one_answer_for_each_image(
     paths = make_images(200)
     batch_id = bench.upload(paths)
     wait_until(lambda: len(list(bench.results.list(f"{batch_id}/"))) > 3, "nothing was answered")
-    reported = requests.post(f"{bench.stack.web_url}/api/v1/batches/{batch_id}/cancel", timeout=60).json()
+    reported = requests.post(f"{bench.stack.web_url}/api/v1/batches/{batch_id}/cancel", timeout=PATIENCE_SECONDS).json()
     assert reported["complete"] and reported["cancelled"] > 0
     wait_until(lambda: bench.queue.backlog().total == 0, "the jobs never drained")
     answers = bench.answers(batch_id, len(paths))
@@ -218,7 +226,9 @@ def test_cancelling_while_workers_work_leaves_one_answer_for_each_image(
     codes = {answer["error"]["code"] if answer["error"] else "" for answer in answers}
     assert codes == {"", "cancelled"}
     refused = requests.post(
-        f"{bench.stack.web_url}/api/v1/batches/{batch_id}/images", files={"a": ("a.jpg", b"x")}, timeout=60
+        f"{bench.stack.web_url}/api/v1/batches/{batch_id}/images",
+        files={"a": ("a.jpg", b"x")},
+        timeout=PATIENCE_SECONDS,
     )
     assert refused.status_code == 409
 
@@ -229,11 +239,11 @@ def test_a_deleted_batch_stays_deleted_although_workers_hold_its_images(
     batch_id = bench.upload(make_images(200))
     wait_until(lambda: len(list(bench.results.list(f"{batch_id}/"))) > 3, "nothing was answered")
     url = f"{bench.stack.web_url}/api/v1/batches/{batch_id}"
-    assert requests.delete(url, timeout=60).status_code == 204
-    assert requests.delete(url, timeout=60).status_code == 404
+    assert requests.delete(url, timeout=PATIENCE_SECONDS).status_code == 204
+    assert requests.delete(url, timeout=PATIENCE_SECONDS).status_code == 404
     wait_until(lambda: bench.queue.backlog().total == 0, "the jobs never drained")
     wait_until(lambda: not [*bench.images.list(batch_id), *bench.results.list(f"{batch_id}/")], "data came back")
-    assert requests.get(url, timeout=60).status_code == 404
+    assert requests.get(url, timeout=PATIENCE_SECONDS).status_code == 404
     assert bench.dead_letters.backlog().total == 0
 
 
@@ -254,7 +264,9 @@ def test_completion_is_reported_by_a_signed_webhook(bench: Bench, make_images: C
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         hook = {"url": f"http://127.0.0.1:{server.server_port}/done"}
-        created = requests.post(f"{bench.stack.web_url}/api/v1/batches", json={"webhook": hook}, timeout=60).json()
+        created = requests.post(
+            f"{bench.stack.web_url}/api/v1/batches", json={"webhook": hook}, timeout=PATIENCE_SECONDS
+        ).json()
         bench.api.upload(created["batch_id"], make_images(5), lambda count: None)
         wait_until(lambda: len(received) >= 2, "the webhook never came twice")
         server.shutdown()
@@ -273,18 +285,18 @@ def test_completion_is_reported_by_a_signed_webhook(bench: Bench, make_images: C
 def test_the_fleet_and_its_model_are_reported(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
     bench.classify(make_images(3))
     base = f"{bench.stack.web_url}/api/v1"
-    fleet = requests.get(f"{base}/fleet", timeout=60).json()
+    fleet = requests.get(f"{base}/fleet", timeout=PATIENCE_SECONDS).json()
     assert fleet["max_size"] == 3 and fleet["history"]
-    [model] = requests.get(f"{base}/models", timeout=60).json()["models"]
+    [model] = requests.get(f"{base}/models", timeout=PATIENCE_SECONDS).json()["models"]
     assert model["default"] and model["top1"] == measured()["top1_int8"] and len(model["labels"]) == 267
 
 
 def test_readiness_and_the_metrics_of_all_processes(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
     url = bench.stack.web_url
-    assert requests.get(f"{url}/readyz", timeout=60).json() == {"status": "ready"}
+    assert requests.get(f"{url}/readyz", timeout=PATIENCE_SECONDS).json() == {"status": "ready"}
 
     def accepted() -> float:
-        lines = requests.get(f"{url}/metrics", timeout=60).text.splitlines()
+        lines = requests.get(f"{url}/metrics", timeout=PATIENCE_SECONDS).text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith('eic_upload_files_total{outcome="acc'))
 
     before = accepted()

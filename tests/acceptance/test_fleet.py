@@ -99,16 +99,20 @@ def test_the_backlog_drains_without_capacity_under_throttling_and_with_machines_
             batch_id = api.create_batch()
             assert api.upload(batch_id, paths, lambda count: None) == []
             faults = {"capacity": 1.0, "persistence": 0.0}
-            requests.post(f"{stack.endpoint_url}{CONTROL_PATH}", json=faults, timeout=5).raise_for_status()
+            requests.post(
+                f"{stack.endpoint_url}{CONTROL_PATH}", json=faults, timeout=PATIENCE_SECONDS
+            ).raise_for_status()
             stack.start_controller()
             response = tmp_path / "controller.log"
             wait_until(
                 lambda: "InsufficientInstanceCapacity" in response.read_text("utf-8"), "no launch was refused", 30
             )
             faults |= {"capacity": 0.5, "throttle": 0.1}
-            requests.post(f"{stack.endpoint_url}{CONTROL_PATH}", json=faults, timeout=5).raise_for_status()
+            requests.post(
+                f"{stack.endpoint_url}{CONTROL_PATH}", json=faults, timeout=PATIENCE_SECONDS
+            ).raise_for_status()
             answers = list(api.follow(batch_id, len(paths), PATIENCE_SECONDS))
-            requests.post(f"{stack.endpoint_url}{CONTROL_PATH}", json=none, timeout=5).raise_for_status()
+            requests.post(f"{stack.endpoint_url}{CONTROL_PATH}", json=none, timeout=PATIENCE_SECONDS).raise_for_status()
             assert history.wait_for_zero(PATIENCE_SECONDS)
     log = (tmp_path / "controller.log").read_text("utf-8")
     cloud_log = (tmp_path / "local-cloud.log").read_text("utf-8")

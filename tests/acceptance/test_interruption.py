@@ -14,7 +14,7 @@ from aws.metadata import ENDPOINT_VARIABLE
 from core.batch_record import BatchRecord
 from core.jobs import image_key, new_batch_id
 from tests.bench import Bench, running_bench
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 
@@ -51,7 +51,9 @@ def test_a_spot_interruption_notice_makes_a_worker_leave_and_nothing_is_lost(
     instance_id = instance_of(worker)
 
     notice = {"action": "terminate", "time": "2026-01-01T12:02:00Z"}
-    requests.post(f"{bench.stack.metadata_url}{instance_id}/interrupt", json=notice, timeout=5).raise_for_status()
+    requests.post(
+        f"{bench.stack.metadata_url}{instance_id}/interrupt", json=notice, timeout=PATIENCE_SECONDS
+    ).raise_for_status()
 
     def has_left() -> bool:
         batches.append(bench.upload(paths))  # so that it is in the middle of something

@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.paths import REPOSITORY_ROOT
 from tests.bench import Bench, running_bench
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 
@@ -66,7 +66,7 @@ def elastic(bench: Bench, *arguments: str) -> str:
         env={**bench.stack.environment, "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
     )
     assert run.returncode == 0, run.stderr
     return run.stdout

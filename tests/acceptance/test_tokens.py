@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -70,7 +71,7 @@ def test_two_owners_work_side_by_side_and_see_nothing_of_each_other(
     assert len(list(api.follow(batch_id, len(paths), PATIENCE_SECONDS))) == len(paths)
     file = next(iter(bench.images.list(batch_id))).key.partition("/")[2]
     # All operations that the running server itself describes, and the pages.
-    document = requests.get(f"{url}/api/v1/openapi.json", headers=headers(bob), timeout=30).json()
+    document = requests.get(f"{url}/api/v1/openapi.json", headers=headers(bob), timeout=PATIENCE_SECONDS).json()
     operations = [
         (method, path.format(batch_id=batch_id, file=file))
         for path, item in document["paths"].items()
@@ -80,11 +81,11 @@ def test_two_owners_work_side_by_side_and_see_nothing_of_each_other(
     operations += [("get", f"/batches/{batch_id}"), ("get", f"/batches/{batch_id}/images/{file}")]
     assert len(operations) >= 13
     for method, path in operations:
-        assert requests.request(method, f"{url}{path}", timeout=30).status_code in (401, 200), path
-        answer = requests.request(method, f"{url}{path}", headers=headers(bob), timeout=30)
+        assert requests.request(method, f"{url}{path}", timeout=PATIENCE_SECONDS).status_code in (401, 200), path
+        answer = requests.request(method, f"{url}{path}", headers=headers(bob), timeout=PATIENCE_SECONDS)
         assert answer.status_code == 404, (method, path, answer.text)
         if method == "get":
-            assert requests.get(f"{url}{path}", headers=headers(ada), timeout=30).ok, path
+            assert requests.get(f"{url}{path}", headers=headers(ada), timeout=PATIENCE_SECONDS).ok, path
     with pytest.raises(ApiError, match="401"):
         ApiClient(url).create_batch()
     log = (bench.stack.log_directory / "web-tier.log").read_text()
@@ -110,14 +111,18 @@ def test_a_revoked_token_is_refused_by_every_process_within_seconds(bench: Bench
     token = made.stdout.strip()
     url = f"{bench.stack.web_url}/api/v1/limits"
     # Enough connections to meet both processes, which now know the token.
-    assert {requests.get(url, headers=headers(token), timeout=30).status_code for _number in range(20)} == {200}
+    assert {
+        requests.get(url, headers=headers(token), timeout=PATIENCE_SECONDS).status_code for _number in range(20)
+    } == {200}
     token_id = token.split("_")[1]
     listed = elastic(bench, "token", "list").stdout
     assert token_id in listed and "carol" in listed and token.split("_", 2)[2] not in listed
     assert elastic(bench, "token", "revoke", token_id).returncode == 0
 
     def statuses() -> set[int]:
-        return {requests.get(url, headers=headers(token), timeout=30).status_code for _number in range(20)}
+        return {
+            requests.get(url, headers=headers(token), timeout=PATIENCE_SECONDS).status_code for _number in range(20)
+        }
 
     wait_until(lambda: statuses() == {401}, "a revoked token is still accepted", 30)
     assert elastic(bench, "token", "revoke", token_id).returncode == 1
@@ -128,17 +133,24 @@ def test_a_session_begun_in_one_process_is_good_in_the_other(bench: Bench) -> No
     url = bench.stack.web_url
     session = requests.Session()
     form = {"token": token, "next": "/fleet"}
-    signed = session.post(f"{url}/sign-in", data=form, headers={"Origin": url}, timeout=30)
+    signed = session.post(f"{url}/sign-in", data=form, headers={"Origin": url}, timeout=PATIENCE_SECONDS)
     assert signed.status_code == 200 and signed.url == f"{url}/fleet"
-    answers = [requests.get(f"{url}/", cookies=session.cookies, allow_redirects=False, timeout=30) for _n in range(20)]
+    answers = [
+        requests.get(f"{url}/", cookies=session.cookies, allow_redirects=False, timeout=PATIENCE_SECONDS)
+        for _n in range(20)
+    ]
     assert {answer.status_code for answer in answers} == {200}
 
 
 # --- what may be listened on ---------------------------------------------------------------------
 
 
-def serve(bind: list[str], authentication: str, environment: dict[str, str], **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def serve(
+    bind: list[str], authentication: str, environment: dict[str, str], **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """A web tier, which is stopped at the end of the block."""
+    with subprocess.Popen(
         [sys.executable, "-m", "web_tier", *(argument for one in bind for argument in ("--bind", one))],
         cwd=REPOSITORY_ROOT,
         env={**environment, "EIC_AUTHENTICATION": authentication},
@@ -146,7 +158,13 @@ def serve(bind: list[str], authentication: str, environment: dict[str, str], **o
         stderr=subprocess.STDOUT,
         text=True,
         **options,
-    )
+    ) as process:
+        try:
+            yield process
+            process.terminate()
+            process.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("how", ["address", "second address", "any IPv6", "socket handed over"])
@@ -161,8 +179,8 @@ def test_other_machines_are_not_served_without_authentication(how: str) -> None:
             "any IPv6": ["[::]:0"],
             "socket handed over": [f"fd://{handed.fileno()}"],
         }[how]
-        process = serve(bind, "off", environment, pass_fds=(handed.fileno(),))
-        output, _nothing = process.communicate(timeout=30)
+        with serve(bind, "off", environment, pass_fds=(handed.fileno(),)) as process:
+            output, _nothing = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert "will not listen on" in output and "EIC_AUTHENTICATION=tokens" in output
     assert "Traceback" not in output and len(output.strip().splitlines()) == 1
@@ -173,35 +191,27 @@ def test_a_client_that_falls_silent_is_given_up(bench: Bench) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        process = serve([f"fd://{listener.fileno()}"], "tokens", environment, pass_fds=(listener.fileno(),))
         address = listener.getsockname()
-    try:
-        token = create_token(bench, "ada")
-        begun = f"POST /api/v1/classify HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
-        with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
-            client.sendall(f"{begun}Content-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\nabc".encode())
-            assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+        with serve([f"fd://{listener.fileno()}"], "tokens", environment, pass_fds=(listener.fileno(),)):
+            token = create_token(bench, "ada")
+            begun = f"POST /api/v1/classify HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+            with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
+                client.sendall(f"{begun}Content-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\nabc".encode())
+                assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 def test_with_authentication_it_listens_on_the_given_address(bench: Bench) -> None:
     with socket.socket() as free:
         free.bind(("0.0.0.0", 0))
         port = free.getsockname()[1]
-    process = serve([f"0.0.0.0:{port}"], "tokens", bench.stack.environment)
-    try:
-        url = f"http://127.0.0.1:{port}/api/v1/limits"
+    url = f"http://127.0.0.1:{port}/api/v1/limits"
 
-        def answers() -> bool:
-            try:
-                return requests.get(url, timeout=5).status_code == 401
-            except requests.RequestException:
-                return False
+    def answers() -> bool:
+        try:
+            return requests.get(url, timeout=5).status_code == 401
+        except requests.RequestException:
+            return False
 
+    with serve([f"0.0.0.0:{port}"], "tokens", bench.stack.environment):
         wait_until(answers, "it never listened")
-        assert requests.get(url, headers=headers(create_token(bench, "ada")), timeout=30).ok
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+        assert requests.get(url, headers=headers(create_token(bench, "ada")), timeout=PATIENCE_SECONDS).ok

@@ -33,6 +33,7 @@ from core.jobs import ClassificationJob
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.resources import create_resources
+from tests.waiting import PATIENCE_SECONDS
 
 VISIBILITY_TIMEOUT_SECONDS = 30
 MAX_RECEIVE_COUNT = 2
@@ -66,7 +67,7 @@ def clients() -> Iterator[Clients]:
         yield clients
     finally:
         emulator.terminate()
-        assert emulator.wait(timeout=60) == 0
+        assert emulator.wait(timeout=PATIENCE_SECONDS) == 0
         if emulator.stdout is not None:
             emulator.stdout.close()
 

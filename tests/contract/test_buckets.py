@@ -19,6 +19,7 @@ from aws.objects import list_objects
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, DecodeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, Prediction, clean_name, image_key, new_batch_id
+from tests.waiting import PATIENCE_SECONDS
 
 BATCH_ID = new_batch_id(datetime(2026, 3, 1, tzinfo=UTC))
 ODD_NAMES = [
@@ -167,7 +168,7 @@ def test_a_permission_stores_an_image_with_its_name(embedded_images: ImageStore)
     name = "Zoë's 猫, 100%.jpeg"
     key = image_key(BATCH_ID, 1, name)
     post = embedded_images.presign(key, name, 7, 60)
-    answer = requests.post(post.url, data=post.fields, files={"file": ("x", b"1234567")}, timeout=10)
+    answer = requests.post(post.url, data=post.fields, files={"file": ("x", b"1234567")}, timeout=PATIENCE_SECONDS)
     assert answer.status_code == 204
     assert embedded_images.head(key) == (name, 7)
     assert embedded_images.get(key).body == b"1234567"

@@ -66,7 +66,7 @@ def test_nothing_is_lost_or_doubled_between_threads(backend: models.SQSBackend) 
         work = [pool.submit(send, n) for n in range(senders)] + [pool.submit(receive, n) for n in range(receivers)]
         try:
             for _ in range(total):
-                assert deleted.acquire(timeout=20)
+                assert deleted.acquire(timeout=PATIENCE_SECONDS)
         finally:
             done.set()
         for future in work:
@@ -131,7 +131,7 @@ def test_queues_that_are_each_others_dead_letter_queue_do_not_deadlock(backend: 
 
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(shuffle, name) for name in "abab"]:
-            future.result(timeout=10)
+            future.result(timeout=PATIENCE_SECONDS)
     assert sum(counts(backend, "a")) + sum(counts(backend, "b")) == 100
 
 

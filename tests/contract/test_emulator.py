@@ -12,6 +12,7 @@ import pytest
 
 from aws.clients import Clients
 from core.paths import REPOSITORY_ROOT
+from tests.waiting import PATIENCE_SECONDS
 
 COMMAND = [sys.executable, "-m", "local_cloud.emulator", "--port"]
 
@@ -37,7 +38,7 @@ def test_it_stops_at_once_and_quietly_while_clients_long_poll(monkeypatch: pytes
                 assert not any(poll.done() for poll in polls)
                 emulator.send_signal(signal.SIGTERM)
                 # Sooner than the polls would end by themselves.
-                assert emulator.wait(timeout=15) == 0
+                assert emulator.wait(timeout=PATIENCE_SECONDS) == 0
                 assert all(poll.exception() is not None for poll in polls)
             assert (emulator.stdout.read(), emulator.stderr.read()) == ("", "")
         finally:
@@ -46,6 +47,8 @@ def test_it_stops_at_once_and_quietly_while_clients_long_poll(monkeypatch: pytes
 
 def test_a_port_in_use_is_an_error_that_names_it(clients: Clients) -> None:
     port = clients["s3"].meta.endpoint_url.rpartition(":")[2]
-    second = subprocess.run([*COMMAND, port], cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=30)
+    second = subprocess.run(
+        [*COMMAND, port], cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
     assert second.returncode != 0
     assert port in second.stderr

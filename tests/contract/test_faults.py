@@ -23,6 +23,7 @@ from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from local_cloud.fault_control import CONTROL_PATH
 from local_cloud.resources import create_resources
+from tests.waiting import PATIENCE_SECONDS
 
 BATCH = "20260101-120000-0123456789ab"
 KEY = f"{BATCH}/00000-dog.jpg"
@@ -46,13 +47,13 @@ class Cloud:
 
     def set(self, **fields: Any) -> None:
         """Plays only these faults from now on, and counts anew."""
-        self._before = requests.post(self._control, json={**NO_FAULTS, "enabled": True, **fields}, timeout=5).json()[
-            "counts"
-        ]
+        self._before = requests.post(
+            self._control, json={**NO_FAULTS, "enabled": True, **fields}, timeout=PATIENCE_SECONDS
+        ).json()["counts"]
 
     def counts(self) -> dict[str, int]:
         """The faults since `set`, those that came."""
-        counts = requests.get(self._control, timeout=5).json()["counts"]
+        counts = requests.get(self._control, timeout=PATIENCE_SECONDS).json()["counts"]
         return {kind: count - self._before[kind] for kind, count in counts.items() if count > self._before[kind]}
 
 
@@ -76,7 +77,7 @@ def cloud() -> Iterator[Cloud]:
             yield Cloud(endpoint_url)
     finally:
         emulator.terminate()
-        emulator.wait(timeout=5)
+        emulator.wait(timeout=PATIENCE_SECONDS)
         if emulator.stdout is not None:
             emulator.stdout.close()
 
@@ -201,14 +202,14 @@ def test_switched_off_there_are_no_faults_and_the_counts_stay(cloud: Cloud) -> N
     with pytest.raises(CloudError):
         cloud.queue.backlog()
     before = cloud.counts()
-    requests.post(cloud._control, json={"enabled": False}, timeout=5)
+    requests.post(cloud._control, json={"enabled": False}, timeout=PATIENCE_SECONDS)
     cloud.queue.backlog()
     assert cloud.counts() == before == {"throttle": ATTEMPTS}
 
 
 def test_a_mistake_at_the_switch_is_reported(cloud: Cloud) -> None:
     for body in ({"throttel": 1}, {"throttle": 7}, [1]):
-        assert requests.post(cloud._control, json=body, timeout=5).status_code == 400
+        assert requests.post(cloud._control, json=body, timeout=PATIENCE_SECONDS).status_code == 400
 
 
 def test_a_fault_that_persists_does_not_keep_the_embedded_cloud_from_starting(tmp_path: Path) -> None:
@@ -219,9 +220,9 @@ def test_a_fault_that_persists_does_not_keep_the_embedded_cloud_from_starting(tm
     try:
         assert process.stdout is not None
         addresses = json.loads(process.stdout.readline())
-        assert requests.get(f"{addresses['endpoint_url']}{CONTROL_PATH}", timeout=5).json()["enabled"]
+        assert requests.get(f"{addresses['endpoint_url']}{CONTROL_PATH}", timeout=PATIENCE_SECONDS).json()["enabled"]
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE_SECONDS)
         if process.stdout is not None:
             process.stdout.close()

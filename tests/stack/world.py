@@ -31,6 +31,7 @@ from local_cloud.stack import LOCAL_SETTINGS
 from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Supervisor, start_worker
 from tests.stack import gaps
 from tests.stack.guard import Guard, role_statements
+from tests.waiting import PATIENCE_SECONDS
 
 SUPERVISE_SECONDS = 0.25
 ROLES = {"web": "WebRole", "controller": "ControllerRole", "worker": "WorkerRole"}
@@ -86,7 +87,7 @@ class Account:
         self._server.server_close()
 
     def _reset(self) -> None:
-        requests.post(f"{self.endpoint_url}/moto-api/reset", timeout=30).raise_for_status()
+        requests.post(f"{self.endpoint_url}/moto-api/reset", timeout=PATIENCE_SECONDS).raise_for_status()
 
     def parameters(self, **others: str) -> list[str]:
         """The options of `elastic deploy` that a stack needs."""

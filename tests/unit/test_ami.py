@@ -20,6 +20,7 @@ from ami.program import DEFAULT_BUNDLE, image_archive, program_files
 from app_tier import smoke_test
 from core.paths import REPOSITORY_ROOT
 from tests.image.root import mirrors_of
+from tests.waiting import PATIENCE_SECONDS
 
 FILES = {str(entry.path): entry.text for entry in image_spec.files(DEFAULT_BUNDLE)}
 
@@ -73,7 +74,9 @@ def test_the_program_runs_without_the_rest_of_the_checkout(tmp_path: Path) -> No
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(source.read_bytes())
     command = [sys.executable, "-m", "app_tier.smoke_test", DEFAULT_BUNDLE]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert answer.returncode == 0 and answer.stdout.startswith("a worker can run here"), answer.stderr
 
 

@@ -11,6 +11,7 @@ import requests
 from app_tier.interruption import watch_for_interruption
 from aws.metadata import DISABLED_VARIABLE, ENDPOINT_VARIABLE, InstanceMetadata, MetadataUnavailableError
 from local_cloud.metadata_service import MetadataService
+from tests.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,10 @@ def test_an_instance_knows_its_id(service: MetadataService) -> None:
 
 
 def test_the_service_wants_a_session_token(service: MetadataService) -> None:
-    assert requests.get(f"{service.endpoint('i-1')}/latest/meta-data/instance-id", timeout=5).status_code == 401
+    assert (
+        requests.get(f"{service.endpoint('i-1')}/latest/meta-data/instance-id", timeout=PATIENCE_SECONDS).status_code
+        == 401
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,7 @@ def test_a_notice_stops_the_worker_of_that_instance_only(service: MetadataServic
     watch_for_interruption(metadata_of(service, "i-other"), other, poll_seconds=0.01)
     assert not stop.wait(0.1)
     body = {"action": "terminate", "time": "2026-01-01T00:00:00Z"}
-    requests.post(f"{service.endpoint(f'i-{notice}')}/{notice}", json=body, timeout=5)
+    requests.post(f"{service.endpoint(f'i-{notice}')}/{notice}", json=body, timeout=PATIENCE_SECONDS)
     assert stop.wait(5) and not other.is_set()
     other.set()
     assert str(metadata.interruption()).startswith(reason)
