@@ -150,7 +150,7 @@ def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], ND
 
 def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: ModelBundle) -> ShadowRunner:
     """Wire shadow mode from settings and cloud clients."""
-    images = ImageStore(clients["s3"], settings.input_bucket)
+    images = ImageStore(clients["s3"], settings.input_bucket, settings.max_image_bytes)
 
     def read() -> bytes | None:
         found = state.get(SHADOW_KEY)
@@ -193,7 +193,7 @@ def build_worker(
     log.info("worker %s runs %s", options.worker_id, options.model)
     return Worker(
         JobQueue(clients["sqs"], settings.queue_name),
-        ImageStore(clients["s3"], settings.input_bucket),
+        ImageStore(clients["s3"], settings.input_bucket, settings.max_image_bytes),
         ResultStore(clients["s3"], settings.output_bucket),
         decoder_for(bundle, settings),
         classifier,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from aws.objects import StoredObject as StoredObject  # re-exported for users of
 from aws.objects import check_bucket, delete_below, delete_objects, only_ours, read_body
 from aws.objects import list_objects as list_objects
 from core.batch_record import BatchRecord
-from core.errors import AlreadyExistsError, DecodeError, NotFoundError
+from core.errors import AlreadyExistsError, DecodeError, ImageTooLargeError, NotFoundError
 from core.jobs import MAX_RESULT_BYTES, ClassificationResult, clean_name
 from core.object_keys import BATCH_RECORDS, CANCELLED_MARKS, IMAGES
 from core.versioned_json import RECORDS
@@ -41,11 +42,15 @@ class ImageStore:
 
     Every method raises `CloudError` where S3 fails after botocore's retries, `NotFoundError` where the
     object does not exist.
+
+    Args:
+        max_image_bytes: a larger image is not fetched.
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, max_image_bytes: int = sys.maxsize) -> None:
         self._client = client
         self.bucket = bucket
+        self._max_image_bytes = max_image_bytes
 
     def create_batch(self, batch_id: str, record: BatchRecord) -> None:
         """Store a batch's record, replacing an earlier one; with it the batch exists before its first image."""
@@ -93,9 +98,17 @@ class ImageStore:
                 raise
 
     def get(self, key: str) -> StoredImage:
-        """Fetch an image."""
+        """Fetch an image.
+
+        Raises:
+            ImageTooLargeError: it is larger than the limit.  The web tier stores no such image, but others may write
+                to the bucket, and the memory of a worker is small.
+        """
         with cloud_errors("fetching the image"):
             response = self._client.get_object(Bucket=self.bucket, Key=key)
+            if response["ContentLength"] > self._max_image_bytes:
+                response["Body"].close()
+                raise ImageTooLargeError
             return StoredImage(body=response["Body"].read(), name=_name(response["Metadata"], key))
 
     def presign(self, key: str, name: str, size_bytes: int, expires_seconds: int) -> PresignedPost:

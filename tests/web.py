@@ -54,10 +54,10 @@ class WebBench:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, **settings: Any) -> None:
         self.clock = ManualClock()
-        self.images = InMemoryImageStore(self.clock)
+        self.settings = Settings(**settings)
+        self.images = InMemoryImageStore(self.clock, max_image_bytes=self.settings.max_image_bytes)
         self.results = InMemoryResultStore(self.clock)
         self.queue = InMemoryJobQueue(self.clock)
-        self.settings = Settings(**settings)
         self.index = InMemoryBatchIndex(self.clock)
         self.state = InMemoryStateStore(self.clock)
         stores: tuple[Any, Any, Any, Any, Any] = (self.images, self.results, self.queue, self.index, self.state)

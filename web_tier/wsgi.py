@@ -27,7 +27,7 @@ def _create() -> Flask:
     clients = Clients(max_connections=threads + STORE_THREADS + FETCH_THREADS)
     app = create_app(
         settings,
-        ImageStore(clients["s3"], settings.input_bucket),
+        ImageStore(clients["s3"], settings.input_bucket, settings.max_image_bytes),
         ResultStore(clients["s3"], settings.output_bucket),
         JobQueue(clients["sqs"], settings.queue_name),
         BatchIndex(clients["s3"], settings.input_bucket),

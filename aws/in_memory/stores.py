@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from aws.in_memory.recorder import CallRecorder
 from aws.objects import only_ours
 from aws.state import MAX_BYTES, StateObject
 from core.batch_record import BatchRecord
-from core.errors import AlreadyExistsError, CloudError, ConflictError, NotFoundError
+from core.errors import AlreadyExistsError, CloudError, ConflictError, ImageTooLargeError, NotFoundError
 from core.jobs import ClassificationResult, clean_name, is_batch_id
 from core.object_keys import CANCELLED_MARKS, IMAGES, KeyFamily
 
@@ -40,10 +41,16 @@ class InMemoryImageStore(CallRecorder):
     """An `aws.buckets.ImageStore` in memory; tests may access `objects` and `batches`."""
 
     def __init__(
-        self, clock: Callable[[], float] | None = None, bucket: str = "test-input", *, keep_calls: bool = True
+        self,
+        clock: Callable[[], float] | None = None,
+        bucket: str = "test-input",
+        *,
+        max_image_bytes: int = sys.maxsize,
+        keep_calls: bool = True,
     ) -> None:
         super().__init__(keep_calls=keep_calls)
         self.bucket = bucket
+        self._max_image_bytes = max_image_bytes
         self.objects: dict[str, InMemoryObject] = {}
         self.batches: dict[str, str] = {}
         self._clock = clock or ManualClock()
@@ -69,6 +76,8 @@ class InMemoryImageStore(CallRecorder):
     def get(self, key: str) -> StoredImage:
         self._record("get", key)
         stored = self._stored(key)
+        if len(stored.body) > self._max_image_bytes:
+            raise ImageTooLargeError
         return StoredImage(body=stored.body, name=clean_name(stored.metadata["name"]))
 
     def name(self, key: str) -> str:

@@ -37,6 +37,7 @@ from tests.waiting import PATIENCE_SECONDS
 
 VISIBILITY_TIMEOUT_SECONDS = 30
 MAX_RECEIVE_COUNT = 2
+MAX_IMAGE_BYTES = 100_000
 EMULATOR, IN_MEMORY = "emulator", "in memory"
 
 _numbers = itertools.count(1)
@@ -97,7 +98,7 @@ def settings(clients: Clients) -> Settings:
 
 @pytest.fixture
 def embedded_images(clients: Clients, settings: Settings) -> ImageStore:
-    return ImageStore(clients["s3"], settings.input_bucket)
+    return ImageStore(clients["s3"], settings.input_bucket, MAX_IMAGE_BYTES)
 
 
 @pytest.fixture
@@ -137,7 +138,10 @@ def side(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def images(side: str, request: pytest.FixtureRequest) -> ImageStore | InMemoryImageStore:
-    return InMemoryImageStore(time.time) if side == IN_MEMORY else request.getfixturevalue("embedded_images")
+    if side == IN_MEMORY:
+        return InMemoryImageStore(time.time, max_image_bytes=MAX_IMAGE_BYTES)
+    embedded: ImageStore = request.getfixturevalue("embedded_images")
+    return embedded
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from aws.clients import Clients
 from aws.in_memory import InMemoryBatchIndex
 from aws.objects import list_objects
 from core.batch_record import BatchRecord
-from core.errors import AlreadyExistsError, DecodeError, NotFoundError
+from core.errors import AlreadyExistsError, DecodeError, ImageTooLargeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, Prediction, clean_name, image_key, new_batch_id
+from tests.contract.conftest import MAX_IMAGE_BYTES
 from tests.waiting import PATIENCE_SECONDS
 
 BATCH_ID = new_batch_id(datetime(2026, 3, 1, tzinfo=UTC))
@@ -78,6 +79,14 @@ def test_only_one_of_many_that_must_be_new_wins(images: ImageStore) -> None:
         won = list(pool.map(put, range(8)))
     assert won.count(True) == 1
     assert images.get(key).body == str(won.index(True)).encode()
+
+
+def test_an_image_above_the_limit_is_not_fetched(images: ImageStore) -> None:
+    for position, size in enumerate((MAX_IMAGE_BYTES, MAX_IMAGE_BYTES + 1)):
+        images.put(image_key(BATCH_ID, position, "cat.jpg"), bytes(size), "cat.jpg")
+    assert len(images.get(image_key(BATCH_ID, 0, "cat.jpg")).body) == MAX_IMAGE_BYTES
+    with pytest.raises(ImageTooLargeError):
+        images.get(image_key(BATCH_ID, 1, "cat.jpg"))
 
 
 def test_a_batch_record_comes_back_and_is_not_an_image(images: ImageStore) -> None:
@@ -247,7 +256,7 @@ def test_an_owners_batches_come_newest_first_page_by_page(index: BatchIndex | In
     batch_ids = [new_batch_id(time) for time in times]
     for batch_id in batch_ids:
         index.add("another-owner", batch_id)
-    index.add("another-owner", new_batch_id(times[0]))
+    index.add("third-owner", new_batch_id(times[0]))
     newest_first = batch_ids[::-1]
     assert index.page("another-owner", 2) == newest_first[:2]
     assert index.page("another-owner", 2, newest_first[1]) == newest_first[2:4]

@@ -126,6 +126,14 @@ def test_an_image_that_browsers_do_not_show_has_a_placeholder(bench: WebBench) -
     assert response.content_type.startswith("image/svg+xml")
 
 
+def test_an_image_above_the_limit_has_a_placeholder() -> None:
+    bench = WebBench(max_image_bytes=1000)
+    key = f"{bench.create_batch()}/00000-a.png"
+    bench.images.put(key, bytes(1001), "a.png")
+    response = bench.client.get(f"/batches/{key.replace('/', '/images/')}", follow_redirects=True)
+    assert response.content_type.startswith("image/svg+xml")
+
+
 @pytest.mark.parametrize("rest", ["00000-none.jpg", "nonsense", "../../batches/x", "00000-a/b.jpg"])
 def test_an_unknown_image_is_not_found(bench: WebBench, rest: str) -> None:
     assert bench.client.get(f"/batches/{bench.create_batch()}/images/{rest}").status_code == 404

@@ -31,6 +31,7 @@ from core.jobs import (
 )
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+MAX_IMAGE_BYTES = 1000
 BATCH = new_batch_id(datetime(2026, 1, 1, tzinfo=UTC))
 OPTIONS = WorkerOptions(
     worker_id="i-test",
@@ -81,7 +82,7 @@ class Bench:
     def __init__(self, clock: Callable[[], float] = time.monotonic, **options: Any) -> None:
         self.clock = clock
         self.queue = InMemoryJobQueue(clock)
-        self.images = InMemoryImageStore()
+        self.images = InMemoryImageStore(max_image_bytes=MAX_IMAGE_BYTES)
         self.images.create_batch(BATCH, BatchRecord())
         self.results = InMemoryResultStore()
         self.labeller = Labeller()
@@ -137,6 +138,15 @@ def test_results_say_who_answered_with_what() -> None:
     result = bench.results.get(key)
     assert (result.worker_id, result.model, result.label) == ("i-test", "test@1", "beagle")
     assert set(result.stage_milliseconds) == {"fetch", "decode", "classify"}
+
+
+def test_an_image_above_the_limit_is_answered_without_being_fetched() -> None:
+    bench = Bench()
+    key, _other = bench.upload("huge", "church")
+    bench.images.put(key, bytes(MAX_IMAGE_BYTES + 1), "huge.jpg")
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert bench.line(key) == "huge.jpg, error: the file is larger than the limit"
 
 
 def test_a_broken_image_is_answered_at_once_and_the_others_go_on() -> None:

@@ -10,7 +10,7 @@ from itertools import chain
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from core.errors import CloudError
+from core.errors import CloudError, ImageTooLargeError
 from core.jobs import position_of
 from web_tier.api.request_body import uploaded_files
 from web_tier.auth import authorization
@@ -80,8 +80,12 @@ def image(batch_id: str, rest: str) -> ResponseReturnValue:
     """An uploaded image unchanged, or a placeholder where browsers do not show its format."""
     key = f"{batch_id}/{rest}"
     authorization.check_key(key)
-    body = services().images.get(key).body
-    media_type = browser_type(io.BytesIO(body))
+    try:
+        body = services().images.get(key).body
+    except ImageTooLargeError:
+        media_type = None
+    else:
+        media_type = browser_type(io.BytesIO(body))
     if media_type is None:
         return redirect(url_for("static", filename="no-preview.svg"))
     return Response(body, mimetype=media_type, headers=_IMAGE_HEADERS)
