@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
+from core.errors import ConflictError
 from core.releases import KEY, ReleaseRecord
 
 _ATTEMPTS = 5
@@ -34,8 +35,15 @@ class ReleaseStore:
     def _change(self, change: Callable[[ReleaseRecord], ReleaseRecord]) -> ReleaseRecord:
         found = self._state.get(KEY)
         record = change(ReleaseRecord() if found is None else ReleaseRecord.decode(found.body))
-        if found is None:
-            self._state.create(KEY, record.encode())
-        else:
-            self._state.replace(KEY, record.encode(), found.etag)
+        body = record.encode()
+        try:
+            if found is None:
+                self._state.create(KEY, body)
+            else:
+                self._state.replace(KEY, body, found.etag)
+        except ConflictError:
+            # A retry within botocore, after a lost response, conflicts with the write that it repeats.
+            stored = self._state.get(KEY)
+            if stored is None or stored.body != body:
+                raise
         return record

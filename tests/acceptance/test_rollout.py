@@ -127,8 +127,9 @@ def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path,
     assert "ami-0123456789abcdef0" in str(unknown.exception)
     before = stage.releases.read().current
     run(rollout, "start", "--model", "resnet50-photos@3", "--image", image["ImageId"], "--no-wait")
-    run(rollout, "abort")
+    aborted = CliRunner().invoke(rollout, ["abort"])
     record = stage.releases.read()
+    assert aborted.exit_code == 0, (aborted.exception, record)
     assert (record.current, record.past[-1].result) == (before, "aborted")
     wait_until(lambda: {i.release for i in stage.fleet.describe()} == {before.number}, "some of the release are left")
 

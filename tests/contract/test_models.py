@@ -154,6 +154,16 @@ def test_an_upload_that_fails_leaves_no_version(tmp_path: Path) -> None:
     assert ModelStore(state).add(make_bundle(tmp_path / "c"), 2.0).full_name == "twenty@1"
 
 
+@pytest.mark.parametrize("method", ["create", "replace"])
+def test_a_change_of_the_record_that_meets_its_own_write_is_no_conflict(method: str) -> None:
+    state: Any = InMemoryStateStore()
+    if method == "replace":
+        state.put(KEY, ReleaseRecord().encode())
+    state.answer_with_conflict_after_effect(method)
+    changed = ReleaseStore(state).change(lambda record: record.begun("", "m@2", 1.0))
+    assert ReleaseStore(state).read() == changed and changed.target == Release(1, "", "m@2")
+
+
 def test_the_record_is_changed_conditionally(state: StateStore) -> None:
     store = ReleaseStore(state)
     assert store.read() == ReleaseRecord()
