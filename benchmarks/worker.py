@@ -32,6 +32,7 @@ from benchmarks.worker_process import WorkerRun, embedded_cloud, run_worker
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 
+SHIPPED = REPOSITORY_ROOT / Settings().model_bundle
 # Turns of each contender in a round, and images in a turn.
 TURNS = 3
 TURN_IMAGES = 96
@@ -46,7 +47,7 @@ _ROWS = {
     "limit_images_per_second": ("decoding and interpreter alone: the limit", "images/s"),
     "worker_images_per_second": ("the worker; queue and stores in memory", "images/s"),
     "worker_cloud_images_per_second": ("the worker's process; embedded cloud on the same cores", "images/s"),
-    "keras_images_per_second": ("Keras predict, one image after another", "images/s"),
+    "keras_images_per_second": ("Keras predict of ResNet-50, one image after another", "images/s"),
     "ratio_to_limit": ("worker : limit", ""),
     "speedup_over_keras": ("worker : Keras", ""),
     "cold_start_seconds": ("from the process's start to its first stored result", "s"),
@@ -54,15 +55,18 @@ _ROWS = {
 }
 
 
-def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = False) -> dict[str, Any]:
+def run(
+    photos: Sequence[bytes], repeat: int, console: Console, *, folder: Path = SHIPPED, soak: bool = False
+) -> dict[str, Any]:
     """Measures `repeat` rounds; returns the report: medians under the keys of `_ROWS`, the rounds, the machine.
 
     Without TensorFlow, the figures of Keras are left out.
 
     Args:
+        folder: the model bundle.
         soak: also classify 10,000 images and measure whether memory grows.
     """
-    settings = Settings(model_bundle=str(REPOSITORY_ROOT / Settings().model_bundle))
+    settings = Settings(model_bundle=str(folder.resolve()))
     threads = os.cpu_count() or 1
     bundle = load_bundle(Path(settings.model_bundle))
     classifier = Classifier(bundle, threads, settings.top_k)
@@ -89,7 +93,12 @@ def run(photos: Sequence[bytes], repeat: int, console: Console, *, soak: bool = 
             console.print(f"round {number + 1}: {_line(rounds[-1])}", highlight=False)
 
     report: dict[str, Any] = {key: round(statistics.median(r[key] for r in rounds), 3) for key in rounds[0]}
-    report |= {"interpreters": threads, "images_per_round": TURNS * TURN_IMAGES, "photos": len(photos)}
+    report |= {
+        "model": bundle.full_name,
+        "interpreters": threads,
+        "images_per_round": TURNS * TURN_IMAGES,
+        "photos": len(photos),
+    }
     report |= {"rounds": rounds, "machine": about_machine}
     if soak:
         report["peak_rss_mib_after_images"] = measure_memory(settings, threads, photos)
@@ -118,7 +127,9 @@ def _line(values: dict[str, float]) -> str:
 
 
 def _table(report: dict[str, Any]) -> Table:
-    table = Table(title=f"One worker on {report['machine']['cores']} cores", title_justify="left")
+    table = Table(
+        title=f"One worker with {report['model']} on {report['machine']['cores']} cores", title_justify="left"
+    )
     table.add_column("median of the rounds")
     table.add_column("", justify="right")
     table.add_column("")
@@ -137,13 +148,20 @@ def _table(report: dict[str, Any]) -> Table:
     help="Folder of photos.  [default: the sample photos]",
 )
 @click.option(
+    "--bundle",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=SHIPPED,
+    help="Model bundle.  [default: the shipped one]",
+)
+@click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
 )
 @click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Number of rounds.")
 @click.option("--soak", is_flag=True, help="Also measure memory over 10,000 images; takes minutes.")
-def command(images: Path | None, json_path: Path | None, repeat: int, soak: bool) -> None:
+def command(images: Path | None, folder: Path, json_path: Path | None, repeat: int, soak: bool) -> None:
     """Measure one worker: speed, cold start and memory."""
-    report = run(load_photos(images), repeat, Console(), soak=soak)
+    report = run(load_photos(images), repeat, Console(), folder=folder, soak=soak)
     if json_path is not None:
         write_json(report, json_path)
 
