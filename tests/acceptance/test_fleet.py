@@ -103,9 +103,9 @@ def test_the_backlog_drains_without_capacity_under_throttling_and_with_machines_
                 f"{stack.endpoint_url}{CONTROL_PATH}", json=faults, timeout=PATIENCE_SECONDS
             ).raise_for_status()
             stack.start_controller()
-            response = tmp_path / "controller.log"
+            controller_log = tmp_path / "controller.log"
             wait_until(
-                lambda: "InsufficientInstanceCapacity" in response.read_text("utf-8"), "no launch was refused", 30
+                lambda: "InsufficientInstanceCapacity" in controller_log.read_text("utf-8"), "no launch was refused", 30
             )
             faults |= {"capacity": 0.5, "throttle": 0.1}
             requests.post(

@@ -269,7 +269,7 @@ stories = st.lists(
 )
 
 
-def reported(
+def replayed(
     story: list[tuple[float, Observation]], bounds: Limits
 ) -> list[tuple[float, Observation, ScalingDecision]]:
     """Each observation of a story with its time and the decision about it."""
@@ -290,7 +290,7 @@ def after(decision: ScalingDecision, observation: Observation) -> Observation:
 
 @given(stories, limits)
 def test_always_within_limits(story: list[tuple[float, Observation]], bounds: Limits) -> None:
-    for _, _, decision in reported(story, bounds):
+    for _, _, decision in replayed(story, bounds):
         assert bounds.min_size <= decision.desired_capacity <= bounds.max_size
         assert decision.reason
 
@@ -300,7 +300,7 @@ def test_no_decision_goes_further_than_one_step(
     story: list[tuple[float, Observation]], bounds: Limits, out: int, down: int
 ) -> None:
     bounds = dataclasses.replace(bounds, scale_out_step=out, scale_in_step=down)
-    for _, _, decision in reported(story, bounds):
+    for _, _, decision in replayed(story, bounds):
         assert -down <= decision.change <= out
 
 
@@ -308,14 +308,14 @@ def test_no_decision_goes_further_than_one_step(
 def test_what_is_at_work_stays_unless_the_maximum_forbids_it(
     story: list[tuple[float, Observation]], bounds: Limits
 ) -> None:
-    for _, observation, decision in reported(story, bounds):
+    for _, observation, decision in replayed(story, bounds):
         if decision.change < 0:
             assert decision.desired_capacity >= min(observation.busy, bounds.max_size)
 
 
 @given(stories, limits)
 def test_any_job_has_an_instance(story: list[tuple[float, Observation]], bounds: Limits) -> None:
-    for _, observation, decision in reported(story, bounds):
+    for _, observation, decision in replayed(story, bounds):
         if observation.backlog:
             assert decision.desired_capacity >= 1
 
@@ -335,7 +335,7 @@ def test_more_backlog_never_means_fewer_instances(observation: Observation, more
 
 @given(stories, counts, limits)
 def test_nor_with_a_past(story: list[tuple[float, Observation]], more: int, bounds: Limits) -> None:
-    *past, (now, observation, decision) = reported(story, bounds)
+    *past, (now, observation, decision) = replayed(story, bounds)
     history = past[-1][2].history if past else ()
     larger = dataclasses.replace(observation, visible=observation.visible + more)
     assert decide(larger, bounds, history, now).desired_capacity >= decision.desired_capacity
@@ -343,7 +343,7 @@ def test_nor_with_a_past(story: list[tuple[float, Observation]], more: int, boun
 
 @given(stories, limits)
 def test_deciding_again_once_done_changes_nothing(story: list[tuple[float, Observation]], bounds: Limits) -> None:
-    now, observation, first = reported(story, bounds)[-1]
+    now, observation, first = replayed(story, bounds)[-1]
     again = decide(after(first, observation), bounds, first.history, now)
     assert again.change == 0
 

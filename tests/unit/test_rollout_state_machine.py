@@ -86,7 +86,7 @@ def test_a_rollout_ends_when_no_other_release_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "response"),
+    ("bad", "cause"),
     [
         (member("n", 1, State.UNHEALTHY, failure="the smoke test of m@2 failed"), "the smoke test of m@2 failed"),
         (member("n", 1, State.BOOT_TIMEOUT), "has never reported"),
@@ -94,11 +94,11 @@ def test_a_rollout_ends_when_no_other_release_is_left() -> None:
         (member("n", 1, reports=0), "reports release 0 instead of 1"),
     ],
 )
-def test_what_fails_is_counted_once_and_reported(bad: TrackedInstance, response: str) -> None:
+def test_what_fails_is_counted_once_and_reported(bad: TrackedInstance, cause: str) -> None:
     record = step(ROLLING, *OLD_TWO, bad, desired=2).record
-    assert record.failed == ("n",) and response in record.reason and record.phase is Phase.ROLLING
+    assert record.failed == ("n",) and cause in record.reason and record.phase is Phase.ROLLING
     assert step(record, *OLD_TWO, bad, desired=2).record.failed == ("n",)
-    assert response in failure_of(bad)
+    assert cause in failure_of(bad)
 
 
 def test_a_canary_that_ends_by_itself_has_failed() -> None:

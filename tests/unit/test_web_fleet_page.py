@@ -62,8 +62,8 @@ def test_without_a_controller_one_sentence_says_so() -> None:
 def test_the_page_shows_what_the_controller_reported_last() -> None:
     bench = WebBench()
     now = time.time()
-    response = status(now, sample(now, 77, 2, 1, 1), decisions=(Decision(now - 5, 2, 2, "backlog <77> needs 2"),))
-    bench.state.put(KEY, response.encode())
+    published = status(now, sample(now, 77, 2, 1, 1), decisions=(Decision(now - 5, 2, 2, "backlog <77> needs 2"),))
+    bench.state.put(KEY, published.encode())
     page = bench.client.get("/fleet").text
     text = text_of(page)
     for part in ("1 worker running, 1 booting", "77 waiting", "$0.0123", "+2", "4,321", "6 ms, measured"):
@@ -75,18 +75,18 @@ def test_the_page_shows_what_the_controller_reported_last() -> None:
 
 def test_rollout_candidate_and_drift_are_reported() -> None:
     bench, now = WebBench(), time.time()
-    response = replace(
+    published = replace(
         status(now, sample(now)),
         rollout=RolloutStatus("failed", "release 2 (model <m>@2)", "3 instances failed", now),
         shadow=ShadowStatus("m@3", 400, 388),
         quality=QualityStatus("m@1", 1000, 500, 0.4, 0.1, "the last 500 answers differ"),
     )
-    bench.state.put(KEY, response.encode())
+    bench.state.put(KEY, published.encode())
     page = bench.client.get("/fleet").text
     assert "Rollout of release 2 (model &lt;m&gt;@2), failed: 3 instances failed" in page
     assert "Candidate m@3 agrees with 97.0 % of 400 answers" in page
     assert '<li class="alarming">Drift: the last 500 answers differ</li>' in page
-    assert [remark.alarming for remark in response.remarks] == [True, False, True]
+    assert [remark.alarming for remark in published.remarks] == [True, False, True]
     assert status(now).remarks == ()
 
 
