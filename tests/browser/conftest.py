@@ -69,7 +69,7 @@ def open_tab(browser: Browser, web_url: str) -> Iterator[OpenTab]:
 
         def on_console(message: ConsoleMessage) -> None:
             if message.type in ("error", "warning"):
-                tab.errors.append(message.text)
+                tab.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
         def on_dialog(dialog: Dialog) -> None:
             tab.errors.append(f"dialog {dialog.message}")

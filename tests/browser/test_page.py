@@ -398,7 +398,6 @@ def test_a_batch_can_be_cancelled(open_tab: OpenTab) -> None:
     expect(page.locator("#sheet .label").last).to_have_text("cancelled before its upload")
     page.reload()
     wait_for_state(page, "cancelled")
-    tab.errors.clear()
 
 
 def test_progress_is_shown_in_bytes(open_tab: OpenTab) -> None:

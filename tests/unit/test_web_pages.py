@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from core.jobs import ClassificationResult, Prediction
 from tests.web import JPEG, WebBench, form, image_bytes
 from web_tier.pages import batches
 
@@ -132,6 +133,17 @@ def test_an_image_above_the_limit_has_a_placeholder() -> None:
     bench.images.put(key, bytes(1001), "a.png")
     response = bench.client.get(f"/batches/{key.replace('/', '/images/')}", follow_redirects=True)
     assert response.content_type.startswith("image/svg+xml")
+
+
+def test_a_classified_image_that_a_cancellation_deleted_has_a_placeholder(bench: WebBench) -> None:
+    batch_id = bench.create_batch()
+    key = bench.upload(batch_id, [("a.jpg", image_bytes("JPEG"))])["accepted"][0]["key"]
+    bench.client.post(f"/api/v1/batches/{batch_id}/cancel")
+    # The worker had fetched the image before.
+    bench.results.put(ClassificationResult(key, "a.jpg", (Prediction("beagle", 0.9),)))
+    url = bench.get(f"/api/v1/batches/{batch_id}/results")["results"][0]["image_url"]
+    response = bench.client.get(url, follow_redirects=True)
+    assert (response.status_code, response.content_type.split(";")[0]) == (200, "image/svg+xml")
 
 
 @pytest.mark.parametrize("rest", ["00000-none.jpg", "nonsense", "../../batches/x", "00000-a/b.jpg"])

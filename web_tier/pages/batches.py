@@ -10,7 +10,7 @@ from itertools import chain
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from core.errors import CloudError, ImageTooLargeError
+from core.errors import CloudError, ImageTooLargeError, NotFoundError
 from core.jobs import position_of
 from web_tier.api.request_body import uploaded_files
 from web_tier.auth import authorization
@@ -77,12 +77,17 @@ def batch(batch_id: str) -> ResponseReturnValue:
 
 @blueprint.get("/batches/<batch_id>/images/<path:rest>")
 def image(batch_id: str, rest: str) -> ResponseReturnValue:
-    """An uploaded image unchanged, or a placeholder where browsers do not show its format."""
+    """An uploaded image unchanged, or a placeholder if browsers do not show its format or only its result is left."""
     key = f"{batch_id}/{rest}"
     authorization.check_key(key)
     try:
         body = services().images.get(key).body
     except ImageTooLargeError:
+        media_type = None
+    except NotFoundError:
+        # Cancelling a batch deletes its images, also one that a worker is classifying, which gets a label all the same.
+        if not services().results.exists(key):
+            raise
         media_type = None
     else:
         media_type = browser_type(io.BytesIO(body))
