@@ -21,6 +21,7 @@ COMMANDS = {
     "rollout": LazyCommand("cli.rollout:rollout", "Manage rolling updates of the fleet: start, status, abort."),
     "token": LazyCommand("cli.token:token", "Manage access tokens for the web tier: create, list, revoke."),
     "train": LazyCommand("cli.train:train", "Train a classifier on your own images."),
+    "distil": LazyCommand("cli.distil:distil", "Train a network on a teacher's answers to photos without labels."),
     "evaluate": LazyCommand("cli.evaluate:evaluate", "Measure the quality of model bundles on labelled photos."),
     "export": LazyCommand("cli.export:export", "Export a training run as a model bundle, quantized and checked."),
     "image": LazyCommand("cli.image:image", "Manage the app tier's machine images on AWS: build, list, prune."),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.console import Console
 
+from cli.training_run import RUNS, read_resumable, stoppable
 from core.errors import TrainingError
 from training.architectures import ARCHITECTURES
 from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, PRECISIONS, TrainingConfig, make_config
 from training.datasets import KINDS
 from training.requirement import silenced_stderr
-from training.run_folder import FINISHED, RUN_FILE, read_run
+from training.run_folder import RUN_FILE, read_run
 
 if TYPE_CHECKING:
     from training.data import TrainingData
 
-RUNS = Path("var/runs")
 CACHE = Path("var/training-cache")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -142,25 +141,12 @@ def train(data: Path | None, out: Path | None, resume: Path | None, cache: Path,
         folder = out or RUNS / f"{config.architecture}-{time.strftime('%Y%m%d-%H%M%S')}"
         if (folder / RUN_FILE).exists():
             raise TrainingError(f"{folder} holds a run; continue it with --resume {folder}, or give another --out")
-    # SIGTERM ends the training as Ctrl-C does.
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
+    with stoppable(folder, "elastic train", console):
         _train(config, folder, cache, console)
-    except KeyboardInterrupt:
-        if (folder / RUN_FILE).exists():
-            console.print(
-                f"\nStopped.  Continue with: elastic train --resume {folder}", highlight=False, soft_wrap=True
-            )
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _read_config(folder: Path) -> TrainingConfig:
-    run = read_run(folder)
-    if run.get("status") == FINISHED:
-        raise TrainingError(f"the run in {folder} is finished; there is nothing to resume")
-    return TrainingConfig.from_fields(run["hyperparameters"])
+    return TrainingConfig.from_fields(read_resumable(folder)["hyperparameters"])
 
 
 def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) -> None:

@@ -51,17 +51,23 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Saves the best model and a checkpoint after each epoch, in this order, each atomically.
 
     Args:
-        twin: the same network in float32, which is saved: evaluation and export need no other precision.
+        float_model: returns the network in float32, with the weights of the one that is trained: it is saved, since
+            evaluation and export need no other precision.
         on_saved: called after both are saved.
     """
 
     def __init__(
-        self, folder: Path, progress: Progress, twin: keras.Model, patience: int, on_saved: Callable[[], None]
+        self,
+        folder: Path,
+        progress: Progress,
+        float_model: Callable[[], keras.Model],
+        patience: int,
+        on_saved: Callable[[], None],
     ) -> None:
         super().__init__()
         self._folder = folder
         self._progress = progress
-        self._twin = twin
+        self._float_model = float_model
         self._patience = patience
         self._on_saved = on_saved
         self._started = 0.0
@@ -82,18 +88,17 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
             "seconds": round(time.monotonic() - self._started, 1),
         }
         if self._progress.add(entry):
-            save_model(self.model, self._twin, self._folder / MODEL_FILE)
+            save_model(self._float_model(), self._folder / MODEL_FILE)
         save_checkpoint(self._folder, self.model, self._progress)
         self._on_saved()
         if self._progress.is_stuck(self._patience):
             self.model.stop_training = True
 
 
-def save_model(model: keras.Model, twin: keras.Model, path: Path) -> None:
-    """Saves the weights of `model` as its `twin`, without the optimizer."""
-    twin.set_weights(model.get_weights())
+def save_model(model: keras.Model, path: Path) -> None:
+    """Saves a model atomically, without an optimizer."""
     part = path.with_name(f".part-{path.name}")
-    twin.save(part, include_optimizer=False)
+    model.save(part, include_optimizer=False)
     part.replace(path)
 
 

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Protocol
 
 import keras
-
-from training.config import TrainingConfig
 
 _BASES = {"adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
 
 
+class OptimizerConfig(Protocol):
+    """The fields of a configuration that concern the optimizer; see `training.config.TrainingConfig`."""
+
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def initialized_learning_rate(self) -> float: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip_norm(self) -> float: ...
+    @property
+    def warmup_epochs(self) -> float: ...
+
+
 def make_optimizer(
-    config: TrainingConfig, model: keras.Model, initialized: Collection[str], *, epochs: int, steps_per_epoch: int
+    config: OptimizerConfig, model: keras.Model, initialized: Collection[str], *, epochs: int, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
     """Makes the optimizer of one stage: linear warm-up, then cosine decay to zero at the last step.
 

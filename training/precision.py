@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 # NVIDIA's compute capabilities from which tensor cores support these formats: Ampere and Volta.
 _BFLOAT16_CAPABILITY, _FLOAT16_CAPABILITY = (8, 0), (7, 0)
 _BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
@@ -37,7 +37,7 @@ def choose(precision: str) -> str:
 
 def use(precision: str) -> None:
     """Sets the precision of all models that are built from now on; weights stay float32."""
-    keras.mixed_precision.set_global_policy(_POLICIES[precision])
+    keras.mixed_precision.set_global_policy(POLICIES[precision])
 
 
 def _cpu_flags() -> set[str]:

@@ -137,8 +137,13 @@ class Training:
             self._checkpoint = None
         seed = config.seed + done
         display = Display(self._console, config.epochs, config.batch_size)
+
+        def float_model() -> keras.Model:
+            twin.set_weights(model.get_weights())
+            return twin
+
         checkpoints = CheckpointCallback(
-            self._folder, self._progress, twin, config.patience, on_saved=lambda: self._store(RUNNING)
+            self._folder, self._progress, float_model, config.patience, on_saved=lambda: self._store(RUNNING)
         )
         with contextlib.closing(display):
             model.fit(

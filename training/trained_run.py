@@ -96,10 +96,17 @@ class TrainedRun:
             measured_on: the part of the split that the figures are measured on.
         """
         dataset = self.fields.get("dataset") or {}
-        sentences = [
-            f"**Training.** {self.fields['architecture']} by `elastic train` on {dataset.get('name', 'photos')}: "
-            f"{dataset.get('train', '?')} photos to train, {dataset.get('validation', '?')} to validate."
-        ]
+        if teacher := self.fields.get("teacher"):
+            origin = (
+                f"by `elastic distil`: it learned the answers of {teacher} to random views of "
+                f"{dataset.get('train', '?')} photos without labels ({dataset.get('name', 'photos')})."
+            )
+        else:
+            origin = (
+                f"by `elastic train` on {dataset.get('name', 'photos')}: "
+                f"{dataset.get('train', '?')} photos to train, {dataset.get('validation', '?')} to validate."
+            )
+        sentences = [f"**Training.** {self.fields['architecture']} {origin}"]
         if self.fields.get("best_epoch") is not None:
             sentences.append(f"Best epoch: {self.fields['best_epoch']}.")
         if self.fields.get("hyperparameters"):

@@ -30,6 +30,7 @@ class Architecture:
         smallest_side: the minimum side of its input, pixels.
         side: default height and width of a training's input, pixels.
         defaults: of a training, by the fields of `TrainingConfig`.
+        frozen_until: the last layer that a distillation leaves as it is, if it has initial weights; empty: none.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Architecture:
     channels: str
     subtract: tuple[float, float, float]
     defaults: Mapping[str, Any]
+    frozen_until: str = ""
 
     def build(self, side: int, classes: int, dropout: float, imagenet: bool = False) -> keras.Model:
         """Builds a model with input float32 (n, side, side, 3) and output float32 (n, classes), probabilities.
@@ -98,7 +100,16 @@ ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
         Architecture(
-            "resnet50", "ResNet-50 (He et al. 2015)", "transfer", True, 160, 32, "BGR", _CAFFE_MEAN, _TRANSFER
+            "resnet50",
+            "ResNet-50 (He et al. 2015)",
+            "transfer",
+            True,
+            160,
+            32,
+            "BGR",
+            _CAFFE_MEAN,
+            _TRANSFER,
+            "conv4_block6_out",
         ),
         Architecture(
             "vgg16",
@@ -110,6 +121,7 @@ ARCHITECTURES = {
             "BGR",
             _CAFFE_MEAN,
             {**_TRANSFER, "learning_rate": 2e-4, "initialized_learning_rate": 2e-5},
+            "block4_pool",
         ),
         Architecture(
             "inceptionv3",
@@ -121,6 +133,7 @@ ARCHITECTURES = {
             "RGB",
             (127.5, 127.5, 127.5),
             _TRANSFER,
+            "mixed7",
         ),
         Architecture(
             "cifar-cnn",
