@@ -147,6 +147,7 @@ _ROWS: tuple[tuple[str, Callable[[Evaluation], str]], ...] = (
     ("F1, macro", lambda each: f"{each.figures['f1']:.4f}"),
     ("F1, weighted", lambda each: f"{each.figures['averages']['weighted']['f1']:.4f}"),
     ("expected calibration error", lambda each: f"{each.figures['ece']:.4f}"),
+    ("best temperature of the scores", lambda each: f"{each.figures['temperature']:.2f}"),
     ("one image on one core, ms", lambda each: f"{each.latency_milliseconds:.1f}"),
     ("size, MB", lambda each: f"{each.size_bytes / 1e6:.1f}"),
 )

@@ -50,6 +50,13 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="CSV file with their labels, as for `elastic evaluate`.",
 )
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Divide the logits by this number, so that scores are probabilities; `elastic evaluate` prints the best one.",
+)
 @click.option("--name", help="The bundle's name.  [default: the run's folder]")
 @click.option("--version", default="1", show_default=True, help="The bundle's version.")
 def export(
@@ -60,6 +67,7 @@ def export(
     count: int,
     images: Path | None,
     truth: Path | None,
+    temperature: float,
     name: str | None,
     version: str,
 ) -> None:
@@ -89,7 +97,8 @@ def export(
             architecture=str(trained.fields["architecture"]),
             synsets=trained.fields.get("synsets") or (),
             test_photos=photos,
-            notes=trained.notes(part),
+            temperature=temperature,
+            notes=trained.notes(part) + ("" if temperature == 1 else f" The logits are divided by {temperature:g}."),
             on_step=lambda step: status.update(step[0].upper() + step[1:] + " …"),
         )
     print_export(console, exported)

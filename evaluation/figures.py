@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from sklearn.metrics import (
     accuracy_score,
     precision_recall_fscore_support,
@@ -17,6 +19,10 @@ from sklearn.metrics import (
 
 TOP_K = 5
 CALIBRATION_BINS = 15
+# Smaller probabilities are rounded to 0 by some models; a logarithm needs a number.
+_SMALLEST_PROBABILITY = 1e-12
+# Logarithms of the temperatures that are tried, 1/10 to 10.
+_LOG_TEMPERATURES = (-2.3, 2.3)
 _AVERAGES = ("micro", "macro", "weighted")
 
 
@@ -58,6 +64,7 @@ def measure(truth: NDArray[np.intp], probabilities: NDArray[np.float32], labels:
         **averages["macro"],
         "averages": averages,
         "ece": _rounded(expected_calibration_error(bins)),
+        "temperature": _rounded(best_temperature(truth, probabilities)),
         "mean_confidence": _rounded(probabilities.max(axis=1).mean()),
         "per_class": _per_class(truth, predicted, classes, labels),
         "confusion": confusion(truth, predicted, labels),
@@ -107,6 +114,21 @@ def expected_calibration_error(bins: Sequence[CalibrationBin]) -> float:
     """ECE of Guo et al., "On Calibration of Modern Neural Networks" (2017): mean |accuracy - confidence| by images."""
     images = sum(each.images for each in bins)
     return sum(each.images * abs(each.accuracy - each.confidence) for each in bins) / images
+
+
+def best_temperature(truth: NDArray[np.intp], probabilities: NDArray[np.float32]) -> float:
+    """The number by which the logits should be divided for the scores to be probabilities; 1 if they are.
+
+    Temperature scaling of Guo et al. (2017): the one with the smallest negative log-likelihood.
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST_PROBABILITY))
+    rows = np.arange(len(truth))
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[rows, truth].mean())
+
+    found = minimize_scalar(negative_log_likelihood, bounds=_LOG_TEMPERATURES, method="bounded")
+    return float(np.exp(found.x))
 
 
 def confusion(truth: NDArray[np.intp], predicted: NDArray[np.intp], labels: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -66,6 +66,7 @@ def export_bundle(
     architecture: str = "",
     synsets: Sequence[str] = (),
     test_photos: Sequence[LabelledPhoto] = (),
+    temperature: float = 1.0,
     notes: str = "",
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Exported:
@@ -77,6 +78,7 @@ def export_bundle(
         folder: the bundle's folder; must not exist yet.
         test_photos: labelled photos; figures measured on them go into the manifest and the model card, and the
             comparison with the float model uses them.  Without, it uses the calibration images.
+        temperature: the logits are divided by it; see `evaluation.figures.best_temperature`.  Changes `model`.
         notes: the model card's section on training, data and licences, Markdown.
         on_step: called with a description of each step as it begins.
 
@@ -89,6 +91,8 @@ def export_bundle(
         raise ExportError("there is no photo to calibrate with")
     if int(model.output_shape[-1]) != len(labels) or len(set(labels)) != len(labels):
         raise ExportError(f"the model has {model.output_shape[-1]} outputs, for {len(set(labels))} different labels")
+    if temperature != 1.0:
+        _divide_logits(model, temperature)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     partial.chmod(0o755)
@@ -113,6 +117,18 @@ def export_bundle(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Exported(load_bundle(folder), parity, figures, float_accuracy)
+
+
+def _divide_logits(model: Any, temperature: float) -> None:
+    """Divides the logits of a model that ends in a dense layer, by dividing that layer's weights.
+
+    Raises:
+        ExportError: it ends in another layer.
+    """
+    last = next((layer for layer in reversed(model.layers) if layer.weights), None)
+    if last is None or type(last).__name__ != "Dense":
+        raise ExportError("a temperature needs a model whose last layer with weights is a dense one")
+    last.set_weights([weights / np.float32(temperature) for weights in last.get_weights()])
 
 
 def read_images(paths: Sequence[Path], spec: InputSpec, limit: int, seed: int = 0) -> list[Pixels]:

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 import cli
 from app_tier.bundle import InputSpec, load_bundle
+from app_tier.classifier import Classifier
 from core.errors import ExportError
 from training.export import export_bundle, read_images
 from training.export_formats import Kind
@@ -64,6 +65,28 @@ def test_every_kind_agrees_with_the_network_it_came_from(
     bundle = load_bundle(tmp_path / "bundle")
     assert (bundle.full_name, bundle.labels, bundle.input) == ("colours@1", tuple(COLOURS), SPEC)
     assert not list(tmp_path.glob(".bundle*"))
+
+
+def test_a_temperature_divides_the_logits(network: Any, photos: Path, tmp_path: Path) -> None:
+    images = read_images(sorted(photos.rglob("*.jpg")), SPEC, 4)
+    found = []
+    for temperature in (1.0, 2.0):
+        model = keras.models.clone_model(network)
+        model.set_weights(network.get_weights())
+        folder = tmp_path / str(temperature)
+        exported = export_bundle(
+            model, list(COLOURS), SPEC, images, folder, name="colours", kind="float32", temperature=temperature
+        )
+        assert exported.parity.largest_probability_difference < 1e-4
+        found.append(np.log(Classifier(load_bundle(folder), 1, 1).probabilities(images)))
+    once, twice = (logs - logs[:, :1] for logs in found)
+    assert twice == pytest.approx(once / 2, abs=1e-3)
+    image = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 1)(image))
+    with pytest.raises(ExportError, match="dense"):
+        export_bundle(
+            keras.Model(image, pooled), list(COLOURS), SPEC, images, tmp_path / "no", name="colours", temperature=2.0
+        )
 
 
 def test_nothing_is_overwritten_and_nothing_half_done_stays(network: Any, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sklearn.metrics import confusion_matrix
 import cli
 from core.errors import EvaluationError
 from evaluation.figures import (
+    best_temperature,
     calibration_bins,
     confusion,
     expected_calibration_error,
@@ -96,6 +97,18 @@ def test_calibration_error_is_the_gap_between_sure_and_right(confidence: float, 
     bins = calibration_bins(truth, sure(confidence, 8))
     assert sum(each.images for each in bins) == 8
     assert expected_calibration_error(bins) == pytest.approx(error, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_temperature_that_scores_were_made_with_is_found(temperature: float) -> None:
+    """Classes drawn by the probabilities of some logits; the model's are those of the logits times `temperature`."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 2, (4000, 5))
+    exact, scaled = (np.exp(scale * logits) for scale in (1.0, temperature))
+    exact /= exact.sum(axis=1, keepdims=True)
+    truth = (exact.cumsum(axis=1) < generator.random((4000, 1))).sum(axis=1).clip(0, 4)
+    probabilities = (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+    assert best_temperature(truth, probabilities) == pytest.approx(temperature, rel=0.08)
 
 
 def test_a_confident_answer_against_the_label_is_suspected_and_an_unsure_one_is_not() -> None:
