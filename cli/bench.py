@@ -7,6 +7,7 @@ import click
 from cli.lazy_group import LazyCommand, LazyGroup
 
 BENCHMARKS = {
+    "groups": LazyCommand("benchmarks.label_groups:command", "Measure how often a group shown in doubt is right."),
     "page": LazyCommand("benchmarks.page:command", "Measure the page while a large batch goes through Chromium."),
     "rollout": LazyCommand("benchmarks.rollout:command", "Measure waits and lost results while the model changes."),
     "scale": LazyCommand("benchmarks.scale:command", "Measure the local stack's speed by workers and backlog."),

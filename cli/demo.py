@@ -142,12 +142,16 @@ def _print_table(console: Console, store: ResultStore, results: Sequence[dict[st
     for result in results[:MAX_TABLE_ROWS]:
         name, answer = parse_result_line(store.line(result["key"]))
         score = f"{result['score']:.2f}" if result["score"] is not None else ""
-        remark = "failed" if result["status"] == "failed" else "unsure" if result["unsure"] else ""
-        style = "red" if remark == "failed" else "dim" if remark == "unsure" else ""
+        remark = "failed" if result["status"] == "failed" else _doubt(result) if result["unsure"] else ""
+        style = "red" if remark == "failed" else "dim" if result["unsure"] else ""
         table.add_row(*(_plain(text) for text in (name, answer, score, remark)), style=style)
     console.print(table)
     if len(results) > MAX_TABLE_ROWS:
         console.print(f"… and {len(results) - MAX_TABLE_ROWS} more.")
+
+
+def _doubt(result: dict[str, Any]) -> str:
+    return f"unsure; of the group {result['group']['name']}" if result["group"] else "unsure"
 
 
 def _print_history(console: Console, history: FleetSizeHistory) -> None:

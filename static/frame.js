@@ -1,5 +1,7 @@
 // One frame of the image grid: the element that shows one file while it is on the screen.
 
+import { answerOf, doubtOf, percent } from "./words.js";
+
 export const SENTENCES = { waiting: "waiting", uploading: "uploading…", queued: "queued" };
 const OPEN = new Set(Object.keys(SENTENCES));
 // The largest width of a frame, on a screen with two device pixels per CSS pixel.
@@ -34,14 +36,16 @@ export class Frame {
     this.element.dataset.key = file.key;
     this.#text("name", file.name);
     this.#part("name").title = file.name;
-    const sentence = file.label || file.sentence || SENTENCES[file.state] || "";
+    if (file.group) this.element.dataset.group = file.group.name;
+    else delete this.element.dataset.group;
+    const sentence = answerOf(file) || file.sentence || SENTENCES[file.state] || "";
     this.#text("label", sentence);
     this.#part("label").title = sentence;
     this.#part("sent").value = file.sent;
     const scored = file.score !== null && !OPEN.has(file.state);
     this.element.querySelector("meter").value = scored ? file.score : 0;
     this.#text("percent", scored ? percent(file.score) : "");
-    this.#text("doubt", file.state === "unsure" ? doubt(file.top) : "");
+    this.#text("doubt", file.state === "unsure" ? doubtOf(file) : "");
   }
 
   // Removes the frame from the page and frees the picture's memory.
@@ -102,12 +106,4 @@ export class Frame {
     const part = this.#part(name);
     if (part.textContent !== text) part.textContent = text;
   }
-}
-
-export function percent(score) {
-  return `${Math.round(score * 100)}\u00a0%`;
-}
-
-function doubt(top) {
-  return top.length > 1 ? `unsure; or ${top[1].label}, ${percent(top[1].score)}` : "unsure";
 }

@@ -1,6 +1,8 @@
 // The state of each file of a batch, and which files are shown in which order.  This module does not touch the page, so
 // that the cost of counting, filtering and sorting does not depend on the number of files on the screen.
 
+import { answerOf } from "./words.js";
+
 export const ANSWERED = new Set(["classified", "unsure", "failed"]);
 const collator = new Intl.Collator("en", { numeric: true });
 const byPosition = (a, b) => a.position - b.position || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
@@ -105,6 +107,7 @@ export class Model {
       label: result.label ?? "",
       score: result.score,
       top: result.top_k,
+      group: result.group,
       sentence: result.error?.sentence ?? "",
       model: result.model,
       imageUrl: result.image_url,
@@ -123,8 +126,8 @@ export class Model {
   }
 
   #add(fields) {
-    const file = { key: "", label: "", score: null, top: [], sentence: "", model: "", imageUrl: null, file: null };
-    Object.assign(file, { sent: 0, version: 0, text: "" }, fields);
+    const file = { key: "", label: "", score: null, top: [], group: null, sentence: "" };
+    Object.assign(file, { model: "", imageUrl: null, file: null, sent: 0, version: 0, text: "" }, fields);
     const last = this.#all.at(-1);
     if (last && byPosition(last, file) > 0) this.#ordered = false;
     this.#all.push(file);
@@ -154,5 +157,5 @@ function matches(file, filter) {
 }
 
 function textOf(file) {
-  return (file.text ||= `${file.name}\n${file.label}`.toLowerCase());
+  return (file.text ||= `${file.name}\n${file.label}\n${answerOf(file)}`.toLowerCase());
 }

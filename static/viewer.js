@@ -1,6 +1,7 @@
 // The large view of one file: its picture and its five likeliest labels.
 
-import { SENTENCES, percent } from "./frame.js";
+import { SENTENCES } from "./frame.js";
+import { answerOf, inPlainWords, percent } from "./words.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -54,8 +55,11 @@ export class Viewer {
     this.dialog.dataset.state = file.state;
     element("viewer-number").textContent = file.position + 1;
     element("viewer-name").textContent = file.name;
-    element("viewer-label").textContent = file.label || file.sentence || SENTENCES[file.state] || "";
+    element("viewer-label").textContent = answerOf(file) || file.sentence || SENTENCES[file.state] || "";
     element("viewer-doubt").hidden = file.state !== "unsure";
+    element("viewer-group").textContent = file.group
+      ? `Its labels in the group “${file.group.name}” have ${percent(file.group.score)} together.`
+      : "";
     element("viewer-top").replaceChildren(...file.top.slice(0, 5).map((entry) => this.#line(entry)));
     element("viewer-model").textContent = file.model;
     element("viewer-by").hidden = !file.model || !file.label;
@@ -65,9 +69,9 @@ export class Viewer {
     element("viewer-next").disabled = !this.#neighbour(1);
   }
 
-  #line({ label, score }) {
+  #line({ label, score, group }) {
     const row = this.row.cloneNode(true);
-    row.querySelector(".top-label").textContent = label;
+    row.querySelector(".top-label").textContent = inPlainWords({ label, group });
     row.querySelector("meter").value = score;
     row.querySelector("meter").setAttribute("aria-label", `confidence in ${label}`);
     row.querySelector(".percent").textContent = score > 0 && score < 0.005 ? "<\u00a01\u00a0%" : percent(score);

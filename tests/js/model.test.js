@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { Model } from "../../static/model.js";
 
 function answer(position, name, fields) {
-  const nothing = { label: null, score: null, unsure: false, top_k: [], error: null, model: "m@1", image_url: null };
+  const nothing = { label: null, score: null, unsure: false, group: null, top_k: [], error: null, model: "m@1", image_url: null };
   return { key: `x/${String(position).padStart(5, "0")}-${name}`, position, name, ...nothing, ...fields };
 }
 
@@ -60,6 +60,16 @@ test("a search wants all words, in the name or the label, in any case", () => {
   assert.deepEqual(names(model, { search: "JPG zeb" }), ["b9.jpg"]);
   assert.deepEqual(names(model, { search: "zeb apple" }), []);
   assert.deepEqual(names(model, { search: "  " }).length, 5);
+});
+
+test("a file is found by the group that its answer names", () => {
+  const model = answered();
+  const top_k = [{ label: "beagle", score: 0.4, group: "dog" }];
+  model.answer(answer(1, "b9.jpg", { label: "beagle", score: 0.9, top_k }));
+  model.answer(answer(2, "a.jpg", { label: "boxer", score: 0.4, unsure: true, group: { name: "hound", score: 0.8 }, top_k }));
+  assert.deepEqual(names(model, { search: "dog" }), ["b9.jpg"]);
+  assert.deepEqual(names(model, { search: "hound" }), ["a.jpg"]);
+  assert.deepEqual(names(model, { search: "boxer" }), ["a.jpg"]);
 });
 
 test("a file is found by the label of its newest answer", () => {

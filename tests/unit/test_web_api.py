@@ -76,7 +76,11 @@ def test_results_have_all_fields(bench: WebBench) -> None:
         "label": "beagle",
         "score": 0.4,
         "unsure": True,
-        "top_k": [{"label": "beagle", "score": 0.4}, {"label": "dingo", "score": 0.6}],
+        "group": {"name": "mammal", "score": 1.0},
+        "top_k": [
+            {"label": "beagle", "score": 0.4, "group": "dog"},
+            {"label": "dingo", "score": 0.6, "group": "mammal"},
+        ],
         "error": None,
         "model": "test@1",
         "image_url": f"/batches/{batch_id}/images/00000-jpg",
@@ -89,12 +93,24 @@ def test_results_have_all_fields(bench: WebBench) -> None:
         "label": None,
         "score": None,
         "unsure": False,
+        "group": None,
         "top_k": [],
         "error": {"code": "empty", "sentence": "the file is empty"},
         "model": "",
         "image_url": None,
     }
     assert (found["accepted"], found["answered"], found["complete"], found["more"]) == (2, 2, True, False)
+
+
+def test_only_an_unsure_model_answers_with_a_group_and_other_models_labels_have_none(bench: WebBench) -> None:
+    batch_id = bench.create_batch()
+    for number, (label, score) in enumerate([("beagle", 0.9), ("frog", 0.4)]):
+        bench.upload(batch_id, [(f"{number}.jpg", JPEG)])
+        bench.answer(label, score)
+    first, second = bench.get(f"/api/v1/batches/{batch_id}/results")["results"]
+    assert (first["unsure"], first["group"], first["top_k"][0]["group"]) == (False, None, "dog")
+    assert (second["unsure"], second["group"]) == (True, None)
+    assert [entry["group"] for entry in second["top_k"]] == [None, None]
 
 
 def test_a_cursor_brings_only_what_is_new(bench: WebBench) -> None:

@@ -40,7 +40,7 @@ def test_the_plain_form_leads_to_the_page_of_the_batch(bench: WebBench) -> None:
     bench.answer("beagle", 0.97)
     page = bench.client.get(response.headers["Location"]).text
     assert "All 3 answered" in page
-    assert page.count(">beagle</p>") == 2
+    assert page.count(">beagle, a dog</p>") == 2
     assert "97 %" in page
     assert "http-equiv" not in page
 
@@ -65,10 +65,23 @@ def test_the_plain_form_names_files_that_were_not_stored(bench: WebBench) -> Non
 def test_an_unsure_answer_is_marked_with_the_runner_up(bench: WebBench) -> None:
     batch_id = bench.create_batch()
     bench.upload(batch_id, [("a.jpg", JPEG)])
-    bench.answer("beagle", 0.45)
+    bench.answer("minivan", 0.45)
     page = batch_page(bench, batch_id)
     assert 'data-state="unsure"' in page
+    assert ">minivan</p>" in page
     assert "unsure; or dingo, 55 %" in page
+    assert "data-group" not in page
+
+
+def test_an_unsure_answer_is_a_group_where_the_likeliest_labels_have_one(bench: WebBench) -> None:
+    batch_id = bench.create_batch()
+    bench.upload(batch_id, [("a.jpg", JPEG)])
+    bench.answer("beagle", 0.45)
+    page = batch_page(bench, batch_id)
+    assert 'data-group="mammal"' in page
+    assert '<p class="label">a mammal (unsure which)</p>' in page
+    assert '<p class="doubt">perhaps beagle, 45 %; or dingo, 55 %</p>' in page
+    assert "<summary>Top 2</summary>beagle, a dog, 45 %; dingo, a mammal, 55 %</details>" in page
 
 
 def test_hostile_names_and_labels_are_text(bench: WebBench) -> None:

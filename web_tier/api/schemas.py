@@ -185,6 +185,14 @@ class PresignedUploads(BaseModel):
 class Label(BaseModel):
     label: str
     score: float
+    group: str | None = Field(description="what the label is in plain words, such as `cat`; null if it is in no group")
+
+
+class Group(BaseModel):
+    """The group that answers for an unsure model: the narrowest that most of the probability is in."""
+
+    name: str
+    score: float = Field(description="the sum of the scores of the best labels that belong to the group")
 
 
 class ResultError(BaseModel):
@@ -200,6 +208,7 @@ class Result(BaseModel):
     label: str | None
     score: float | None
     unsure: bool
+    group: Group | None = Field(description="null if the model is sure, or its best labels have too little in common")
     top_k: list[Label]
     error: ResultError | None
     model: str

@@ -7,15 +7,20 @@ from typing import Any
 from flask import url_for
 
 from core.jobs import ClassificationResult, position_of
+from web_tier.domain.label_groups import common_group, groups_of, imagenet_groups
 from web_tier.domain.upload_service import WORKER_ID
 
 
 def result_fields(result: ClassificationResult, unsure_below: float) -> dict[str, Any]:
     """The JSON-ready fields of a result.
 
-    `status` is ``classified`` or ``failed``; `image_url` is None where no image is stored.
+    `status` is ``classified`` or ``failed``; `image_url` is None where no image is stored.  `group` answers for an
+    unsure model, and is None if the model is sure or its labels have too little in common.
     """
     failure = result.failure
+    unsure = result.score is not None and result.score < unsure_below
+    groups = groups_of(result.predictions, imagenet_groups())
+    common = common_group(result.predictions, groups) if unsure else None
     return {
         "key": result.key,
         "position": position_of(result.key),
@@ -23,8 +28,12 @@ def result_fields(result: ClassificationResult, unsure_below: float) -> dict[str
         "status": "classified" if failure is None else "failed",
         "label": result.label,
         "score": result.score,
-        "unsure": result.score is not None and result.score < unsure_below,
-        "top_k": [{"label": prediction.label, "score": prediction.score} for prediction in result.predictions],
+        "unsure": unsure,
+        "group": None if common is None else {"name": common.name, "score": round(common.score, 5)},
+        "top_k": [
+            {"label": prediction.label, "score": prediction.score, "group": of_label.shown or None}
+            for prediction, of_label in zip(result.predictions, groups, strict=True)
+        ],
         "error": None if failure is None else {"code": failure.code, "sentence": failure.sentence},
         "model": result.model,
         # The web tier does not store the files that it rejects.

@@ -18,6 +18,7 @@ from web_tier.auth.quotas import accept_files
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch, shown_name
 from web_tier.domain.image_validation import browser_type, format_bytes
+from web_tier.domain.label_groups import in_plain_words, with_article
 from web_tier.domain.result_fields import image_url, result_fields
 from web_tier.security import audit_log
 from web_tier.services import services
@@ -34,6 +35,8 @@ _IMAGE_HEADERS = {
 log = logging.getLogger(__name__)
 
 blueprint = Blueprint("pages", __name__)
+blueprint.add_app_template_filter(with_article)
+blueprint.add_app_template_global(in_plain_words)
 
 
 @blueprint.get("/")
