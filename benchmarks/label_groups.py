@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,19 +105,24 @@ def outcomes_of(bundle: ModelBundle, photos: Sequence[LabelledPhoto], settings: 
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
 )
 def command(images: Path, truth: Path, folders: tuple[Path, ...], json_path: Path | None) -> None:
-    """Measure how often a group shown in doubt is right."""
+    """Measure how often a group shown in doubt is right.
+
+    EIC_UNSURE_BELOW and EIC_TOP_K apply.  Also counts photos whose label the model does not have.
+    """
     photos, _ = read_truth(images, truth)
     reports = []
     for folder in folders:
         bundle = load_bundle(folder)
-        outcomes = list(outcomes_of(bundle, photos, Settings()))
+        outcomes = list(outcomes_of(bundle, photos, Settings.from_environment(os.environ)))
         known = [outcome for outcome in outcomes if outcome.known]
         reports.append({"model": bundle.full_name, "photos_of": "its classes", **summary(known)})
         if len(known) < len(outcomes):
             reports.append({"model": bundle.full_name, "photos_of": "all classes", **summary(outcomes)})
-    table = Table(*(key.replace("_", " ") for key in reports[0]), title="Groups shown in doubt", title_justify="left")
-    for report in reports:
-        table.add_row(*map(str, report.values()))
+    table = Table(title="Groups shown in doubt", title_justify="left", show_header=False)
+    for _ in range(len(reports) + 1):
+        table.add_column(overflow="fold")
+    for key in reports[0]:
+        table.add_row(key.replace("_", " "), *(str(report[key]) for report in reports))
     Console().print(table)
     if json_path is not None:
         write_json({"rows": reports}, json_path)

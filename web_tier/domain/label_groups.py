@@ -17,12 +17,11 @@ TABLE_FILE = Path(__file__).with_name("label_groups.tsv")
 # In the table: between a group and the wider one that contains it; instead of a group where there is none.
 WITHIN, NONE = " < ", "-"
 
-# `common_group` looks at this many labels.  Of their scores' sum a group needs this share, which makes it right for
-# nine of ten photos, and of the whole probability this much, so that it is more likely than all else.  Measured: see
-# docs/reference/label-groups.md.
+# `common_group` looks at this many labels.  Its group needs this share of their scores' sum, and this much of the whole
+# probability: then it is right for nine photos of ten, see docs/reference/label-groups.md.
 BEST_LABELS = 5
 MIN_SHARE_OF_BEST = 0.95
-MIN_GROUP_SCORE = 0.5
+MIN_GROUP_SCORE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
