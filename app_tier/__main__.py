@@ -162,7 +162,7 @@ def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: M
         smoke_test(classifier, decode)
         return lambda body: classifier.classify([decode(body)])[0][0].label
 
-    return ShadowRunner(read, load_candidate, lambda key: images.get(key).body, own.full_name)
+    return ShadowRunner(read, load_candidate, lambda key: images.get(key), own.full_name)
 
 
 def model_cache(settings: Settings) -> Path:

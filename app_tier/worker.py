@@ -212,7 +212,7 @@ class Worker:
         else:
             try:
                 started = self._clock()
-                body = self._images.get(job.key).body
+                body = self._images.get(job.key)
                 fetched = self._clock()
                 work.pixels = self._decoder_for(work)(body)
                 work.stage_milliseconds["fetch"] = (fetched - started) * 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +18,16 @@ from aws.objects import check_bucket, delete_below, delete_objects, only_ours, r
 from aws.objects import list_objects as list_objects
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, DecodeError, ImageTooLargeError, NotFoundError
-from core.jobs import MAX_RESULT_BYTES, ClassificationResult, clean_name
-from core.object_keys import BATCH_RECORDS, CANCELLED_MARKS, IMAGES
+from core.jobs import MAX_NAME_BYTES, MAX_RESULT_BYTES, ClassificationResult, batch_of, clean_name
+from core.object_keys import BATCH_RECORDS, CANCELLED_MARKS, IMAGES, LONG_NAMES, RESULT_TABLES
 from core.versioned_json import RECORDS
 
-
-@dataclass(frozen=True, slots=True)
-class StoredImage:
-    """An uploaded image: its unchanged bytes, and the name that its owner gave it."""
-
-    body: bytes
-    name: str
+# S3 allows 2 KB of metadata for an object, names of the entries included.
+_MAX_METADATA_NAME_BYTES = 1900
+# The metadata entry of an image whose name is in another object: the name's SHA-256.
+_LONG_NAME = "long-name"
+# The metadata entry of a result table: the digest of the results in it.
+_DIGEST = "results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class ImageStore:
         Raises:
             AlreadyExistsError: `only_if_new` is set and there is an image with this key.
         """
-        metadata, condition = {"name": quote(name)}, {}
+        metadata, condition = self._name_metadata(key, name), {}
         if only_if_new:
             metadata["upload"], condition = secrets.token_hex(8), {"IfNoneMatch": "*"}
         try:
@@ -97,8 +98,8 @@ class ImageStore:
             if not only_if_new or self._metadata(key).get("upload") != metadata["upload"]:
                 raise
 
-    def get(self, key: str) -> StoredImage:
-        """Fetch an image.
+    def get(self, key: str) -> bytes:
+        """Fetch an image's unchanged bytes.
 
         Raises:
             ImageTooLargeError: it is larger than the limit.  The web tier stores no such image, but others may write
@@ -109,11 +110,16 @@ class ImageStore:
             if response["ContentLength"] > self._max_image_bytes:
                 response["Body"].close()
                 raise ImageTooLargeError
-            return StoredImage(body=response["Body"].read(), name=_name(response["Metadata"], key))
+            body: bytes = response["Body"].read()
+        return body
 
     def presign(self, key: str, name: str, size_bytes: int, expires_seconds: int) -> PresignedPost:
-        """Sign a form with which a client uploads one image of this key, name and size to S3; sends no request."""
-        fields = {"x-amz-meta-name": quote(name), "Content-Type": "application/octet-stream"}
+        """Sign a form with which a client uploads one image of this key, name and size to S3.
+
+        Sends no request, unless the name is too long for the image's metadata.
+        """
+        metadata = {f"x-amz-meta-{entry}": value for entry, value in self._name_metadata(key, name).items()}
+        fields = {**metadata, "Content-Type": "application/octet-stream"}
         conditions = [{field: value} for field, value in fields.items()]
         with cloud_errors("signing an upload"):
             signed = self._client.generate_presigned_post(
@@ -129,7 +135,7 @@ class ImageStore:
         """Read an image's name and its size in bytes, without fetching it."""
         with cloud_errors("looking for the image"):
             response = self._client.head_object(Bucket=self.bucket, Key=key)
-            return _name(response["Metadata"], key), int(response["ContentLength"])
+        return self._name(response["Metadata"], key), int(response["ContentLength"])
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete images, up to 1,000 in a request; an image that does not exist is no error."""
@@ -138,6 +144,7 @@ class ImageStore:
     def delete_batch(self, batch_id: str) -> None:
         """Delete all images of a batch, then its record."""
         delete_below(self._client, self.bucket, f"{batch_id}/")
+        delete_below(self._client, self.bucket, f"{LONG_NAMES.prefix}{batch_id}/")
         delete_objects(self._client, self.bucket, [BATCH_RECORDS.key_of(batch_id)])
 
     def check(self) -> None:
@@ -146,7 +153,7 @@ class ImageStore:
 
     def name(self, key: str) -> str:
         """Read the name that an image's owner gave it, without fetching the image."""
-        return _name(self._metadata(key), key)
+        return self._name(self._metadata(key), key)
 
     def batches_since(self, since: datetime) -> Iterator[str]:
         """Iterate over the ids of the batches created at or after `since` (UTC), oldest first."""
@@ -165,6 +172,34 @@ class ImageStore:
         with cloud_errors("reading the image's metadata"):
             metadata: dict[str, str] = self._client.head_object(Bucket=self.bucket, Key=key)["Metadata"]
             return metadata
+
+    def _name_metadata(self, key: str, name: str) -> dict[str, str]:
+        """The metadata with an image's name: percent-encoded or, if it is too long for that, in an object of its own.
+
+        That object is stored here, before the image.  Its key is the name's digest, so that it never changes.
+        """
+        encoded = quote(name)
+        if len(encoded) <= _MAX_METADATA_NAME_BYTES:
+            return {"name": encoded}
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        with cloud_errors("storing the image's name"):
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=_long_name_key(key, digest),
+                Body=name.encode(),
+                ContentType="text/plain; charset=utf-8",
+            )
+        return {_LONG_NAME: digest}
+
+    def _name(self, metadata: Mapping[str, str], key: str) -> str:
+        """The name of an image, normalized for a job, because another program may have written it."""
+        name = unquote(metadata.get("name", key.partition("/")[2]))
+        long_name_key = _long_name_key(key, metadata.get(_LONG_NAME, ""))
+        if LONG_NAMES.owns(long_name_key):
+            with contextlib.suppress(NotFoundError), cloud_errors("reading the image's name"):
+                response = self._client.get_object(Bucket=self.bucket, Key=long_name_key)
+                name = read_body(response, MAX_NAME_BYTES).decode(errors="replace")
+        return clean_name(name)
 
 
 class ResultStore:
@@ -191,7 +226,9 @@ class ResultStore:
                 Bucket=self.bucket,
                 Key=result.key,
                 Body=body,
-                ContentType="text/csv; charset=utf-8",
+                ContentType="text/plain; charset=utf-8",
+                # The key ends like an image's: without another name, a viewer would open the text as a picture.
+                ContentDisposition=f'inline; filename="{result.key.partition("/")[2]}.txt"',
                 Metadata=metadata,
                 **condition,
             )
@@ -229,18 +266,43 @@ class ResultStore:
         Args:
             start_after: only keys after this one.
         """
-        return (stored for stored in self._list(prefix, start_after) if not is_cancelled_mark(stored.key))
+        return (stored for stored in self._list(prefix, start_after) if IMAGES.owns(stored.key))
 
     def list_batch(self, batch_id: str) -> tuple[Sequence[StoredObject], bool]:
         """List the results of a batch, and whether it was cancelled (`mark_cancelled`), in one listing."""
         found = list(self._list(f"{batch_id}/"))
-        results = [stored for stored in found if not is_cancelled_mark(stored.key)]
-        return results, len(results) < len(found)
+        results = [stored for stored in found if IMAGES.owns(stored.key)]
+        return results, any(CANCELLED_MARKS.owns(stored.key) for stored in found)
 
     def mark_cancelled(self, batch_id: str) -> None:
         """Store a mark among a batch's results that it was cancelled; see `list_batch`."""
         with cloud_errors(f"cancelling the batch {batch_id}"):
             self._client.put_object(Bucket=self.bucket, Key=CANCELLED_MARKS.key_of(batch_id), Body=b"")
+
+    def put_table(self, batch_id: str, table: IO[bytes], digest: str) -> None:
+        """Store a batch's result table, a CSV file, replacing an earlier one.
+
+        Args:
+            digest: identifies the results in it; see `table_digest`.
+        """
+        with cloud_errors(f"storing the results of the batch {batch_id}"):
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=RESULT_TABLES.key_of(batch_id),
+                Body=table,
+                ContentType="text/csv; charset=utf-8",
+                Metadata={_DIGEST: digest},
+            )
+
+    def table_digest(self, batch_id: str) -> str | None:
+        """The digest that a batch's result table was stored with; None if there is no table."""
+        try:
+            with cloud_errors(f"looking for the results of the batch {batch_id}"):
+                response = self._client.head_object(Bucket=self.bucket, Key=RESULT_TABLES.key_of(batch_id))
+        except NotFoundError:
+            return None
+        digest: str = response["Metadata"].get(_DIGEST, "")
+        return digest
 
     def delete_batch(self, batch_id: str) -> None:
         """Delete all results of a batch."""
@@ -252,12 +314,11 @@ class ResultStore:
 
     def _list(self, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
         listing = list_objects(self._client, self.bucket, prefix, start_after)
-        return only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS)
+        return only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS, RESULT_TABLES)
 
 
-def is_cancelled_mark(key: str) -> bool:
-    """Whether a key of the output bucket is that of the mark that a batch was cancelled."""
-    return key.endswith(CANCELLED_MARKS.suffix)  # an image key's part after the slash begins with digits
+def _long_name_key(key: str, digest: str) -> str:
+    return f"{LONG_NAMES.prefix}{batch_of(key)}/{digest}"
 
 
 def result_line(key: str, body: bytes) -> str:
@@ -272,8 +333,3 @@ def result_line(key: str, body: bytes) -> str:
         return body.decode().rstrip("\n")
     except ValueError as error:
         raise DecodeError(f"{key} is not a result: {error}") from error
-
-
-def _name(metadata: Mapping[str, str], key: str) -> str:
-    """The name in an image's metadata, normalized for a job, because another program may have written it."""
-    return clean_name(unquote(metadata.get("name", key)))

@@ -85,7 +85,7 @@ def _drain(count: int) -> float:
 def _answer(delivery: ReceivedJob, images: RepeatedImageStore, results: CountingResultStore) -> None:
     if (job := delivery.job) is None:
         raise ValueError("the in-memory queue holds only jobs")
-    pixels = _loaded["read"](images.get(job.key).body)
+    pixels = _loaded["read"](images.get(job.key))
     tensor = _loaded["preprocess"](np.expand_dims(pixels, 0))
     probabilities = _loaded["model"].predict(tensor, verbose=0)[0]
     best = int(probabilities.argmax())

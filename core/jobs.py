@@ -11,6 +11,7 @@ the result, so a redelivered job only stores the same result again.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -26,14 +27,29 @@ from core.object_keys import BATCH_ID, IMAGES
 from core.versioned_json import Row, SharedText, between, decode_record, encode_record, record
 
 JOB_VERSION = 1
-MAX_MESSAGE_BYTES = 1024
-# S3 allows 2 KB of metadata; other stores with its API may allow more.
-MAX_RESULT_BYTES = 8192
-MAX_NAME_CHARACTERS = 120
+# A name twice, because JSON and CSV may escape each character of it, and the other fields.  A request to SQS has ten
+# messages at most and may have 256 KB.
+MAX_MESSAGE_BYTES = 12 * 1024
+# Each for the body and for the metadata.
+MAX_RESULT_BYTES = 12 * 1024
+# The longest path on Linux (PATH_MAX).
+MAX_NAME_BYTES = 4096
 MAX_POSITION = 99_999
 
 _BATCH_ID = re.compile(BATCH_ID)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_SEPARATORS = re.compile(r"[\\/]+")
+_DRIVE = re.compile(r"[A-Za-z]:")
+# Replaced in names: what ends a line or cannot travel in a queue message (control characters, surrogates, line and
+# paragraph separators, non-characters), and what reorders the text after it (embeddings, overrides and isolates).
+# Everything else belongs to the name, such as the joiners in emoji and in Persian words.
+_UNUSABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufdd0-\ufdef\u202a-\u202e\u2066-\u2069"
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    + "]"
+)
+# Of a longer name than `MAX_NAME_BYTES`, so much of the start is kept; the end is kept, too.
+_SHORTENED_START_BYTES = 1024
 
 
 # --- names and keys ------------------------------------------------------------------------------
@@ -60,29 +76,46 @@ def is_key(text: str) -> bool:
 
 
 def clean_name(name: str) -> str:
-    """Normalize the name of an uploaded file for storage and display.
+    """Normalize the name of an uploaded file for storage and display: its relative path, with ``/`` as separator.
 
-    Folders are cut off, characters that are invisible, reorder text or cannot travel in a queue
-    message are dropped, and long names are shortened in the middle so that the ending stays.
+    Names are data: no key and no path of this program is made of one, apart from `image_key`'s safe characters.  Still
+    nothing in it leads out of a folder: a drive, a leading separator, ``.`` and ``..`` are left out.  Characters that
+    would end a line, reorder text or not travel in a queue message become ``U+FFFD``.  A name of more than
+    `MAX_NAME_BYTES` bytes is shortened and gets a digest, so that different names stay different.
     """
-    name = re.split(r"[\\/]", name)[-1]
-    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp"))
-    name = name.strip() or "unnamed"
-    if len(name) > MAX_NAME_CHARACTERS:
-        half = MAX_NAME_CHARACTERS // 2
-        name = f"{name[: half - 1]}…{name[-half:]}"
-    return name
+    name = _UNUSABLE.sub("\ufffd", name)
+    parts = [part for part in _SEPARATORS.split(name) if part not in ("", ".", "..")]
+    while len(parts) > 1 and _DRIVE.fullmatch(parts[0]):
+        del parts[0]
+    return _within_limit("/".join(parts)) if "".join(parts).strip() else "unnamed"
+
+
+def base_name(name: str) -> str:
+    """The file's own name in a name that `clean_name` returned."""
+    return name.rpartition("/")[2]
+
+
+def _within_limit(name: str) -> str:
+    encoded = name.encode()
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    digest = f"…{hashlib.sha256(encoded).hexdigest()[:16]}…"
+    end_bytes = MAX_NAME_BYTES - _SHORTENED_START_BYTES - len(digest.encode())
+    start, end = encoded[:_SHORTENED_START_BYTES], encoded[-end_bytes:]
+    return f"{start.decode(errors='ignore')}{digest}{end.decode(errors='ignore')}"
 
 
 def image_key(batch_id: str, position: int, name: str) -> str:
     """The key of an image in both buckets: ``<batch_id>/<position, five digits>-<safe name>``.
+
+    The safe name is made of the file's own name, without its folders.
 
     Raises:
         ValueError: `position` is outside 0..99,999.
     """
     if not 0 <= position <= MAX_POSITION:
         raise ValueError(f"position must be 0 to {MAX_POSITION}, not {position}")
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    ascii_name = unicodedata.normalize("NFKD", base_name(name)).encode("ascii", "ignore").decode()
     safe = _UNSAFE.sub("_", ascii_name).strip("._")[-64:] or "image"
     return f"{batch_id}/{position:05d}-{safe}"
 

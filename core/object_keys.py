@@ -68,8 +68,11 @@ IMAGES = KeyFamily("", f"{BATCH_ID}/{_POSITION_AND_NAME}")
 BATCH_RECORDS = KeyFamily("batches/", BATCH_ID, ".json")
 OWNED_BATCHES = KeyFamily("owners/", f"{OWNER}/[0-9]{{14}}-{BATCH_ID}")
 DELETED_BATCHES = KeyFamily("deleted/", BATCH_ID)
+# Names of images that are too long for the image's metadata, by their SHA-256.
+LONG_NAMES = KeyFamily("names/", f"{BATCH_ID}/[0-9a-f]{{64}}")
 # The output bucket, beside a batch's results: a listing of these shows the mark without another request.
 CANCELLED_MARKS = KeyFamily("", BATCH_ID, "/cancelled")
+RESULT_TABLES = KeyFamily("", BATCH_ID, "/results.csv")
 # The state bucket.
 HEARTBEATS = KeyFamily("workers/", _INSTANCE_ID, ".json")
 TOKENS = KeyFamily("tokens/", TOKEN_ID, ".json")
@@ -84,7 +87,9 @@ FAMILIES = (
     BATCH_RECORDS,
     OWNED_BATCHES,
     DELETED_BATCHES,
+    LONG_NAMES,
     CANCELLED_MARKS,
+    RESULT_TABLES,
     HEARTBEATS,
     TOKENS,
     USAGE,

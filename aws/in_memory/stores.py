@@ -11,7 +11,7 @@ from typing import IO
 from urllib.parse import quote
 
 from aws.batch_index import index_key
-from aws.buckets import PresignedPost, StoredImage, StoredObject, is_cancelled_mark, result_line
+from aws.buckets import PresignedPost, StoredObject, result_line
 from aws.in_memory.clock import ManualClock
 from aws.in_memory.recorder import CallRecorder
 from aws.objects import only_ours
@@ -19,7 +19,7 @@ from aws.state import MAX_BYTES, StateObject
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, CloudError, ConflictError, ImageTooLargeError, NotFoundError
 from core.jobs import ClassificationResult, clean_name, is_batch_id
-from core.object_keys import CANCELLED_MARKS, IMAGES, KeyFamily
+from core.object_keys import CANCELLED_MARKS, IMAGES, RESULT_TABLES, KeyFamily
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ class InMemoryImageStore(CallRecorder):
                 raise AlreadyExistsError(f"storing the image failed: {key} exists")
             self.objects[key] = InMemoryObject(content, {"name": name}, self._clock())
 
-    def get(self, key: str) -> StoredImage:
+    def get(self, key: str) -> bytes:
         self._record("get", key)
         stored = self._stored(key)
         if len(stored.body) > self._max_image_bytes:
             raise ImageTooLargeError
-        return StoredImage(body=stored.body, name=clean_name(stored.metadata["name"]))
+        return stored.body
 
     def name(self, key: str) -> str:
         self._record("name", key)
@@ -161,8 +161,8 @@ class InMemoryResultStore(CallRecorder):
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         self._record("list", prefix)
         listing = (stored for stored in _list(self.objects, prefix) if stored.key > start_after)
-        ours = only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS)
-        return (stored for stored in ours if not is_cancelled_mark(stored.key))
+        ours = only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS, RESULT_TABLES)
+        return (stored for stored in ours if IMAGES.owns(stored.key))
 
     def list_batch(self, batch_id: str) -> tuple[Sequence[StoredObject], bool]:
         return list(self.list(f"{batch_id}/")), CANCELLED_MARKS.key_of(batch_id) in self.objects
@@ -170,6 +170,16 @@ class InMemoryResultStore(CallRecorder):
     def mark_cancelled(self, batch_id: str) -> None:
         self._record("mark_cancelled", batch_id)
         self.objects[CANCELLED_MARKS.key_of(batch_id)] = InMemoryObject(b"", {}, self._clock())
+
+    def put_table(self, batch_id: str, table: IO[bytes], digest: str) -> None:
+        self._record("put_table", batch_id)
+        stored = InMemoryObject(table.read(), {"results": digest}, self._clock())
+        self.objects[RESULT_TABLES.key_of(batch_id)] = stored
+
+    def table_digest(self, batch_id: str) -> str | None:
+        self._record("table_digest", batch_id)
+        stored = self.objects.get(RESULT_TABLES.key_of(batch_id))
+        return None if stored is None else stored.metadata.get("results", "")
 
     def delete_batch(self, batch_id: str) -> None:
         self._record("delete_batch", batch_id)

@@ -6,13 +6,14 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import DecodeError
 from core.jobs import (
     MAX_MESSAGE_BYTES,
-    MAX_NAME_CHARACTERS,
+    MAX_NAME_BYTES,
+    MAX_RESULT_BYTES,
     ClassificationJob,
     ClassificationResult,
     Failure,
@@ -30,12 +31,22 @@ from core.jobs import (
 
 BATCH = new_batch_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 any_name = st.text(min_size=1, max_size=300)
+# What people's folders hold: long components, as deep as a file system allows, in any script.
+LONG_NAMES = [
+    "/".join(["d" * 255] * 15 + ["a.jpg"]),
+    "/".join(["夏" * 85] * 12 + ["写真.jpg"]),
+    "/".join(['"' * 255] * 15 + ['".jpg']),
+    "ü" * 127 + "/" + "👩‍🚀" * 20 + ".jpg",
+]
 
 
 def a_job(name: str = "dog.jpg", position: int = 7) -> ClassificationJob:
     return ClassificationJob(new_job_id(), BATCH, "elastic-input", image_key(BATCH, position, name), name)
 
 
+@example("x" * 5000)
+@example("夏" * 5000)
+@example('"' * 5000)
 @given(any_name)
 def test_any_file_name_makes_a_valid_job_within_the_message_limit(raw: str) -> None:
     name = clean_name(raw)
@@ -43,7 +54,7 @@ def test_any_file_name_makes_a_valid_job_within_the_message_limit(raw: str) -> N
     body = job.encode()
     assert len(body.encode()) <= MAX_MESSAGE_BYTES
     assert ClassificationJob.decode(body) == job
-    assert len(name) <= MAX_NAME_CHARACTERS
+    assert len(name.encode()) <= MAX_NAME_BYTES and clean_name(name) == name
     assert is_key(job.key) and position_of(job.key) == 99_999
 
 
@@ -51,23 +62,78 @@ def test_any_file_name_makes_a_valid_job_within_the_message_limit(raw: str) -> N
     ("raw", "clean"),
     [
         ("dog.jpg", "dog.jpg"),
-        ("C:\\photos\\dog.jpg", "dog.jpg"),
-        ("../../etc/passwd", "passwd"),
-        ("a\x00b\nc.jpg", "abc.jpg"),
-        ("‮gpj.exe", "gpj.exe"),
+        ("set_1/image_1.jpg", "set_1/image_1.jpg"),
+        ("C:\\photos\\dog.jpg", "photos/dog.jpg"),
+        ("C:/C:/dog.jpg", "dog.jpg"),
+        ("\\\\server\\share\\dog.jpg", "server/share/dog.jpg"),
+        ("/home/ada/dog.jpg", "home/ada/dog.jpg"),
+        ("../../etc/passwd", "etc/passwd"),
+        ("a/../..\\..//./b.jpg", "a/b.jpg"),
+        ("..jpg", "..jpg"),
+        ("a\x00b\nc.jpg", "a\ufffdb\ufffdc.jpg"),
+        ("\u202egpj.exe", "\ufffdgpj.exe"),
+        ("\udce9\uffff.jpg", "\ufffd\ufffd.jpg"),
         ("", "unnamed"),
         ("/", "unnamed"),
-        ("  spaced.png ", "spaced.png"),
+        ("..", "unnamed"),
+        (" ", "unnamed"),
+        ("  spaced.png ", "  spaced.png "),
         ("naïve 犬.jpg", "naïve 犬.jpg"),
+        ("nai\u0308ve.jpg", "nai\u0308ve.jpg"),
+        ("👩\u200d🚀.jpg", "👩\u200d🚀.jpg"),
+        ("می\u200cخواهم.jpg", "می\u200cخواهم.jpg"),
+        ("\u200eWhatsApp Image.jpg", "\u200eWhatsApp Image.jpg"),
+        ("\U0001fae8.jpg", "\U0001fae8.jpg"),  # an emoji of Unicode 15: not assigned in Python 3.11's tables
     ],
 )
-def test_names_lose_what_could_mislead(raw: str, clean: str) -> None:
+def test_names_keep_all_but_what_could_mislead(raw: str, clean: str) -> None:
     assert clean_name(raw) == clean
+
+
+@given(st.text(alphabet=st.sampled_from("./\\\\: aC\0\u202e…"), max_size=40))
+def test_no_name_leads_out_of_a_folder(raw: str) -> None:
+    name = clean_name(raw)
+    assert clean_name(name) == name and "\\" not in name
+    assert all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+@pytest.mark.parametrize("name", LONG_NAMES, ids=["ascii", "CJK", "escaped", "emoji"])
+def test_a_long_name_arrives_whole_in_the_job_and_in_the_result(name: str) -> None:
+    assert clean_name(name) == name and len(name.encode()) <= MAX_NAME_BYTES
+    job = a_job(name)
+    assert ClassificationJob.decode(job.encode()).name == name
+    result = ClassificationResult(job.key, name, failure=Failure("broken", "the image is damaged or incomplete"))
+    body, metadata = result.encode()
+    assert len(body) <= MAX_RESULT_BYTES and ClassificationResult.decode(job.key, body, metadata).name == name
+
+
+def test_ten_of_the_longest_jobs_fit_into_one_request_to_sqs() -> None:
+    assert 10 * MAX_MESSAGE_BYTES <= 256 * 1024
+
+
+def test_names_above_the_limit_stay_different() -> None:
+    names = [clean_name(f"{'a' * 3000}{middle}{'b' * 3000}.jpg") for middle in ("", "x", "é")]
+    assert len(set(names)) == 3
+    assert all(name.startswith("aaa") and name.endswith("b.jpg") for name in names)
+
+
+def test_a_message_of_the_previous_version_is_a_job() -> None:
+    body = json.dumps(
+        {"v": 1, **{field: getattr(a_job(), field) for field in ("job_id", "batch_id", "bucket", "key", "name")}}
+    )
+    assert ClassificationJob.decode(body).name == "dog.jpg"
 
 
 @pytest.mark.parametrize(
     ("name", "key_name"),
-    [("dog.jpg", "dog.jpg"), ("naïve.jpg", "naive.jpg"), ("犬", "image"), ("a b/c.png", "a_b_c.png"), ("...", "image")],
+    [
+        ("dog.jpg", "dog.jpg"),
+        ("naïve.jpg", "naive.jpg"),
+        ("犬", "image"),
+        ("a/b c.png", "b_c.png"),
+        ("犬/dog.jpg", "dog.jpg"),
+        ("...", "image"),
+    ],
 )
 def test_keys_hold_only_safe_characters(name: str, key_name: str) -> None:
     assert image_key(BATCH, 3, name) == f"{BATCH}/00003-{key_name}"

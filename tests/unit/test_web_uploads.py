@@ -35,7 +35,7 @@ def test_each_image_is_stored_under_its_key_and_gets_one_job(bench: WebBench) ->
         "rejected": [],
         "not_stored": [],
     }
-    assert [bench.images.get(key).body for key in keys] == [JPEG, JPEG]
+    assert [bench.images.get(key) for key in keys] == [JPEG, JPEG]
     assert [(job.key, job.name, job.batch_id, job.bucket) for job in bench.queue.jobs] == [
         (keys[0], "Übung.jpg", batch_id, bench.images.bucket),
         (keys[1], "a b.png", batch_id, bench.images.bucket),
@@ -155,7 +155,7 @@ def test_a_name_taken_at_its_position_moves_on(bench: WebBench) -> None:
     batch_id = bench.create_batch()
     answer = bench.upload(batch_id, [("dog.jpg", JPEG)])
     assert answer["accepted"] == [{"name": "dog.jpg", "key": image_key(batch_id, 1, "dog.jpg")}]
-    assert bench.images.get(image_key(batch_id, 1, "dog.jpg")).body == JPEG
+    assert bench.images.get(image_key(batch_id, 1, "dog.jpg")) == JPEG
 
 
 def test_files_beyond_the_limit_of_a_batch_are_reported_by_name() -> None:

@@ -29,7 +29,7 @@ blueprint = api_blueprint("api_results", __name__)
 def results(path: BatchPath, query: ResultsQuery) -> Answer:
     """The results that are new since a cursor.
 
-    Begin without one.  A few results come twice: recognise them by `key`.
+    Begin without one.  None is repeated, unless it has been stored again: then it comes with the same `key`.
     """
     cursor = Cursor.decode(query.cursor)
     found = services()

@@ -7,9 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.jobs import MAX_NAME_BYTES
+
 BatchId = Annotated[str, Field(description="a batch's id")]
 # Without control characters, which could mislead in pages, terminals and logs.
 ShortText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# Nothing in UTF-8 has fewer bytes than characters; `core.jobs.clean_name` applies the limit in bytes.
+FileName = Annotated[str, Field(max_length=MAX_NAME_BYTES, description="the file's name, folders included")]
 
 
 class Strict(BaseModel):
@@ -55,12 +59,12 @@ class ImagesQuery(Query):
 
 
 class ResultsQuery(Query):
-    cursor: str = Field("", max_length=1000, description="`cursor` of the last response")
+    cursor: str = Field("", max_length=4000, description="`cursor` of the last response")
 
 
 class ClassifyQuery(Query):
     wait_seconds: float | None = Field(None, ge=0, description="longest wait; at most `classify_wait_seconds`")
-    name: str = Field("image", max_length=1000, description="the file's name, where the body is the image itself")
+    name: FileName = Field("image", description="the file's name, where the body is the image itself")
 
 
 class Webhook(Strict):
@@ -74,7 +78,7 @@ class NewBatch(Strict):
 
 
 class Base64Image(Strict):
-    name: str = Field("image", max_length=1000, description="the file's name")
+    name: FileName = "image"
     data: str = Field(description="the file in base64", json_schema_extra={"contentEncoding": "base64"})
 
 
@@ -83,7 +87,7 @@ class Base64Images(Strict):
 
 
 class PlannedUpload(Strict):
-    name: str = Field(max_length=1000, description="the file's name")
+    name: FileName
     size_bytes: int = Field(ge=1, description="its exact size")
 
 

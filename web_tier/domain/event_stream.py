@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aws.buckets import StoredObject
@@ -17,7 +17,7 @@ from core.fleet_status import FleetStatus
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batch_watcher import Snapshot
 from web_tier.domain.batches import Batch
-from web_tier.domain.result_pagination import OVERLAP_SECONDS, Cursor, next_page
+from web_tier.domain.result_pagination import Cursor, next_page
 
 RESULTS_PER_EVENT = 100
 RETRY_MILLISECONDS = 2000
@@ -38,7 +38,6 @@ class Viewer:
 
     cursor: Cursor
     render: Render
-    _sent: dict[tuple[str, str], int] = field(default_factory=dict)
     _state: dict[str, Any] | None = None
     _fleet: dict[str, Any] | None = None
 
@@ -70,13 +69,8 @@ class Viewer:
         while more:
             page = next_page(batch.results, self.cursor, RESULTS_PER_EVENT)
             more, self.cursor = page.more, page.cursor
-            # Sweeps overlap; results that this viewer has received are left out.
-            fresh = [entry for entry in page.entries if (entry.key, entry.etag) not in self._sent]
-            self._sent.update(((entry.key, entry.etag), int(entry.last_modified.timestamp())) for entry in fresh)
-            if fresh:
-                yield event("results", {"results": self.render(fresh)}, self.cursor.encode())
-        oldest = self.cursor.seconds - OVERLAP_SECONDS
-        self._sent = {key: seconds for key, seconds in self._sent.items() if seconds >= oldest}
+            if page.entries:
+                yield event("results", {"results": self.render(page.entries)}, self.cursor.encode())
 
 
 def event(kind: str, data: Any, event_id: str = "") -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Protocol
 
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, MultipartDecoder
@@ -17,6 +19,8 @@ from core.errors import ElasticError
 _CHUNK_BYTES = 64 * 1024
 # Bytes that the decoder may hold back: a part's headers, or the tail of a chunk that may begin a boundary.
 _DECODER_BYTES = 2 * _CHUNK_BYTES
+# A text field of a form is recognized by so many bytes.
+_START_BYTES = 512
 # Most photos fit; larger ones go to a temporary file on disk.
 _SPOOL_BYTES = 1024 * 1024
 
@@ -60,14 +64,15 @@ def boundary_of(content_type: str) -> bytes:
 def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_parts: int) -> Iterator[UploadedFile]:
     """Yields the files of a multipart body in their order, each as soon as it is complete.
 
-    Other fields are skipped, and so is the empty part that a browser sends for a file input
-    where nothing was chosen.  A file longer than `max_file_bytes` is read to its end but not kept.
+    A part without a file name is a file, too, if its content type or its first bytes are not those of a text field;
+    it has the name of its field.  Other fields are skipped, and so is the empty part that a browser sends for a file
+    input where nothing was chosen.  A file longer than `max_file_bytes` is read to its end but not kept.
 
     Raises:
         UploadFormatError: the body is malformed, ends too early, or has more than `max_parts` parts.  The
             files before that point have been yielded.
     """
-    decoder = MultipartDecoder(boundary, _DECODER_BYTES, max_parts=max_parts)
+    decoder = _Decoder(boundary, _DECODER_BYTES, max_parts=max_parts)
     current: _Incoming | None = None
     try:
         while True:
@@ -76,8 +81,9 @@ def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_par
                 # None signals the end to the decoder.
                 decoder.receive_data(_read_chunk(stream) or None)
             elif isinstance(event, File | Field):
-                filename = _filename(event)
-                current = None if filename is None else _Incoming(filename, max_file_bytes, event.name or "")
+                current = _Incoming(
+                    _filename(event), max_file_bytes, event.name or "", may_be_text=_may_be_text_field(event)
+                )
             elif isinstance(event, Data) and current is not None:
                 current.write(event.data)
                 if not event.more_data:
@@ -115,21 +121,47 @@ def _read_chunk(stream: ByteStream) -> bytes:
     return chunk
 
 
-def _filename(part: File | Field) -> str | None:
-    if isinstance(part, File):
-        return part.filename
+class _Decoder(MultipartDecoder):
+    """Werkzeug's decoder, which refuses a whole body for one header in another encoding or for one that is missing."""
+
+    def _parse_headers(self, data: bytes | bytearray) -> Headers:
+        # RFC 7578 asks for UTF-8, but old programs send file names in the encoding of their system.
+        headers = super()._parse_headers(data.decode(errors="replace").encode())
+        headers.setdefault("content-disposition", "form-data")
+        return headers
+
+
+def _filename(part: File | Field) -> str:
+    return part.filename if isinstance(part, File) else part.name or "unnamed"
+
+
+def _may_be_text_field(part: File | Field) -> bool:
+    """Whether a part may be a text field of the form: it has no file name, and no content type or that of a text."""
     # A name that ends in a backslash breaks the quoting, and the decoder reports a field although it is a file.
-    return "unnamed" if "filename" in part.headers.get("content-disposition", "").lower() else None
+    if isinstance(part, File) or "filename" in part.headers.get("content-disposition", "").lower():
+        return False
+    return part.headers.get("content-type", "text/plain").lower().startswith("text/")
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether the first bytes of a part are a text's.  Those of an image are none, unless it is a PPM file in ASCII."""
+    try:
+        # Not final: the last character may be cut.
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in start
 
 
 class _Incoming:
-    """A file that is being read."""
+    """A file that is being read, or with `may_be_text` a text field of the form."""
 
-    def __init__(self, filename: str, max_file_bytes: int, field: str = "") -> None:
+    def __init__(self, filename: str, max_file_bytes: int, field: str = "", *, may_be_text: bool = False) -> None:
         self.body: IO[bytes] = SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - its consumer closes it
         self._filename = filename
         self._field = field
         self._max_file_bytes = max_file_bytes
+        self._may_be_text = may_be_text
         self._size_bytes = 0
 
     def write(self, data: bytes) -> None:
@@ -138,7 +170,9 @@ class _Incoming:
             self.body.write(data)
 
     def finish(self) -> UploadedFile | None:
-        if not self._filename and not self._size_bytes:
+        self.body.seek(0)
+        nothing_chosen = not self._filename and not self._size_bytes
+        if nothing_chosen or (self._may_be_text and _is_text(self.body.read(_START_BYTES))):
             self.body.close()
             return None
         self.body.seek(0)

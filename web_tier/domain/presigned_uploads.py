@@ -14,6 +14,7 @@ from core.jobs import (
     ClassificationJob,
     ClassificationResult,
     Failure,
+    base_name,
     clean_name,
     image_key,
     new_job_id,
@@ -61,7 +62,7 @@ class PresignedUploads:
         self._executor = executor
 
     def permit(self, batch_id: str, files: Sequence[tuple[str, int]], offset: int | None) -> list[Permission]:
-        """Presigns uploads of files with these names and sizes in bytes; stores nothing.
+        """Presigns uploads of files with these names and sizes in bytes; stores no image.
 
         A permission expires after `EXPIRES_SECONDS`.  A file that is never sent leaves no trace in the batch.
 
@@ -72,7 +73,7 @@ class PresignedUploads:
         Raises:
             ImageError: a file is larger than the limit.
             ValueError: the batch cannot have so many images.
-            CloudError: `offset` is None and the batch cannot be listed.
+            CloudError: `offset` is None and the batch cannot be listed, or a long name cannot be stored.
         """
         limit = self._settings.max_image_bytes
         for name, size_bytes in files:
@@ -84,7 +85,7 @@ class PresignedUploads:
         permissions = []
         for position, (sent_name, size_bytes) in enumerate(files, start=first):
             name = clean_name(sent_name)
-            unique = f"{secrets.token_hex(4)}-{name}" if offset is None else name
+            unique = f"{secrets.token_hex(4)}-{base_name(name)}" if offset is None else name
             key = image_key(batch_id, position, unique)
             permissions.append(Permission(name, key, self._images.presign(key, name, size_bytes, EXPIRES_SECONDS)))
         return permissions

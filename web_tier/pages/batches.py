@@ -84,7 +84,7 @@ def image(batch_id: str, rest: str) -> ResponseReturnValue:
     key = f"{batch_id}/{rest}"
     authorization.check_key(key)
     try:
-        body = services().images.get(key).body
+        body = services().images.get(key)
     except ImageTooLargeError:
         media_type = None
     except NotFoundError:
