@@ -15,6 +15,7 @@ from typing import Any
 from aws.clients import cloud_errors
 from core.errors import DecodeError
 from core.jobs import ClassificationResult, position_of
+from core.object_keys import IMAGES
 
 # The failure that the janitor stores for a job in the dead-letter queue: a result without a classification.
 GAVE_UP_CODE = "gave_up"
@@ -91,7 +92,8 @@ def read_result_versions(client: Any, bucket: str, prefix: str) -> dict[str, lis
     with cloud_errors("listing the versions of results"):
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
             for entry in page.get("Versions", []):  # newest first
-                versions.setdefault(entry["Key"], []).append((entry["ETag"], entry["VersionId"]))
+                if IMAGES.owns(entry["Key"]):  # not a mark or a table beside the results
+                    versions.setdefault(entry["Key"], []).append((entry["ETag"], entry["VersionId"]))
 
     def read(key: str, newest_first: list[tuple[str, str]]) -> list[ResultVersion]:
         version_of = dict(newest_first)

@@ -26,6 +26,7 @@ from aws.queue import JobQueue
 from aws.state import StateStore
 from controller.housekeeping.deletions import Deletions
 from controller.housekeeping.janitor import Janitor
+from controller.housekeeping.result_tables import ResultTables
 from controller.housekeeping.webhook_http import HttpSender
 from controller.housekeeping.webhooks import Webhooks
 from controller.rollout.store import RolloutPlanner
@@ -153,7 +154,7 @@ def build_reconciler(
 
 
 def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTask]:
-    """Wire the housekeeping tasks from settings: the janitor, webhooks and deletions."""
+    """Wire the housekeeping tasks from settings: the janitor, webhooks, deletions and result tables."""
     jobs = JobQueue(clients["sqs"], settings.queue_name)
     dead_letters = DeadLetters(JobQueue(clients["sqs"], settings.dead_letter_queue_name), jobs)
     images = ImageStore(clients["s3"], settings.input_bucket)
@@ -162,10 +163,13 @@ def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTas
     sender = HttpSender(allow_private=bool(settings.webhook_allow_private))
     webhooks = Webhooks(StateStore(clients["s3"], settings.state_bucket), images, results, sender, time.time)
     deletions = Deletions(BatchIndex(clients["s3"], settings.input_bucket), images, results)
-    return [
-        PeriodicTask(name, settings.janitor_interval_seconds, round)
-        for name, round in (("janitor", janitor.round), ("webhooks", webhooks.round), ("deletions", deletions.round))
-    ]
+    tasks = {
+        "janitor": janitor,
+        "webhooks": webhooks,
+        "deletions": deletions,
+        "result tables": ResultTables(images, results),
+    }
+    return [PeriodicTask(name, settings.janitor_interval_seconds, task.round) for name, task in tasks.items()]
 
 
 if __name__ == "__main__":

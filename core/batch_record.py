@@ -18,9 +18,11 @@ class BatchRecord(Record):
         created_at: ISO 8601, in UTC.
         owner: None in a record that was written before batches had owners.
         name: the name that its owner gave it; may be empty.
+        listed: whether it is in its owner's list; those that single images share are not.
     """
 
     created_at: str = ""
     owner: str | None = None
     name: str = ""
     cancelled: bool = False
+    listed: bool = True

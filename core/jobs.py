@@ -120,6 +120,11 @@ def image_key(batch_id: str, position: int, name: str) -> str:
     return f"{batch_id}/{position:05d}-{safe}"
 
 
+def shown_name(key: str) -> str:
+    """The display name of an image whose own name is not known: the safe name in its key."""
+    return key.partition("/")[2][6:]
+
+
 def batch_of(key: str) -> str:
     """The batch id in an image key."""
     return key.partition("/")[0]
@@ -247,6 +252,11 @@ class ClassificationResult:
         return self.predictions[0].score if self.predictions else None
 
     @property
+    def seconds(self) -> float | None:
+        """How long a worker was busy with this image; None if no worker was, or its times are not known."""
+        return round(sum(self.stage_milliseconds.values()) / 1000, 4) if self.stage_milliseconds else None
+
+    @property
     def line(self) -> str:
         """``image name, label`` or ``image name, error: <sentence>``; see `result_line`."""
         answer = self.label if self.failure is None else f"error: {self.failure.sentence}"
@@ -293,6 +303,11 @@ class ClassificationResult:
             )
         except (ValueError, DecodeError) as error:
             raise DecodeError(f"{key} is not a result: {error}") from error
+
+
+def unreadable_result(key: str) -> ClassificationResult:
+    """The result of an image whose stored result cannot be decoded."""
+    return ClassificationResult(key, shown_name(key), failure=Failure("unreadable", "the stored result cannot be read"))
 
 
 def result_line(name: str, answer: str) -> str:

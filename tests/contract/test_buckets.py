@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -50,9 +51,43 @@ def result(key: str, name: str = "cat.jpg") -> ClassificationResult:
 def test_an_image_comes_back_as_it_was(images: ImageStore, name: str) -> None:
     key = image_key(BATCH_ID, 7, name)
     images.put(key, b"\x00\xff bytes", name)
-    stored = images.get(key)
-    assert (stored.body, stored.name) == (b"\x00\xff bytes", clean_name(name))
+    assert images.get(key) == b"\x00\xff bytes"
+    assert images.name(key) == name == clean_name(name)
+    assert images.head(key) == (name, 8)
     assert [entry.key for entry in images.list(BATCH_ID)] == [key]
+
+
+LONG_NAMES = [
+    "/".join(["d" * 255] * 15 + ["a.jpg"]),
+    "/".join(["夏" * 85] * 3 + ["写真.jpg"]),
+    "é" * 127 + "/" + "👩‍🚀" * 20 + ".jpg",
+]
+
+
+@pytest.mark.parametrize("name", LONG_NAMES, ids=["ascii", "CJK", "emoji"])
+def test_a_name_of_any_length_comes_back_whole_and_is_deleted_with_its_batch(images: ImageStore, name: str) -> None:
+    key, other_key = (image_key(BATCH_ID, position, name) for position in (0, 1))
+    images.create_batch(BATCH_ID, BatchRecord())
+    images.put(key, b"pixels", name, only_if_new=True)
+    images.put(other_key, b"pixels", f"{name}2")
+    with pytest.raises(AlreadyExistsError):
+        images.put(key, b"pixels", f"other/{name}", only_if_new=True)
+    assert images.name(key) == name and images.head(key) == (name, 6)
+    assert images.name(other_key) == f"{name}2"
+    assert [entry.key for entry in images.list(BATCH_ID)] == [key, other_key]
+    images.delete_batch(BATCH_ID)
+    images.put(key, b"pixels", "a.jpg")
+    assert images.name(key) == "a.jpg"
+
+
+@pytest.mark.parametrize("name", LONG_NAMES, ids=["ascii", "CJK", "emoji"])
+def test_metadata_stays_within_the_limit_of_s3(clients: Clients, embedded_images: ImageStore, name: str) -> None:
+    key = image_key(BATCH_ID, 0, name)
+    embedded_images.put(key, b"pixels", name, only_if_new=True)
+    metadata = clients["s3"].head_object(Bucket=embedded_images.bucket, Key=key)["Metadata"]
+    assert sum(len(entry) + len(value) for entry, value in metadata.items()) <= 2048
+    embedded_images.delete_batch(BATCH_ID)
+    assert not list(list_objects(clients["s3"], embedded_images.bucket, ""))
 
 
 def test_an_image_is_replaced_unless_it_must_be_new(images: ImageStore) -> None:
@@ -129,6 +164,23 @@ def test_a_failure_comes_back_as_it_was(results: ResultStore) -> None:
     assert results.line(key) == "broken.jpg, error: the image is damaged"
 
 
+def test_a_viewer_of_the_bucket_takes_a_result_for_a_text(clients: Clients, embedded_results: ResultStore) -> None:
+    key = image_key(BATCH_ID, 1, "cat.jpg")
+    embedded_results.put(result(key))
+    stored = clients["s3"].head_object(Bucket=embedded_results.bucket, Key=key)
+    assert stored["ContentType"] == "text/plain; charset=utf-8"
+    assert stored["ContentDisposition"] == 'inline; filename="00001-cat.jpg.txt"'
+
+
+def test_a_table_of_a_batch_is_replaced_and_deleted_with_it(results: ResultStore) -> None:
+    assert results.table_digest(BATCH_ID) is None
+    for digest in ("a" * 64, "b" * 64):
+        results.put_table(BATCH_ID, io.BytesIO(b"image,label\r\n"), digest)
+        assert results.table_digest(BATCH_ID) == digest
+    results.delete_batch(BATCH_ID)
+    assert results.table_digest(BATCH_ID) is None
+
+
 def test_an_object_that_is_no_result_does_not_decode(
     results: ResultStore, put_result_body: Callable[[str, bytes], None]
 ) -> None:
@@ -181,6 +233,14 @@ def test_a_permission_stores_an_image_with_its_name(embedded_images: ImageStore)
     assert answer.status_code == 204
     assert embedded_images.head(key) == (name, 7)
     assert embedded_images.get(key) == b"1234567"
+
+
+def test_a_permission_keeps_a_long_name(embedded_images: ImageStore) -> None:
+    key = image_key(BATCH_ID, 1, LONG_NAMES[0])
+    post = embedded_images.presign(key, LONG_NAMES[0], 7, 60)
+    answer = requests.post(post.url, data=post.fields, files={"file": ("x", b"1234567")}, timeout=PATIENCE_SECONDS)
+    assert answer.status_code == 204
+    assert embedded_images.head(key) == (LONG_NAMES[0], 7)
 
 
 def test_a_permission_is_for_one_key_one_size_and_a_short_time(embedded_images: ImageStore) -> None:

@@ -59,7 +59,7 @@ from core.versioned_json import (
     shortened,
 )
 from core.webhooks import PendingWebhook, new_secret
-from web_tier.domain.result_pagination import Cursor
+from web_tier.domain.result_pagination import Cursor, Delivered, _EarlierCursor
 
 BATCH = "20260102-030405-0123456789ab"
 KEY = image_key(BATCH, 7, "dög.jpg")
@@ -119,7 +119,8 @@ EXAMPLES: list[Any] = [
     BatchRecord("2026-01-02T03:04:05+00:00", "ada", "holidays", cancelled=True),
     _Announcement(3, "0123", 1.0, RELEASE),
     ReferenceRecord("m@1", COUNTS),
-    Cursor(5, KEY, 7),
+    Cursor(5, (Delivered(6, (0, 2, 1, 1), 7),)),
+    _EarlierCursor(5, KEY, 7),
 ]
 BY_TYPE = {type(example): example for example in EXAMPLES}
 

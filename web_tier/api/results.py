@@ -7,15 +7,17 @@ from collections.abc import Iterator
 
 from flask import Response, stream_with_context, url_for
 
+from core.csv_export import csv_chunks
 from core.errors import NotFoundError
+from core.jobs import ClassificationResult
 from web_tier.api.batches import counts
 from web_tier.api.openapi import Answer, answer_of, api_blueprint
-from web_tier.api.schemas import BatchPath, Result, ResultPage, ResultPath, ResultsQuery, Waiting
+from web_tier.api.schemas import BatchPath, CsvQuery, ExportQuery, Result, ResultPage, ResultPath, ResultsQuery, Waiting
 from web_tier.auth import authorization
 from web_tier.domain.batches import Batch
-from web_tier.domain.csv_export import csv_chunks
 from web_tier.domain.result_fields import result_fields
 from web_tier.domain.result_pagination import Cursor, next_page
+from web_tier.domain.result_search import ResultSearch
 from web_tier.services import services
 
 # More in one response would be slow to fetch where the cache is cold.
@@ -59,20 +61,35 @@ def result(path: ResultPath) -> Answer:
 @blueprint.get(
     "/batches/<batch_id>/results.csv", responses={200: answer_of("text/csv", "`image,label` lines, by position")}
 )
-def results_csv(path: BatchPath) -> Answer:
-    """The results so far as a CSV file, by position."""
+def results_csv(path: BatchPath, query: CsvQuery) -> Answer:
+    """The results so far as a CSV file, by position.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
     current = authorization.batch(path.batch_id)
-    return _file(current, "text/csv", "csv", csv_chunks(services().batches.fetch(current.results)))
+    columns, top_k = query.columns.split(","), services().settings.top_k
+    found = _matching(current, query.search)
+    return _file(current, "text/csv", "csv", csv_chunks(found, columns, top_k, byte_order_mark=query.bom))
 
 
 @blueprint.get(
     "/batches/<batch_id>/results.json",
     responses={200: {"content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}}},
 )
-def results_json(path: BatchPath) -> Answer:
+def results_json(path: BatchPath, query: ExportQuery) -> Answer:
     """The results so far as a JSON file, by position, with all fields."""
     current = authorization.batch(path.batch_id)
-    return _file(current, "application/json", "json", _json_chunks(current))
+    return _file(current, "application/json", "json", _json_chunks(_json_rows(current, query.search)))
+
+
+@blueprint.get(
+    "/batches/<batch_id>/results.jsonl",
+    responses={200: answer_of("application/jsonl", "one JSON object on each line")},
+)
+def results_jsonl(path: BatchPath, query: ExportQuery) -> Answer:
+    """The results so far as JSON Lines, by position: each line has the fields of one result."""
+    current = authorization.batch(path.batch_id)
+    return _file(current, "application/jsonl", "jsonl", (f"{row}\n" for row in _json_rows(current, query.search)))
 
 
 def waiting_fields(key: str, name: str) -> dict[str, str]:
@@ -86,11 +103,20 @@ def result_url(key: str) -> str:
     return url_for("api_results.result", batch_id=batch_id, file=file)
 
 
-def _json_chunks(current: Batch) -> Iterator[str]:
-    found = services()
+def _matching(current: Batch, search: str) -> Iterator[ClassificationResult]:
+    return filter(ResultSearch(search).matches, services().batches.fetch(current.results))
+
+
+def _json_rows(current: Batch, search: str) -> Iterator[str]:
+    unsure_below = services().settings.unsure_below
+    for answer in _matching(current, search):
+        yield json.dumps(result_fields(answer, unsure_below), ensure_ascii=False)
+
+
+def _json_chunks(rows: Iterator[str]) -> Iterator[str]:
     before = "[\n"
-    for answer in found.batches.fetch(current.results):
-        yield before + json.dumps(result_fields(answer, found.settings.unsure_below), ensure_ascii=False)
+    for row in rows:
+        yield before + row
         before = ",\n"
     yield "\n]\n" if before != "[\n" else "[]\n"
 

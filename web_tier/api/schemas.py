@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.csv_export import COLUMNS, DEFAULT_COLUMNS, TOP_K
 from core.jobs import MAX_NAME_BYTES
 
 BatchId = Annotated[str, Field(description="a batch's id")]
@@ -14,6 +15,7 @@ BatchId = Annotated[str, Field(description="a batch's id")]
 ShortText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 # Nothing in UTF-8 has fewer bytes than characters; `core.jobs.clean_name` applies the limit in bytes.
 FileName = Annotated[str, Field(max_length=MAX_NAME_BYTES, description="the file's name, folders included")]
+_COLUMN = "|".join([*COLUMNS, TOP_K])
 
 
 class Strict(BaseModel):
@@ -60,6 +62,19 @@ class ImagesQuery(Query):
 
 class ResultsQuery(Query):
     cursor: str = Field("", max_length=4000, description="`cursor` of the last response")
+
+
+class ExportQuery(Query):
+    search: str = Field("", max_length=1000, description="only images with all of these words in their name or label")
+
+
+class CsvQuery(ExportQuery):
+    columns: str = Field(
+        ",".join(DEFAULT_COLUMNS),
+        pattern=f"^({_COLUMN})(,({_COLUMN}))*$",
+        description="the columns, in this order; `top_k` has two for each label: `label_1,score_1,…`",
+    )
+    bom: bool = Field(False, description="begin with a byte order mark, by which spreadsheets recognize UTF-8")
 
 
 class ClassifyQuery(Query):
@@ -216,6 +231,7 @@ class Result(BaseModel):
     top_k: list[Label]
     error: ResultError | None
     model: str
+    seconds: float | None = Field(description="how long a worker was busy with the image")
     image_url: str | None
 
 

@@ -8,8 +8,8 @@ from concurrent.futures import Executor
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from core.errors import AlreadyExistsError, NotFoundError
-from core.jobs import ClassificationResult, Failure
-from web_tier.domain.batches import Batch, shown_name
+from core.jobs import ClassificationResult, Failure, shown_name
+from web_tier.domain.batches import Batch
 from web_tier.domain.upload_service import WORKER_ID
 
 CANCELLED = Failure("cancelled", "the batch was cancelled before the image was classified")

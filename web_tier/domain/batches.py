@@ -14,7 +14,7 @@ from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore, StoredObject
 from core.batch_record import BatchRecord
 from core.errors import DecodeError, ElasticError, NotFoundError
-from core.jobs import ClassificationResult, Failure, is_batch_id, new_batch_id
+from core.jobs import ClassificationResult, is_batch_id, new_batch_id, unreadable_result
 from web_tier.ttl_cache import TTLCache
 
 # After another process has cancelled or deleted a batch, images are accepted for so long at most.  An upload that was
@@ -120,7 +120,8 @@ class BatchService:
             listed: whether it appears among its owner's batches.
         """
         batch_id = new_batch_id(now)
-        self._images.create_batch(batch_id, BatchRecord(now.isoformat(timespec="seconds"), owner, name))
+        record = BatchRecord(now.isoformat(timespec="seconds"), owner, name, listed=listed)
+        self._images.create_batch(batch_id, record)
         if listed:
             self._index.add(owner, batch_id)
         return batch_id
@@ -225,10 +226,4 @@ class BatchService:
         try:
             return self._results.get(key)
         except DecodeError:
-            failure = Failure("unreadable", "the stored result cannot be read")
-            return ClassificationResult(key, shown_name(key), failure=failure)
-
-
-def shown_name(key: str) -> str:
-    """The display name of a file whose original name is not known: the safe name in its key."""
-    return key.partition("/")[2][6:]
+            return unreadable_result(key)

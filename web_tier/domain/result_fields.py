@@ -36,6 +36,7 @@ def result_fields(result: ClassificationResult, unsure_below: float) -> dict[str
         ],
         "error": None if failure is None else {"code": failure.code, "sentence": failure.sentence},
         "model": result.model,
+        "seconds": result.seconds,
         # The web tier does not store the files that it rejects.
         "image_url": None if failure is not None and result.worker_id == WORKER_ID else image_url(result.key),
     }

@@ -11,12 +11,12 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from core.errors import CloudError, ImageTooLargeError, NotFoundError
-from core.jobs import position_of
+from core.jobs import position_of, shown_name
 from web_tier.api.request_body import uploaded_files
 from web_tier.auth import authorization
 from web_tier.auth.quotas import accept_files
 from web_tier.domain.batch_state import state_of
-from web_tier.domain.batches import Batch, shown_name
+from web_tier.domain.batches import Batch
 from web_tier.domain.image_validation import browser_type, format_bytes
 from web_tier.domain.label_groups import in_plain_words, with_article
 from web_tier.domain.result_fields import image_url, result_fields

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort
 from flask.typing import ResponseReturnValue
 
+from core.csv_export import answer_of
 from web_tier.api.request_body import one_uploaded_file
 from web_tier.auth.quotas import submit_single
-from web_tier.domain.csv_export import answer_of
 from web_tier.errors import try_again
 from web_tier.services import services
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.csv_export import csv_chunks
 from core.jobs import ClassificationResult, Failure, Prediction, clean_name
 from tests.web import JPEG, WebBench
-from web_tier.domain.csv_export import csv_chunks
 
 KEY = "20260101-000000-aaaaaaaaaaaa/00000-a.jpg"
 

@@ -1,0 +1,85 @@
+"""A batch's results as a CSV file (RFC 4180) that is safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from core.jobs import ClassificationResult
+
+# Spreadsheets evaluate a cell that begins with one of these as a formula; an apostrophe in front makes it text.
+# https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Spreadsheets take a file without it for one in the encoding of their system.
+BYTE_ORDER_MARK = "\ufeff"
+_ROWS_PER_CHUNK = 100
+_NO_CELL = ""
+
+Cell = str | float | int
+
+COLUMNS: dict[str, Callable[[ClassificationResult], Cell]] = {
+    "image": lambda result: result.name,
+    "label": lambda result: answer_of(result),
+    "score": lambda result: _NO_CELL if result.score is None else result.score,
+    "model": lambda result: result.model,
+    "seconds": lambda result: _NO_CELL if result.seconds is None else result.seconds,
+    "key": lambda result: result.key,
+}
+# Not one column, but two for each prediction: ``label_1,score_1,label_2,…``.
+TOP_K = "top_k"
+DEFAULT_COLUMNS = ("image", "label")
+
+
+def csv_chunks(
+    results: Iterable[ClassificationResult],
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    top_k: int = 5,
+    *,
+    byte_order_mark: bool = False,
+) -> Iterator[str]:
+    """Yields the file piece by piece: the header line, then one line for each result, in their order.
+
+    A failed image's label is ``error: <sentence>``, and its other cells are empty.  A text that a spreadsheet would
+    take for a formula gets an apostrophe in front.
+
+    Args:
+        columns: of `COLUMNS`, and `TOP_K`.
+        top_k: the number of predictions in the columns of `TOP_K`.
+    """
+    buffer = io.StringIO(newline="")
+    if byte_order_mark:
+        buffer.write(BYTE_ORDER_MARK)
+    writer = csv.writer(buffer)
+    writer.writerow([heading for column in columns for heading in _headings(column, top_k)])
+    for count, result in enumerate(results, start=1):
+        writer.writerow([_as_text(cell) for column in columns for cell in _cells(result, column, top_k)])
+        if count % _ROWS_PER_CHUNK == 0:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def answer_of(result: ClassificationResult) -> str:
+    """The label of a result, or ``error: <sentence>``."""
+    return f"error: {result.failure.sentence}" if result.failure is not None else result.label or ""
+
+
+def _headings(column: str, top_k: int) -> list[str]:
+    if column != TOP_K:
+        return [column]
+    return [f"{kind}_{number}" for number in range(1, top_k + 1) for kind in ("label", "score")]
+
+
+def _cells(result: ClassificationResult, column: str, top_k: int) -> list[Cell]:
+    if column != TOP_K:
+        return [COLUMNS[column](result)]
+    cells: list[Cell] = []
+    for prediction in result.predictions[:top_k]:
+        cells += [prediction.label, prediction.score]
+    return cells + [_NO_CELL] * (2 * top_k - len(cells))
+
+
+def _as_text(cell: Cell) -> Cell:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
