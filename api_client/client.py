@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from api_client.image_files import file_name
 from core.errors import ElasticError
 
 IMAGES_PER_REQUEST = 20
@@ -62,22 +63,37 @@ class ApiClient:
         """Creates a batch; returns its id."""
         return str(self._json("POST", "/batches")["batch_id"])
 
-    def upload_once(self, batch_id: str, offset: int, paths: Sequence[Path]) -> dict[str, Any]:
-        """Uploads files in one request, the first at the position `offset`; returns the web tier's report."""
+    def upload_once(
+        self, batch_id: str, offset: int, paths: Sequence[Path], name_of: Callable[[Path], str] = file_name
+    ) -> dict[str, Any]:
+        """Uploads files in one request, the first at the position `offset`; returns the web tier's report.
+
+        Args:
+            name_of: the name that an image gets; see `api_client.image_files`.
+        """
         with contextlib.ExitStack() as stack:
-            files = [("images", (path.name, stack.enter_context(path.open("rb")))) for path in paths]
+            files = [("images", (name_of(path), stack.enter_context(path.open("rb")))) for path in paths]
             return self._json("POST", f"/batches/{batch_id}/images", params={"offset": offset}, files=files)
 
-    def upload(self, batch_id: str, paths: Sequence[Path], on_sent: Callable[[int], None]) -> list[str]:
+    def upload(
+        self,
+        batch_id: str,
+        paths: Sequence[Path],
+        on_sent: Callable[[int], None],
+        name_of: Callable[[Path], str] = file_name,
+    ) -> list[str]:
         """Uploads files in parallel requests; returns a sentence for each file that could not be stored.
+
+        The position of each file in the batch is that in `paths`.
 
         Args:
             on_sent: called with the number of files of each finished request.
+            name_of: the name that an image gets; see `api_client.image_files`.
         """
 
         def send(start: int) -> list[str]:
             chunk = paths[start : start + IMAGES_PER_REQUEST]
-            report = self.upload_once(batch_id, start, chunk)
+            report = self.upload_once(batch_id, start, chunk, name_of)
             on_sent(len(chunk))
             return [f"{entry['name']}: {entry['error']}" for entry in report["not_stored"]]
 

@@ -1,7 +1,8 @@
-"""Collect the image files among files and folders, by their suffixes."""
+"""Collect the image files among files and folders, by their suffixes; the names that they are uploaded under."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,8 @@ IMAGE_SUFFIXES = frozenset(
 def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Collects the image files among `paths`, folders recursively; returns them and the files left out.
 
-    In a folder, image files are recognized by their suffix; their content is checked when they are decoded.
+    In a folder, image files are recognized by their suffix; their content is checked when they are decoded.  Hidden
+    files and folders in it are left out.
 
     Raises:
         NoPhotosError: a path does not exist, or there is no image.
@@ -27,7 +29,24 @@ def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             raise NoPhotosError(f"{path} does not exist")
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
-            (images if file.suffix.lower() in IMAGE_SUFFIXES or file == path else others).append(file)
+            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+            is_image = file == path or (file.suffix.lower() in IMAGE_SUFFIXES and not hidden)
+            (images if is_image else others).append(file)
     if not images:
         raise NoPhotosError(f"there is no image in {', '.join(map(str, paths))}")
     return images, others
+
+
+def file_name(path: Path) -> str:
+    """A file's own name."""
+    return _as_unicode(path.name)
+
+
+def given_path(path: Path) -> str:
+    """A file's path as it was given, by which files of one name in several folders differ."""
+    return _as_unicode(path.as_posix())
+
+
+def _as_unicode(name: str) -> str:
+    """Replace what is not UTF-8 in a name on disk, which Python represents by lone surrogates."""
+    return os.fsencode(name).decode("utf-8", "replace")

@@ -163,13 +163,13 @@ def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTas
     sender = HttpSender(allow_private=bool(settings.webhook_allow_private))
     webhooks = Webhooks(StateStore(clients["s3"], settings.state_bucket), images, results, sender, time.time)
     deletions = Deletions(BatchIndex(clients["s3"], settings.input_bucket), images, results)
-    tasks = {
-        "janitor": janitor,
-        "webhooks": webhooks,
-        "deletions": deletions,
-        "result tables": ResultTables(images, results),
+    rounds = {
+        "janitor": janitor.round,
+        "webhooks": webhooks.round,
+        "deletions": deletions.round,
+        "result tables": ResultTables(images, results).round,
     }
-    return [PeriodicTask(name, settings.janitor_interval_seconds, task.round) for name, task in tasks.items()]
+    return [PeriodicTask(name, settings.janitor_interval_seconds, round) for name, round in rounds.items()]
 
 
 if __name__ == "__main__":

@@ -83,11 +83,15 @@ def clean_name(name: str) -> str:
     would end a line, reorder text or not travel in a queue message become ``U+FFFD``.  A name of more than
     `MAX_NAME_BYTES` bytes is shortened and gets a digest, so that different names stay different.
     """
-    name = _UNUSABLE.sub("\ufffd", name)
-    parts = [part for part in _SEPARATORS.split(name) if part not in ("", ".", "..")]
+    parts = [part for part in _SEPARATORS.split(displayable(name)) if part not in ("", ".", "..")]
     while len(parts) > 1 and _DRIVE.fullmatch(parts[0]):
         del parts[0]
     return _within_limit("/".join(parts)) if "".join(parts).strip() else "unnamed"
+
+
+def displayable(text: str) -> str:
+    """Replace what would end a line, control a terminal or reorder text by ``U+FFFD``."""
+    return _UNUSABLE.sub("\ufffd", text)
 
 
 def base_name(name: str) -> str:

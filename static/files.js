@@ -3,11 +3,23 @@
 const IMAGE_ENDING = /\.(jpe?g|jpe|jfif|png|gif|webp|avif|bmp|dib|tiff?|mpo|ico|ppm|pgm|pbm|pnm|jp2|j2k|jpx)$/i;
 const collator = new Intl.Collator(undefined, { numeric: true });
 
-// Keeps a folder's files that have an image's extension and are not hidden.  Returns {files, others}: others is a count.
+// The paths of files in dropped folders, which the files themselves do not have.
+const paths = new WeakMap();
+
+// A file's name with the folders that were chosen or dropped, such as "holiday/day 1/a.jpg".
+export function pathOf(file) {
+  return paths.get(file) || file.webkitRelativePath || file.name;
+}
+
+// Keeps a folder's files that have an image's extension and are not hidden, nor in a hidden folder.  Returns {files, others}: others is a count.
 export function keepImages(files) {
-  const kept = files.filter((file) => !file.name.startsWith(".") && IMAGE_ENDING.test(file.name));
-  kept.sort((a, b) => collator.compare(a.name, b.name));
+  const kept = files.filter((file) => !isHidden(file) && IMAGE_ENDING.test(file.name));
+  kept.sort((a, b) => collator.compare(pathOf(a), pathOf(b)));
   return { files: kept, others: files.length - kept.length };
+}
+
+function isHidden(file) {
+  return file.name.startsWith(".") || pathOf(file).includes("/.");
 }
 
 // Reads dropped files and folders: all files, and the images of folders.  Returns {files, others, name}; name is that of
@@ -41,6 +53,8 @@ async function readFolder(folder, found) {
   }
 }
 
-function fileOf(entry) {
-  return new Promise((resolve, reject) => entry.file(resolve, reject));
+async function fileOf(entry) {
+  const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+  paths.set(file, entry.fullPath.replace(/^\/+/, ""));
+  return file;
 }

@@ -34,7 +34,10 @@ export class Frame {
     this.#shown = file.version;
     this.element.dataset.state = file.state;
     this.element.dataset.key = file.key;
-    this.#text("name", file.name);
+    // Two parts: where there is little room, the folders are shortened before the file's own name.
+    const folderEnd = file.name.lastIndexOf("/") + 1;
+    this.#text("folder", file.name.slice(0, folderEnd));
+    this.#text("file", file.name.slice(folderEnd));
     this.#part("name").title = file.name;
     if (file.group) this.element.dataset.group = file.group.name;
     else delete this.element.dataset.group;

@@ -1,6 +1,7 @@
 // The state of each file of a batch, and which files are shown in which order.  This module does not touch the page, so
 // that the cost of counting, filtering and sorting does not depend on the number of files on the screen.
 
+import { pathOf } from "./files.js";
 import { answerOf } from "./words.js";
 
 export const ANSWERED = new Set(["classified", "unsure", "failed"]);
@@ -39,7 +40,7 @@ export class Model {
     if (!this.#ordered) this.#all.sort(byPosition);
     this.#ordered = true;
     const { filter, sort, search } = this.#view;
-    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = folded(search).split(/\s+/).filter(Boolean);
     let found = this.#all;
     if (filter) found = found.filter((file) => matches(file, filter));
     if (words.length) found = found.filter((file) => words.every((word) => textOf(file).includes(word)));
@@ -62,7 +63,7 @@ export class Model {
   // Files that are about to be uploaded, from position 0.
   addFiles(files) {
     files.forEach((file, position) => {
-      this.#local.set(position, this.#add({ position, name: file.name, file, state: "waiting" }));
+      this.#local.set(position, this.#add({ position, name: pathOf(file), file, state: "waiting" }));
     });
   }
 
@@ -157,5 +158,11 @@ function matches(file, filter) {
 }
 
 function textOf(file) {
-  return (file.text ||= `${file.name}\n${file.label}\n${answerOf(file)}`.toLowerCase());
+  return (file.text ||= folded(`${file.name}\n${file.label}\n${answerOf(file)}`));
+}
+
+// Without the differences of case, and of accents that are characters of their own (NFD, as macOS stores names) or not.
+// Upper case, because lower case depends on the position in the word: of Σ there are two.
+function folded(text) {
+  return text.normalize("NFC").toUpperCase().normalize("NFC");
 }

@@ -2,6 +2,7 @@
 // it again after a network error stores the same images under the same keys.
 
 import { reachable, sendForm } from "./api.js";
+import { pathOf } from "./files.js";
 
 const CHUNK_FILES = 20;
 const CHUNK_BYTES = 4 * 1024 * 1024;
@@ -129,7 +130,7 @@ export class Uploader {
     const form = new FormData();
     chunk.files.forEach((file, index) => {
       const size = chunk.sizes[index];
-      form.append("images", size > this.maxImageBytes ? file.slice(0, size) : file, file.name);
+      form.append("images", size > this.maxImageBytes ? file.slice(0, size) : file, pathOf(file));
     });
     const progress = (bytes) => this.on.progress(chunk, bytes);
     return sendForm(`${this.url}?offset=${chunk.offset}`, form, { progress, signal: this.#abort.signal });

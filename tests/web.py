@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from flask.testing import FlaskClient
 from PIL import Image
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from aws.in_memory import (
@@ -19,7 +22,7 @@ from aws.in_memory import (
     InMemoryStateStore,
     ManualClock,
 )
-from core.jobs import ClassificationResult, Failure, Prediction
+from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
 from core.settings import Settings
 from core.tokens import SCOPES, new_token
 from web_tier import create_app
@@ -94,6 +97,30 @@ class WebBench:
                 predictions = (Prediction(label, score), Prediction("dingo", round(1 - score, 5)))
                 self.results.put(ClassificationResult(delivery.job.key, delivery.job.name, predictions, model="test@1"))
             self.queue.delete([delivery.receipt_handle for delivery in received])
+
+    def answer_at_once(self) -> None:
+        """Answers jobs as soon as they are enqueued, from now on."""
+        send = self.queue.send
+
+        def send_and_answer(jobs: Iterable[ClassificationJob]) -> int:
+            count = send(jobs)
+            self.answer()
+            return count
+
+        self.queue.send = send_and_answer
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """The application behind a real HTTP server on loopback; its address, without a slash at the end."""
+        server = make_server("127.0.0.1", 0, self.app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
     def fail(self, key: str, name: str, sentence: str = "the image is damaged or incomplete") -> None:
         """Stores the failure of one image as a worker would."""

@@ -100,7 +100,7 @@ def test_the_command_line_classifies_with_a_token(bench: Bench, make_images: Cal
     [path] = make_images(1)
     arguments = ("classify", "--url", bench.stack.web_url, str(path))
     reported = elastic(bench, *arguments, token=create_token(bench, "ada"))
-    assert reported.returncode == 0 and reported.stdout.startswith(f"{path.name}, ")
+    assert reported.returncode == 0 and reported.stdout.startswith(f"{path}, ")
     refused = elastic(bench, *arguments)
     assert refused.returncode == 1 and "401" in refused.stderr and "Traceback" not in refused.stderr
 

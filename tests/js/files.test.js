@@ -1,21 +1,31 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { filesFromDrop, keepImages } from "../../static/files.js";
+import { filesFromDrop, keepImages, pathOf } from "../../static/files.js";
 
 const file = (name) => ({ name });
-const fileEntry = (name) => ({ isDirectory: false, file: (resolve) => resolve(file(name)) });
+const chosen = (path) => ({ name: path.split("/").at(-1), webkitRelativePath: path });
+const fileEntry = (name) => ({ isDirectory: false, fullPath: `/${name}`, file: (resolve) => resolve(file(name)) });
 
 // A folder whose reader hands out two entries at a time, as browsers hand out a hundred.
 function folderEntry(name, entries) {
+  place(name, entries);
   return {
     isDirectory: true,
     name,
+    entries,
     createReader() {
       const left = [...entries];
       return { readEntries: (resolve) => resolve(left.splice(0, 2)) };
     },
   };
+}
+
+function place(name, entries) {
+  for (const entry of entries) {
+    if (entry.isDirectory) place(name, entry.entries);
+    else entry.fullPath = `/${name}${entry.fullPath}`;
+  }
 }
 
 function transfer(entries, files = []) {
@@ -43,8 +53,23 @@ test("a dropped folder is read to its end, with the folders in it", async () => 
   const inner = folderEntry("inner", ["4.jpg", "3.jpg", "5.gif"].map(fileEntry));
   const outer = folderEntry("holiday", [fileEntry("2.jpg"), fileEntry("Thumbs.db"), inner, fileEntry("1.png")]);
   const { files, others, name } = await filesFromDrop(transfer([outer]));
-  assert.deepEqual(namesOf(files), ["1.png", "2.jpg", "3.jpg", "4.jpg", "5.gif"]);
+  const paths = ["1.png", "2.jpg", "inner/3.jpg", "inner/4.jpg", "inner/5.gif"].map((path) => `holiday/${path}`);
+  assert.deepEqual(files.map(pathOf), paths);
   assert.deepEqual([others, name], [1, "holiday"]);
+});
+
+test("files of one name in two folders differ by their paths", async () => {
+  const folders = ["set_1", "set_2"].map((name) => folderEntry(name, [fileEntry("image_1.jpg")]));
+  const dropped = await filesFromDrop(transfer([folderEntry("photos", folders)]));
+  assert.deepEqual(dropped.files.map(pathOf), ["photos/set_1/image_1.jpg", "photos/set_2/image_1.jpg"]);
+  const { files } = keepImages(["photos/set_2/image_1.jpg", "photos/set_1/image_1.jpg"].map(chosen));
+  assert.deepEqual(files.map(pathOf), ["photos/set_1/image_1.jpg", "photos/set_2/image_1.jpg"]);
+  assert.equal(pathOf(file("alone.jpg")), "alone.jpg");
+});
+
+test("what is hidden below the chosen folder is left out", () => {
+  const found = keepImages([".photos/a.jpg", ".photos/._a.jpg", ".photos/.trash/b.jpg"].map(chosen));
+  assert.deepEqual([found.files.map(pathOf), found.others], [[".photos/a.jpg"], 2]);
 });
 
 test("with a folder, the files beside it come first", async () => {

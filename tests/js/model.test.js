@@ -55,6 +55,16 @@ test("filters: by state, without an answer, and failures with what was not uploa
   assert.deepEqual(names(model, { filter: "failed" }), ["b10.jpg", "late.jpg"]);
 });
 
+test("a search finds a name in either form of its accents, in any case, and by its folder", () => {
+  const model = new Model();
+  model.answer(answer(0, "été/Cafe\u0301.jpg", { label: "espresso", score: 0.9 }));
+  model.answer(answer(1, "ete/ΟΔΟΣ.jpg", { label: "Straße", score: 0.9 }));
+  for (const search of ["caf\u00e9", "CAFE\u0301", "e\u0301te\u0301/caf", "ESPRESSO"]) {
+    assert.deepEqual(names(model, { search }), ["été/Cafe\u0301.jpg"], search);
+  }
+  for (const search of ["οδος", "οδοσ", "STRASSE", "straße", "ete/"]) assert.deepEqual(names(model, { search }), ["ete/ΟΔΟΣ.jpg"], search);
+});
+
 test("a search wants all words, in the name or the label, in any case", () => {
   const model = answered();
   assert.deepEqual(names(model, { search: "JPG zeb" }), ["b9.jpg"]);

@@ -53,6 +53,14 @@ function uploader() {
   });
 }
 
+test("a file is sent under its path in the chosen folder", async () => {
+  const chosen = files(2);
+  chosen.forEach((file, index) => Object.defineProperty(file, "webkitRelativePath", { value: `set_${index}/image_1.jpg` }));
+  uploader().addFiles(chosen);
+  await settle();
+  assert.deepEqual(requests[0].names, ["set_0/image_1.jpg", "set_1/image_1.jpg"]);
+});
+
 const all = (kind) => events.filter(([name]) => name === kind);
 const stored = () => all("stored").map(([, { position }]) => position).sort((a, b) => a - b);
 const failed = () => all("failed").map(([, chunk, sentence, again]) => [chunk.offset, chunk.files.length, sentence, again]);

@@ -180,7 +180,7 @@ MESSAGES = {
     ),
     "a raw surrogate": '{"v": 1, "job_id": "\ud800"}',
     "a long name": json.dumps(
-        {"v": 1, "job_id": "1", "batch_id": BATCH, "bucket": "b", "key": image_key(BATCH, 0, "a"), "name": "x" * 9000}
+        {"v": 1, "job_id": "1", "batch_id": BATCH, "bucket": "b", "key": image_key(BATCH, 0, "a"), "name": "x" * 20_000}
     ),
 }
 messages = pytest.mark.parametrize("body", MESSAGES.values(), ids=MESSAGES)

@@ -140,10 +140,58 @@ def test_a_name_that_breaks_the_quoting_is_still_a_file(raw: str) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "name"),
-    [("%22quoted%22.jpg", '"quoted".jpg'), ("Übung 犬.jpg", "Übung 犬.jpg")],
+    [
+        ("%22quoted%22.jpg", '"quoted".jpg'),
+        ("Übung 犬.jpg", "Übung 犬.jpg"),
+        ("set_1/a.jpg", "set_1/a.jpg"),
+        ("set_1\\a.jpg", "set_1\\a.jpg"),
+        ("set_1\\\\a.jpg", "set_1\\a.jpg"),
+        ('\\"a\\".jpg', '"a".jpg'),
+    ],
 )
-def test_names_are_read_as_browsers_write_them(raw: str, name: str) -> None:
+def test_names_are_read_as_browsers_and_programs_write_them(raw: str, name: str) -> None:
     assert read(encode([(raw, b"A")]))[0][0] == name
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk", "shift_jis", "utf-16-le"])
+def test_a_name_that_is_not_utf8_costs_its_odd_characters_only(encoding: str) -> None:
+    names = {"cp1252": "café.jpg", "gbk": "照片.jpg", "shift_jis": "表の写真.jpg", "utf-16-le": "é.jpg"}
+    odd = names[encoding].encode(encoding)
+    body = encode([("one.jpg", b"1"), ("odd", b"2"), ("three.jpg", b"3")]).replace(b'"odd"', b'"' + odd + b'"')
+    found = read(body)
+    assert [content for _name, _size, content in found] == [b"1", b"2", b"3"]
+    assert "\ufffd" in found[1][0] and (encoding == "utf-16-le" or found[1][0].endswith(".jpg"))
+
+
+def part(headers: bytes, content: bytes) -> bytes:
+    return b"--xyz\r\n" + headers + b"\r\n\r\n" + content + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "name"),
+    [
+        pytest.param(b'Content-Disposition: form-data; name="photo"', b"\xff\xd8", "photo", id="not text"),
+        pytest.param(b'Content-Disposition: form-data; name="photo"', b"BM\0\0", "photo", id="with a NUL"),
+        pytest.param(
+            b'Content-Disposition: form-data; name="photo"\r\nContent-Type: image/jpeg', b"text", "photo", id="typed"
+        ),
+        pytest.param(b"Content-Disposition: form-data", b"\xff\xd8", "unnamed", id="no field"),
+        pytest.param(b"Content-Type: image/jpeg", b"\xff\xd8", "unnamed", id="no disposition"),
+        pytest.param(b'Content-Disposition: form-data; name="note"', "naïve é".encode(), None, id="text"),
+        pytest.param(b'Content-Disposition: form-data; name="note"', b"x" * 511 + "é".encode(), None, id="cut text"),
+        pytest.param(b'Content-Disposition: form-data; name="note"', b"", None, id="empty"),
+    ],
+)
+def test_a_part_without_a_file_name_is_a_file_unless_it_is_text(
+    headers: bytes, content: bytes, name: str | None
+) -> None:
+    found = read(part(headers, content) + encode([("a.jpg", b"A")]))
+    assert found == [*([(name, len(content), content)] if name else []), ("a.jpg", 1, b"A")]
+
+
+def test_an_encoded_file_name_is_read() -> None:
+    headers = b"Content-Disposition: form-data; name=f; filename=\"cat.jpg\"; filename*=UTF-8''%E7%8C%AB%2Fa.jpg"
+    assert read(part(headers, b"A") + encode([]))[0][0] == "猫/a.jpg"
 
 
 def test_too_many_parts_and_endless_headers_are_refused() -> None:

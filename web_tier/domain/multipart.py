@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +20,7 @@ from core.errors import ElasticError
 _CHUNK_BYTES = 64 * 1024
 # Bytes that the decoder may hold back: a part's headers, or the tail of a chunk that may begin a boundary.
 _DECODER_BYTES = 2 * _CHUNK_BYTES
+_BACKSLASH = re.compile(r'\\[\\"]?')
 # A text field of a form is recognized by so many bytes.
 _START_BYTES = 512
 # Most photos fit; larger ones go to a temporary file on disk.
@@ -122,11 +124,14 @@ def _read_chunk(stream: ByteStream) -> bytes:
 
 
 class _Decoder(MultipartDecoder):
-    """Werkzeug's decoder, which refuses a whole body for one header in another encoding or for one that is missing."""
+    """Werkzeug's decoder for the headers that programs send in fact; it would refuse the whole body or alter names."""
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
-        # RFC 7578 asks for UTF-8, but old programs send file names in the encoding of their system.
-        headers = super()._parse_headers(data.decode(errors="replace").encode())
+        # RFC 7578 asks for UTF-8, but old programs send names in the encoding of their system.
+        text = data.decode(errors="replace")
+        # Browsers, and programs on Windows, send a backslash as it is; only before these two it is an escape.
+        text = _BACKSLASH.sub(lambda found: found[0] if len(found[0]) == 2 else "\\\\", text)
+        headers = super()._parse_headers(text.encode())
         headers.setdefault("content-disposition", "form-data")
         return headers
 
