@@ -247,7 +247,9 @@ def test_a_deleted_batch_stays_deleted_although_workers_hold_its_images(
     assert bench.dead_letters.backlog().total == 0
 
 
-def test_completion_is_reported_by_a_signed_webhook(bench: Bench, make_images: Callable[..., list[Path]]) -> None:
+def test_completion_is_reported_by_a_signed_webhook_and_a_table_in_the_bucket(
+    bench: Bench, make_images: Callable[..., list[Path]]
+) -> None:
     received: list[tuple[dict[str, str], bytes]] = []
 
     class Receiver(http.server.BaseHTTPRequestHandler):
@@ -277,6 +279,8 @@ def test_completion_is_reported_by_a_signed_webhook(bench: Bench, make_images: C
         )
         assert signed["webhook-signature"] == headers["webhook-signature"]
     assert len({headers["webhook-id"] for headers, _body in received}) == 1
+    wait_until(lambda: bench.results.table_digest(created["batch_id"]) is not None, "there was no table of the results")
+    assert len(list(bench.results.list(f"{created['batch_id']}/"))) == 5
 
 
 # --- operations ----------------------------------------------------------------------------------

@@ -122,6 +122,29 @@ def test_one_bad_file_is_named_and_the_others_go_on(open_tab: OpenTab, photos: P
     expect(page.locator("#shown")).to_have_text("2 of 5 shown")
 
 
+def test_files_of_one_name_in_two_folders_stay_different(open_tab: OpenTab, photos: Photos, tmp_path: Path) -> None:
+    for number, (path, _label) in enumerate(photos[:2], start=1):
+        for name in ("image_1.jpg", "._image_1.jpg"):
+            copy = tmp_path / "trip" / f"se\u0301t_{number}" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    page = open_tab().page
+    page.goto("/")
+    page.set_input_files("#folder", tmp_path / "trip")
+    wait_for_all(page)
+    names = [f"trip/se\u0301t_{number}/image_1.jpg" for number in (1, 2)]
+    shown = answers(page)
+    assert list(shown) == names
+    expect(page.locator("#notice")).to_have_text("Skipped 2 other files in the folder.")
+    page.fill("#search", "S\u00c9T_2")
+    expect(page.locator("#sheet .frame")).to_have_count(1)
+    assert list(answers(page)) == names[1:]
+    with page.expect_download() as download:
+        page.click("#csv")
+    rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_bytes().decode(), newline="")))
+    assert rows == [["image", "label"], *map(list, shown.items())]
+
+
 def test_what_is_looked_for_is_found(open_tab: OpenTab, photos: Photos) -> None:
     page = open_tab().page
     page.goto("/")

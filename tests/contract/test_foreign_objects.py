@@ -14,6 +14,7 @@ from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.in_memory import InMemoryImageStore, InMemoryResultStore
 from aws.in_memory.stores import InMemoryObject
+from chaos.delivery_check import keep_result_versions, read_result_versions
 from core.batch_record import BatchRecord
 from core.errors import DecodeError
 from core.jobs import MAX_RESULT_BYTES, ClassificationResult, Prediction, clean_name, image_key, new_batch_id
@@ -94,6 +95,17 @@ def test_one_listing_has_the_results_and_whether_the_batch_was_cancelled(buckets
         assert ([stored.key for stored in results], is_cancelled) == ([key], cancelled)
         buckets.results.mark_cancelled(BATCH_ID)
     assert [stored.key for stored in buckets.results.list()] == [key], "the mark is no result"
+
+
+def test_the_delivery_check_reads_results_only(clients: Clients, settings: Settings) -> None:
+    results, key = ResultStore(clients["s3"], settings.output_bucket), image_key(BATCH_ID, 0, "a.jpg")
+    keep_result_versions(clients["s3"], settings.output_bucket)
+    for _twice in range(2):
+        results.put(result(key))
+        results.put_table(BATCH_ID, io.BytesIO(b"image,label"), "digest")
+    results.mark_cancelled(BATCH_ID)
+    versions = read_result_versions(clients["s3"], settings.output_bucket, f"{BATCH_ID}/")
+    assert {key: len(found) for key, found in versions.items()} == {key: 2}
 
 
 def test_batches_are_listed_without_what_lies_beside_them(buckets: Buckets) -> None:

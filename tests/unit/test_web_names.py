@@ -109,7 +109,7 @@ def test_the_page_shows_the_path_without_javascript(bench: WebBench) -> None:
     bench.answer()
     page = bench.client.get(f"/batches/{batch_id}").text
     for folder in ("set_1/", "set_2/"):
-        assert f'<span class="folder">{folder}</span><span class="file">image_1.jpg</span>' in page
+        assert f'<bdi class="folder">{folder}</bdi></span><span class="file">image_1.jpg</span>' in page
 
 
 def test_a_result_of_the_previous_version_is_read() -> None:
