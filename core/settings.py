@@ -177,7 +177,10 @@ class Settings:
         "", "host names that requests may use, separated by commas; empty: loopback's names, or any with tokens"
     )
     forwarded_proxies: int = _setting(
-        0, "number of load balancers in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted", 0, 10
+        0,
+        "number of proxies in front, whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Prefix` are trusted",
+        0,
+        10,
     )
     session_key: str = _setting(
         "",

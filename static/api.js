@@ -1,5 +1,8 @@
 // Requests to the web tier.
 
+// Beside the folder of the scripts, whatever prefix a proxy puts in front.
+const HEALTH_URL = new URL("../healthz", import.meta.url);
+
 // Fetches JSON.  Returns null if the server cannot be reached or refuses.
 export async function getJson(url) {
   try {
@@ -48,7 +51,7 @@ export function sendForm(url, form, { progress, signal }) {
 // Returns whether the server can be reached.
 export async function reachable() {
   try {
-    return (await fetch("/healthz", { signal: AbortSignal.timeout(5000) })).ok;
+    return (await fetch(HEALTH_URL, { signal: AbortSignal.timeout(5000) })).ok;
   } catch {
     return false;
   }

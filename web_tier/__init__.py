@@ -10,7 +10,6 @@ from functools import partial
 
 from flask import Flask
 from PIL import Image
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
@@ -45,13 +44,13 @@ from web_tier.observability.readiness import Readiness
 from web_tier.pages import batches as batch_pages
 from web_tier.pages import compat, sign_in
 from web_tier.pages import fleet as fleet_pages
-from web_tier.security import client_timeout, request_origin, response_headers, trusted_hosts
+from web_tier.security import client_timeout, forwarded, request_origin, response_headers, trusted_hosts
 from web_tier.services import EXTENSION, Services
 from web_tier.ttl_cache import TTLCache
 
 # The HTTP API's own version, apart from the program's in pyproject.toml: clients depend on the API alone.  A minor
 # version adds, a patch version corrects; what breaks clients gets another base path.  See RELEASE.md.
-API_VERSION = "1.1.0"
+API_VERSION = "1.2.0"
 # Threads of a process that wait for S3, besides the server's threads that wait for clients.
 STORE_THREADS = 16
 FETCH_THREADS = 16
@@ -104,8 +103,7 @@ def create_app(
         app.register_api(part.blueprint)
     for other in _OTHERS:
         app.register_blueprint(other.blueprint)
-    if count := settings.forwarded_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+    forwarded.init_app(app, settings.forwarded_proxies)
     return app
 
 

@@ -32,10 +32,17 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def web_url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A running program, which believes one proxy in front of it."""
+    settings = {"max_size": 2, "forwarded_proxies": 1}
+    with LocalStack(settings, log_directory=tmp_path_factory.mktemp("log")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def web_url(stack: LocalStack) -> str:
     """The address of a running program."""
-    with LocalStack({"max_size": 2}, log_directory=tmp_path_factory.mktemp("log")) as stack:
-        yield stack.web_url
+    return stack.web_url
 
 
 @dataclass
@@ -54,14 +61,16 @@ OpenTab = Callable[..., Tab]
 def open_tab(browser: Browser, web_url: str) -> Iterator[OpenTab]:
     """Opens tabs; afterwards none may have console errors or have sent a request to another origin.
 
-    A test that provokes errors clears the tab's `errors` itself.
+    A test that provokes errors clears the tab's `errors` itself, and one with a server of its own names its `origin`.
     """
     tabs: list[Tab] = []
-    own = urlsplit(web_url).netloc
 
-    def open_one(width: int = 1280, height: int = 800, javascript: bool = True, **options: Any) -> Tab:
+    def open_one(
+        width: int = 1280, height: int = 800, javascript: bool = True, origin: str = web_url, **options: Any
+    ) -> Tab:
+        own = urlsplit(origin).netloc
         context = browser.new_context(
-            viewport={"width": width, "height": height}, java_script_enabled=javascript, base_url=web_url, **options
+            viewport={"width": width, "height": height}, java_script_enabled=javascript, base_url=origin, **options
         )
         context.set_default_timeout(PATIENCE_MS)
         tab = Tab(context.new_page())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import flask_openapi3_swagger
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.info import Info
@@ -100,7 +100,8 @@ def answer_of(media_type: str, description: str) -> dict[str, Any]:
 def document() -> ResponseReturnValue:
     """The OpenAPI document."""
     described: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
-    return described
+    # Without it, the paths are those below the host's root, where a proxy with a prefix has something else.
+    return {**described, "servers": [{"url": request.script_root or "/"}]}
 
 
 @blueprint.get("/docs")

@@ -15,7 +15,6 @@ from web_tier.auth.sessions import can_have_cookie, end
 from web_tier.security import audit_log
 from web_tier.services import services
 
-HOME = "/"
 _MAX_FORM_BYTES = 16 * 1024
 # One slash, then neither another one nor anything that browsers turn into one.
 _SAFE_NEXT = re.compile(r"/(?![/\\])[^\\]*")
@@ -26,7 +25,7 @@ blueprint = Blueprint("sign_in", __name__)
 @blueprint.get("/sign-in")
 def form() -> ResponseReturnValue:
     """The sign-in form; redirects a browser that is signed in already."""
-    after = safe_next(request.args.get("next", ""))
+    after = safe_next(request.args.get("next", ""), url_for("pages.upload"))
     if identity.identity() is not None:
         return redirect(after, 303)
     return _form(after)
@@ -41,7 +40,7 @@ def sign_in() -> ResponseReturnValue:
     if not can_have_cookie():
         abort(403, "signing in needs HTTPS, so that the token cannot be read on the way")
     request.max_content_length = _MAX_FORM_BYTES
-    after = safe_next(request.form.get("next", ""))
+    after = safe_next(request.form.get("next", ""), url_for("pages.upload"))
     token = identity.valid_token(request.form.get("token", "").strip())
     if token is None:
         audit_log.record("sign_in", "refused", reason="no valid token")
@@ -73,12 +72,12 @@ def sign_out() -> ResponseReturnValue:
     return response
 
 
-def safe_next(text: str) -> str:
-    """The redirect target after signing in: `text` where it is a path of this site, else the first page.
+def safe_next(text: str, home: str) -> str:
+    """The redirect target after signing in: `text` where it is a path of this site, else `home`.
 
     Browsers take ``//host`` and ``/\\host`` for another site, and remove tabs and line breaks before they parse it.
     """
-    return text if _SAFE_NEXT.fullmatch(text) and text.isprintable() else HOME
+    return text if _SAFE_NEXT.fullmatch(text) and text.isprintable() else home
 
 
 def _form(after: str, problem: str = "") -> str:
