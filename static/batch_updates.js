@@ -1,11 +1,14 @@
-// Updates of a batch: server-sent events, and polling if a proxy blocks them.
+// Updates of a batch: server-sent events, and polling where a proxy blocks them or holds them back.
 
 import { getJson } from "./api.js";
 import { Poller } from "./poller.js";
 
-// After so many failures in a row, or so long without a first event (a proxy may buffer them), polling is used instead.
+// After so many failures in a row, polling is used instead.
 const MAX_FAILURES = 3;
-const SILENCE_MS = 12_000;
+// The server sends a first event at once.  Where none arrives for so long, a proxy may be holding events back, or the
+// server is slow: the page polls beside the stream, until an event arrives or the stream is given up.
+const SILENCE_MS = 1500;
+const GIVE_UP_MS = 12_000;
 // If events have arrived before, the stream is opened again after this time.
 const RETURN_MS = 60_000;
 // A hidden tab closes its stream after this time.
@@ -17,6 +20,8 @@ export class BatchUpdates {
   #cursor = "";
   #failures = 0;
   #silence = 0;
+  #surrender = 0;
+  #polling = false;
   #hidden = 0;
   #proved = false;
   #fallen = false;
@@ -31,7 +36,7 @@ export class BatchUpdates {
     this.poller = new Poller(urls.results, {
       page: (page) => this.#polled(page),
       trouble: () => on.trouble(),
-      finished: (page) => (this.#ended = page.complete && on.finished()),
+      finished: (page) => this.#finished(page),
       missing: (page) => page.complete && on.missing(page.answered),
     });
     document.addEventListener("visibilitychange", () => this.#visibilityChanged());
@@ -40,7 +45,7 @@ export class BatchUpdates {
 
   // "events" or "polling"; for tests and debugging.
   get way() {
-    return this.#source ? "events" : "polling";
+    return this.#source && !this.#polling ? "events" : "polling";
   }
 
   // Starts to follow the batch; if already running, polls at once.
@@ -51,18 +56,20 @@ export class BatchUpdates {
   }
 
   #open() {
-    this.poller.stop();
+    this.#stopPolling();
     const source = new EventSource(`${this.urls.events}?cursor=${encodeURIComponent(this.#cursor)}`);
     this.#source = source;
     this.#watchSilence();
     const listen = (kind, act) => source.addEventListener(kind, (event) => {
-      clearTimeout(this.#silence);
+      this.#endWatch();
+      this.#stopPolling();
       this.#failures = 0;
       this.#proved = true;
       // The end mark in the id means that all results were sent; a later stream starts without it.
       if (event.lastEventId) this.#cursor = event.lastEventId.split(".")[0];
       act(JSON.parse(event.data));
     });
+    listen("started", () => {});
     listen("results", ({ results }) => this.on.results(results));
     listen("state", (state) => this.on.state(state));
     listen("fleet", (hint) => this.on.fleet(hint));
@@ -85,7 +92,7 @@ export class BatchUpdates {
   #failed(source) {
     if (source !== this.#source) return;
     this.#failures += 1;
-    clearTimeout(this.#silence);
+    this.#endWatch();
     const refused = source.readyState === EventSource.CLOSED;
     // The server ends a stream after some minutes and the browser reconnects: only a second failure is a problem.
     if (this.#failures > 1 || refused) this.on.trouble();
@@ -94,8 +101,15 @@ export class BatchUpdates {
   }
 
   #watchSilence() {
+    this.#endWatch();
+    if (this.#proved) return;
+    this.#silence = setTimeout(() => this.#poll(), SILENCE_MS);
+    this.#surrender = setTimeout(() => this.#fall(), GIVE_UP_MS);
+  }
+
+  #endWatch() {
     clearTimeout(this.#silence);
-    if (!this.#proved) this.#silence = setTimeout(() => this.#fall(), SILENCE_MS);
+    clearTimeout(this.#surrender);
   }
 
   #fall() {
@@ -106,12 +120,24 @@ export class BatchUpdates {
   }
 
   #poll() {
+    this.#polling = true;
     this.poller.cursor = this.#cursor;
     this.poller.run();
   }
 
+  #stopPolling() {
+    this.#polling = false;
+    this.poller.stop();
+  }
+
+  #finished(page) {
+    this.#ended = page.complete && this.on.finished();
+    if (this.#ended) this.#close();
+    return this.#ended;
+  }
+
   #close() {
-    clearTimeout(this.#silence);
+    this.#endWatch();
     this.#source?.close();
     this.#source = null;
   }

@@ -131,14 +131,45 @@ test("a stream that is refused is not tried again at once", async () => {
   assert.deepEqual([streams.length, polls[0], seen.troubles], [1, "/results?cursor=", 1]);
 });
 
-test("a proxy that holds events back is noticed by the silence", async () => {
+test("a proxy that holds events back is noticed within two seconds", async () => {
   const one = updates();
   one.run();
-  await clock.advance(11_999);
-  assert.deepEqual(polls, []);
-  await clock.advance(1);
+  await clock.advance(2000);
   assert.equal(one.way, "polling");
   assert.equal(polls[0], "/results?cursor=");
+  assert.deepEqual(seen.results[0], "polled");
+});
+
+test("a stream that stays silent is given up, so that it occupies no thread of the server", async () => {
+  updates().run();
+  await clock.advance(60_000);
+  assert.equal(streams.length, 1);
+  assert.equal(streams[0].readyState, Source.CLOSED);
+});
+
+test("a first event ends the polling, however late it comes", async () => {
+  const one = updates();
+  one.run();
+  await clock.advance(5000);
+  streams[0].send("started", {});
+  const asked = polls.length;
+  await clock.advance(60_000);
+  assert.deepEqual([one.way, polls.length, streams.length], ["events", asked, 1]);
+});
+
+test("a stream that has started may be quiet for long", async () => {
+  updates().run();
+  streams[0].send("started", {});
+  await clock.advance(60_000);
+  assert.deepEqual([polls, streams[0].readyState], [[], 1]);
+});
+
+test("polling beside a silent stream ends with the batch, and so does the stream", async () => {
+  polls = serve(() => ({ cursor: "p1", more: false, results: ["polled"], complete: true, accepted: 1, answered: 1 }));
+  updates().run();
+  await clock.advance(60_000);
+  assert.equal(polls.length, 1);
+  assert.deepEqual([streams.length, streams[0].readyState], [1, Source.CLOSED]);
 });
 
 test("where events have come through before, the stream is opened again after a while", async () => {

@@ -60,9 +60,25 @@ def test_a_complete_batch_is_reported_and_the_stream_ends(bench: WebBench) -> No
     bench.upload(batch_id, [("a.jpg", JPEG), ("b.jpg", JPEG)])
     bench.answer()
     events = [event for event in read(bench, batch_id) if event[0]]
-    assert [kind for kind, _id, _data in events] == ["results", "state", "complete"]
+    assert [kind for kind, _id, _data in events] == ["started", "results", "state", "complete"]
     assert names(events) == ["a.jpg", "b.jpg"]
-    assert events[1][2] == {"accepted": 2, "answered": 2, "complete": True, "state": "done"}
+    assert events[2][2] == {"accepted": 2, "answered": 2, "complete": True, "state": "done"}
+
+
+def test_a_first_event_comes_before_anything_is_read(bench: WebBench) -> None:
+    """By it, a viewer recognizes that nothing on the way holds events back."""
+    batch_id = bench.create_batch()
+    bench.results.fail_next("list", times=math.inf, error=CloudError())
+    stream = read(bench, batch_id)
+    assert next(stream) == ("started", "", {})
+    stream.close()
+
+
+def test_proxies_are_asked_not_to_hold_events_back(bench: WebBench) -> None:
+    response = bench.client.get(f"/api/v1/batches/{bench.create_batch()}/events", buffered=False)
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert "no-transform" in response.headers["Cache-Control"]
+    response.close()
 
 
 def test_results_come_as_they_are_stored_each_once(bench: WebBench) -> None:
@@ -70,7 +86,7 @@ def test_results_come_as_they_are_stored_each_once(bench: WebBench) -> None:
     bench.upload(batch_id, [("a.jpg", JPEG)])
     stream = read(bench, batch_id)
     kinds = [next(stream)[0], *(kind for kind, _id, _data in itertools.islice(stream, 1))]
-    assert kinds == ["", "state"]
+    assert kinds == ["started", "state"]
     bench.answer()
     bench.upload(batch_id, [("b.jpg", JPEG)])
     seen = []
@@ -115,7 +131,7 @@ def test_ids_of_others_are_refused(bench: WebBench, cursor: str, status: int) ->
 def test_while_nothing_happens_the_connection_is_kept_alive(bench: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "LIFETIME_SECONDS", 0.5)
     kinds = [kind for kind, _id, _data in read(bench, bench.create_batch()) if kind != ""]
-    assert kinds == ["state"]
+    assert kinds == ["started", "state"]
 
 
 def test_many_viewers_cost_as_many_listings_as_one(bench: WebBench) -> None:
@@ -149,7 +165,7 @@ def test_no_more_viewers_than_may(bench: WebBench) -> None:
 def test_a_deleted_batch_ends_its_streams(bench: WebBench) -> None:
     batch_id = bench.create_batch()
     stream = read(bench, batch_id)
-    assert next(stream)[0] == ""
+    assert next(stream)[0] == "started"
     assert next(stream)[0] == "state"
     bench.client.delete(f"/api/v1/batches/{batch_id}")
     assert [kind for kind, _id, _data in stream if kind] == ["deleted"]
@@ -158,7 +174,7 @@ def test_a_deleted_batch_ends_its_streams(bench: WebBench) -> None:
 
 def test_a_server_that_stops_ends_its_streams(bench: WebBench) -> None:
     stream = read(bench, bench.create_batch())
-    assert [next(stream)[0], next(stream)[0]] == ["", "state"]
+    assert [next(stream)[0], next(stream)[0]] == ["started", "state"]
     bench.services.close()
     assert [kind for kind, _id, _data in stream if kind] == []
     assert bench.client.get("/readyz").status_code == 503

@@ -14,7 +14,7 @@ from web_tier.api.openapi import Answer, api_blueprint
 from web_tier.api.schemas import BatchPath, ResultsQuery
 from web_tier.auth import authorization
 from web_tier.domain.batch_watcher import Watch, WatchFailedError
-from web_tier.domain.event_stream import RETRY_MILLISECONDS, Viewer, split_event_id
+from web_tier.domain.event_stream import RETRY_MILLISECONDS, Viewer, event, split_event_id
 from web_tier.domain.result_fields import result_fields
 from web_tier.domain.result_pagination import Cursor
 from web_tier.services import Services, services
@@ -47,8 +47,9 @@ _STREAM = {
 def events(path: BatchPath, query: ResultsQuery) -> Answer:
     """Streams new results, counts and the fleet's state as they change.
 
-    The events are `results`, `state`, `fleet`, `complete` and `deleted`; the stream ends after the last two, and after
-    five minutes in any case.  `Last-Event-ID` or `cursor` say where to continue; `204` means that nothing follows.
+    The events are `started`, at once, `results`, `state`, `fleet`, `complete` and `deleted`; the stream ends after the
+    last two, and after five minutes in any case.  `Last-Event-ID` or `cursor` say where to continue; `204` means that
+    nothing follows.
     """
     cursor, answered = split_event_id(request.headers.get("Last-Event-ID") or query.cursor)
     authorization.record_of(path.batch_id, fresh=True)
@@ -60,8 +61,9 @@ def events(path: BatchPath, query: ResultsQuery) -> Answer:
     watch = stack.enter_context(found.watcher.watch(path.batch_id))
     stack.enter_context(found.metrics.viewing())
     response = Response(stream_with_context(_stream(found, watch, cursor, stack)), mimetype="text/event-stream")
-    # nginx would otherwise buffer events before it forwards them.
+    # Proxies would otherwise hold events back: to fill a buffer (nginx), or to compress them.
     response.headers["X-Accel-Buffering"] = "no"
+    response.headers["Cache-Control"] = "no-store, no-transform"
     response.call_on_close(stack.close)
     return response
 
@@ -76,7 +78,8 @@ def _stream(found: Services, watch: Watch, cursor: Cursor, stack: ExitStack) -> 
     ends_at = time.monotonic() + LIFETIME_SECONDS
     version = 0
     with stack:
-        yield f"retry: {RETRY_MILLISECONDS}\n\n"
+        # The event says to the viewer that nothing on the way holds events back, before there is anything to report.
+        yield f"retry: {RETRY_MILLISECONDS}\n{event('started', {})}"
         while not watch.closed and (left := ends_at - time.monotonic()) > 0:
             try:
                 snapshot = watch.wait(version, min(HEARTBEAT_SECONDS, left))

@@ -1,8 +1,9 @@
 """Server-sent events for one viewer of a batch.
 
-Events: ``results`` (new results), ``state`` (counts and state changed), ``fleet`` (instances that are desired, booting
-and running), ``complete`` (every image has its answer; the stream ends), ``deleted`` (it ends, too).  Each ``id`` is a
-cursor of `web_tier.domain.result_pagination`, so that a viewer that reconnects misses nothing.
+Events: ``started`` (at once), ``results`` (new results), ``state`` (counts and state changed), ``fleet`` (instances
+that are desired, booting and running), ``complete`` (every image has its answer; the stream ends), ``deleted`` (it
+ends, too).  Each ``id`` is a cursor of `web_tier.domain.result_pagination`, so that a viewer that reconnects misses
+nothing.
 """
 
 from __future__ import annotations
