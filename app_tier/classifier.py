@@ -36,7 +36,7 @@ class Classifier:
 
     Args:
         bundle: the model, its labels and its input.
-        interpreters: how many calls may run at a time; each interpreter needs about 40 MB.
+        interpreters: how many calls may run at a time; each interpreter needs about 40 MiB.
         top_k: the number of labels returned for each image.
 
     Raises:

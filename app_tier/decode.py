@@ -38,6 +38,7 @@ from core.errors import (
     TooManyPixelsError,
 )
 from core.formats import ACCEPTED_FORMATS
+from core.sizes import format_bytes
 
 # `Image.draft` lets the JPEG decoder shrink by 2, 4 or 8 while it decodes.  It may stop at twice the required
 # size, so that the bicubic resize still has detail to average over.
@@ -97,7 +98,7 @@ def decode_image(body: bytes, height: int, width: int, limits: DecodeLimits) -> 
     if not body:
         raise EmptyImageError
     if len(body) > limits.max_bytes:
-        raise ImageTooLargeError(f"the file is larger than the limit of {limits.max_bytes / 2**20:.4g} MiB")
+        raise ImageTooLargeError(f"the file is larger than the limit of {format_bytes(limits.max_bytes)}")
     with warnings.catch_warnings():
         # Pillow warns of large images and of odd metadata; our own limit decides on the former.
         warnings.simplefilter("ignore")

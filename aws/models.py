@@ -20,6 +20,7 @@ from aws.state import StateStore
 from core.bundle_manifest import MANIFEST_FILE, read_manifest
 from core.errors import BundleError, ConflictError, DecodeError
 from core.object_keys import MODEL_FILES, MODEL_PART, MODEL_VERSIONS
+from core.sizes import format_bytes
 from core.versioned_json import Count, Record, Seconds, record
 
 # The files of a bundle; the card may be missing, and no other file is allowed.
@@ -235,7 +236,7 @@ def describe_bundle(folder: Path, now: float) -> ModelVersion:
 def _describe_file(path: Path) -> StoredFile:
     size_bytes = path.stat().st_size
     if not path.is_file() or size_bytes > MAX_FILE_BYTES:
-        raise ModelError(f"{path} is not a file of at most {MAX_FILE_BYTES // 2**20} MB")
+        raise ModelError(f"{path} is not a file of at most {format_bytes(MAX_FILE_BYTES)}")
     with path.open("rb") as file:
         return StoredFile(hashlib.file_digest(file, "sha256").hexdigest(), size_bytes)
 

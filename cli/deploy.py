@@ -19,6 +19,7 @@ from aws.state import StateStore
 from cli.fleet import NoStatusError, read_status
 from core.errors import CloudError, DecodeError
 from core.paths import REPOSITORY_ROOT
+from core.sizes import format_bytes
 from infra import deployment, teardown, template
 from infra.deployment import StackActions, StackSpec
 from infra.outputs import settings_of
@@ -68,7 +69,7 @@ def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, 
 
     def upload(bucket: str, key: str, body: bytes) -> None:
         if not dry_run:
-            console.print(f"Uploading the program, {len(body) / 1024:.0f} KiB.", highlight=False)
+            console.print(f"Uploading the program, {format_bytes(len(body))}.", highlight=False)
             PresignedFileStore(clients["s3"], bucket).put(key, body)
 
     def use_template(name: str, version: int) -> None:

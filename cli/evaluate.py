@@ -19,6 +19,7 @@ from rich.text import Text
 from app_tier.bundle import ModelBundle, load_bundle
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
+from core.sizes import format_bytes
 from evaluation.figures import measure, most_confused
 from evaluation.latency import measure_latency
 from evaluation.localize import LOCALIZERS, localizer
@@ -149,7 +150,7 @@ _ROWS: tuple[tuple[str, Callable[[Evaluation], str]], ...] = (
     ("expected calibration error", lambda each: f"{each.figures['ece']:.4f}"),
     ("best temperature of the scores", lambda each: f"{each.figures['temperature']:.2f}"),
     ("one image on one core, ms", lambda each: f"{each.latency_milliseconds:.1f}"),
-    ("size, MB", lambda each: f"{each.size_bytes / 1e6:.1f}"),
+    ("size", lambda each: format_bytes(each.size_bytes)),
 )
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api_client.image_files import collect
+from core.sizes import format_bytes
 from evaluation.truth import read_truth
 from training.export_formats import DESCRIPTIONS, Kind
 from training.requirement import require_tensorflow, silenced_stderr
@@ -107,9 +108,9 @@ def export(
 def print_export(console: Console, exported: Exported) -> None:
     """Prints a summary of an exported bundle: labels, size, agreement with the float model, accuracy."""
     parity, bundle = exported.parity, exported.bundle
-    size = bundle.model_path.stat().st_size / 1e6
+    size = format_bytes(bundle.model_path.stat().st_size)
     lines = [
-        f"{bundle.folder}: {bundle.full_name}, {len(bundle.labels):,} labels, {size:.1f} MB.",
+        f"{bundle.folder}: {bundle.full_name}, {len(bundle.labels):,} labels, {size}.",
         f"Compared with the float model on {parity.images:,} photos: top-1 agreement {parity.top1_agreement:.4f}, "
         f"largest difference of a probability {parity.largest_probability_difference:.3f}.",
     ]

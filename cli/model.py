@@ -25,6 +25,7 @@ from core.paths import REPOSITORY_ROOT
 from core.releases import Phase, ReleaseError, ReleaseRecord
 from core.shadow import KEY as SHADOW_KEY
 from core.shadow import Shadow
+from core.sizes import format_bytes
 
 console = Console()
 SMOKE_SECONDS = 120.0
@@ -68,7 +69,7 @@ def add(folder: Path) -> None:
     version = describe_bundle(folder, round(time.time(), 3))
     click.echo(check(folder), err=True)
     stored = ModelStore(state_store()).add(folder, version.added_at)
-    click.echo(f"{stored.full_name} added, {stored.size_bytes / 1e6:.1f} MB")
+    click.echo(f"{stored.full_name} added, {format_bytes(stored.size_bytes)}")
 
 
 @model.command()
@@ -202,7 +203,7 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
         added = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["added_at"]))
         seen = row["agreement"]
         agrees = f"{seen['agreed'] / seen['compared']:.3f} of {seen['compared']:,}" if seen else ""
-        cells = (row["model"], top1, f"{row['size_bytes'] / 1e6:.1f} MB", added, row["state"], agrees)
+        cells = (row["model"], top1, format_bytes(row["size_bytes"]), added, row["state"], agrees)
         table.add_row(*(Text(cell) for cell in cells))
     return table
 

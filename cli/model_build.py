@@ -69,7 +69,7 @@ def _bundle_options(command: _F) -> _F:
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Keras's .h5 file, if you have it already.  [default: downloaded once, 103 MB]",
+    help="Keras's .h5 file, if you have it already.  [default: downloaded once, 98 MiB]",
 )
 @_bundle_options
 def imagenet(weights: Path | None, calibration: tuple[Path, ...], count: int, kind: Kind, folder: Path | None) -> None:

@@ -16,6 +16,7 @@ import click
 from benchmarks.chromium import browser
 from cli.session import console, local_stack, stop_on_signals
 from core.errors import ElasticError
+from core.sizes import format_bytes
 from local_cloud.sample_photos import from_packages, make_crops
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def screenshots(out: Path) -> None:
     stop_on_signals(raising=True)
     # A long boot, so that the warm-up is visible; few workers, so that the batch takes a while.
     with local_stack(3, {"target_latency_seconds": 10.0}, boot_seconds=30.0) as stack:
-        take(stack.web_url, out, lambda path: console.print(f"{path}, {path.stat().st_size // 1000} KB"))
+        take(stack.web_url, out, lambda path: console.print(f"{path}, {format_bytes(path.stat().st_size)}"))
 
 
 def take(url: str, folder: Path, report: Report) -> None:

@@ -27,6 +27,7 @@ from aws.metadata import ENDPOINT_VARIABLE
 from aws.queue import MAX_MESSAGES_PER_REQUEST
 from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
+from core.sizes import format_bytes
 from local_cloud.sample_photos import make_crops
 from tests.image import root as roots
 from tests.image.cloud import Cloud, running_cloud
@@ -96,8 +97,8 @@ class ImageTest:
         self._check("steps changed by the second run", changed, changed == "0")
         self._check("files changed by the second run", ", ".join(sorted(touched)[:3]) or "0", not touched)
         self.figures |= {"base_bytes": base_bytes, "added_bytes": added_bytes}
-        mib = f"{added_bytes / 2**20:.0f} MiB ({added_bytes} bytes) over {base_bytes / 2**20:.0f} MiB"
-        self._check("image adds", mib, added_bytes <= MAX_ADDED_BYTES)
+        sizes = f"{format_bytes(added_bytes)} ({added_bytes} bytes) over {format_bytes(base_bytes)}"
+        self._check("image adds", sizes, added_bytes <= MAX_ADDED_BYTES)
         strays = [path for pattern in ("pip", "pip.conf", "*.whl") for path in self._inside(HOME).rglob(pattern)]
         outside = (self._root / name for name in ("root/.cache", "root/.config", "etc/pip.conf"))
         strays += [path for path in outside if path.exists()]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.errors import EmptyImageError, ImageError, ImageTooLargeError, NotAnImageError, TooManyPixelsError
 from tests.web import JPEG, image_bytes
-from web_tier.domain.image_validation import ImageHeader, browser_type, check_upload, format_bytes, identify
+from web_tier.domain.image_validation import ImageHeader, browser_type, check_upload, identify
 
 MIB = 1024 * 1024
 
@@ -93,13 +93,6 @@ def test_the_file_is_left_at_its_start() -> None:
 )
 def test_the_browser_type_comes_from_the_bytes(body: bytes, media_type: str | None) -> None:
     assert browser_type(io.BytesIO(body)) == media_type
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(10 * MIB, "10 MiB"), (MIB * 3 // 2, "1.5 MiB"), (1500, "1,500 bytes"), (1, "1 bytes")]
-)
-def test_sizes_are_readable(count: int, text: str) -> None:
-    assert format_bytes(count) == text
 
 
 def test_real_odd_files_raise_nothing_but_image_errors(all_odd_images: list[tuple[Path, bool]]) -> None:

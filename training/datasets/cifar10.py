@@ -26,7 +26,7 @@ MD5 = "c58f30108f718f92721af3b95e74349a"
 SIDE = 32
 _FOLDER = "cifar-10-batches-py"
 _BATCHES = {f"data_batch_{number}": TRAIN for number in range(1, 6)} | {"test_batch": TEST}
-# A batch is 31 MB; larger members are refused.
+# A batch is 29.3 MiB; larger members are refused.
 _MAX_MEMBER_BYTES = 100_000_000
 
 # The globals of pickled arrays, under the module names of NumPy before and since 2.0, and of bytes that Python 3 wrote

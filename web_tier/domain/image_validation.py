@@ -9,8 +9,7 @@ from PIL import Image
 
 from core.errors import EmptyImageError, ImageTooLargeError, NotAnImageError, TooManyPixelsError
 from core.formats import ACCEPTED_FORMATS
-
-_MIB = 1024 * 1024
+from core.sizes import format_bytes
 
 # Of the accepted formats, those that browsers show.
 _BROWSER_TYPES = {
@@ -87,8 +86,3 @@ def browser_type(body: IO[bytes]) -> str | None:
         return _BROWSER_TYPES.get(identify(body).format)
     except (NotAnImageError, Image.DecompressionBombError):
         return None
-
-
-def format_bytes(count: int) -> str:
-    """A number of bytes for people, such as ``10 MiB`` or ``1,500 bytes``."""
-    return f"{count / _MIB:.4g} MiB" if count >= _MIB else f"{count:,} bytes"

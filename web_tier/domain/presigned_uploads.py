@@ -21,7 +21,7 @@ from core.jobs import (
     position_of,
 )
 from core.settings import Settings
-from web_tier.domain.image_validation import format_bytes
+from core.sizes import format_bytes
 from web_tier.domain.upload_service import WORKER_ID, NotStored, Outbox, Rejected, Stored, UploadReport, UploadService
 
 EXPIRES_SECONDS = 900
