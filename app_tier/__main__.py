@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from app_tier.bundle import ModelBundle, load_bundle
 from app_tier.classifier import Classifier
 from app_tier.decode import DecodeLimits, decode_image
+from app_tier.fleet_start import running_since
 from app_tier.heartbeat import HeartbeatReporter, report_failure
 from app_tier.interruption import watch_for_interruption
 from app_tier.metrics import MetricReporter
@@ -42,6 +43,7 @@ from aws.queue import JobQueue
 from aws.state import StateStore
 from core import process_setup
 from core.errors import BundleError, CloudError, ElasticError
+from core.fleet_status import KEY as STATUS_KEY
 from core.heartbeat import key_of
 from core.jobs import ClassificationResult
 from core.settings import Settings
@@ -89,7 +91,8 @@ def main() -> int:
             }
 
         name = settings.worker_id or instance or socket.gethostname()
-        worker = build_worker(settings, name, clients, classifier, on_answer)
+        fleet_running_since = running_since(functools.partial(read_object, state, STATUS_KEY), time.time())
+        worker = build_worker(settings, name, clients, classifier, on_answer, fleet_running_since)
         if instance:
             watch_for_interruption(metadata, stop)
             shadow.start(settings.heartbeat_seconds, stop)
@@ -152,17 +155,20 @@ def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: M
     """Wire shadow mode from settings and cloud clients."""
     images = ImageStore(clients["s3"], settings.input_bucket, settings.max_image_bytes)
 
-    def read() -> bytes | None:
-        found = state.get(SHADOW_KEY)
-        return None if found is None else found.body
-
     def load_candidate(model: str) -> Callable[[bytes], str]:
         bundle = load_bundle(ModelStore(state).fetch(model, model_cache(settings), Path(settings.model_bundle)))
         classifier, decode = Classifier(bundle, 1, 1), decoder_for(bundle, settings)
         smoke_test(classifier, decode)
         return lambda body: classifier.classify([decode(body)])[0][0].label
 
+    read = functools.partial(read_object, state, SHADOW_KEY)
     return ShadowRunner(read, load_candidate, lambda key: images.get(key), own.full_name)
+
+
+def read_object(state: StateStore, key: str) -> bytes | None:
+    """Read an object in the state bucket; None where it does not exist."""
+    found = state.get(key)
+    return None if found is None else found.body
 
 
 def model_cache(settings: Settings) -> Path:
@@ -176,8 +182,9 @@ def build_worker(
     clients: Clients,
     classifier: Classifier,
     on_answer: Callable[[ClassificationResult], None] = lambda result: None,
+    fleet_running_since: float = 0.0,
 ) -> Worker:
-    """Wire a worker from settings, cloud clients and a model."""
+    """Wire a worker from settings, cloud clients and a model; see `Worker`."""
     bundle = classifier.bundle
     options = WorkerOptions(
         worker_id=worker_id,
@@ -200,6 +207,7 @@ def build_worker(
         options,
         on_report=MetricReporter(MetricSink(clients["cloudwatch"], settings.fleet_name)),
         on_answer=on_answer,
+        fleet_running_since=fleet_running_since,
     )
 
 

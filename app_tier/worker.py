@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
 from core.errors import AlreadyExistsError, CloudError, DecodeError, ImageError, MissingImageError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
 from core.periodic_task import PeriodicTask
+from core.response_time import response_time
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class Worker:
         on_report: called with the worker's statistics every minute and at its end; must not raise.
         on_answer: called with each result once it is stored; must not raise, and return at once.
         clock: monotonic seconds.
+        wall_clock: seconds since the epoch.
+        fleet_running_since: since when some instance of the fleet has been running, in seconds since the epoch.
     """
 
     def __init__(
@@ -102,8 +105,12 @@ class Worker:
         on_report: Callable[[Report], None] = lambda report: None,
         clock: Callable[[], float] = time.monotonic,
         on_answer: Callable[[ClassificationResult], None] = lambda result: None,
+        wall_clock: Callable[[], float] = time.time,
+        fleet_running_since: float = 0.0,
     ) -> None:
         self._on_answer = on_answer
+        self._wall_clock = wall_clock
+        self._fleet_running_since = fleet_running_since
         self._jobs = jobs
         self._images = images
         self._results = results
@@ -193,7 +200,7 @@ class Worker:
             last_success, failures = self._clock(), 0
             for delivery in deliveries:
                 if delivery.sent_at is not None:
-                    self._statistics.record_age(max(0.0, time.time() - delivery.sent_at))
+                    self._statistics.record_age(max(0.0, self._wall_clock() - delivery.sent_at))
                 self._in_hand.add(delivery.receipt_handle, self._clock())
                 self._pool.submit(self._prepare, _Work(delivery))
 
@@ -321,7 +328,7 @@ class Worker:
 
     def _store(self, work: _Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         try:
-            self._results.put(result, only_if_new=only_if_new)
+            self._results.put(self._timed(work, result), only_if_new=only_if_new)
         except AlreadyExistsError:
             self._settled.put((work.delivery.receipt_handle, None))
         except Exception as error:  # this job is delivered again; the others are not affected
@@ -331,6 +338,14 @@ class Worker:
             self._statistics.record(work.stage_milliseconds, failed=result.failure is not None)
             self._settled.put((work.delivery.receipt_handle, None))
             self._on_answer(result)
+
+    def _timed(self, work: _Work, result: ClassificationResult) -> ClassificationResult:
+        sent_at = work.delivery.sent_at
+        if sent_at is None:
+            return result
+        classifying = sum(work.stage_milliseconds.values()) / 1000
+        took = response_time(sent_at, self._fleet_running_since, self._wall_clock(), classifying)
+        return replace(result, response_time=took)
 
     def _back_off(self, work: _Work) -> None:
         self._give_back(work, delay_seconds=min(2**work.delivery.receive_count, MAX_BACKOFF_SECONDS))

@@ -156,6 +156,16 @@ class FleetStatus(Record):
         return self.history[-1] if self.history else None
 
     @property
+    def running_since(self) -> float | None:
+        """Since when at least one instance has been running, as far back as the history goes; None where none is."""
+        since = None
+        for sample in reversed(self.history):
+            if not sample.running:
+                break
+            since = sample.at
+        return since
+
+    @property
     def remarks(self) -> tuple[Remark, ...]:
         """Sentences about the rollout, the candidate, drift and stale periodic tasks."""
         remarks = []

@@ -18,12 +18,13 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from core.errors import DecodeError
 from core.object_keys import BATCH_ID, IMAGES
+from core.response_time import ResponseTime
 from core.versioned_json import Row, SharedText, between, decode_record, encode_record, record
 
 JOB_VERSION = 1
@@ -222,14 +223,16 @@ class _ResultDetail:
     predictions: tuple[Prediction, ...]
     stage_ms: Mapping[SharedText, float]
     failure: Failure | None = None
+    response_time: ResponseTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClassificationResult:
     """The answer for one image: predictions (best first) or a failure, never both.
 
-    `model` is ``name@version`` of the bundle that classified the image, `worker_id` the worker's id, and
-    `stage_milliseconds` how long each stage took for this image.
+    `model` is ``name@version`` of the bundle that classified the image, `worker_id` the worker's id,
+    `stage_milliseconds` how long each stage took for this image, and `response_time` how long it took in all; None
+    where no worker answered, or one of a version that did not measure it.
     """
 
     key: str
@@ -240,6 +243,7 @@ class ClassificationResult:
     model: str = ""
     worker_id: str = ""
     stage_milliseconds: Mapping[str, float] = field(default_factory=dict)
+    response_time: ResponseTime | None = None
 
     def __post_init__(self) -> None:
         if bool(self.predictions) == (self.failure is not None):
@@ -270,9 +274,9 @@ class ClassificationResult:
         """Body and metadata of the result object.
 
         The body is `line` and a newline in UTF-8.  The metadata has one entry, ``result``: ASCII JSON
-        with everything but the name, well below S3's limit of 2 KB for user metadata.
+        with everything but the name, well below S3's limit of 2 KiB for user metadata.
         """
-        detail = {
+        detail: dict[str, Any] = {
             "job_id": self.job_id,
             "model": self.model,
             "worker_id": self.worker_id,
@@ -281,6 +285,8 @@ class ClassificationResult:
         }
         if self.failure is not None:
             detail["failure"] = asdict(self.failure)
+        if self.response_time is not None:
+            detail["response_time"] = [round(seconds, 3) for seconds in astuple(self.response_time)]
         return f"{self.line}\n".encode(), {"result": json.dumps(detail, allow_nan=False, separators=(",", ":"))}
 
     @classmethod
@@ -304,6 +310,7 @@ class ClassificationResult:
                 model=detail.model,
                 worker_id=detail.worker_id,
                 stage_milliseconds=detail.stage_ms,
+                response_time=detail.response_time,
             )
         except (ValueError, DecodeError) as error:
             raise DecodeError(f"{key} is not a result: {error}") from error

@@ -23,6 +23,7 @@ from aws.in_memory import (
     ManualClock,
 )
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
+from core.response_time import ResponseTime
 from core.settings import Settings
 from core.tokens import SCOPES, new_token
 from web_tier import create_app
@@ -89,13 +90,17 @@ class WebBench:
         assert response.status_code == 200, response.text
         return dict(response.get_json())
 
-    def answer(self, label: str = "beagle", score: float = 0.9) -> None:
+    def answer(self, label: str = "beagle", score: float = 0.9, response_time: ResponseTime | None = None) -> None:
         """Does the work of the app tier: answers all jobs and deletes them."""
         while received := self.queue.receive(10, 0):
             for delivery in received:
                 assert delivery.job is not None
                 predictions = (Prediction(label, score), Prediction("dingo", round(1 - score, 5)))
-                self.results.put(ClassificationResult(delivery.job.key, delivery.job.name, predictions, model="test@1"))
+                self.results.put(
+                    ClassificationResult(
+                        delivery.job.key, delivery.job.name, predictions, model="test@1", response_time=response_time
+                    )
+                )
             self.queue.delete([delivery.receipt_handle for delivery in received])
 
     def answer_at_once(self) -> None:

@@ -28,6 +28,7 @@ from core.jobs import (
     position_of,
     result_line,
 )
+from core.response_time import ResponseTime
 
 BATCH = new_batch_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 any_name = st.text(min_size=1, max_size=300)
@@ -203,6 +204,7 @@ RESULTS = [
         model="resnet50@1",
         worker_id="i-1",
         stage_milliseconds={"decode": 1.5},
+        response_time=ResponseTime(1_790_000_000.125, 0.5, 3.25, 0.004),
     ),
     ClassificationResult(key=image_key(BATCH, 2, "x"), name="x", failure=Failure("broken", "the image is damaged")),
 ]
@@ -229,6 +231,7 @@ def test_metadata_of_the_largest_result_fits_into_s3() -> None:
         model="m" * 64 + "@1.2.3",
         worker_id="i-0123456789abcdef0",
         stage_milliseconds=dict.fromkeys(("fetch", "decode", "classify"), 12345.6),
+        response_time=ResponseTime(1_790_000_000.125, 12345.678, 12345.678, 12345.678),
     )
     metadata = result.encode()[1]
     assert sum(len(key) + len(value) for key, value in metadata.items()) < 2048

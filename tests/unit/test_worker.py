@@ -79,7 +79,9 @@ class Labeller:
 class Bench:
     """A worker with everything around it in memory."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, **options: Any) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, fleet_running_since: float = 0.0, **options: Any
+    ) -> None:
         self.clock = clock
         self.queue = InMemoryJobQueue(clock)
         self.images = InMemoryImageStore(max_image_bytes=MAX_IMAGE_BYTES)
@@ -88,7 +90,15 @@ class Bench:
         self.labeller = Labeller()
         self.stop = threading.Event()
         fields = {name: getattr(OPTIONS, name) for name in OPTIONS.__slots__} | options
-        self.worker = Worker(self.queue, self.images, self.results, decode, self.labeller, WorkerOptions(**fields))  # type: ignore[arg-type]
+        stores: tuple[Any, Any, Any] = (self.queue, self.images, self.results)
+        self.worker = Worker(
+            *stores,
+            decode,
+            self.labeller,
+            WorkerOptions(**fields),
+            wall_clock=clock,
+            fleet_running_since=fleet_running_since,
+        )
 
     def upload(self, *bodies: str, start: int = 0) -> list[str]:
         keys = []
@@ -128,6 +138,21 @@ def test_every_job_is_answered_and_deleted() -> None:
     assert [bench.line(key) for key in keys] == [f"label{n}.jpg, label{n}" for n in range(100)]
     assert bench.results.count("put") == 100
     assert max(bench.labeller.batch_sizes) <= 8 and sum(bench.labeller.batch_sizes) == 100
+
+
+def test_results_say_how_long_they_took_and_with_what() -> None:
+    clock = ManualClock()
+    bench = Bench(clock, fleet_running_since=clock() + 3)
+    keys = bench.upload("beagle", "broken")
+    clock.advance(5)
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    for key in keys:
+        took = bench.results.get(key).response_time
+        assert took is not None
+        assert (took.sent_at, took.seconds_booting, took.seconds_total) == pytest.approx((clock() - 5, 3, 5))
+        stages = bench.results.get(key).stage_milliseconds
+        assert took.seconds_classifying == pytest.approx(sum(stages.values()) / 1000, abs=1e-3)
 
 
 def test_results_say_who_answered_with_what() -> None:

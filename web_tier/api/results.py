@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 
@@ -12,9 +13,20 @@ from core.errors import NotFoundError
 from core.jobs import ClassificationResult
 from web_tier.api.batches import counts
 from web_tier.api.openapi import Answer, answer_of, api_blueprint
-from web_tier.api.schemas import BatchPath, CsvQuery, ExportQuery, Result, ResultPage, ResultPath, ResultsQuery, Waiting
+from web_tier.api.schemas import (
+    BatchPath,
+    CsvQuery,
+    ExportQuery,
+    ResponseTimes,
+    Result,
+    ResultPage,
+    ResultPath,
+    ResultsQuery,
+    Waiting,
+)
 from web_tier.auth import authorization
 from web_tier.domain.batches import Batch
+from web_tier.domain.response_times import batch_response_time
 from web_tier.domain.result_fields import result_fields
 from web_tier.domain.result_pagination import Cursor, next_page
 from web_tier.domain.result_search import ResultSearch
@@ -90,6 +102,17 @@ def results_jsonl(path: BatchPath, query: ExportQuery) -> Answer:
     """The results so far as JSON Lines, by position: each line has the fields of one result."""
     current = authorization.batch(path.batch_id)
     return _file(current, "application/jsonl", "jsonl", (f"{row}\n" for row in _json_rows(current, query.search)))
+
+
+@blueprint.get("/batches/<batch_id>/response-times", responses={200: ResponseTimes})
+def response_times(path: BatchPath) -> Answer:
+    """How long the first and the last answer took, and what an image's time was spent on."""
+    current = authorization.batch(path.batch_id)
+    found = batch_response_time(current.results, services().batches.fetch)
+    if found is None:
+        return {**dict.fromkeys(ResponseTimes.model_fields), "sentence": "", "images": 0}
+    rounded = {name: round(value, 3) for name, value in dataclasses.asdict(found).items()}
+    return {"sentence": found.sentence(current.answered), **rounded}
 
 
 def waiting_fields(key: str, name: str) -> dict[str, str]:

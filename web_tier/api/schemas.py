@@ -231,8 +231,24 @@ class Result(BaseModel):
     top_k: list[Label]
     error: ResultError | None
     model: str
-    seconds: float | None = Field(description="how long a worker was busy with the image")
+    seconds_waiting: float | None = Field(description="in the queue and in the worker's hand; null: not measured")
+    seconds_booting: float | None = Field(description="in the queue while no instance was running yet")
+    seconds_classifying: float | None = Field(description="the worker's time for this image")
+    seconds_total: float | None = Field(description="from the job's sending to the result: the sum of the three")
     image_url: str | None
+
+
+class ResponseTimes(BaseModel):
+    """How long a batch took; the last four are medians over its images."""
+
+    sentence: str = Field(description="all of it in one line; empty where nothing was measured")
+    images: int = Field(description="how many images were measured; of a large batch some")
+    seconds_to_first: float | None = Field(description="from the sending of the first job to the first result")
+    seconds_to_last: float | None = Field(description="from there to the last result so far")
+    seconds_waiting: float | None
+    seconds_booting: float | None
+    seconds_classifying: float | None
+    seconds_total: float | None
 
 
 class ResultPage(Counts):
