@@ -2,6 +2,6 @@
 
 import { Batch } from "./batch.js";
 
-const { results, events, cancel, fleet } = document.getElementById("batch").dataset;
+const { results, events, cancel, times, fleet } = document.getElementById("batch").dataset;
 
-new Batch({ results, events, cancel, fleet }).adopt();
+new Batch({ results, events, cancel, times, fleet }).adopt();

@@ -5,6 +5,8 @@ import { BatchUpdates } from "./batch_updates.js";
 import { Model } from "./model.js";
 import { ImageGrid } from "./image_grid.js";
 import { BatchHeader, show } from "./batch_header.js";
+import { Notices } from "./notices.js";
+import { ResponseTimes } from "./response_times.js";
 import { Viewer } from "./viewer.js";
 
 const SHOW_EVERY_MS = 100;
@@ -17,11 +19,13 @@ export class Batch {
   #planned = 0;
   #cancelAgain = 0;
 
-  // urls: {results, events, fleet, cancel}
+  // urls: {results, events, fleet, cancel, times}
   constructor(urls) {
     this.urls = urls;
     this.model = new Model();
     this.header = new BatchHeader(this.model);
+    this.notices = new Notices(element("notice"));
+    this.times = new ResponseTimes(element("response-times"), urls.times);
     this.grid = new ImageGrid(element("sheet"), element("frame"), this.model, {
       open: (file) => this.viewer.open(file),
       shown: (count) => this.#shown(count),
@@ -101,9 +105,10 @@ export class Batch {
       await post(this.urls.cancel);
       // The events may end before they mention it: a batch whose stored images are all answered is complete.
       this.model.cancelled = true;
+      this.notices.clear("cancel");
       this.#plan();
     } catch {
-      showNotice("notice", "The batch could not be cancelled. Check the connection and try again.");
+      this.notices.set("cancel", "The batch could not be cancelled. Check the connection and try again.");
     }
   }
 
@@ -116,6 +121,7 @@ export class Batch {
     clearTimeout(this.#planned);
     this.#planned = 0;
     this.header.show();
+    this.times.show(this.header.done ? this.header.page.answered : 0);
     this.grid.plan();
     this.viewer.refresh();
     // Remaining time and speed change without any event.
@@ -142,11 +148,6 @@ export class Batch {
     const text = count ? `${show(count)} of ${show(all)} shown` : "No image matches.";
     if (element("shown").textContent !== text) element("shown").textContent = text;
   }
-}
-
-export function showNotice(id, text) {
-  element(id).textContent = text;
-  element(id).hidden = false;
 }
 
 // Reads a file's fields from the frame that the server has rendered.

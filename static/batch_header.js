@@ -1,5 +1,7 @@
 // The batch's state line, counts and progress bars.
 
+import { formatBytes } from "./sizes.js";
+
 const ANNOUNCE_EVERY_MS = 5000;
 const numbers = new Intl.NumberFormat("en");
 const element = (id) => document.getElementById(id);
@@ -9,12 +11,16 @@ export class BatchHeader {
   deleted = false;
   // The server's latest counts, and the fleet's.
   page = null;
+  // Whether all images are answered, and no more are about to be uploaded.
+  done = false;
   #fleet = {};
   #bootingSince = 0;
   #upload = null;
   #announced = "";
   #announcedAt = -Infinity;
   #title = document.title;
+  // Whether this person may cancel and delete the batch.
+  #mayChange = "mayChange" in element("batch").dataset;
 
   constructor(model) {
     this.model = model;
@@ -38,6 +44,7 @@ export class BatchHeader {
     const total = Math.max(expected, accepted, 1);
     const uploaded = expected ? Math.max(tally.uploaded, Math.min(accepted, expected)) : accepted;
     const done = !uploading && Boolean(this.page?.complete) && tally.answered >= accepted;
+    this.done = done;
     const byBytes = uploading && !transfer.open;
     setBar("uploaded-bar", byBytes ? (total * transfer.sentBytes) / Math.max(1, transfer.totalBytes) : uploaded, total);
     setBar("answered-bar", tally.answered, total);
@@ -46,7 +53,8 @@ export class BatchHeader {
     this.#showFilters(tally, total);
     element("lost").hidden = uploading || !lost;
     setText("lost-text", `${show(lost)} ${lost === 1 ? "file was" : "files were"} not uploaded.`);
-    element("cancel").hidden = done || this.#cancelled || this.deleted;
+    element("cancel").hidden = done || this.#cancelled || this.deleted || !this.#mayChange;
+    element("delete").hidden = uploading || this.deleted || !this.#mayChange;
     setText("transfer", uploading ? pace(transfer) : "");
 
     const { word, line } = this.#state({ accepted, tally, uploading, done });
@@ -116,8 +124,8 @@ function pace(transfer) {
   const now = performance.now();
   const speed = transfer.speed(now);
   const left = transfer.remainingSeconds(now);
-  const sent = bytes(transfer.sentBytes) + (transfer.open ? "" : ` of ${bytes(transfer.totalBytes)}`);
-  return speed ? `${sent}, ${bytes(speed)}/s${left === null ? "" : `, ${duration(left)} left`}` : sent;
+  const sent = formatBytes(transfer.sentBytes) + (transfer.open ? "" : ` of ${formatBytes(transfer.totalBytes)}`);
+  return speed ? `${sent}, ${formatBytes(speed)}/s${left === null ? "" : `, ${duration(left)} left`}` : sent;
 }
 
 function doneLine(accepted, failed) {
@@ -128,11 +136,6 @@ function doneLine(accepted, failed) {
 
 export function show(value) {
   return numbers.format(value);
-}
-
-export function bytes(count) {
-  if (count < 1024 * 1024) return `${Math.round(count / 1024)} KB`;
-  return `${(count / 1024 / 1024).toFixed(count < 100 * 1024 * 1024 ? 1 : 0)} MB`;
 }
 
 function duration(seconds) {

@@ -1,13 +1,16 @@
 // The start page: accepts files, creates a batch, and becomes the batch's page.  Without JavaScript a plain form is used.
 
 import { getJson, post } from "./api.js";
-import { Batch, showNotice } from "./batch.js";
+import { Batch } from "./batch.js";
 import { filesFromDrop, keepImages } from "./files.js";
-import { bytes, show } from "./batch_header.js";
+import { show } from "./batch_header.js";
+import { Notices } from "./notices.js";
+import { formatBytes } from "./sizes.js";
 import { localTimes } from "./times.js";
 import { Upload } from "./upload.js";
 
 const element = (id) => document.getElementById(id);
+const formNotices = new Notices(element("form-notice"));
 
 localTimes();
 prepareStart();
@@ -49,9 +52,10 @@ function prepareDrop(form) {
 async function start(form, { files, others, name }) {
   if (form.started) return;
   if (!files.length) {
-    showNotice("form-notice", others ? "There are no images in this folder." : "Choose at least one image.");
+    formNotices.set("files", others ? "There are no images in this folder." : "Choose at least one image.");
     return;
   }
+  formNotices.clear("files");
   form.started = true;
   let created;
   try {
@@ -59,19 +63,25 @@ async function start(form, { files, others, name }) {
   } catch (error) {
     form.started = false;
     const sentence = error instanceof TypeError ? "Check the connection and try again." : error.message;
-    showNotice("form-notice", `The batch could not be created. ${sentence}`);
+    formNotices.set("files", `The batch could not be created. ${sentence}`);
     return;
   }
   const max = Number(form.dataset.maxBatchImages);
   const maxBytes = Number(form.dataset.maxImageBytes);
   const batch = openBatch(created, form.dataset.fleetUrl, titleOf(name));
-  const sentences = new Map();
-  const notify = (about, sentence) => showNotice("notice", [...sentences.set(about, sentence).values()].join(" "));
+  const { notices } = batch;
   const left = files.length - max;
-  if (left > 0) notify("left", `A batch can have ${show(max)} images; ${show(left)} more were skipped.`);
-  if (others) notify("others", `Skipped ${show(others)} other ${others === 1 ? "file" : "files"} in the folder.`);
-  const large = (count) => notify("large", `${show(count)} ${count === 1 ? "is" : "are"} larger than ${bytes(maxBytes)} and will be refused.`);
-  batch.upload((model, on) => new Upload(created.images_url, files.slice(0, max), maxBytes, model, { ...on, large }));
+  if (left > 0) notices.set("left", `A batch can have ${show(max)} images; ${show(left)} more were skipped.`);
+  if (others) notices.set("others", `Skipped ${show(others)} other ${others === 1 ? "file" : "files"} in the folder.`);
+  const large = (count) => notices.set("large", `${show(count)} ${count === 1 ? "is" : "are"} larger than ${formatBytes(maxBytes)} and will be refused.`);
+  batch.upload((model, on) => {
+    const ended = () => {
+      // They have been refused: their frames show it.
+      notices.clear("large");
+      on.ended();
+    };
+    return new Upload(created.images_url, files.slice(0, max), maxBytes, model, { ...on, ended, large });
+  });
 }
 
 function openBatch(created, fleetUrl, title) {
@@ -81,14 +91,16 @@ function openBatch(created, fleetUrl, title) {
   element("batch-id").textContent = created.batch_id;
   element("csv").href = `${created.results_url}.csv`;
   element("json").href = `${created.results_url}.json`;
+  element("delete").href = `${created.url}/delete`;
   element("upload").hidden = true;
   element("recent")?.remove();
   element("batch").hidden = false;
   document.querySelector("[aria-current]")?.removeAttribute("aria-current");
   scrollTo(0, 0);
   element("state").focus({ preventScroll: true });
-  const cancel = created.results_url.replace(/results$/, "cancel");
-  return new Batch({ results: created.results_url, events: created.events_url, cancel, fleet: fleetUrl });
+  const beside = (name) => created.results_url.replace(/results$/, name);
+  const urls = { cancel: beside("cancel"), times: beside("response-times"), fleet: fleetUrl };
+  return new Batch({ results: created.results_url, events: created.events_url, ...urls });
 }
 
 // Makes a batch's name from a folder's: removes characters that the server would refuse.

@@ -24,7 +24,7 @@ from web_tier.api.schemas import (
     NewBatch,
     Webhook,
 )
-from web_tier.auth import authorization
+from web_tier.auth import authorization, deletion
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch
 from web_tier.security import audit_log
@@ -111,12 +111,7 @@ def delete_batch(path: BatchPath) -> Answer:
 
     Repeating it is harmless: the batch is then unknown.
     """
-    record = authorization.record_of(path.batch_id, fresh=True)
-    found = services()
-    found.lifecycle.delete(path.batch_id, authorization.owner_in(record))
-    found.batches.invalidate_open(path.batch_id)
-    found.state.delete(PendingWebhook(path.batch_id, "", "", 0.0).key)
-    audit_log.record("batch_deleted", batch_id=path.batch_id)
+    deletion.delete_batch(path.batch_id)
     return "", 204
 
 

@@ -43,7 +43,7 @@ LOCAL = Identity(LOCAL_OWNER, "", SCOPES, 0, by_cookie=False)
 def init_app(app: Flask) -> None:
     """Refuses requests to `app` whose identity lacks the scope that the view requires."""
     app.before_request(_enforce)
-    app.jinja_env.globals.update(signed_in_owner=signed_in_owner)
+    app.jinja_env.globals.update(signed_in_owner=signed_in_owner, has_scope=has_scope)
 
 
 def identity() -> Identity | None:
@@ -65,6 +65,15 @@ def signed_in_owner() -> str:
     except CloudError:
         return ""
     return found.owner if found is not None and found.by_cookie else ""
+
+
+def has_scope(scope: str) -> bool:
+    """Whether the current request's client has a scope, for pages (error pages included)."""
+    try:
+        found = identity()
+    except CloudError:
+        return False
+    return found is not None and scope in found.scopes
 
 
 def valid_token(text: str) -> AccessToken | None:
@@ -132,7 +141,7 @@ def _demand_authentication() -> ResponseReturnValue:
     if shown or "token_id" in session:
         audit_log.record("authentication", "refused", by="header" if shown else "cookie")
     if not shown and (request.blueprint in _PAGES or request.endpoint == "docs.page"):
-        after = request.full_path.rstrip("?") if request.method == "GET" else ""
+        after = f"{request.script_root}{request.full_path.rstrip('?')}" if request.method == "GET" else ""
         return redirect(url_for("sign_in.form", next=after or None), 303)
     challenge: dict[str, str | None] = {
         "realm": "Elastic Image Classifier",

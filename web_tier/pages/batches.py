@@ -11,14 +11,16 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from core.errors import CloudError, ImageTooLargeError, NotFoundError
-from core.jobs import position_of, shown_name
+from core.jobs import is_batch_id, position_of, shown_name
+from core.sizes import format_bytes
 from web_tier.api.request_body import uploaded_files
-from web_tier.auth import authorization
+from web_tier.auth import authorization, deletion
 from web_tier.auth.quotas import accept_files
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch
-from web_tier.domain.image_validation import browser_type, format_bytes
+from web_tier.domain.image_validation import browser_type
 from web_tier.domain.label_groups import in_plain_words, with_article
+from web_tier.domain.response_times import batch_response_time
 from web_tier.domain.result_fields import image_url, result_fields
 from web_tier.security import audit_log
 from web_tier.services import services
@@ -42,7 +44,8 @@ blueprint.add_app_template_global(in_plain_words)
 @blueprint.get("/")
 def upload() -> ResponseReturnValue:
     """The upload page."""
-    return _upload_page()
+    deleted = request.args.get("deleted", "")
+    return _upload_page(deleted=deleted if is_batch_id(deleted) else "")
 
 
 @blueprint.post("/batches")
@@ -75,7 +78,28 @@ def batch(batch_id: str) -> ResponseReturnValue:
     shown = keys[(page - 1) * FRAMES_PER_PAGE : page * FRAMES_PER_PAGE]
     state = state_of(current, services().fleet.known_status())
     frames = _frames(current, shown)
-    return render_template("batch.html", batch=current, state=state, frames=frames, page=page, pages=pages)
+    return render_template(
+        "batch.html",
+        batch=current,
+        state=state,
+        response_times=_response_times(current),
+        frames=frames,
+        page=page,
+        pages=pages,
+    )
+
+
+@blueprint.get("/batches/<batch_id>/delete")
+def confirm_deletion(batch_id: str) -> ResponseReturnValue:
+    """Asks whether a batch shall be deleted."""
+    return render_template("delete.html", batch=authorization.batch(batch_id))
+
+
+@blueprint.post("/batches/<batch_id>/delete")
+def delete_batch(batch_id: str) -> ResponseReturnValue:
+    """Deletes a batch with all its data, then redirects to the start page, which says so."""
+    deletion.delete_batch(batch_id)
+    return redirect(url_for("pages.upload", deleted=batch_id), 303)
 
 
 @blueprint.get("/batches/<batch_id>/images/<path:rest>")
@@ -99,6 +123,12 @@ def image(batch_id: str, rest: str) -> ResponseReturnValue:
     return Response(body, mimetype=media_type, headers=_IMAGE_HEADERS)
 
 
+def _response_times(current: Batch) -> str:
+    """The batch's response times in one line; empty while they are not final."""
+    found = batch_response_time(current.results, services().batches.fetch) if current.complete else None
+    return found.sentence(current.answered) if found is not None else ""
+
+
 def _frames(current: Batch, keys: list[str]) -> list[dict[str, object]]:
     found = services()
     wanted = set(keys)
@@ -118,7 +148,7 @@ def _waiting_fields(key: str) -> dict[str, object]:
     }
 
 
-def _upload_page(problem: str = "") -> str:
+def _upload_page(problem: str = "", deleted: str = "") -> str:
     settings = services().settings
     max_image_size = format_bytes(settings.max_image_bytes)
     # There is no batch yet; the script fills its part of the page.
@@ -128,6 +158,7 @@ def _upload_page(problem: str = "") -> str:
         settings=settings,
         max_image_size=max_image_size,
         problem=problem,
+        deleted=deleted,
         recent=_recent_batches(),
     )
 
