@@ -221,9 +221,11 @@ class Worker:
                 started = self._clock()
                 body = self._images.get(job.key)
                 fetched = self._clock()
-                work.pixels = self._decoder_for(work)(body)
                 work.stage_milliseconds["fetch"] = (fetched - started) * 1000
-                work.stage_milliseconds["decode"] = (self._clock() - fetched) * 1000
+                try:
+                    work.pixels = self._decoder_for(work)(body)
+                finally:
+                    work.stage_milliseconds["decode"] = (self._clock() - fetched) * 1000
             except NotFoundError:
                 self._answer_missing(work, job)
             except ImageError as error:

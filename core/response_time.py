@@ -80,18 +80,18 @@ class BatchResponseTime:
         Args:
             answered: how many results the batch has.
         """
-        of = f" of {self.images:,} of {answered:,} images" if self.images < answered else ""
+        measured = f" of {self.images:,} of {answered:,} images" if self.images < answered else ""
         if answered == 1:
-            begin, median = f"Answered after {format_seconds(self.seconds_to_last)}", ""
+            begin, note = f"Answered after {format_seconds(self.seconds_to_last)}", ""
         else:
             first, last = format_seconds(self.seconds_to_first), format_seconds(self.seconds_to_last)
-            begin, median = f"First answer after {first}, last after {last}", f" (median{of})"
+            begin, note = f"First answer after {first}, last after {last}", f" (median{measured})"
         parts = (
             f"waiting {format_seconds(self.seconds_waiting)}",
             f"booting {format_seconds(self.seconds_booting)}",
             f"classifying {format_seconds(self.seconds_classifying)}",
         )
-        return f"{begin}; {', '.join(parts)}{median}"
+        return f"{begin}; {', '.join(parts)}{note}"
 
 
 def summarize(times: Sequence[ResponseTime]) -> BatchResponseTime | None:
@@ -111,7 +111,7 @@ def summarize(times: Sequence[ResponseTime]) -> BatchResponseTime | None:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration for people, such as ``0.04 s``, ``8.4 s``, ``150 s`` or ``2.5 h``, with a space that does not break."""
+    """A duration for people, such as ``0.04 s``, ``8.4 s`` or ``2.5 h``, with a space at which no line breaks."""
     if seconds < 0.005:
         return "0\u00a0s"
     if seconds < 0.095:

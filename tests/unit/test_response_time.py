@@ -81,7 +81,8 @@ def test_a_batch_counts_from_its_first_job() -> None:
 def test_a_single_image_has_one_answer() -> None:
     found = summarize(times((0.0, 0.5, 3.25, 0.04)))
     assert found is not None
-    assert found.sentence(1).replace("\u00a0", " ") == "Answered after 3.8 s; waiting 0.5 s, booting 3.2 s, classifying 0.04 s"
+    sentence = found.sentence(1).replace("\u00a0", " ")
+    assert sentence == "Answered after 3.8 s; waiting 0.5 s, booting 3.2 s, classifying 0.04 s"
 
 
 def test_without_times_there_is_no_summary() -> None:

@@ -152,6 +152,7 @@ def test_results_say_how_long_they_took_and_with_what() -> None:
         assert took is not None
         assert (took.sent_at, took.seconds_booting, took.seconds_total) == pytest.approx((clock() - 5, 3, 5))
         stages = bench.results.get(key).stage_milliseconds
+        assert {"fetch", "decode"} <= set(stages), "also of an image that cannot be decoded"
         assert took.seconds_classifying == pytest.approx(sum(stages.values()) / 1000, abs=1e-3)
 
 
