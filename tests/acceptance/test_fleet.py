@@ -26,6 +26,7 @@ MakeImages = Callable[..., list[Path]]
 
 LEASE_SECONDS = 4.0
 MAX_SIZE = 6
+BOOT_SECONDS = 10.0
 
 
 def connect(stack: LocalStack) -> tuple[Clients, Fleet]:
@@ -44,7 +45,7 @@ def test_of_two_controllers_one_leads_and_the_other_takes_over_when_it_is_killed
     }
     paths = make_images(150)
     # While they boot, all instances are ordered and none works: when ordering twice would be easiest.
-    with LocalStack(settings, controller=False, boot_seconds=10, log_directory=tmp_path) as stack:
+    with LocalStack(settings, controller=False, boot_seconds=BOOT_SECONDS, log_directory=tmp_path) as stack:
         clients, fleet = connect(stack)
         state, api = StateStore(clients["s3"], stack.settings.state_bucket), ApiClient(stack.web_url)
         with FleetSizeHistory(fleet, interval_seconds=0.05) as history:
@@ -64,6 +65,8 @@ def test_of_two_controllers_one_leads_and_the_other_takes_over_when_it_is_killed
             assert history.wait_for_zero(PATIENCE_SECONDS)
         after = read_status(state)
     assert len(answers) == len(paths)
+    # All were in the queue before the first instance was launched.
+    assert min(answer["seconds_booting"] for answer in answers) >= BOOT_SECONDS
     assert history.peak == MAX_SIZE
     assert after.since == first.since and f"-{leader.pid}-" not in after.controller_id
 
