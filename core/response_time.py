@@ -94,15 +94,20 @@ class BatchResponseTime:
         return f"{begin}; {', '.join(parts)}{note}"
 
 
-def summarize(times: Sequence[ResponseTime]) -> BatchResponseTime | None:
-    """The response times of a batch from those of its images; None without any."""
+def summarize(times: Sequence[ResponseTime], ends: Sequence[ResponseTime] = ()) -> BatchResponseTime | None:
+    """The response times of a batch from those of its images; None without any.
+
+    Args:
+        ends: further images, which count for the first and the last answer but not for the medians.
+    """
     if not times:
         return None
-    started_at = min(time.sent_at for time in times)
+    everything = [*times, *ends]
+    started_at = min(time.sent_at for time in everything)
     return BatchResponseTime(
         images=len(times),
-        seconds_to_first=min(time.answered_at for time in times) - started_at,
-        seconds_to_last=max(time.answered_at for time in times) - started_at,
+        seconds_to_first=min(time.answered_at for time in everything) - started_at,
+        seconds_to_last=max(time.answered_at for time in everything) - started_at,
         seconds_waiting=median(time.seconds_waiting for time in times),
         seconds_booting=median(time.seconds_booting for time in times),
         seconds_classifying=median(time.seconds_classifying for time in times),

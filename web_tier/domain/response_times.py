@@ -8,11 +8,10 @@ from aws.buckets import StoredObject
 from core.jobs import ClassificationResult
 from core.response_time import BatchResponseTime, summarize
 
-# Reading all results of a large batch takes seconds.  The median of so many is close enough, and as many again of the
-# first and of the last results have the first answer and the last one.
-MAX_READ_AT_ONCE = 200
-_EVENLY = 120
-_AT_EACH_END = 40
+# Reading all results of a large batch takes seconds.  The median of so many is close enough, and the results that were
+# stored first and last, so many of each, have the first answer and the last one.
+MAX_MEASURED = 200
+_AT_EACH_END = 20
 
 
 def response_fields(result: ClassificationResult) -> dict[str, float | None]:
@@ -38,19 +37,19 @@ def batch_response_time(
         results: the batch's results, in the order of their keys.
         fetch: reads results.
     """
-    times = (result.response_time for result in fetch(results_to_read(results)))
-    return summarize([time for time in times if time is not None])
+    measured, ends = results_to_read(results)
+    times, others = (
+        [result.response_time for result in fetch(chosen) if result.response_time is not None]
+        for chosen in (measured, ends)
+    )
+    return summarize(times, others)
 
 
-def results_to_read(results: Sequence[StoredObject]) -> list[StoredObject]:
-    """All results of a small batch; of a large one some, evenly spaced, and those that were stored first and last."""
-    if len(results) <= MAX_READ_AT_ONCE:
-        return list(results)
+def results_to_read(results: Sequence[StoredObject]) -> tuple[Sequence[StoredObject], Sequence[StoredObject]]:
+    """The results to measure: all of a small batch, evenly spaced ones of a large one; and then those at its ends."""
+    if len(results) <= MAX_MEASURED:
+        return results, ()
+    step = len(results) / MAX_MEASURED
     by_time = sorted(results, key=lambda entry: entry.last_modified)
-    step = len(results) / _EVENLY
-    chosen = [
-        *(results[int(number * step)] for number in range(_EVENLY)),
-        *by_time[:_AT_EACH_END],
-        *by_time[-_AT_EACH_END:],
-    ]
-    return list({entry.key: entry for entry in chosen}.values())
+    evenly = [results[int(number * step)] for number in range(MAX_MEASURED)]
+    return evenly, [*by_time[:_AT_EACH_END], *by_time[-_AT_EACH_END:]]
