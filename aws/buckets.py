@@ -22,7 +22,7 @@ from core.jobs import MAX_NAME_BYTES, MAX_RESULT_BYTES, ClassificationResult, ba
 from core.object_keys import BATCH_RECORDS, CANCELLED_MARKS, IMAGES, LONG_NAMES, RESULT_TABLES
 from core.versioned_json import RECORDS
 
-# S3 allows 2 KB of metadata for an object, names of the entries included.
+# S3 allows 2 KiB of metadata for an object, names of the entries included.
 _MAX_METADATA_NAME_BYTES = 1900
 # The metadata entry of an image whose name is in another object: the name's SHA-256.
 _LONG_NAME = "long-name"

@@ -113,7 +113,7 @@ _PHOTOS = click.Path(path_type=Path, exists=True)
     type=click.Path(path_type=Path, file_okay=False),
     default=CACHE,
     show_default=True,
-    help="Folder for cached features, 53 KB a view for ResNet-50 at 160 pixels; may be deleted after the run.",
+    help="Folder for cached features, 52 KiB a view for ResNet-50 at 160 pixels; may be deleted after the run.",
 )
 def distil(
     photos: tuple[Path, ...],

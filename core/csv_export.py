@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from core.jobs import ClassificationResult
+from core.response_time import TIME_FIELDS, rounded_times
 
 # Spreadsheets evaluate a cell that begins with one of these as a formula; an apostrophe in front makes it text.
 # https://owasp.org/www-community/attacks/CSV_Injection
@@ -18,13 +19,22 @@ _NO_CELL = ""
 
 Cell = str | float | int
 
+
+def _time_column(name: str) -> Callable[[ClassificationResult], Cell]:
+    def cell(result: ClassificationResult) -> Cell:
+        seconds = rounded_times(result.response_time)[name]
+        return _NO_CELL if seconds is None else seconds
+
+    return cell
+
+
 COLUMNS: dict[str, Callable[[ClassificationResult], Cell]] = {
     "image": lambda result: result.name,
     "label": lambda result: answer_of(result),
     "score": lambda result: _NO_CELL if result.score is None else result.score,
     "model": lambda result: result.model,
-    "seconds": lambda result: _NO_CELL if result.seconds is None else result.seconds,
     "key": lambda result: result.key,
+    **{name: _time_column(name) for name in TIME_FIELDS},
 }
 # Not one column, but two for each prediction: ``label_1,score_1,label_2,…``.
 TOP_K = "top_k"

@@ -29,7 +29,7 @@ from core.versioned_json import Row, SharedText, between, decode_record, encode_
 
 JOB_VERSION = 1
 # A name twice, because JSON and CSV may escape each character of it, and the other fields.  A request to SQS has ten
-# messages at most and may have 256 KB.
+# messages at most and may have 256 KiB.
 MAX_MESSAGE_BYTES = 12 * 1024
 # Each for the body and for the metadata.
 MAX_RESULT_BYTES = 12 * 1024
@@ -258,11 +258,6 @@ class ClassificationResult:
     def score(self) -> float | None:
         """The probability of the best label, or None for a failed image."""
         return self.predictions[0].score if self.predictions else None
-
-    @property
-    def seconds(self) -> float | None:
-        """How long a worker was busy with this image; None if no worker was, or its times are not known."""
-        return round(sum(self.stage_milliseconds.values()) / 1000, 4) if self.stage_milliseconds else None
 
     @property
     def line(self) -> str:

@@ -40,6 +40,17 @@ class ResponseTime(Row):
         return self.sent_at + self.seconds_total
 
 
+TIME_FIELDS = ("seconds_waiting", "seconds_booting", "seconds_classifying", "seconds_total")
+
+
+def rounded_times(time: ResponseTime | None) -> dict[str, float | None]:
+    """The times of one image by `TIME_FIELDS`, for JSON and CSV, to milliseconds; None where they were not measured.
+
+    Files that the web tier refused were never in the queue, and workers of earlier versions measured nothing.
+    """
+    return {name: None if time is None else round(getattr(time, name), 3) for name in TIME_FIELDS}
+
+
 def response_time(sent_at: float, running_since: float, answered_at: float, seconds_classifying: float) -> ResponseTime:
     """Splits the time of one image; moments are in seconds since the epoch.
 

@@ -20,7 +20,7 @@ from core.errors import DecodeError, NotFoundError
 from core.jobs import ClassificationResult, unreadable_result
 from core.periodic_task import ItemGuard
 
-COLUMNS = ("image", "label", "score", "model", "seconds", "key")
+COLUMNS = ("image", "label", "score", "model", "seconds_total", "key")
 # A batch is taken for complete when nothing was added for this long: its images may come in several requests.
 QUIET_AFTER = timedelta(seconds=10)
 # A complete batch is checked again when it has been unchanged for twice as long, and at least this often.

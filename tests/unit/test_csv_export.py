@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.csv_export import csv_chunks
 from core.jobs import ClassificationResult, Failure, Prediction, clean_name, image_key
+from core.response_time import ResponseTime
 from tests.web import JPEG, WebBench
 
 KEY = "20260101-000000-aaaaaaaaaaaa/00000-a.jpg"
@@ -51,14 +52,26 @@ def test_columns_are_chosen_by_name(bench: WebBench) -> None:
     bench.upload(batch_id, [("a.jpg", JPEG), ("empty.jpg", b"")])
     key = image_key(batch_id, 0, "a.jpg")
     predictions = (Prediction("beagle", 0.75), Prediction("fox, red", 0.2))
-    stages = {"fetch": 10.0, "decode": 20.5, "classify": 30.0}
-    bench.results.put(ClassificationResult(key, "a.jpg", predictions, model="m@1", stage_milliseconds=stages))
-    response = bench.client.get(f"/api/v1/batches/{batch_id}/results.csv?columns=key,score,top_k,model,seconds,image")
+    times = ResponseTime(1000.0, 0.5, 3.0, 0.0605)
+    bench.results.put(ClassificationResult(key, "a.jpg", predictions, model="m@1", response_time=times))
+    columns = "key,score,top_k,model,seconds_classifying,seconds_total,image"
+    response = bench.client.get(f"/api/v1/batches/{batch_id}/results.csv?columns={columns}")
     scores = ["0.75", "beagle", "0.75", "fox, red", "0.2"]
     assert list(csv.reader(io.StringIO(response.text, newline=""))) == [
-        ["key", "score", "label_1", "score_1", "label_2", "score_2", "model", "seconds", "image"],
-        [key, *scores, "m@1", "0.0605", "a.jpg"],
-        [image_key(batch_id, 1, "empty.jpg"), *[""] * 7, "empty.jpg"],
+        [
+            "key",
+            "score",
+            "label_1",
+            "score_1",
+            "label_2",
+            "score_2",
+            "model",
+            "seconds_classifying",
+            "seconds_total",
+            "image",
+        ],
+        [key, *scores, "m@1", "0.06", "3.56", "a.jpg"],
+        [image_key(batch_id, 1, "empty.jpg"), *[""] * 8, "empty.jpg"],
     ]
 
 

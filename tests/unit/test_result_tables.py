@@ -82,7 +82,7 @@ def test_a_complete_batch_gets_a_table_once(bench: Bench) -> None:
             "label": "beagle",
             "score": "0.75",
             "model": "m@1",
-            "seconds": "",
+            "seconds_total": "",
             "key": image_key(batch_id, position, "a.jpg"),
         }
         for position in range(2)

@@ -11,6 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from core.errors import CloudError, NotFoundError
+from core.response_time import TIME_FIELDS
 from tests.web import JPEG, WebBench
 from web_tier.api import results
 
@@ -83,7 +84,7 @@ def test_results_have_all_fields(bench: WebBench) -> None:
         ],
         "error": None,
         "model": "test@1",
-        "seconds": None,
+        **dict.fromkeys(TIME_FIELDS),
         "image_url": f"/batches/{batch_id}/images/00000-jpg",
     }
     assert results[1] == {
@@ -98,7 +99,7 @@ def test_results_have_all_fields(bench: WebBench) -> None:
         "top_k": [],
         "error": {"code": "empty", "sentence": "the file is empty"},
         "model": "",
-        "seconds": None,
+        **dict.fromkeys(TIME_FIELDS),
         "image_url": None,
     }
     assert (found["accepted"], found["answered"], found["complete"], found["more"]) == (2, 2, True, False)

@@ -35,6 +35,7 @@ _SCOPES = {
     "api_results.result": READ,
     "api_results.results_csv": READ,
     "api_results.results_json": READ,
+    "api_results.results_jsonl": READ,
     "api_results.response_times": READ,
     "api_events.events": READ,
     "pages.create_batch": UPLOAD,

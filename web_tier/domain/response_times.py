@@ -14,20 +14,6 @@ MAX_MEASURED = 200
 _AT_EACH_END = 20
 
 
-def response_fields(result: ClassificationResult) -> dict[str, float | None]:
-    """The times of one image in seconds, as fields for JSON and columns for CSV; None where they were not measured.
-
-    Files that the web tier refused were never in the queue, and workers of earlier versions measured nothing.
-    """
-    time = result.response_time
-    return {
-        "seconds_waiting": None if time is None else round(time.seconds_waiting, 3),
-        "seconds_booting": None if time is None else round(time.seconds_booting, 3),
-        "seconds_classifying": None if time is None else round(time.seconds_classifying, 3),
-        "seconds_total": None if time is None else round(time.seconds_total, 3),
-    }
-
-
 def batch_response_time(
     results: Sequence[StoredObject], fetch: Callable[[Sequence[StoredObject]], Iterable[ClassificationResult]]
 ) -> BatchResponseTime | None:

@@ -7,8 +7,8 @@ from typing import Any
 from flask import url_for
 
 from core.jobs import ClassificationResult, position_of
+from core.response_time import rounded_times
 from web_tier.domain.label_groups import common_group, groups_of, imagenet_groups
-from web_tier.domain.response_times import response_fields
 from web_tier.domain.upload_service import WORKER_ID
 
 
@@ -37,7 +37,7 @@ def result_fields(result: ClassificationResult, unsure_below: float) -> dict[str
         ],
         "error": None if failure is None else {"code": failure.code, "sentence": failure.sentence},
         "model": result.model,
-        **response_fields(result),
+        **rounded_times(result.response_time),
         # The web tier does not store the files that it rejects.
         "image_url": None if failure is not None and result.worker_id == WORKER_ID else image_url(result.key),
     }

@@ -22,7 +22,7 @@ from core.jobs import position_of
 from core.versioned_json import Count, Row, decode_record, encode_record, record
 
 OVERLAP_SECONDS = 2
-# Servers and proxies limit a request's first line to 4 KB and more.
+# Servers and proxies limit a request's first line to 4 KiB and more.
 MAX_CURSOR_CHARACTERS = 3000
 _MAX_DECODED_BYTES = 64 * 1024
 
