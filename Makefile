@@ -7,10 +7,11 @@ PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 USABLE := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 VENV := .venv
 BIN := $(VENV)/bin
-# Environments of their own: the policy scan needs other versions of much that the program needs, too, and only `make docs`
-# needs what builds the documentation.
+# Environments of their own: the policy scan needs other versions of much that the program needs, too, only `make docs`
+# needs what builds the documentation, and only one test the generator of API clients.
 CHECKOV := var/checkov
 DOCS := var/docs
+API_CLIENT := var/openapi-client
 UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
@@ -55,7 +56,7 @@ check: $(VENV)/.installed-all ## Before each commit: style, types, imports and t
 	    HYPOTHESIS_PROFILE=dev $(PYTEST) --numprocesses 2 tests/unit -m "not slow"; tests=$$?; \
 	    wait $$checker; types=$$?; cat var/mypy.log; [ $$tests = 0 ] && [ $$types = 0 ]
 
-test: $(VENV)/.installed-all ## The whole test suite
+test: $(VENV)/.installed-all $(API_CLIENT)/.installed ## The whole test suite
 	@# More processes than cores, because those with a stack often wait for it; tests/conftest.py decides the order.
 	$(PYTEST) --numprocesses 4 --no-loadscope-reorder $(COVERAGE_OPTIONS) \
 	    $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
@@ -83,6 +84,7 @@ lock: $(BIN)/uv ## Write the locks, with hashes, from the lists of packages
 	    --output-file requirements-run.lock
 	$(COMPILE_UNIVERSAL) docs/requirements.in --constraints requirements.txt --output-file docs/requirements.txt
 	$(COMPILE_UNIVERSAL) infra/checkov.in --output-file infra/checkov.txt
+	$(COMPILE_UNIVERSAL) tests/openapi_client/requirements.in --output-file tests/openapi_client/requirements.txt
 	for folder in ami app_tier infra; do \
 	    $(COMPILE_MACHINE) $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
 
@@ -120,6 +122,12 @@ $(DOCS)/.installed: docs/requirements.txt | $(BIN)/python
 	@echo "Installing what builds the documentation into $(DOCS), once."
 	@$(BIN)/python -m venv --clear $(DOCS)
 	@$(DOCS)/bin/python $(PIP) --require-hashes --requirement docs/requirements.txt
+	@touch $@
+
+$(API_CLIENT)/.installed: tests/openapi_client/requirements.txt | $(BIN)/python
+	@echo "Installing the generator of API clients into $(API_CLIENT), once."
+	@$(BIN)/python -m venv --clear $(API_CLIENT)
+	@$(API_CLIENT)/bin/python $(PIP) --require-hashes --requirement tests/openapi_client/requirements.txt
 	@touch $@
 
 $(BIN)/uv: Makefile | $(BIN)/python

@@ -18,6 +18,7 @@ LOCKS = (
     "requirements-run.lock",
     "docs/requirements.txt",
     "infra/checkov.txt",
+    "tests/openapi_client/requirements.txt",
     *(f"{folder}/requirements.txt" for folder in SHARES),
 )
 CARD = {"flask", "boto3", "tensorflow", "pillow", "jinja2", "python-crontab", "moto", "pytest"}

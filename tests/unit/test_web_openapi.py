@@ -56,4 +56,9 @@ def test_no_request_brings_about_a_server_error(case: schemathesis.Case[Any]) ->
         _bench.upload(batch_id, [("a.jpg", JPEG)])
         _bench.answer()
         case.path_parameters["batch_id"] = batch_id
-    case.call_and_validate(checks=_CHECKS)
+    # The document describes the stream of events as one text, as clients receive it; Schemathesis would apply that
+    # schema to each event.  What the events are is tested in test_web_events.
+    checks = [
+        check for check in _CHECKS if not (case.path.endswith("/events") and check is response_schema_conformance)
+    ]
+    case.call_and_validate(checks=checks)

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, request, stream_with_context
 
 from aws.buckets import StoredObject
-from web_tier.api.openapi import Answer, api_blueprint
+from web_tier.api.openapi import Answer, answer_of, api_blueprint
 from web_tier.api.schemas import BatchPath, ResultsQuery
 from web_tier.auth import authorization
 from web_tier.domain.batch_watcher import Watch, WatchFailedError
@@ -26,18 +26,7 @@ LIFETIME_SECONDS = 300.0
 
 blueprint = api_blueprint("api_events", __name__)
 
-_STREAM = {
-    "description": "a stream of events",
-    "content": {
-        "text/event-stream": {
-            "schema": {
-                "type": "object",
-                "description": "one event; `data` is JSON",
-                "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
-            }
-        }
-    },
-}
+_STREAM = answer_of("text/event-stream", "events: lines `event:`, `id:` and `data:`, which is JSON, then an empty line")
 
 
 @blueprint.get(

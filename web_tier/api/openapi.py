@@ -61,8 +61,19 @@ def api_blueprint(name: str, import_name: str) -> APIBlueprint:
     """A blueprint of the API, ``api_<tag>``: its views' signatures and docstrings become operations of the document."""
     tag = Tag(name=name.removeprefix("api_"))
     return APIBlueprint(
-        name, import_name, url_prefix=API_PREFIX, abp_responses=PROBLEMS, abp_tags=[tag], abp_security=_SECURITY
+        name,
+        import_name,
+        url_prefix=API_PREFIX,
+        abp_responses=PROBLEMS,
+        abp_tags=[tag],
+        abp_security=_SECURITY,
+        operation_id_callback=_operation_id,
     )
+
+
+def _operation_id(*, name: str, path: str, method: str) -> str:
+    """The name of an operation, by which generated clients name their functions: that of the view, with a verb."""
+    return f"get_{name}" if method == "GET" and not name.startswith("list_") else name
 
 
 def json_body(blueprint: APIBlueprint, model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
@@ -92,7 +103,7 @@ def form_with(field: str, *, many: bool = False) -> dict[str, Any]:
 
 
 def answer_of(media_type: str, description: str) -> dict[str, Any]:
-    """Documents a response that is not JSON."""
+    """Documents a response that is text, and not JSON."""
     return {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}
 
 

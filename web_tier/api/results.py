@@ -37,6 +37,8 @@ RESULTS_PER_PAGE = 250
 RETRY_AFTER_SECONDS = 1
 
 blueprint = api_blueprint("api_results", __name__)
+# The schema of one result is in the document because of the responses below that are of this model.
+_RESULTS = {"type": "array", "items": {"$ref": "#/components/schemas/Result"}}
 
 
 @blueprint.get("/batches/<batch_id>/results", responses={200: ResultPage})
@@ -86,7 +88,9 @@ def results_csv(path: BatchPath, query: CsvQuery) -> Answer:
 
 @blueprint.get(
     "/batches/<batch_id>/results.json",
-    responses={200: {"content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}}},
+    responses={
+        200: {"description": "all fields of each result", "content": {"application/json": {"schema": _RESULTS}}}
+    },
 )
 def results_json(path: BatchPath, query: ExportQuery) -> Answer:
     """The results so far as a JSON file, by position, with all fields."""

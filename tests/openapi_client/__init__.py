@@ -1,0 +1,1 @@
+"""A client that openapi-python-client generates from the OpenAPI document, and a program that uses it."""
