@@ -1,7 +1,6 @@
 // The state of each file of a batch, and which files are shown in which order.  This module does not touch the page, so
 // that the cost of counting, filtering and sorting does not depend on the number of files on the screen.
 
-import { pathOf } from "./files.js";
 import { answerOf } from "./words.js";
 
 export const ANSWERED = new Set(["classified", "unsure", "failed"]);
@@ -61,9 +60,9 @@ export class Model {
   }
 
   // Files that are about to be uploaded, from position 0.
-  addFiles(files) {
+  addFiles(files, nameOf = (file) => file.name) {
     files.forEach((file, position) => {
-      this.#local.set(position, this.#add({ position, name: pathOf(file), file, state: "waiting" }));
+      this.#local.set(position, this.#add({ position, name: nameOf(file), file, state: "waiting" }));
     });
   }
 

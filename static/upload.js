@@ -1,5 +1,6 @@
 // A batch's upload from this tab: passes the uploader's events to the model and to the page.
 
+import { pathOf } from "./files.js";
 import { Transfer } from "./transfer.js";
 import { Uploader } from "./uploader.js";
 
@@ -27,7 +28,7 @@ export class Upload {
       failed: (chunk, sentence, again) => this.#lose(chunk, sentence, again),
       changed: () => this.#step(),
     });
-    model.addFiles(files);
+    model.addFiles(files, pathOf);
     addEventListener("beforeunload", (event) => {
       if (this.busy) event.preventDefault();
     });

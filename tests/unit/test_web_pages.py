@@ -100,7 +100,7 @@ def test_a_large_batch_comes_in_pages(bench: WebBench, monkeypatch: pytest.Monke
     bench.upload(batch_id, [(f"{number}.jpg", JPEG) for number in range(10)])
 
     def names(page: str) -> list[str]:
-        return re.findall(r'class="file">([^<]+)<', page)
+        return re.findall(r'class="name file">([^<]+)<', page)
 
     assert names(batch_page(bench, batch_id)) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
     assert names(batch_page(bench, batch_id, page=3)) == ["8.jpg", "9.jpg"]
