@@ -6,6 +6,7 @@ all of them at an embedded cloud.
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ import boto3
 import botocore.session
 import botocore.utils
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
-from core.errors import AlreadyExistsError, CloudError, NotFoundError
+from core.errors import AlreadyExistsError, CloudError, NotConnectedError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
 MAX_ATTEMPTS = 5
 
+_NO_REGION = "no region of AWS is set: set AWS_REGION, or AWS_PROFILE to a profile with a region"
 _NOT_FOUND = {
     "404",
     "NoSuchKey",
@@ -54,7 +56,7 @@ class Clients:
         max_attempts: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        session = botocore.session.get_session()
+        session = _session()
         # The default parser guesses the format of each timestamp: two thirds of the cost of a listing.
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_timestamp)
         self._session = boto3.session.Session(botocore_session=session)
@@ -76,13 +78,52 @@ class Clients:
             if service == "s3":
                 # botocore still presigns with the old version 2 by default, which S3 refuses for newer buckets.
                 config = config.merge(Config(signature_version="s3v4"))
-            self._clients[service] = self._session.client(service, config=config, **self._options)
+            try:
+                self._clients[service] = self._session.client(service, config=config, **self._options)
+            except NoRegionError as error:
+                raise NotConnectedError(_NO_REGION) from error
         return self._clients[service]
 
     def close(self) -> None:
         """Close all connections; a client that is used again opens new ones."""
         for client in self._clients.values():
             client.close()
+
+
+def require_credentials() -> str:
+    """Check that a region and credentials are found, without a request to AWS; return the region.
+
+    Raises:
+        NotConnectedError: they are not.
+    """
+    session = _session()
+    # Outside EC2 the metadata service does not answer, and its default timeouts would take seconds.
+    session.set_config_variable("metadata_service_timeout", 1)
+    session.set_config_variable("metadata_service_num_attempts", 1)
+    region = session.get_config_variable("region")
+    if not region:
+        raise NotConnectedError(_NO_REGION)
+    try:
+        found = session.get_credentials()
+    except BotoCoreError as error:
+        raise NotConnectedError(f"the credentials for AWS cannot be read: {error}") from error
+    if found is None:
+        raise NotConnectedError(
+            "no credentials for AWS are found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return str(region)
+
+
+def _session() -> botocore.session.Session:
+    session = botocore.session.get_session()
+    # As AWS's other tools do; botocore itself reads AWS_DEFAULT_REGION alone.
+    if (region := os.environ.get("AWS_REGION")) and not os.environ.get("AWS_DEFAULT_REGION"):
+        session.set_config_variable("region", region)
+    try:
+        session.get_scoped_config()
+    except ProfileNotFound as error:
+        raise NotConnectedError(f"AWS_PROFILE: {error}") from error
+    return session
 
 
 def _client_options(environment: Mapping[str, str]) -> dict[str, str | None]:

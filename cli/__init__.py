@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 
 import click
 
@@ -10,6 +11,7 @@ from cli.lazy_group import LazyCommand, LazyGroup
 
 # Each text is the first sentence of the command's own help; a test compares them.
 COMMANDS = {
+    "stacks": LazyCommand("cli.stacks:stacks", "List the local stacks that run on this machine."),
     "up": LazyCommand("cli.up:up", "Run the whole program on this machine, until Ctrl-C."),
     "demo": LazyCommand("cli.demo:demo", "Classify photos on a temporary local stack and show the results."),
     "classify": LazyCommand("cli.classify:classify", "Classify files and folders through a running web tier."),
@@ -37,9 +39,18 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(importlib.metadata.version("elastic-image-classifier"), prog_name="elastic")
-def main() -> None:
+@click.option(
+    "--stack", type=click.IntRange(1, 65_535), metavar="PORT", help="Join the local stack at this port, if several run."
+)
+@click.option("--aws", is_flag=True, help="Use AWS, also if a local stack runs.")
+def main(stack: int | None, aws: bool) -> None:
     """Elastic Image Classifier: upload photos, and a fleet of workers labels them.
 
     Start with `elastic demo`, or with `elastic up` and a browser.  Settings are environment variables named EIC_…;
     docs/reference/settings.md lists them.
     """
+    # As settings, so that processes that a command starts see them, too.
+    if stack is not None:
+        os.environ["EIC_LOCAL_STACK"] = str(stack)
+    if aws:
+        os.environ["EIC_CLOUD"] = "aws"

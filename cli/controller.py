@@ -6,17 +6,15 @@ import sys
 
 import click
 
-from cli.session import join_running_stack
-
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Log the decisions, but launch and terminate nothing.")
 def controller(dry_run: bool) -> None:
     """Run the controller in the foreground, until Ctrl-C.
 
-    It scales the fleet by the backlog.  The same as `python -m controller`, but joins a running local stack.
+    It scales the fleet by the backlog: that of the local stack on this machine, unless the environment names another
+    cloud.  The same as `python -m controller`.
     """
-    join_running_stack()
     from controller.__main__ import main as run
 
     sys.exit(run(["--dry-run"] if dry_run else []))

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from api_client.client import NO_ANSWER_TIMEOUT_SECONDS, ApiClient
 from api_client.image_files import collect
+from app_tier.bundle import load_bundle
 from aws.buckets import ResultStore
 from aws.clients import Clients
 from aws.fleet import Fleet
@@ -43,7 +44,10 @@ MAX_TABLE_ROWS = 40
 @options.boot_seconds
 @options.max_size
 @options.profile
-def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, max_size: int | None) -> None:
+@options.model
+def demo(
+    images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, max_size: int | None, model: str | None
+) -> None:
     """Classify photos on a temporary local stack and show the results.
 
     Starts the embedded cloud, the web tier and the controller, uploads the photos, prints their labels, waits until
@@ -58,7 +62,7 @@ def demo(images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, 
             f"{' …' if len(others) > 5 else ''}",
             highlight=False,
         )
-    bundle = choose_model(os.environ, print_plain)
+    bundle = load_bundle(choose_model(os.environ, print_plain, model)).folder
     if not images:
         print_plain(
             f"Using sample photos from installed packages.  The model {bundle.name} has {label_count(bundle)} labels; "

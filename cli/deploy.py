@@ -17,6 +17,7 @@ from aws.stack_resources import STACK_TAG, Alarm, StackResources
 from aws.stacks import ChangeSet, Event, Stack, StackError, StackState
 from aws.state import StateStore
 from cli.fleet import NoStatusError, read_status
+from cli.session import use_aws
 from core.errors import CloudError, DecodeError
 from core.paths import REPOSITORY_ROOT
 from core.sizes import format_bytes
@@ -60,6 +61,7 @@ def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, 
     Shows the changes, asks for confirmation, executes them and reports the stack's events.  Parameters that are not
     given keep their values.  docs/how-to/deploy-to-aws.md explains them.
     """
+    use_aws()
     clients = Clients()
     resources = StackResources(clients, stack_name)
 
@@ -94,6 +96,7 @@ def status(stack_name: str, env: bool) -> None:
 
     `eval "$(elastic status --env)"` lets `elastic fleet`, `watch`, `dlq`, `token` and `image` work on it.
     """
+    use_aws()
     clients = Clients()
     state = existing(Stack(clients["cloudformation"], stack_name))
     if env:
@@ -119,6 +122,7 @@ def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
     Machine images are kept unless --images is given; nothing else that costs money remains.  Ends with status 1 if
     resources of the stack remain, and lists them.
     """
+    use_aws()
     clients = Clients()
     stack, resources = Stack(clients["cloudformation"], stack_name), StackResources(clients, stack_name)
     state = existing(stack)

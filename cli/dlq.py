@@ -9,7 +9,7 @@ from rich.text import Text
 from aws.clients import Clients
 from aws.dead_letters import DeadLetters
 from aws.queue import JobQueue
-from cli.session import console, join_running_stack
+from cli.session import connect_to_cloud, console
 
 
 @click.group()
@@ -44,6 +44,6 @@ def redrive(limit: int) -> None:
 
 
 def _dead_letters() -> DeadLetters:
-    settings = join_running_stack()
+    settings = connect_to_cloud()
     client = Clients()["sqs"]
     return DeadLetters(JobQueue(client, settings.dead_letter_queue_name), JobQueue(client, settings.queue_name))

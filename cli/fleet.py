@@ -16,7 +16,7 @@ from rich.text import Text
 
 from aws.clients import Clients
 from aws.state import StateStore
-from cli.session import console, join_running_stack, stop_on_signals
+from cli.session import connect_to_cloud, console, stop_on_signals
 from core.errors import CloudError, DecodeError, ElasticError
 from core.fleet_status import KEY, FleetStatus, Sample
 
@@ -41,7 +41,7 @@ def fleet(once: bool, as_json: bool) -> None:
 
     Until Ctrl-C; with --once, with --json or without a terminal only once.
     """
-    settings = join_running_stack()
+    settings = connect_to_cloud()
     store = StateStore(Clients()["s3"], settings.state_bucket)
     if as_json:
         click.echo(read_status(store).encode())

@@ -23,6 +23,7 @@ from aws.images import Images, MachineImage
 from aws.presigned_files import PresignedFileStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
+from cli.session import use_aws
 from core.bundle_manifest import read_manifest
 from core.errors import BundleError, NotFoundError
 from core.paths import REPOSITORY_ROOT
@@ -67,6 +68,7 @@ def build(
     as_json: bool,
 ) -> None:
     """Build an image: launch a builder, provision and check it, create an image from it, clean up."""
+    use_aws()
     settings, clients = Settings.from_environment(os.environ), Clients()
     archive = image_archive(REPOSITORY_ROOT, bundle)
     version, commit = importlib.metadata.version("elastic-image-classifier"), commit_of(REPOSITORY_ROOT)
@@ -178,6 +180,7 @@ def _releases(settings: Settings) -> ReleaseRecord:
 
 
 def _images() -> Images:
+    use_aws()
     clients = Clients()
     return Images(clients["ec2"], clients["ssm"])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from core.errors import ElasticError
+from core.errors import ElasticError, NotConnectedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,12 @@ class LazyCommand:
         module, _, attribute = self.target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+
+class _ConnectionFailure(click.ClickException):
+    """As for wrong usage: nothing was tried."""
+
+    exit_code = NotConnectedError.exit_status
 
 
 class LazyGroup(click.Group):
@@ -55,4 +61,5 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(context)
         except ElasticError as error:
-            raise click.ClickException(str(error)) from error
+            kind = _ConnectionFailure if isinstance(error, NotConnectedError) else click.ClickException
+            raise kind(str(error)) from error

@@ -15,6 +15,11 @@ boot_seconds = click.option(
     show_default=True,
     help="Simulated boot time of an instance.",
 )
+model = click.option(
+    "--model",
+    metavar="PATH|NAME",
+    help="The model bundle: its folder, or the name of a shipped one or of one that `elastic model build` has built.",
+)
 max_size = click.option("--max-size", type=click.IntRange(min=1), help="Maximum number of instances.  [default: 15]")
 
 

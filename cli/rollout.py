@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,11 +17,10 @@ from aws.models import ModelStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
 from cli.fleet import read_status
+from cli.session import connect_to_cloud
 from core.errors import ElasticError
 from core.fleet_status import FleetStatus
 from core.releases import Phase, ReleaseError, ReleaseRecord
-from core.settings import Settings
-from local_cloud.local_stack_registry import join_local_stack
 
 POLL_SECONDS = 0.5
 # Stands for the model in the machine image.
@@ -172,5 +170,5 @@ def fleet_status(state: StateStore) -> FleetStatus | None:
 
 def state_store() -> StateStore:
     """The state bucket, of the running local stack unless the environment names another cloud."""
-    join_local_stack()
-    return StateStore(Clients()["s3"], Settings.from_environment(os.environ).state_bucket)
+    settings = connect_to_cloud()
+    return StateStore(Clients()["s3"], settings.state_bucket)

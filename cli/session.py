@@ -29,13 +29,42 @@ def print_plain(sentence: str) -> None:
     console.print(Text(sentence), soft_wrap=True)
 
 
-def join_running_stack() -> Settings:
-    """Joins the running local stack, unless the environment names another cloud; returns the settings."""
-    from local_cloud.local_stack_registry import join_local_stack
+def connect_to_cloud() -> Settings:
+    """Connects this process to the cloud that `core.cloud_choice` chooses, says which, and returns the settings.
 
-    if join_local_stack() is not None:
-        click.echo(f"Joining the local stack at {os.environ['AWS_ENDPOINT_URL']}.", err=True)
+    Raises:
+        NotConnectedError: there is none, or it is AWS and there are no credentials.
+    """
+    from core.cloud_choice import connect
+
+    choice = connect(os.environ)
+    if choice.sentence:
+        click.echo(choice.sentence, err=True)
+    if choice.sentence and choice.stack is None:
+        require_aws()
     return Settings.from_environment(os.environ)
+
+
+def use_aws() -> None:
+    """Says which account's region a command that works on AWS alone uses.
+
+    Raises:
+        NotConnectedError: there is no region, or there are no credentials.
+    """
+    region = require_aws()
+    where = os.environ.get("AWS_ENDPOINT_URL", "AWS")
+    click.echo(f"Using {where} in {region}.", err=True)
+
+
+def require_aws() -> str:
+    """Checks that boto3 finds a region and credentials; returns the region.
+
+    Raises:
+        NotConnectedError: it does not.
+    """
+    from aws.clients import require_credentials
+
+    return require_credentials()
 
 
 @contextlib.contextmanager

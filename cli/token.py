@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime
 
@@ -14,10 +13,9 @@ from rich.text import Text
 from aws.clients import Clients
 from aws.state import StateStore
 from aws.tokens import TokenStore
+from cli.session import connect_to_cloud
 from core.errors import ElasticError
-from core.settings import Settings
 from core.tokens import SCOPES, new_token
-from local_cloud.local_stack_registry import join_local_stack
 
 console = Console()
 
@@ -83,8 +81,7 @@ def revoke(token_id: str) -> None:
 
 
 def _store() -> TokenStore:
-    join_local_stack()
-    settings = Settings.from_environment(os.environ)
+    settings = connect_to_cloud()
     return TokenStore(StateStore(Clients()["s3"], settings.state_bucket))
 
 

@@ -9,7 +9,7 @@ import click
 
 from aws.buckets import ResultStore
 from aws.clients import Clients
-from cli.session import join_running_stack, stop_on_signals
+from cli.session import connect_to_cloud, stop_on_signals
 from core.errors import ElasticError
 
 POLL_SECONDS = 0.5
@@ -22,7 +22,7 @@ def watch(everything: bool) -> None:
 
     Polls the output bucket of the running local stack, or of the cloud that the environment names.
     """
-    settings = join_running_stack()
+    settings = connect_to_cloud()
     stop = stop_on_signals()
     store = ResultStore(Clients()["s3"], settings.output_bucket)
     print_results(store, click.echo, stop, from_now=not everything)

@@ -1,6 +1,7 @@
 """``python -m controller``: scale the fleet and do the housekeeping, until SIGTERM or SIGINT.
 
-``--dry-run`` decides and logs the reasons, but launches and terminates nothing.
+It joins the local stack that runs on this machine, unless the environment names another cloud; `elastic controller` is
+the same.  ``--dry-run`` decides and logs the reasons, but launches and terminates nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from controller.scaling.reconciler import Reconciler, explain
 from controller.scaling.schedule import floor_at, parse_schedule
 from controller.status.publisher import StatusPublisher
 from core import process_setup
+from core.cloud_choice import connect
 from core.errors import ElasticError
 from core.periodic_task import PeriodicTask
 from core.settings import Settings, split_list
@@ -56,13 +58,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="decide and explain, but launch and terminate nothing")
     options = parser.parse_args(arguments)
     stop = process_setup.start()
+    log = logging.getLogger("controller")
     try:
+        if sentence := connect(os.environ).sentence:
+            log.info("%s", sentence)
         settings = Settings.from_environment(os.environ)
         loop_clients = Clients(max_attempts=LOOP_ATTEMPTS)
         parts = Parts(settings, loop_clients, keep_reports=options.dry_run)
     except ElasticError as error:
-        logging.getLogger("controller").error("%s", error)
-        return 1
+        log.error("%s", error)
+        return error.exit_status
     if options.dry_run:
         explain(parts.observer, parts.limits, settings.controller_interval_seconds, stop)
         return 0

@@ -6,12 +6,21 @@ from __future__ import annotations
 class ElasticError(Exception):
     """Something went wrong in the image classifier."""
 
+    # Of a command that ends with this error.
+    exit_status = 1
+
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
 
 
 class SettingsError(ElasticError):
     """A setting has a value that cannot be used."""
+
+
+class NotConnectedError(ElasticError):
+    """There is no cloud to talk to."""
+
+    exit_status = 2
 
 
 class DecodeError(ElasticError):

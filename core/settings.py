@@ -19,6 +19,7 @@ from core.profiles import DEFAULT_PROFILE, PROFILES
 
 PREFIX = "EIC_"
 PURCHASE_OPTIONS = ("on-demand", "spot")
+CLOUDS = ("auto", "aws")
 AUTHENTICATIONS = ("off", "tokens")
 MIN_SESSION_KEY_CHARACTERS = 32
 _KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
@@ -35,6 +36,14 @@ def _setting(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """All settings; see `from_environment`."""
+
+    # Which cloud
+    cloud: str = _setting(
+        "auto",
+        "`auto`: the endpoint in `AWS_ENDPOINT_URL`, else the local stack that runs on this machine, else AWS if "
+        "`AWS_PROFILE`, `AWS_REGION` or a key names it; `aws`: AWS",
+    )
+    local_stack: int = _setting(0, "port of the local stack to join; 0: the only one", 0, 65_535)
 
     # Names in the cloud
     input_bucket: str = _setting("elastic-input", "S3 bucket for uploaded images")
@@ -251,6 +260,8 @@ class Settings:
             problems.append(f"{PREFIX}PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
         if self.purchase_option not in PURCHASE_OPTIONS:
             problems.append(f"{PREFIX}PURCHASE_OPTION must be {' or '.join(PURCHASE_OPTIONS)}")
+        if self.cloud not in CLOUDS:
+            problems.append(f"{PREFIX}CLOUD must be {' or '.join(CLOUDS)}")
         if self.authentication not in AUTHENTICATIONS:
             problems.append(f"{PREFIX}AUTHENTICATION must be {' or '.join(AUTHENTICATIONS)}")
         if 0 < len(self.session_key) < MIN_SESSION_KEY_CHARACTERS:

@@ -1,45 +1,48 @@
-"""Register the running local stack in a file, and join it from another process."""
+"""Register a local stack for other processes on this machine, and join the one that runs."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import time
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
-from core.paths import REPOSITORY_ROOT
-from core.settings import SECRETS
+from core import stack_registry
+from core.cloud_choice import connect
+from core.settings import SECRETS, Settings
+from core.stack_registry import RegisteredStack, registry_folder, running_stacks
 from local_cloud.stack import LocalStack
-
-STATE_FILE = REPOSITORY_ROOT / "var" / "local-stack.json"
 
 
 @contextlib.contextmanager
-def registered(stack: LocalStack) -> Iterator[None]:
+def registered(stack: LocalStack) -> Iterator[RegisteredStack]:
     """Registers `stack` for other commands on this machine, until the end of the block."""
-    STATE_FILE.parent.mkdir(parents=True, exist_ok=True)
-    state = {"pid": os.getpid(), "web_url": stack.web_url, "environment": _ours(stack.environment)}
-    STATE_FILE.write_text(json.dumps(state, indent=1), "utf-8")
-    try:
-        yield
-    finally:
-        STATE_FILE.unlink(missing_ok=True)
+    entry = RegisteredStack(
+        port=urlsplit(stack.web_url).port or 0,
+        pid=os.getpid(),
+        started_at=time.time(),
+        web_url=stack.web_url,
+        endpoint_url=stack.endpoint_url,
+        log_directory=str(stack.log_directory),
+        environment=_ours(stack.environment),
+    )
+    with stack_registry.registered(entry, registry_folder(os.environ)):
+        yield entry
 
 
 def join_local_stack() -> str | None:
     """Sets the environment of the running local stack in this process; returns its web address, None if none runs.
 
-    If ``AWS_ENDPOINT_URL`` is set already, the environment names another cloud and is left unchanged.
+    If the environment names another cloud, it is left unchanged.
+
+    Raises:
+        NotConnectedError: several run, and none is chosen; or the chosen one does not run.
     """
-    if "AWS_ENDPOINT_URL" in os.environ or not STATE_FILE.exists():
+    if not running_stacks(registry_folder(os.environ)) and not Settings.from_environment(os.environ).local_stack:
         return None
-    state = json.loads(STATE_FILE.read_text("utf-8"))
-    try:
-        os.kill(state["pid"], 0)
-    except ProcessLookupError:
-        return None
-    os.environ.update(state["environment"])
-    return str(state["web_url"])
+    stack = connect(os.environ).stack
+    return None if stack is None else stack.web_url
 
 
 def _ours(environment: dict[str, str]) -> dict[str, str]:

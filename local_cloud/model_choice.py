@@ -37,18 +37,22 @@ def bundle_folder(environment: Mapping[str, str], name: str = BUNDLE_NAME) -> Pa
     return cache_folder(environment) / "models" / name
 
 
-def choose_model(environment: Mapping[str, str], report: Callable[[str], None]) -> Path:
-    """Chooses the bundle to use: the one that EIC_MODEL_BUNDLE names, ImageNet's, or the shipped one.
+def choose_model(environment: Mapping[str, str], report: Callable[[str], None], named: str | None = None) -> Path:
+    """Chooses the bundle to use: the one that is named or that EIC_MODEL_BUNDLE names, ImageNet's, or the shipped one.
 
     ImageNet's is built first if it does not exist, TensorFlow is installed and the server of the weights answers
     within `REACHED_WITHIN_SECONDS`.
 
     Args:
         report: called with a sentence: why the shipped bundle is used, or that ImageNet's is being built.
+        named: a bundle's folder, or the name of a shipped or built one.
+
+    Raises:
+        BundleError: there is no bundle of that name.
     """
     settings = Settings.from_environment(environment)
-    if PREFIX + "MODEL_BUNDLE" in environment:
-        return REPOSITORY_ROOT / settings.model_bundle
+    if named or PREFIX + "MODEL_BUNDLE" in environment:
+        return find_bundle(environment, named or settings.model_bundle)
     built, shipped = bundle_folder(environment), REPOSITORY_ROOT / Settings().model_bundle
     if settings.imagenet_weights_url == OFF:
         return shipped
@@ -65,6 +69,21 @@ def choose_model(environment: Mapping[str, str], report: Callable[[str], None]) 
             report(f"Using the shipped model, {label_count(shipped)} labels: `{_BUILD}` failed, see above.")
             return shipped
     return built
+
+
+def find_bundle(environment: Mapping[str, str], named: str) -> Path:
+    """Finds a bundle by its folder, relative to the working directory or to the program's, or by its name.
+
+    Raises:
+        BundleError: there is none.
+    """
+    shipped = REPOSITORY_ROOT / "models"
+    for place in (Path(named), REPOSITORY_ROOT / named, shipped / named, bundle_folder(environment, named)):
+        if place.is_dir():
+            return place.resolve()
+    folders = (folder for folder in (shipped, cache_folder(environment) / "models") if folder.is_dir())
+    names = sorted(path.name for folder in folders for path in folder.iterdir())
+    raise BundleError(f"there is no model bundle {named}; give its folder, or one of these names: {', '.join(names)}")
 
 
 def label_count(bundle: Path) -> int:

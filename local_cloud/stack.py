@@ -20,7 +20,7 @@ from aws.clients import Clients
 from aws.state import StateStore
 from core.errors import CloudError, ElasticError
 from core.fleet_status import KEY as STATUS_KEY
-from core.paths import REPOSITORY_ROOT
+from core.paths import REPOSITORY_ROOT, state_folder
 from core.settings import Settings
 from local_cloud.credentials import LOCAL_CREDENTIALS
 from local_cloud.processes import spawn, stop_all
@@ -67,6 +67,7 @@ class LocalStack:
         controller: whether to start the controller.
         faults: the seed of faults to inject, or fields of `local_cloud.faults.FaultSpec`; None: no faults.
         never_boots: the number of first instances that never start a worker.
+        log_by_port: write the logs into a folder below `log_directory` that is named by the web tier's port.
 
     Attributes:
         web_url: the web tier's address, without a trailing slash.
@@ -82,10 +83,11 @@ class LocalStack:
         web_port: int = 0,
         cloud_port: int = 0,
         boot_seconds: float = 0.0,
-        log_directory: Path = REPOSITORY_ROOT / "var" / "log",
+        log_directory: Path | None = None,
         controller: bool = True,
         faults: int | dict[str, Any] | None = None,
         never_boots: int = 0,
+        log_by_port: bool = False,
     ) -> None:
         defaults = {
             **LOCAL_SETTINGS,
@@ -93,7 +95,7 @@ class LocalStack:
             "boot_grace_seconds": LOCAL_SETTINGS["boot_grace_seconds"] + boot_seconds,
         }
         self.settings = Settings.from_environment(os.environ, defaults=defaults, overrides=settings)
-        self.log_directory = log_directory
+        self.log_directory = log_directory or state_folder(os.environ) / "log"
         self.web_url = ""
         self.endpoint_url = ""
         self.metadata_url = ""
@@ -104,19 +106,32 @@ class LocalStack:
         self._with_controller = controller
         self._faults = faults
         self._never_boots = never_boots
+        self._log_by_port = log_by_port
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> LocalStack:
+        # The socket is bound here and passed on, so that no other program can take the port in between.
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", self._web_port if _is_free(self._web_port) else 0))
+            listener.listen(128)
+            port = listener.getsockname()[1]
+            self.web_url = f"http://127.0.0.1:{port}"
+            if self._log_by_port:
+                self.log_directory /= str(port)
+            self._start(listener)
+        return self
+
+    def _start(self, listener: socket.socket) -> None:
         try:
             self._start_cloud()
-            self._start_web_tier()
+            self._start_web_tier(listener)
             if self._with_controller:
                 self.start_controller()
                 self._wait_for_controller()
         except BaseException:
             self.stop()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -171,27 +186,21 @@ class LocalStack:
         self.metadata_url = addresses["metadata_url"]
         self.environment["AWS_ENDPOINT_URL"] = self.endpoint_url
 
-    def _start_web_tier(self) -> None:
-        # The socket is bound here and passed on, so that no other program can take the port in between.
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", self._web_port if _is_free(self._web_port) else 0))
-            listener.listen(128)
-            self.web_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self._spawn(
-                "web-tier",
-                [
-                    sys.executable,
-                    "-m",
-                    "gunicorn",
-                    "--config",
-                    "python:web_tier.gunicorn_config",
-                    "--bind",
-                    f"fd://{listener.fileno()}",
-                    "web_tier.wsgi:app",
-                ],
-                pass_fds=(listener.fileno(),),
-            )
+    def _start_web_tier(self, listener: socket.socket) -> None:
+        self._spawn(
+            "web-tier",
+            [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "--config",
+                "python:web_tier.gunicorn_config",
+                "--bind",
+                f"fd://{listener.fileno()}",
+                "web_tier.wsgi:app",
+            ],
+            pass_fds=(listener.fileno(),),
+        )
         self._wait_for_web_tier()
 
     def _wait_for_web_tier(self) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core import stack_registry
 from core.paths import REPOSITORY_ROOT
-from local_cloud import local_stack_registry
 from tests.odd_images import write_odd_images
 
 PHOTOS = REPOSITORY_ROOT / "tests" / "photos"
@@ -36,7 +36,10 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     # Nor does a model that this machine may have, or could download, change what they see, or a stack that runs here.
     monkeypatch.setenv("EIC_IMAGENET_WEIGHTS_URL", "off")
-    monkeypatch.setattr(local_stack_registry, "STATE_FILE", REPOSITORY_ROOT / "no-local-stack.json")
+    monkeypatch.setattr(stack_registry, "state_folder", lambda environment: REPOSITORY_ROOT / "no-state")
+    # Nor the configuration and credentials of a person who runs the tests.
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
 
 
 @pytest.fixture(scope="session")

@@ -90,9 +90,25 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {"XDG_CACHE_HOME": str(tmp_path), "EIC_IMAGENET_WEIGHTS_URL": address}
 
 
-def test_a_named_bundle_is_taken_without_a_question(environment: dict[str, str]) -> None:
-    assert chosen({**environment, "EIC_MODEL_BUNDLE": "/some/bundle"}) == (Path("/some/bundle"), [])
-    assert chosen({**environment, "EIC_MODEL_BUNDLE": "models/other"}) == (REPOSITORY_ROOT / "models" / "other", [])
+def test_a_named_bundle_is_taken_without_a_question(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = bundle_folder(environment, "mine")
+    own = tmp_path / "here" / "own"
+    for folder in (built, own):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(own.parent)
+    for named, found in {
+        str(own): own,
+        "own": own,  # relative to the working directory
+        "models/resnet50-photos": SHIPPED,  # relative to the program's
+        "resnet50-photos": SHIPPED,
+        "mine": built,
+    }.items():
+        assert chosen({**environment, "EIC_MODEL_BUNDLE": named}) == (found, [])
+        assert choose_model(environment, print, named) == found
+    with pytest.raises(BundleError, match="no model bundle /nope; .*: mine, resnet50-photos"):
+        chosen({**environment, "EIC_MODEL_BUNDLE": "/nope"})
 
 
 def test_switched_off_it_is_the_shipped_one(environment: dict[str, str]) -> None:
