@@ -107,7 +107,7 @@ def test_a_named_bundle_is_taken_without_a_question(
     }.items():
         assert chosen({**environment, "EIC_MODEL_BUNDLE": named}) == (found, [])
         assert choose_model(environment, print, named) == found
-    with pytest.raises(BundleError, match="no model bundle /nope; .*: mine, resnet50-photos"):
+    with pytest.raises(BundleError, match=r"no model bundle /nope; .*: mine, resnet50-photos"):
         chosen({**environment, "EIC_MODEL_BUNDLE": "/nope"})
 
 
