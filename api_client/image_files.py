@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import NoPhotosError
+from core.formats import FILE_ENDINGS
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".mpo", ".ico", ".ppm", ".avif", ".jp2")
-)
+IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in FILE_ENDINGS)
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:

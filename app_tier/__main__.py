@@ -19,12 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app_tier.bundle import ModelBundle, load_bundle
 from app_tier.classifier import Classifier
-from app_tier.decode import DecodeLimits, decode_image
+from app_tier.decode import DecodedImage, DecodeLimits, decode_file
 from app_tier.fleet_start import running_since
 from app_tier.heartbeat import HeartbeatReporter, report_failure
 from app_tier.interruption import watch_for_interruption
@@ -141,10 +138,10 @@ def load(
     return bundle, classifier
 
 
-def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], NDArray[np.uint8]]:
+def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], DecodedImage]:
     """Return a picklable function that decodes a file's bytes to pixels of a bundle's input size."""
     return functools.partial(
-        decode_image,
+        decode_file,
         height=bundle.input.height,
         width=bundle.input.width,
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio),
@@ -159,7 +156,7 @@ def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: M
         bundle = load_bundle(ModelStore(state).fetch(model, model_cache(settings), Path(settings.model_bundle)))
         classifier, decode = Classifier(bundle, 1, 1), decoder_for(bundle, settings)
         smoke_test(classifier, decode)
-        return lambda body: classifier.classify([decode(body)])[0][0].label
+        return lambda body: classifier.classify([decode(body).pixels])[0][0].label
 
     read = functools.partial(read_object, state, SHADOW_KEY)
     return ShadowRunner(read, load_candidate, lambda key: images.get(key), own.full_name)

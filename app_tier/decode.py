@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import threading
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import pillow_heif
 from numpy.typing import NDArray
 
 # Importing a plugin registers its format; `Image.init` would load forty more at every start of a worker.
@@ -29,32 +31,27 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
+from app_tier.decode_bitmap import open_bitmap, open_icon
+from app_tier.decode_jpeg import load_incomplete
+from app_tier.decode_png import without_long_metadata
+from app_tier.decode_tiff import open_tiff, silence_libtiff
+from app_tier.sample_range import to_eight_bits
 from core.errors import (
     BrokenImageError,
     EmptyImageError,
     ExtremeAspectError,
+    ImageError,
     ImageTooLargeError,
-    NotAnImageError,
     TooManyPixelsError,
+    UnsupportedImageError,
 )
-from core.formats import ACCEPTED_FORMATS
+from core.formats import format_name
+from core.image_header import ImageHeader, read_header
 from core.sizes import format_bytes
 
 # `Image.draft` lets the JPEG decoder shrink by 2, 4 or 8 while it decodes.  It may stop at twice the required
 # size, so that the bicubic resize still has detail to average over.
 _DRAFT_MARGIN = 2
-
-# Pillow's decoders raise many kinds of exception for damaged data.
-_DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    NotImplementedError,
-)
 
 # EXIF's tag for how the camera was held.
 _ORIENTATION = 0x0112
@@ -67,6 +64,14 @@ _one_large_at_a_time = threading.Lock()
 # Intermediate modes that bicubic resampling handles without loss; all others become RGB or RGBA first.
 _RESIZABLE_MODES = ("RGB", "L", "CMYK", "RGBA", "LA")
 
+# An embedded thumbnail may differ from its picture.  Other images are decoded in other threads meanwhile.
+pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+
+# What decoders say about a damaged file is in the result; the log has room for the worker's own trouble.
+for _name in ("PIL", "tifffile"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+silence_libtiff()
+
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
@@ -77,11 +82,25 @@ class DecodeLimits:
     max_aspect_ratio: float
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """An upright square, uint8 RGB of shape (height, width, 3), and a remark on the file where it was incomplete."""
+
+    pixels: NDArray[np.uint8]
+    note: str = ""
+
+
 def decode_image(body: bytes, height: int, width: int, limits: DecodeLimits) -> NDArray[np.uint8]:
+    """Decode the pixels of an image file; as `decode_file`, without the remark."""
+    return decode_file(body, height, width, limits).pixels
+
+
+def decode_file(body: bytes, height: int, width: int, limits: DecodeLimits) -> DecodedImage:
     """Decode the largest centred square of an image, bicubically resized, upright, as uint8 RGB.
 
-    Every mode that Pillow reads is accepted: transparency is laid over white, of an animation the first frame
-    counts, 16-bit samples keep their upper eight bits, EXIF orientation is honoured.
+    Transparency is laid over white, of an animation the first frame counts, of several pages the first, of an icon the
+    largest picture; orientation is honoured.  Samples of more than eight bits are scaled as `app_tier.sample_range`
+    documents.  A layout that would be misread is refused.
 
     Args:
         body: the file.
@@ -89,35 +108,62 @@ def decode_image(body: bytes, height: int, width: int, limits: DecodeLimits) -> 
         width: of the result, pixels.
         limits: larger files and images are refused before they are decoded.
 
-    Returns:
-        An array of shape (height, width, 3).
-
     Raises:
-        ImageError: the subclass says why the file cannot be classified.
+        ImageError: the subclass says why the file cannot be classified, whatever its decoder raised.
+        MemoryError: there is too little memory; the file may be fine.
     """
     if not body:
         raise EmptyImageError
     if len(body) > limits.max_bytes:
         raise ImageTooLargeError(f"the file is larger than the limit of {format_bytes(limits.max_bytes)}")
+    header = read_header(io.BytesIO(body))
+    _check_size(header.width, header.height, limits)
     with warnings.catch_warnings():
         # Pillow warns of large images and of odd metadata; our own limit decides on the former.
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(body), formats=ACCEPTED_FORMATS) as image:
-                _check_size(image.width, image.height, limits)
-                # The tag is read before `draft` and resizing drop it; turning 192 pixels is cheaper than turning all.
-                orientation = image.getexif().get(_ORIENTATION, 1)
-                image.draft("RGB", (_DRAFT_MARGIN * width, _DRAFT_MARGIN * height))
-                large = image.width * image.height > LARGE_PIXELS
-                with _one_large_at_a_time if large else contextlib.nullcontext():
-                    square = _resize_centre(_to_resizable(image), height, width)
+            return _decode(header, body, height, width, limits)
+        except (ImageError, MemoryError):
+            raise
         except Image.DecompressionBombError as error:
             raise TooManyPixelsError(f"the image has more pixels than the limit of {limits.max_pixels:,}") from error
-        except UnidentifiedImageError as error:
-            raise NotAnImageError from error
-        except _DECODER_ERRORS as error:
-            raise BrokenImageError(f"the image is damaged or incomplete: {_brief(error)}") from error
-    return np.asarray(_turn_upright(_flatten(square), orientation))
+        except Exception as error:  # decoders raise every kind of exception for damaged data
+            raise _refusal(header.format, error) from error
+
+
+def _decode(header: ImageHeader, body: bytes, height: int, width: int, limits: DecodeLimits) -> DecodedImage:
+    draft_size = (_DRAFT_MARGIN * width, _DRAFT_MARGIN * height)
+    note = ""
+    with _open(header.format, body, limits) as image:
+        # The decoder may see another size than the header: a GIF's frame may be larger than its screen.
+        _check_size(image.width, image.height, limits)
+        image.draft("RGB", draft_size)
+        large = image.width * image.height > LARGE_PIXELS
+        with _one_large_at_a_time if large else contextlib.nullcontext():
+            try:
+                image.load()
+            except OSError:
+                if header.format != "JPEG":
+                    raise
+                loaded, note = load_incomplete(body, draft_size)
+            else:
+                loaded = image
+            # After `load`, which turns a TIFF and a HEIC itself; turning the small square is cheaper than turning all.
+            orientation = _orientation(loaded)
+            square = _resize_centre(_to_resizable(loaded), height, width)
+    return DecodedImage(np.asarray(_turn_upright(_flatten(square), orientation)), note)
+
+
+def _open(format: str, body: bytes, limits: DecodeLimits) -> Image.Image:
+    if format == "TIFF":
+        return open_tiff(body, limits.max_pixels)
+    if format in ("ICO", "CUR"):
+        return open_icon(body)
+    if format in ("BMP", "DIB"):
+        return open_bitmap(format, body)
+    if format == "PNG":
+        body = without_long_metadata(body)
+    return Image.open(io.BytesIO(body), formats=(format,))
 
 
 def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
@@ -128,24 +174,25 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
         raise ExtremeAspectError(f"the image is more than {limits.max_aspect_ratio:g} times as long as wide")
 
 
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged metadata; browsers show such a picture as it is stored
+        return 1
+
+
 def _to_resizable(image: Image.Image) -> Image.Image:
     if image.mode in _RESIZABLE_MODES and "transparency" not in image.info:
-        image.load()
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _scale_to_eight_bits(image)
-    if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
+        samples = np.asarray(image)
+        # In mode I are the 16 bits of a PNM; Pillow has scaled them already.
+        return Image.fromarray(to_eight_bits(samples.astype(np.uint16) if image.mode == "I" else samples))
+    if image.mode == "La":
+        return image.convert("LA")
+    if "transparency" in image.info or image.mode in ("PA", "RGBa"):
         return image.convert("RGBA")
     return image.convert("RGB")
-
-
-def _scale_to_eight_bits(image: Image.Image) -> Image.Image:
-    samples = np.asarray(image).astype(np.float32)
-    if image.mode == "F" and samples.size and np.nanmax(samples) <= 1.0:
-        samples = samples * 255.0
-    elif samples.size and np.nanmax(samples) > 255.0:
-        samples = samples / 257.0
-    return Image.fromarray(np.nan_to_num(samples).clip(0, 255).astype(np.uint8))
 
 
 def _resize_centre(image: Image.Image, height: int, width: int) -> Image.Image:
@@ -169,6 +216,10 @@ def _turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def _brief(error: Exception) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text[:80]
+def _refusal(format: str, error: Exception) -> ImageError:
+    name, text = format_name(format), (str(error).splitlines() or [""])[0][:80]
+    if isinstance(error, NotImplementedError) or "nsupported" in text:
+        return UnsupportedImageError(f"the {name} image has a layout that cannot be read: {text}")
+    if isinstance(error, UnidentifiedImageError):
+        text = "its header cannot be read"
+    return BrokenImageError(f"the {name} image is damaged or incomplete: {text or type(error).__name__}")

@@ -17,9 +17,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
-import numpy as np
-from numpy.typing import NDArray
-
+from app_tier.decode import DecodedImage
 from core.errors import ElasticError
 
 # Enough for the largest image within the limits, and little enough for a small instance to keep its worker running.
@@ -38,14 +36,14 @@ class Quarantine:
         decode: decodes a file's bytes in the child process; must be picklable.
     """
 
-    def __init__(self, decode: Callable[[bytes], NDArray[np.uint8]], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, decode: Callable[[bytes], DecodedImage], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._decode = decode
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
         self._pid = 0
 
-    def decode(self, body: bytes) -> NDArray[np.uint8]:
+    def decode(self, body: bytes) -> DecodedImage:
         """Decode an image in the child process.
 
         Raises:

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
+from app_tier.decode import DecodedImage
 from aws.clients import Clients
 from core.errors import BundleError, ElasticError, ImageError
 from core.settings import Settings
@@ -32,7 +32,7 @@ _SIZE = (640, 480)
 _TOLERANCE = 0.05
 
 
-def smoke_test(classifier: Classifier, decode: Callable[[bytes], NDArray[np.uint8]]) -> str:
+def smoke_test(classifier: Classifier, decode: Callable[[bytes], DecodedImage]) -> str:
     """Classify a gradient and return its label.
 
     Args:
@@ -44,7 +44,7 @@ def smoke_test(classifier: Classifier, decode: Callable[[bytes], NDArray[np.uint
     file = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").resize(_SIZE).save(file, "JPEG")
     try:
-        pixels = decode(file.getvalue())
+        pixels = decode(file.getvalue()).pixels
         (probabilities,) = classifier.probabilities([pixels])
     except (ImageError, ValueError, RuntimeError) as error:
         raise BundleError(f"the smoke test of {classifier.bundle.full_name} failed: {error}") from error

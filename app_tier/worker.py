@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app_tier.decode import DecodedImage
 from app_tier.idleness import Idleness
 from app_tier.in_hand import InHand
 from app_tier.quarantine import Quarantine, QuarantineError
@@ -79,6 +80,7 @@ class _Work:
 
     delivery: ReceivedJob
     pixels: Pixels | None = None
+    note: str = ""
     stage_milliseconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -86,7 +88,8 @@ class Worker:
     """Answer jobs until `stop` is set.
 
     Args:
-        decode: turns a file's bytes into the pixels that `labeller` wants; raises `ImageError`; picklable.
+        decode: turns a file's bytes into the pixels that `labeller` wants, and a remark where the file is incomplete;
+            raises `ImageError`; picklable.
         on_report: called with the worker's statistics every minute and at its end; must not raise.
         on_answer: called with each result once it is stored; must not raise, and return at once.
         clock: monotonic seconds.
@@ -99,7 +102,7 @@ class Worker:
         jobs: JobQueue,
         images: ImageStore,
         results: ResultStore,
-        decode: Callable[[bytes], Pixels],
+        decode: Callable[[bytes], DecodedImage],
         labeller: Labeller,
         options: WorkerOptions,
         on_report: Callable[[Report], None] = lambda report: None,
@@ -223,7 +226,8 @@ class Worker:
                 fetched = self._clock()
                 work.stage_milliseconds["fetch"] = (fetched - started) * 1000
                 try:
-                    work.pixels = self._decoder_for(work)(body)
+                    decoded = self._decoder_for(work)(body)
+                    work.pixels, work.note = decoded.pixels, decoded.note
                 finally:
                     work.stage_milliseconds["decode"] = (self._clock() - fetched) * 1000
             except NotFoundError:
@@ -256,7 +260,7 @@ class Worker:
             return
         self._store(work, self._failed(work, job, MissingImageError()), only_if_new=True)
 
-    def _decoder_for(self, work: _Work) -> Callable[[bytes], Pixels]:
+    def _decoder_for(self, work: _Work) -> Callable[[bytes], DecodedImage]:
         return self._quarantine.decode if work.delivery.receive_count >= SUSPECT_RECEIVE_COUNT else self._decode
 
     # --- classify --------------------------------------------------------------------------------
@@ -320,6 +324,7 @@ class Worker:
             name=job.name,
             predictions=predictions,
             failure=failure,
+            note=work.note,
             job_id=job.job_id,
             model=self._options.model,
             worker_id=self._options.worker_id,

@@ -9,22 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app_tier.__main__ import IO_THREADS_PER_CORE
 from app_tier.bundle import ModelBundle
-from app_tier.decode import DecodeLimits, decode_image
+from app_tier.decode import DecodedImage, DecodeLimits, decode_file
 from app_tier.worker import Labeller, Worker, WorkerOptions
 from aws.in_memory.load import CountingResultStore, GeneratedJobQueue, RepeatedImageStore
 from core.errors import ElasticError
 from core.settings import Settings
 
 
-def decoder(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], NDArray[np.uint8]]:
+def decoder(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], DecodedImage]:
     """Returns a function that decodes a file's bytes to the bundle's input, as the worker does."""
     return functools.partial(
-        decode_image,
+        decode_file,
         height=bundle.input.height,
         width=bundle.input.width,
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from app_tier.bundle import ModelBundle
 from app_tier.classifier import preprocess
+from app_tier.decode import DecodedImage
 
 BATCH_SIZE = 8
 
@@ -28,14 +29,14 @@ class Limits:
         decode: decodes a file's bytes to the bundle's input.
     """
 
-    def __init__(self, bundle: ModelBundle, decode: Callable[[bytes], NDArray[np.uint8]], threads: int) -> None:
+    def __init__(self, bundle: ModelBundle, decode: Callable[[bytes], DecodedImage], threads: int) -> None:
         self._spec = bundle.input
         self._decode = decode
         self._interpreters = [_interpreter(bundle) for _ in range(threads)]
 
     def bare_seconds(self, photos: Sequence[bytes], count: int) -> float:
         """The time for `count` images whose tensors are prepared in advance."""
-        tensor = self._prepare([self._decode(body) for body in photos[:BATCH_SIZE]])
+        tensor = self._prepare([self._decode(body).pixels for body in photos[:BATCH_SIZE]])
 
         def run(interpreter: Interpreter, share: int) -> None:
             for start in range(0, share, BATCH_SIZE):
@@ -49,7 +50,7 @@ class Limits:
         def run(interpreter: Interpreter, share: int) -> None:
             for start in range(0, share, BATCH_SIZE):
                 batch = range(start, min(start + BATCH_SIZE, share))
-                _classify(interpreter, self._prepare([self._decode(photos[n % len(photos)]) for n in batch]))
+                _classify(interpreter, self._prepare([self._decode(photos[n % len(photos)]).pixels for n in batch]))
 
         return self._timed(run, count)
 

@@ -47,7 +47,7 @@ def run(folder: Path) -> dict[str, Any]:
 
     int8, float32, preprocessing = [], [], 0.0
     for start in range(0, len(paths), BATCH_SIZE):
-        images = [decode(path.read_bytes()) for path in paths[start : start + BATCH_SIZE]]
+        images = [decode(path.read_bytes()).pixels for path in paths[start : start + BATCH_SIZE]]
         batch = _preprocessed(images, bundle.input)
         preprocessing = max(preprocessing, float(np.abs(batch - _preprocessed_by_keras(images)).max()))
         int8.append(classifier.probabilities(images))

@@ -101,6 +101,12 @@ class BrokenImageError(ImageError):
     code = "broken"
 
 
+class UnsupportedImageError(ImageError):
+    """the image has a layout that cannot be read"""
+
+    code = "unsupported"
+
+
 class MissingImageError(ImageError):
     """the uploaded image is no longer stored"""
 

@@ -224,12 +224,14 @@ class _ResultDetail:
     stage_ms: Mapping[SharedText, float]
     failure: Failure | None = None
     response_time: ResponseTime | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassificationResult:
     """The answer for one image: predictions (best first) or a failure, never both.
 
+    `note` is a remark on a file that could be classified although a part of it is missing; usually empty.
     `model` is ``name@version`` of the bundle that classified the image, `worker_id` the worker's id,
     `stage_milliseconds` how long each stage took for this image, and `response_time` how long it took in all; None
     where no worker answered, or one of a version that did not measure it.
@@ -244,6 +246,7 @@ class ClassificationResult:
     worker_id: str = ""
     stage_milliseconds: Mapping[str, float] = field(default_factory=dict)
     response_time: ResponseTime | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.predictions) == (self.failure is not None):
@@ -282,6 +285,8 @@ class ClassificationResult:
             detail["failure"] = asdict(self.failure)
         if self.response_time is not None:
             detail["response_time"] = [round(seconds, 3) for seconds in astuple(self.response_time)]
+        if self.note:
+            detail["note"] = self.note
         return f"{self.line}\n".encode(), {"result": json.dumps(detail, allow_nan=False, separators=(",", ":"))}
 
     @classmethod
@@ -301,6 +306,7 @@ class ClassificationResult:
                 name=name,
                 predictions=detail.predictions,
                 failure=detail.failure,
+                note=detail.note,
                 job_id=detail.job_id,
                 model=detail.model,
                 worker_id=detail.worker_id,

@@ -1,7 +1,13 @@
 // Selects the files to upload: the images of a folder, without its other files.
 
-const IMAGE_ENDING = /\.(jpe?g|jpe|jfif|png|gif|webp|avif|bmp|dib|tiff?|mpo|ico|ppm|pgm|pbm|pnm|jp2|j2k|jpx)$/i;
+// As in core/formats.py.
+const IMAGE_ENDINGS = new Set((
+  "jpg jpeg jpe jfif mpo png apng gif webp heic heif hif avif tif tiff btf tf8 bmp dib ico cur " +
+  "ppm pgm pbm pnm pfm jp2 j2k jpx"
+).split(" "));
 const collator = new Intl.Collator(undefined, { numeric: true });
+
+const hasImageEnding = (name) => IMAGE_ENDINGS.has(name.slice(name.lastIndexOf(".") + 1).toLowerCase());
 
 // The paths of files in dropped folders, which the files themselves do not have.
 const paths = new WeakMap();
@@ -13,7 +19,7 @@ export function pathOf(file) {
 
 // Keeps a folder's files that have an image's extension and are not hidden, nor in a hidden folder.  Returns {files, others}: others is a count.
 export function keepImages(files) {
-  const kept = files.filter((file) => !isHidden(file) && IMAGE_ENDING.test(file.name));
+  const kept = files.filter((file) => !isHidden(file) && hasImageEnding(file.name));
   kept.sort((a, b) => collator.compare(pathOf(a), pathOf(b)));
   return { files: kept, others: files.length - kept.length };
 }

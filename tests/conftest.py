@@ -28,6 +28,10 @@ hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, prin
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
+# A BMP with masks of 7, 18 and 7 bits, which other decoders refuse.
+READ_ALL_THE_SAME = {"not-an-image-1.bmp"}
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests decide about settings and clouds themselves."""
@@ -75,7 +79,7 @@ def all_odd_images(odd_images: list[tuple[Path, bool]]) -> list[tuple[Path, bool
         with (folder / "index.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         decodes = list(rows[0])[-1]
-        found += [(folder / row["file"], row[decodes] == "decodes") for row in rows]
+        found += [(folder / row["file"], row[decodes] == "decodes" or row["file"] in READ_ALL_THE_SAME) for row in rows]
     return found
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
+
+pillow_heif.register_heif_opener()
 
 Made = tuple[str, bytes, bool]
 
@@ -33,6 +36,8 @@ def _unusual(image: Image.Image) -> list[Made]:
         ("cmyk.jpg", image.convert("CMYK"), "JPEG", {}),
         ("gray.jpg", image.convert("L"), "JPEG", {}),
         ("turned.jpg", image, "JPEG", {"exif": turned}),
+        ("turned.tif", image, "TIFF", {"exif": turned}),
+        ("photo.heic", image, "HEIF", {}),
         ("one-pixel.jpg", image.resize((1, 1)), "JPEG", {}),
         ("long.jpg", image.resize((800, 4)), "JPEG", {}),
         ("alpha.png", image.convert("RGBA"), "PNG", {}),
@@ -47,7 +52,8 @@ def _unusual(image: Image.Image) -> list[Made]:
         # The content decides, not the ending.
         ("a-png.jpg", image, "PNG", {}),
     ]
-    return [(name, _encode(picture, format, **options), True) for name, picture, format, options in made]
+    files = [(name, _encode(picture, format, **options), True) for name, picture, format, options in made]
+    return [*files, ("no-end-marker.jpg", files[0][1][:-2], True)]
 
 
 def _damaged(jpeg: bytes, png: bytes) -> list[Made]:
@@ -57,6 +63,7 @@ def _damaged(jpeg: bytes, png: bytes) -> list[Made]:
     made: dict[str, bytes] = {
         "cut-off.jpg": jpeg[: len(jpeg) // 2],
         "cut-off.png": png[: len(png) // 2],
+        "letter.jpg": b"%PDF-1.7 a letter",
         "head-only.jpg": jpeg[:4],
         "text.jpg": b"this is no image",
         "page.png": b"<!doctype html><title>404</title>",

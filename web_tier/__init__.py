@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from flask import Flask
-from PIL import Image
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
@@ -90,7 +88,6 @@ def create_app(
     app.jinja_options = {**app.jinja_options, "trim_blocks": True, "lstrip_blocks": True}
     services = _services(settings, images, results, queue, index, state, clock)
     app.extensions[EXTENSION] = services
-    _set_up_pillow(settings.max_image_pixels)
     request_log.init_app(app)
     services.metrics.init_app(app)
     for protection in (client_timeout, trusted_hosts, request_origin, response_headers):
@@ -142,10 +139,3 @@ def _services(
         usage=UsageStore(state),
         rate_limits=RateLimits(settings),
     )
-
-
-def _set_up_pillow(max_pixels: int) -> None:
-    # Pillow's own limit would otherwise apply before ours.
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    # Pillow warns of odd metadata and of many pixels; our checks decide, and uploaded files must not fill the log.
-    warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -201,7 +201,10 @@ def test_what_cannot_be_evaluated_is_named_and_the_rest_goes_on(tmp_path: Path) 
     assert status == 0, output
     fields = json.loads(figures.read_text())
     assert fields["images"] == 1 and len(fields["left_out"]) == 2
-    assert f"{SHIPPED_NAME} does not know that label" in output and "beagle/broken.jpg: the image is damaged" in output
+    assert (
+        f"{SHIPPED_NAME} does not know that label" in output
+        and "beagle/broken.jpg: the JPEG image is damaged" in output
+    )
     page = report.read_text()
     # Nothing is fetched: every picture and drawing is inside.
     assert not re.search(r"(src|href)=\"(?!data:|#)", page) and "<script" not in page and "<svg" in page

@@ -12,21 +12,22 @@ import numpy as np
 import psutil
 import pytest
 
+from app_tier.decode import DecodedImage
 from app_tier.quarantine import Quarantine, QuarantineError
 from core.errors import BrokenImageError
 
 
-def decode(body: bytes) -> np.ndarray:
+def decode(body: bytes) -> DecodedImage:
     """Plays what a codec could do; runs in the child, so it must be importable."""
     if body == b"crash":
         os.abort()
     if body == b"hang":
         time.sleep(60)
     if body == b"memory":
-        return np.ones(4 << 30, np.uint8)
+        return DecodedImage(np.ones(4 << 30, np.uint8))
     if body == b"broken":
         raise BrokenImageError("the image is damaged in a special way")
-    return np.frombuffer(body, np.uint8)
+    return DecodedImage(np.frombuffer(body, np.uint8), "played")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def quarantine() -> Iterator[Quarantine]:
 
 
 def test_pixels_and_errors_come_through(quarantine: Quarantine) -> None:
-    assert quarantine.decode(b"abc").tobytes() == b"abc"
+    decoded = quarantine.decode(b"abc")
+    assert decoded.pixels.tobytes() == b"abc" and decoded.note == "played"
     with pytest.raises(BrokenImageError, match="in a special way"):
         quarantine.decode(b"broken")
 
@@ -46,7 +48,7 @@ def test_pixels_and_errors_come_through(quarantine: Quarantine) -> None:
 def test_a_death_is_an_error_and_the_next_image_gets_a_fresh_process(quarantine: Quarantine, body: bytes) -> None:
     with pytest.raises(QuarantineError):
         quarantine.decode(body)
-    assert quarantine.decode(b"next").tobytes() == b"next"
+    assert quarantine.decode(b"next").pixels.tobytes() == b"next"
 
 
 def test_memory_is_limited(quarantine: Quarantine) -> None:
@@ -58,6 +60,7 @@ def test_a_child_does_not_outlive_its_worker() -> None:
     """Even one that is killed, which has no chance to close anything."""
     script = """
 import os, signal, sys
+from app_tier.decode import DecodedImage
 from app_tier.quarantine import Quarantine
 
 def main():

@@ -12,7 +12,7 @@ import pytest
 
 from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
-from app_tier.decode import DecodeLimits, decode_image
+from app_tier.decode import DecodedImage, DecodeLimits, decode_file
 from app_tier.heartbeat import report_failure
 from app_tier.release import FETCH_SECONDS, Assignment, assignment, find_bundle
 from app_tier.smoke_test import smoke_test
@@ -124,8 +124,8 @@ def test_the_smoke_test_names_a_label_and_refuses_what_is_no_probability(monkeyp
     bundle = load_bundle(SHIPPED)
     classifier = Classifier(bundle, 1, 1)
 
-    def decode(body: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        return decode_image(body, bundle.input.height, bundle.input.width, DecodeLimits(10**7, 10**7, 1000))
+    def decode(body: bytes) -> DecodedImage:
+        return decode_file(body, bundle.input.height, bundle.input.width, DecodeLimits(10**7, 10**7, 1000))
 
     assert smoke_test(classifier, decode) in bundle.labels
     count = len(bundle.labels)

@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from core.errors import EmptyImageError, ImageError, ImageTooLargeError, NotAnImageError, TooManyPixelsError
+from core.errors import (
+    BrokenImageError,
+    EmptyImageError,
+    ImageError,
+    ImageTooLargeError,
+    NotAnImageError,
+    TooManyPixelsError,
+)
+from core.image_header import ImageHeader
 from tests.web import JPEG, image_bytes
-from web_tier.domain.image_validation import ImageHeader, browser_type, check_upload, identify
+from web_tier.domain.image_validation import browser_type, check_upload
 
 MIB = 1024 * 1024
 
@@ -33,9 +40,14 @@ def test_images_of_accepted_formats_pass(format: str) -> None:
         (b"", 0, EmptyImageError, "the file is empty"),
         (JPEG, MIB + 1, ImageTooLargeError, "the file is larger than the limit of 1 MiB"),
         (b"some text", 9, NotAnImageError, "the file is not an image of a known format"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 47, NotAnImageError, "the file is not an image"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 41, NotAnImageError, "the file is not an image"),
-        (JPEG[:10], 10, NotAnImageError, "the file is not an image"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            47,
+            NotAnImageError,
+            "the file is a PostScript document",
+        ),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 41, NotAnImageError, "the file is an SVG drawing"),
+        (JPEG[:10], 10, BrokenImageError, "the JPEG image is damaged or incomplete: it ends within its header"),
     ],
 )
 def test_a_refused_file_gets_a_reason(body: bytes, size_bytes: int, error: type[ImageError], sentence: str) -> None:
@@ -55,13 +67,6 @@ def test_an_image_of_exactly_the_pixel_limit_passes() -> None:
         check(image_bytes(width=101, height=100), max_pixels=10_000)
 
 
-def test_a_decompression_bomb_is_an_image_with_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(TooManyPixelsError, match="more pixels than the limit of 1,000"):
-        check(image_bytes("PNG", 100, 100), max_pixels=1000)
-
-
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @given(
     st.binary(max_size=200), st.sampled_from([b"", JPEG[:20], b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"P6 "])
 )
@@ -77,7 +82,7 @@ def test_the_file_is_left_at_its_start() -> None:
     check_upload(body, len(JPEG), MIB, 10_000)
     assert body.tell() == 0
     with pytest.raises(NotAnImageError):
-        identify(garbage := io.BytesIO(b"garbage"))
+        check_upload(garbage := io.BytesIO(b"garbage"), 7, MIB, 10_000)
     assert garbage.tell() == 0
 
 

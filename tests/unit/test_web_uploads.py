@@ -11,6 +11,7 @@ import pytest
 
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore
 from core.errors import AlreadyExistsError, CloudError
+from core.formats import ACCEPTED_TEXT
 from core.jobs import ClassificationJob, image_key, position_of
 from tests.web import JPEG, File, WebBench
 from web_tier.domain.multipart import UploadedFile, UploadFormatError
@@ -68,7 +69,7 @@ def test_a_refused_file_is_stored_as_a_result_and_the_others_go_on(bench: WebBen
             "name": "text, b.jpg",
             "key": f"{batch_id}/00002-text_b.jpg",
             "code": "not_an_image",
-            "error": "the file is not an image of a known format",
+            "error": f"the file is not an image of a known format; accepted are {ACCEPTED_TEXT}",
         },
     ]
     assert bench.results.line(f"{batch_id}/00001-empty.jpg") == "empty.jpg, error: the file is empty"

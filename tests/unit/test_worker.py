@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app_tier.decode import DecodedImage
 from app_tier.metrics import to_metrics
 from app_tier.quarantine import QuarantineError
 from app_tier.statistics import Report
@@ -45,13 +46,13 @@ OPTIONS = WorkerOptions(
 )
 
 
-def decode(body: bytes) -> Pixels:
+def decode(body: bytes) -> DecodedImage:
     """An "image" is text: the label that it shall get, or a fault to play."""
     if body == b"broken":
         raise BrokenImageError
     if body == b"bug":
         raise RuntimeError("a decoder's bug")
-    return np.frombuffer(body, np.uint8)
+    return DecodedImage(np.frombuffer(body, np.uint8), "cut off" if body == b"cut" else "")
 
 
 class Labeller:
@@ -182,6 +183,15 @@ def test_a_broken_image_is_answered_at_once_and_the_others_go_on() -> None:
         until(lambda: not bench.queue.jobs)
     assert bench.line(broken) == "broken.jpg, error: the image is damaged or incomplete"
     assert bench.line(good) == "beagle.jpg, beagle" and bench.line(other) == "church.jpg, church"
+
+
+def test_a_remark_on_an_incomplete_file_is_part_of_its_result() -> None:
+    bench = Bench()
+    cut, whole = bench.upload("cut", "beagle")
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert (bench.results.get(cut).label, bench.results.get(cut).note) == ("cut", "cut off")
+    assert bench.results.get(whole).note == ""
 
 
 def test_an_image_that_is_gone_is_answered_with_a_failure() -> None:

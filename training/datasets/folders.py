@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import TrainingError
+from core.formats import FILE_ENDINGS
 from training.datasets.samples import TEST, TRAIN, VALIDATION, ImageDataset, build_dataset
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif", ".jp2"))
+IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in FILE_ENDINGS)
 PART_FOLDERS = {
     "train": TRAIN,
     "training": TRAIN,

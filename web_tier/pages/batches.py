@@ -11,6 +11,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from core.errors import CloudError, ImageTooLargeError, NotFoundError
+from core.formats import FILE_ENDINGS
 from core.jobs import is_batch_id, position_of, shown_name
 from core.sizes import format_bytes
 from web_tier.api.request_body import uploaded_files
@@ -157,6 +158,7 @@ def _upload_page(problem: str = "", deleted: str = "") -> str:
         batch=None,
         settings=settings,
         max_image_size=max_image_size,
+        file_endings=FILE_ENDINGS,
         problem=problem,
         deleted=deleted,
         recent=_recent_batches(),
