@@ -22,8 +22,8 @@ from local_cloud.local_stack_registry import join_local_stack
 def classify(paths: tuple[Path, ...], url: str | None, token: str) -> None:
     """Classify files and folders through a running web tier.
 
-    Prints an `image, label` line for each image, with its path as it was given.  Ends with status 1 if a file could
-    not be stored.
+    Prints an `image, label` line for each image, with its path as it was given; remarks on incomplete files go to
+    standard error.  Ends with status 1 if a file could not be stored.
     """
     address = url or join_local_stack()
     if address is None:
@@ -35,6 +35,8 @@ def classify(paths: tuple[Path, ...], url: str | None, token: str) -> None:
     for result in api.follow(batch_id, len(photos) - len(problems), NO_ANSWER_TIMEOUT_SECONDS):
         answer = result["label"] if result["error"] is None else f"error: {result['error']['sentence']}"
         _print_path(result_line(str(photos[result["position"]]), answer))
+        if result["note"]:
+            click.echo(f"{result['name']}: {result['note']}", err=True)
     for problem in problems:
         click.echo(f"not stored: {problem}", err=True)
     sys.exit(1 if problems else 0)

@@ -33,6 +33,7 @@ COLUMNS: dict[str, Callable[[ClassificationResult], Cell]] = {
     "label": lambda result: answer_of(result),
     "score": lambda result: _NO_CELL if result.score is None else result.score,
     "model": lambda result: result.model,
+    "note": lambda result: result.note,
     "key": lambda result: result.key,
     **{name: _time_column(name) for name in TIME_FIELDS},
 }

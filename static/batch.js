@@ -162,6 +162,7 @@ function fieldsOf(item) {
     state,
     label: answered ? part("label") : "",
     sentence: state === "failed" ? part("label") : "",
+    note: part("note"),
     score: answered ? item.querySelector("meter").value : null,
     imageUrl: item.querySelector("img")?.getAttribute("src") ?? null,
   };

@@ -49,6 +49,8 @@ export class Frame {
     this.element.querySelector("meter").value = scored ? file.score : 0;
     this.#text("percent", scored ? percent(file.score) : "");
     this.#text("doubt", file.state === "unsure" ? doubtOf(file) : "");
+    this.#text("note", file.note);
+    this.#part("note").title = file.note;
   }
 
   // Removes the frame from the page and frees the picture's memory.

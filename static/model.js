@@ -109,6 +109,7 @@ export class Model {
       top: result.top_k,
       group: result.group,
       sentence: result.error?.sentence ?? "",
+      note: result.note ?? "",
       model: result.model,
       imageUrl: result.image_url,
     };
@@ -126,7 +127,7 @@ export class Model {
   }
 
   #add(fields) {
-    const file = { key: "", label: "", score: null, top: [], group: null, sentence: "" };
+    const file = { key: "", label: "", score: null, top: [], group: null, sentence: "", note: "" };
     Object.assign(file, { model: "", imageUrl: null, file: null, sent: 0, version: 0, text: "" }, fields);
     const last = this.#all.at(-1);
     if (last && byPosition(last, file) > 0) this.#ordered = false;

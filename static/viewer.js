@@ -60,6 +60,8 @@ export class Viewer {
     element("viewer-group").textContent = file.group
       ? `Its labels in the group “${file.group.name}” have ${percent(file.group.score)} together.`
       : "";
+    element("viewer-note").hidden = !file.note;
+    element("viewer-note").textContent = file.note;
     element("viewer-top").replaceChildren(...file.top.slice(0, 5).map((entry) => this.#line(entry)));
     element("viewer-model").textContent = file.model;
     element("viewer-by").hidden = !file.model || !file.label;

@@ -90,16 +90,17 @@ class WebBench:
         assert response.status_code == 200, response.text
         return dict(response.get_json())
 
-    def answer(self, label: str = "beagle", score: float = 0.9, response_time: ResponseTime | None = None) -> None:
+    def answer(
+        self, label: str = "beagle", score: float = 0.9, response_time: ResponseTime | None = None, note: str = ""
+    ) -> None:
         """Does the work of the app tier: answers all jobs and deletes them."""
         while received := self.queue.receive(10, 0):
             for delivery in received:
                 assert delivery.job is not None
                 predictions = (Prediction(label, score), Prediction("dingo", round(1 - score, 5)))
+                key, name = delivery.job.key, delivery.job.name
                 self.results.put(
-                    ClassificationResult(
-                        delivery.job.key, delivery.job.name, predictions, model="test@1", response_time=response_time
-                    )
+                    ClassificationResult(key, name, predictions, model="test@1", note=note, response_time=response_time)
                 )
             self.queue.delete([delivery.receipt_handle for delivery in received])
 

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from core.jobs import ClassificationResult, Prediction
+from tests.image_samples import samples
 from tests.web import JPEG, WebBench, form, image_bytes
 from web_tier.pages import batches
 
@@ -82,6 +83,26 @@ def test_an_unsure_answer_is_a_group_where_the_likeliest_labels_have_one(bench: 
     assert '<p class="label">a mammal (unsure which)</p>' in page
     assert '<p class="doubt">perhaps beagle, 45 %; or dingo, 55 %</p>' in page
     assert "<summary>Top 2</summary>beagle, a dog, 45 %; dingo, a mammal, 55 %</details>" in page
+
+
+def test_an_answer_for_an_incomplete_file_is_marked(bench: WebBench) -> None:
+    batch_id = bench.create_batch()
+    bench.upload(batch_id, [("a.jpg", JPEG)])
+    bench.answer(note="incomplete: only the end marker is missing")
+    assert '<p class="doubt note" title="incomplete: only the end marker is missing">incomplete: only' in batch_page(
+        bench, batch_id
+    )
+    answer = bench.client.get(f"/api/v1/batches/{batch_id}/results").get_json()["results"][0]
+    assert answer["note"] == "incomplete: only the end marker is missing"
+
+
+def test_a_heic_is_accepted_and_shown_as_what_browsers_do_not_show(bench: WebBench) -> None:
+    batch_id = bench.create_batch()
+    bench.upload(batch_id, [("IMG_0001.HEIC", samples()["HEIF"])])
+    (key,) = bench.images.objects
+    response = bench.client.get(f"/batches/{batch_id}/images/{key.partition('/')[2]}")
+    assert response.status_code == 302 and response.location.endswith("no-preview.svg")
+    assert ".heic" in bench.client.get("/").text
 
 
 def test_hostile_names_and_labels_are_text(bench: WebBench) -> None:

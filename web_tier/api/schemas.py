@@ -230,6 +230,7 @@ class Result(BaseModel):
     group: Group | None = Field(description="null if the model is sure, or its best labels have too little in common")
     top_k: list[Label]
     error: ResultError | None
+    note: str | None = Field(description="a remark on a file of which a part is missing")
     model: str
     seconds_waiting: float | None = Field(description="in the queue and in the worker's hand; null: not measured")
     seconds_booting: float | None = Field(description="in the queue while no instance was running yet")

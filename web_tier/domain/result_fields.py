@@ -15,8 +15,9 @@ from web_tier.domain.upload_service import WORKER_ID
 def result_fields(result: ClassificationResult, unsure_below: float) -> dict[str, Any]:
     """The JSON-ready fields of a result.
 
-    `status` is ``classified`` or ``failed``; `image_url` is None where no image is stored.  `group` answers for an
-    unsure model, and is None if the model is sure or its labels have too little in common.
+    `status` is ``classified`` or ``failed``; `note` is a remark on an incomplete file, or None; `image_url` is None
+    where no image is stored.  `group` answers for an unsure model, and is None if the model is sure or its labels have
+    too little in common.
     """
     failure = result.failure
     unsure = result.score is not None and result.score < unsure_below
@@ -36,6 +37,7 @@ def result_fields(result: ClassificationResult, unsure_below: float) -> dict[str
             for prediction, of_label in zip(result.predictions, groups, strict=True)
         ],
         "error": None if failure is None else {"code": failure.code, "sentence": failure.sentence},
+        "note": result.note or None,
         "model": result.model,
         **rounded_times(result.response_time),
         # The web tier does not store the files that it rejects.
