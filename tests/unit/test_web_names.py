@@ -8,7 +8,7 @@ import io
 
 import pytest
 
-from core.jobs import ClassificationResult, Failure
+from core.jobs import ClassificationResult, Failure, parse_result_line
 from tests.web import JPEG, WebBench
 
 SAME = ["set_1/image_1.jpg", "set_2/image_1.jpg"]
@@ -34,7 +34,7 @@ def names_everywhere(bench: WebBench, batch_id: str) -> list[list[str]]:
         [result["name"] for result in results],
         [result["name"] for result in bench.client.get(f"{path}/results.json").get_json()],
         [row[0] for row in csv.reader(io.StringIO(table, newline=""))][1:],
-        [bench.results.line(result["key"]).rpartition(", ")[0].strip('"') for result in results],
+        [parse_result_line(bench.results.line(result["key"]))[0] for result in results],
     ]
 
 
