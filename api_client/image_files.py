@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import NoPhotosError
-from core.formats import FILE_ENDINGS
-
-IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in FILE_ENDINGS)
+from core.file_selection import FileKind, kind_of
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -28,8 +26,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             raise NoPhotosError(f"{path} does not exist")
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
-            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            is_image = file == path or (file.suffix.lower() in IMAGE_SUFFIXES and not hidden)
+            is_image = file == path or kind_of(file.relative_to(path).as_posix()) is FileKind.IMAGE
             (images if is_image else others).append(file)
     if not images:
         raise NoPhotosError(f"there is no image in {', '.join(map(str, paths))}")

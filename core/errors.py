@@ -113,6 +113,42 @@ class MissingImageError(ImageError):
     code = "missing"
 
 
+class BrokenArchiveError(ImageError):
+    """the archive is damaged or incomplete"""
+
+    code = "broken_archive"
+
+
+class ArchiveTooLargeError(ImageError):
+    """the archive is larger than the limit"""
+
+    code = "archive_too_large"
+
+
+class EmptyArchiveError(ImageError):
+    """there is no image in the archive"""
+
+    code = "empty_archive"
+
+
+class NestedArchiveError(ImageError):
+    """an archive within an archive is not opened"""
+
+    code = "nested_archive"
+
+
+class EncryptedMemberError(ImageError):
+    """the image is encrypted; archives with a password are not opened"""
+
+    code = "encrypted"
+
+
+class UnsupportedCompressionError(ImageError):
+    """the image is compressed by a method other than deflate; create the archive again as a plain ZIP"""
+
+    code = "unsupported_compression"
+
+
 class EvaluationError(ElasticError):
     """There is nothing to evaluate."""
 

@@ -68,6 +68,11 @@ class Settings:
     max_image_bytes: int = _setting(10 * 1024 * 1024, "largest image file, bytes", 1)
     max_image_pixels: int = _setting(60_000_000, "largest image, width × height in pixels", 1)
     max_batch_images: int = _setting(10_000, "most images in one batch", 1, 100_000)
+    max_archive_bytes: int = _setting(
+        2 * 1024 * 1024 * 1024,
+        "largest ZIP archive, as sent and expanded, bytes; needs so much temporary disk space",
+        1,
+    )
     max_aspect_ratio: int = _setting(1000, "largest ratio of an image's longer side to its shorter side", 1)
 
     # The job queue

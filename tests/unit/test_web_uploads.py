@@ -35,6 +35,7 @@ def test_each_image_is_stored_under_its_key_and_gets_one_job(bench: WebBench) ->
         "accepted": [{"name": "Übung.jpg", "key": keys[0]}, {"name": "a b.png", "key": keys[1]}],
         "rejected": [],
         "not_stored": [],
+        "archives": [],
     }
     assert [bench.images.get(key) for key in keys] == [JPEG, JPEG]
     assert [(job.key, job.name, job.batch_id, job.bucket) for job in bench.queue.jobs] == [

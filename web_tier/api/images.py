@@ -39,7 +39,8 @@ def add_images(path: BatchPath, query: ImagesQuery) -> Answer:
     """Adds the files of one request to a batch.
 
     A form may have any number of files under any field names, and is read as it arrives; JSON is held in memory and
-    limited to 32 MiB.  Every file is in exactly one list of the answer.
+    limited to 32 MiB.  A ZIP archive (`*.zip`) stands for the images in it, each a file with a position of its own.
+    Every file is in exactly one of `accepted`, `rejected` and `not_stored`.
     """
     authorization.open_batch(path.batch_id)
     _check_offset(query.offset)
@@ -117,5 +118,9 @@ def _report_fields(report: UploadReport) -> dict[str, Any]:
         "not_stored": [
             {"name": file.name, "position": file.position, "code": file.code, "error": file.sentence}
             for file in report.not_stored
+        ],
+        "archives": [
+            {"name": archive.name, "files": archive.files, "hidden": archive.hidden, "others": archive.others}
+            for archive in report.archives
         ],
     }

@@ -31,7 +31,8 @@ def uploaded_files() -> Iterator[UploadedFile]:
     settings = services().settings
     boundary = boundary_of(request.content_type or "")
     # Parts beyond the batch's limit are still reported by name, up to as many again.
-    return read_files(request.stream, boundary, settings.max_image_bytes, 2 * settings.max_batch_images)
+    max_parts = 2 * settings.max_batch_images
+    return read_files(request.stream, boundary, settings.max_image_bytes, max_parts, settings.max_archive_bytes)
 
 
 def one_uploaded_file(field: str | None = None) -> UploadedFile | None:

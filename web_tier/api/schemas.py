@@ -183,10 +183,18 @@ class NotStoredFile(BaseModel):
     error: str
 
 
+class UploadedArchive(BaseModel):
+    name: str
+    files: int = Field(description="files of the request that its images are, and positions that they take")
+    hidden: int = Field(description="hidden files that were left out")
+    others: int = Field(description="files that were left out because their names have no image's ending")
+
+
 class UploadAnswer(BaseModel):
     accepted: list[AcceptedFile]
     rejected: list[RejectedFile]
     not_stored: list[NotStoredFile]
+    archives: list[UploadedArchive]
 
 
 class PresignedUpload(BaseModel):
@@ -272,6 +280,7 @@ class Cancelled(Counts):
 
 class Limits(BaseModel):
     max_image_bytes: int
+    max_archive_bytes: int
     max_image_pixels: int
     max_batch_images: int
     formats: list[str]

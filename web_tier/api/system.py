@@ -28,6 +28,7 @@ def limits() -> Answer:
     settings = services().settings
     return {
         "max_image_bytes": settings.max_image_bytes,
+        "max_archive_bytes": settings.max_archive_bytes,
         "max_image_pixels": settings.max_image_pixels,
         "max_batch_images": settings.max_batch_images,
         "formats": list(ACCEPTED_FORMATS),

@@ -10,6 +10,7 @@ from werkzeug.exceptions import Forbidden, Unauthorized
 
 from core.errors import CloudError
 from web_tier.auth.identity import Identity, identity
+from web_tier.domain.archives import ExpandedFiles
 from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.single_image import Submitted
 from web_tier.domain.upload_service import Refusal, UploadReport
@@ -21,7 +22,7 @@ _RESERVATION_IMAGES = 20
 
 
 def accept_files(batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
-    """Processes the files of the current request; see `UploadService.accept`.
+    """Processes the files of the current request, archives expanded; see `UploadService.accept`.
 
     Files beyond the quota are `not_stored` with the code ``quota_exceeded``.
 
@@ -31,10 +32,12 @@ def accept_files(batch_id: str, files: Iterable[UploadedFile], offset: int | Non
     """
     quota = Quota(_client())
     quota.open()
+    expanded = ExpandedFiles(files, services().settings)
     try:
-        report = services().uploads.accept(batch_id, files, offset, quota.admit)
+        report = services().uploads.accept(batch_id, expanded, offset, quota.admit)
     finally:
         quota.close()
+    report.archives = expanded.archives
     record_outcome(report, batch_id)
     return report
 

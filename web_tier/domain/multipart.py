@@ -16,6 +16,8 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, MultipartDecoder
 
 from core.errors import ElasticError
+from core.file_selection import ARCHIVE_SUFFIX
+from core.jobs import Failure
 
 _CHUNK_BYTES = 64 * 1024
 # Bytes that the decoder may hold back: a part's headers, or the tail of a chunk that may begin a boundary.
@@ -24,7 +26,7 @@ _BACKSLASH = re.compile(r'\\[\\"]?')
 # A text field of a form is recognized by so many bytes.
 _START_BYTES = 512
 # Most photos fit; larger ones go to a temporary file on disk.
-_SPOOL_BYTES = 1024 * 1024
+SPOOL_BYTES = 1024 * 1024
 
 
 class UploadFormatError(ElasticError):
@@ -42,13 +44,20 @@ class UploadedFile:
     """One file of a form.
 
     `body` is positioned at its start; the consumer of the file closes it.  It holds the first bytes only where
-    `size_bytes`, the length of what was sent, is above the reader's limit.  `field` is the form field's name.
+    `size_bytes`, the length of what was sent, is above the reader's limit.  `field` is the form field's name.  With a
+    `failure`, the file cannot be classified, and nothing of it is left to check.
     """
 
     filename: str
     size_bytes: int
     body: IO[bytes]
     field: str = ""
+    failure: Failure | None = None
+
+
+def is_archive_name(filename: str) -> bool:
+    """Whether a file is expanded if it is a ZIP archive.  Other files that are ZIP archives inside are documents."""
+    return filename.lower().endswith(ARCHIVE_SUFFIX)
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -63,12 +72,17 @@ def boundary_of(content_type: str) -> bytes:
     return options["boundary"].encode("latin-1", "replace")
 
 
-def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_parts: int) -> Iterator[UploadedFile]:
+def read_files(
+    stream: ByteStream, boundary: bytes, max_file_bytes: int, max_parts: int, max_archive_bytes: int = 0
+) -> Iterator[UploadedFile]:
     """Yields the files of a multipart body in their order, each as soon as it is complete.
 
     A part without a file name is a file, too, if its content type or its first bytes are not those of a text field;
     it has the name of its field.  Other fields are skipped, and so is the empty part that a browser sends for a file
     input where nothing was chosen.  A file longer than `max_file_bytes` is read to its end but not kept.
+
+    Args:
+        max_archive_bytes: the limit on files that are named as archives, where it is larger.
 
     Raises:
         UploadFormatError: the body is malformed, ends too early, or has more than `max_parts` parts.  The
@@ -83,9 +97,9 @@ def read_files(stream: ByteStream, boundary: bytes, max_file_bytes: int, max_par
                 # None signals the end to the decoder.
                 decoder.receive_data(_read_chunk(stream) or None)
             elif isinstance(event, File | Field):
-                current = _Incoming(
-                    _filename(event), max_file_bytes, event.name or "", may_be_text=_may_be_text_field(event)
-                )
+                name = _filename(event)
+                limit = max(max_file_bytes, max_archive_bytes) if is_archive_name(name) else max_file_bytes
+                current = _Incoming(name, limit, event.name or "", may_be_text=_may_be_text_field(event))
             elif isinstance(event, Data) and current is not None:
                 current.write(event.data)
                 if not event.more_data:
@@ -162,7 +176,7 @@ class _Incoming:
     """A file that is being read, or with `may_be_text` a text field of the form."""
 
     def __init__(self, filename: str, max_file_bytes: int, field: str = "", *, may_be_text: bool = False) -> None:
-        self.body: IO[bytes] = SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - its consumer closes it
+        self.body: IO[bytes] = SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - its consumer closes it
         self._filename = filename
         self._field = field
         self._max_file_bytes = max_file_bytes

@@ -24,6 +24,7 @@ from core.jobs import (
     position_of,
 )
 from core.settings import Settings
+from web_tier.domain.archives import ExpandedArchive
 from web_tier.domain.image_validation import check_upload
 from web_tier.domain.job_batcher import JobBatcher
 from web_tier.domain.multipart import UploadedFile
@@ -69,13 +70,14 @@ class NotStored:
 class UploadReport:
     """What became of the files of one request; each is in exactly one list.
 
-    `received_bytes` sums up their sizes.
+    `received_bytes` sums up their sizes.  `archives` are those whose images are among the files.
     """
 
     accepted: list[Accepted] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     not_stored: list[NotStored] = field(default_factory=list)
     received_bytes: int = 0
+    archives: list[ExpandedArchive] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,8 @@ class UploadService:
         return NotStored(name, position, "batch_full", f"the batch is full: it can have {positions.end:,} images")
 
     def _check(self, file: UploadedFile) -> Failure | None:
+        if file.failure is not None:
+            return file.failure
         limits = self._settings
         try:
             check_upload(file.body, file.size_bytes, limits.max_image_bytes, limits.max_image_pixels)
