@@ -1,10 +1,12 @@
 // Selects the files to upload: the images of a folder, without its other files.
 
-// As in core/formats.py.
+// The same rule as in core/file_selection.py, which the server applies to archives; a test compares them.
 const IMAGE_ENDINGS = new Set((
   "jpg jpeg jpe jfif mpo png apng gif webp heic heif hif avif tif tiff btf tf8 bmp dib ico cur " +
   "ppm pgm pbm pnm pfm jp2 j2k jpx"
 ).split(" "));
+// Below the chosen folder, whose own name does not matter.
+const HIDDEN = /\/(\.|(__macosx|@eadir|\$recycle\.bin)\/)/i;
 const collator = new Intl.Collator(undefined, { numeric: true });
 
 const hasImageEnding = (name) => IMAGE_ENDINGS.has(name.slice(name.lastIndexOf(".") + 1).toLowerCase());
@@ -25,7 +27,12 @@ export function keepImages(files) {
 }
 
 function isHidden(file) {
-  return file.name.startsWith(".") || pathOf(file).includes("/.");
+  return file.name.startsWith(".") || HIDDEN.test(pathOf(file));
+}
+
+// Whether the server opens a file as an archive of images.
+export function isArchive(file) {
+  return /\.zip$/i.test(file.name);
 }
 
 // Reads dropped files and folders: all files, and the images of folders.  Returns {files, others, name}; name is that of

@@ -90,8 +90,14 @@ export class Model {
     });
   }
 
-  stored(key, position) {
+  // A file of this tab, or an image of its archive.
+  stored(key, position, name = "") {
     const file = this.#local.get(position);
+    if (!file) {
+      // Its result may have arrived before.
+      if (!this.#byKey.has(key)) this.addKnown({ key, position, name, state: "queued" });
+      return;
+    }
     file.key = key;
     this.#byKey.set(key, file);
     this.mark(position, 1, "queued");

@@ -2,10 +2,9 @@
 
 import { getJson, post } from "./api.js";
 import { Batch } from "./batch.js";
-import { filesFromDrop, keepImages } from "./files.js";
+import { filesFromDrop, isArchive, keepImages } from "./files.js";
 import { show } from "./batch_header.js";
 import { Notices } from "./notices.js";
-import { formatBytes } from "./sizes.js";
 import { localTimes } from "./times.js";
 import { Upload } from "./upload.js";
 
@@ -49,8 +48,9 @@ function prepareDrop(form) {
   });
 }
 
-async function start(form, { files, others, name }) {
+async function start(form, { files, others, name: folder }) {
   if (form.started) return;
+  const name = folder || (files.length === 1 && isArchive(files[0]) ? files[0].name.slice(0, -".zip".length) : "");
   if (!files.length) {
     formNotices.set("files", others ? "There are no images in this folder." : "Choose at least one image.");
     return;
@@ -66,22 +66,15 @@ async function start(form, { files, others, name }) {
     formNotices.set("files", `The batch could not be created. ${sentence}`);
     return;
   }
-  const max = Number(form.dataset.maxBatchImages);
-  const maxBytes = Number(form.dataset.maxImageBytes);
+  const data = form.dataset;
+  const [images, imageBytes, archiveBytes] = [data.maxBatchImages, data.maxImageBytes, data.maxArchiveBytes].map(Number);
   const batch = openBatch(created, form.dataset.fleetUrl, titleOf(name));
   const { notices } = batch;
-  const left = files.length - max;
-  if (left > 0) notices.set("left", `A batch can have ${show(max)} images; ${show(left)} more were skipped.`);
+  const left = files.filter((file) => !isArchive(file)).length - images;
+  if (left > 0) notices.set("left", `A batch can have ${show(images)} images; ${show(left)} more were skipped.`);
   if (others) notices.set("others", `Skipped ${show(others)} other ${others === 1 ? "file" : "files"} in the folder.`);
-  const large = (count) => notices.set("large", `${show(count)} ${count === 1 ? "is" : "are"} larger than ${formatBytes(maxBytes)} and will be refused.`);
-  batch.upload((model, on) => {
-    const ended = () => {
-      // They have been refused: their frames show it.
-      notices.clear("large");
-      on.ended();
-    };
-    return new Upload(created.images_url, files.slice(0, max), maxBytes, model, { ...on, ended, large });
-  });
+  const limits = { images, imageBytes, archiveBytes };
+  batch.upload((model, on) => new Upload(created.images_url, files, limits, model, notices, on));
 }
 
 function openBatch(created, fleetUrl, title) {

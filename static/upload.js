@@ -1,30 +1,38 @@
 // A batch's upload from this tab: passes the uploader's events to the model and to the page.
 
-import { pathOf } from "./files.js";
+import { show } from "./batch_header.js";
+import { isArchive, pathOf } from "./files.js";
+import { formatBytes } from "./sizes.js";
 import { Transfer } from "./transfer.js";
 import { Uploader } from "./uploader.js";
 
 export class Upload {
   #failed = [];
+  #count;
+  #packed;
 
-  // changed(): the page has to be updated; ended(): no upload is in progress; large(count): the number of files above the
-  // size limit.
-  constructor(url, files, maxImageBytes, model, { changed, ended, large }) {
+  // limits: {images, imageBytes, archiveBytes}.  changed(): the page has to be updated; ended(): no upload is in progress.
+  constructor(url, all, limits, model, notices, { changed, ended }) {
+    const archives = all.filter(isArchive);
+    const files = all.filter((file) => !isArchive(file)).slice(0, limits.images);
     this.model = model;
     this.changed = changed;
     this.ended = ended;
-    this.count = files.length;
+    this.notices = notices;
+    this.#count = files.length;
+    this.#packed = archives.length;
     this.transfer = new Transfer();
-    this.uploader = new Uploader(url, maxImageBytes, {
+    this.uploader = new Uploader(url, limits.imageBytes, {
       weighed: (weight) => {
         this.transfer.expect(weight.bytes, weight.more);
-        if (!weight.more && weight.large) large(weight.large);
+        if (!weight.more && weight.large) this.#notifyLarge(weight.large, limits.imageBytes);
       },
       waiting: (chunk) => this.#mark(chunk, "waiting"),
       started: (chunk) => this.#mark(chunk, "uploading"),
       progress: (chunk, bytes) => this.#progress(chunk, bytes),
       settled: (chunk) => this.transfer.settle(chunk, performance.now()),
-      stored: ({ key, position }) => model.stored(key, position),
+      stored: ({ key, position, name }) => model.stored(key, position, name),
+      unpacked: (archive, full) => this.#unpacked(archive, full),
       failed: (chunk, sentence, again) => this.#lose(chunk, sentence, again),
       changed: () => this.#step(),
     });
@@ -32,7 +40,13 @@ export class Upload {
     addEventListener("beforeunload", (event) => {
       if (this.busy) event.preventDefault();
     });
-    this.uploader.addFiles(files);
+    if (archives.length) this.uploader.addArchives(archives, files.length, limits.archiveBytes, files.length > 0);
+    if (files.length) this.uploader.addFiles(files);
+  }
+
+  // The number of images; 0 while it is not known, because the server has not opened all archives yet.
+  get count() {
+    return this.#packed ? 0 : this.#count;
   }
 
   get busy() {
@@ -57,24 +71,41 @@ export class Upload {
   }
 
   #mark(chunk, state, sentence = "") {
-    this.model.mark(chunk.offset, chunk.files.length, state, sentence);
+    // An archive is no image.
+    if (!chunk.archive) this.model.mark(chunk.offset, chunk.files.length, state, sentence);
     this.changed();
   }
 
   #progress(chunk, bytes) {
     this.transfer.progress(chunk, bytes, performance.now());
-    this.model.sent(chunk.offset, chunk.sizes, bytes);
+    if (!chunk.archive) this.model.sent(chunk.offset, chunk.sizes, bytes);
     this.changed();
   }
 
   #lose(chunk, sentence, again) {
     this.transfer.forget(chunk);
     this.#mark(chunk, "lost", sentence);
+    if (chunk.archive) this.notices.set(chunk, `${chunk.files[0].name}: ${sentence}.`);
     if (again) this.#failed.push(chunk);
+  }
+
+  #unpacked({ name, files, hidden, others }, full) {
+    this.#packed -= 1;
+    this.#count += files - full;
+    const left = hidden + others;
+    if (left) this.notices.set(`${name} others`, `Skipped ${show(left)} other ${left === 1 ? "file" : "files"} in ${name}.`);
+    if (full) this.notices.set(`${name} full`, `The batch is full; ${show(full)} images in ${name} were skipped.`);
+  }
+
+  #notifyLarge(count, limit) {
+    this.notices.set("large", `${show(count)} ${count === 1 ? "is" : "are"} larger than ${formatBytes(limit)} and will be refused.`);
   }
 
   #step() {
     this.changed();
-    if (!this.busy) this.ended();
+    if (this.busy) return;
+    // They have been refused: their frames show it.
+    this.notices.clear("large");
+    this.ended();
   }
 }

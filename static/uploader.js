@@ -18,10 +18,14 @@ export class Uploader {
   #running = new Set();
   #abort = new AbortController();
   #weighing = false;
+  // Archives are sent one after the other: only the response says how many positions the images of one take.
+  #archives = [];
+  #archiveInHand = null;
+  #archiveOffset = 0;
   offline = false;
 
-  // on: weighed({bytes, large, more}), waiting(chunk), started(chunk), progress(chunk, bytes), stored({key, position}), settled(chunk),
-  // failed(chunk, sentence, again), changed()
+  // on: weighed({bytes, large, more}), waiting(chunk), started(chunk), progress(chunk, bytes), stored({key, position, name}),
+  // settled(chunk), failed(chunk, sentence, again), unpacked({name, files, hidden, others}, full), changed()
   constructor(url, maxImageBytes, on) {
     this.url = url;
     this.maxImageBytes = maxImageBytes;
@@ -29,7 +33,7 @@ export class Uploader {
   }
 
   get busy() {
-    return this.#weighing || this.#running.size > 0 || this.#queue.length > 0;
+    return this.#weighing || this.#running.size > 0 || this.#queue.length > 0 || this.#archives.length > 0;
   }
 
   get cancelled() {
@@ -65,6 +69,16 @@ export class Uploader {
     this.#addWeighed(chunk, large, false);
   }
 
+  // Uploads ZIP archives, each in a request of its own, from position `offset` on.
+  addArchives(files, offset, maxBytes, more) {
+    const chunks = files.map((file) => ({ files: [file], sizes: [file.size], bytes: file.size, archive: true }));
+    const small = chunks.filter((chunk) => chunk.bytes <= maxBytes);
+    for (const chunk of chunks) if (chunk.bytes > maxBytes) this.on.failed(chunk, "larger than the limit", false);
+    this.#archiveOffset = offset;
+    this.on.weighed({ bytes: small.reduce((sum, chunk) => sum + chunk.bytes, 0), large: 0, more });
+    this.add(small);
+  }
+
   #addWeighed(chunk, large, more) {
     this.on.weighed({ bytes: chunk.bytes, large, more });
     if (this.cancelled) this.on.failed(chunk, "cancelled before its upload", false);
@@ -74,16 +88,25 @@ export class Uploader {
   add(chunks) {
     for (const chunk of chunks) {
       this.on.waiting(chunk);
-      this.#queue.push(chunk);
+      (chunk.archive ? this.#archives : this.#queue).push(chunk);
     }
+    this.#queueArchive();
     while (this.#running.size < PARALLEL && this.#queue.length) this.#work(Symbol("worker"));
     this.on.changed();
+  }
+
+  #queueArchive() {
+    if (this.#archiveInHand || !this.#archives.length) return;
+    this.#archiveInHand = this.#archives.shift();
+    // Sent again, an archive keeps its positions.
+    this.#archiveInHand.offset ??= this.#archiveOffset;
+    this.#queue.push(this.#archiveInHand);
   }
 
   // Cancels at once; files that are not stored yet will not be.
   cancel() {
     this.#abort.abort();
-    for (const chunk of this.#queue.splice(0)) this.on.failed(chunk, "cancelled before its upload", false);
+    for (const chunk of [...this.#queue.splice(0), ...this.#archives.splice(0)]) this.on.failed(chunk, "cancelled before its upload", false);
     this.on.changed();
   }
 
@@ -103,7 +126,7 @@ export class Uploader {
       this.on.started(chunk);
       const { status, body, reason } = await this.#post(chunk);
       if (this.cancelled && status !== 200) {
-        this.on.failed(chunk, "cancelled before its upload", false);
+        this.#fail(chunk, "cancelled before its upload", false);
         return;
       }
       if (status === 200) {
@@ -111,7 +134,7 @@ export class Uploader {
         return;
       }
       if (status >= 400 && status < 500 && status !== 429) {
-        this.on.failed(chunk, body.detail ?? reason, true);
+        this.#fail(chunk, body.detail ?? reason, true);
         return;
       }
       if (status === 0 && !(await reachable())) {
@@ -150,7 +173,7 @@ export class Uploader {
 
   #giveUp(chunk) {
     if (chunk.files.length === 1) {
-      this.on.failed(chunk, "not uploaded", true);
+      this.#fail(chunk, "not uploaded", true);
       return;
     }
     // A file that cannot be read (moved, or on a removed disk) fails its whole request: send each file separately.
@@ -160,12 +183,40 @@ export class Uploader {
     this.#queue.push(...singles);
   }
 
+  #fail(chunk, sentence, again) {
+    this.on.failed(chunk, sentence, again);
+    if (!chunk.archive) return;
+    // The positions of the next archives are not known.
+    for (const next of this.#archives.splice(0)) this.on.failed(next, "not uploaded", true);
+    this.#archiveInHand = null;
+  }
+
   #settle(chunk, report) {
     this.on.settled(chunk);
-    for (const { key } of [...report.accepted, ...report.rejected]) this.on.stored({ key, position: positionOf(key) });
+    for (const { key, name } of [...report.accepted, ...report.rejected]) {
+      this.on.stored({ key, position: positionOf(key), name });
+    }
+    if (chunk.archive) {
+      this.#settleArchive(chunk, report);
+      return;
+    }
     for (const { position, code, error } of report.not_stored) {
       this.on.failed(this.#single(chunk, position - chunk.offset), error, code !== "batch_full");
     }
+  }
+
+  #settleArchive(chunk, { accepted, rejected, not_stored: left, archives }) {
+    const full = left.filter(({ code }) => code === "batch_full").length;
+    const count = accepted.length + rejected.length + left.length;
+    // A file that is no archive in spite of its name is one file.
+    this.on.unpacked(archives[0] ?? { name: chunk.files[0].name, files: count, hidden: 0, others: 0 }, full);
+    if (left.length > full) {
+      this.#fail(chunk, `${left.length - full} of its images could not be stored`, true);
+      return;
+    }
+    this.#archiveOffset = Math.max(this.#archiveOffset, chunk.offset + count);
+    this.#archiveInHand = null;
+    this.#queueArchive();
   }
 
   #single(chunk, index) {

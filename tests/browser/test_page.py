@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,37 @@ def test_one_bad_file_is_named_and_the_others_go_on(open_tab: OpenTab, photos: P
     page.check("#filter-failed")
     expect(page.locator("#sheet .frame")).to_have_count(2)
     expect(page.locator("#shown")).to_have_text("2 of 5 shown")
+
+
+def test_an_archive_and_the_images_beside_it_become_one_batch(
+    open_tab: OpenTab, photos: Photos, tmp_path: Path
+) -> None:
+    archive = tmp_path / "trip.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for number, (path, _label) in enumerate(photos[1:4]):
+            packed.write(path, f"day {number}/image.jpg")
+        packed.writestr("day 0/broken.jpg", b"no image")
+        packed.writestr("day 0/notes.txt", b"sunny")
+        packed.writestr("__MACOSX/day 0/._image.jpg", b"x")
+    page = open_tab().page
+    page.goto("/")
+    page.set_input_files("#files", [archive, photos[0][0]])
+    wait_for_all(page)
+    expect(page.locator("#state")).to_have_text("All 5 answered, 1 failed")
+    expect(page.locator("#uploaded-count")).to_have_text("5")
+    expect(page.locator("#notice")).to_have_text("Skipped 2 other files in trip.zip.")
+    shown = answers(page)
+    members = [*(f"trip.zip/day {number}/image.jpg" for number in range(3)), "trip.zip/day 0/broken.jpg"]
+    assert list(shown) == [photos[0][0].name, *members]
+    assert shown[members[-1]] == "the file is not an image of a known format"
+    page.reload()
+    wait_for_all(page)
+    assert answers(page) == shown
+
+    page.goto("/")
+    page.set_input_files("#files", payload("empty.zip", b"PK\5\6" + bytes(18)))
+    expect(page.locator("#state")).to_have_text("The image could not be classified")
+    assert answers(page) == {"empty.zip": "there is no image in the archive"}
 
 
 def test_files_of_one_name_in_two_folders_stay_different(open_tab: OpenTab, photos: Photos, tmp_path: Path) -> None:

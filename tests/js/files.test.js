@@ -68,8 +68,8 @@ test("files of one name in two folders differ by their paths", async () => {
 });
 
 test("what is hidden below the chosen folder is left out", () => {
-  const found = keepImages([".photos/a.jpg", ".photos/._a.jpg", ".photos/.trash/b.jpg"].map(chosen));
-  assert.deepEqual([found.files.map(pathOf), found.others], [[".photos/a.jpg"], 2]);
+  const found = keepImages([".photos/a.jpg", ".photos/._a.jpg", ".photos/.trash/b.jpg", ".photos/__MACOSX/c.jpg"].map(chosen));
+  assert.deepEqual([found.files.map(pathOf), found.others], [[".photos/a.jpg"], 3]);
 });
 
 test("with a folder, the files beside it come first", async () => {

@@ -123,6 +123,16 @@ test("an answer may come before the upload's own", () => {
   assert.equal(model.visible[0].state, "classified", "what is answered is not queued again");
 });
 
+test("an image of an archive is shown when it is stored, or with its result if that comes first", () => {
+  const model = new Model();
+  model.answer(answer(1, "b.jpg", { label: "zebra", score: 0.9 }));
+  model.stored("x/00000-a.jpg", 0, "p.zip/a.jpg");
+  model.stored("x/00001-b.jpg", 1, "p.zip/b.jpg");
+  assert.deepEqual(model.visible.map(({ name, state }) => [name, state]), [["p.zip/a.jpg", "queued"], ["b.jpg", "classified"]]);
+  model.answer(answer(0, "a.jpg", { label: "Apple", score: 0.9 }));
+  assert.deepEqual([model.tally.answered, model.tally.all], [2, 2]);
+});
+
 test("files known from the server are shown with the others", () => {
   const model = new Model();
   model.addKnown({ key: "x/00003-d.jpg", position: 3, name: "d.jpg", state: "queued" });

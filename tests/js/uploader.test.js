@@ -46,7 +46,7 @@ function files(count, size = 10) {
 
 function uploader() {
   const note = (kind) => (...given) => events.push([kind, ...given]);
-  const kinds = ["weighed", "waiting", "started", "progress", "stored", "settled", "failed"];
+  const kinds = ["weighed", "waiting", "started", "progress", "stored", "settled", "failed", "unpacked"];
   return new Uploader("/images", MAX_IMAGE_BYTES, {
     ...Object.fromEntries(kinds.map((kind) => [kind, note(kind)])),
     changed: () => {},
@@ -185,4 +185,78 @@ test("a cancelled upload ends at once, with what waits and what is under way", a
 
 test("the position stands in the key", () => {
   assert.equal(positionOf("20260101-000000-0123456789ab/00042-7.jpg"), 42);
+});
+
+// --- archives
+
+const archives = (...names) => names.map((name) => new File([new Uint8Array(50)], name));
+const photos = { "a.zip": 3, "b.zip": 2 };
+
+function unpack({ offset, names }) {
+  const [name] = names;
+  const images = Array.from({ length: photos[name] }, (_, index) => `${name}/${index}.jpg`);
+  const accepted = images.map((image, index) => ({ name: image, key: `b/${String(offset + index).padStart(5, "0")}-x` }));
+  return [200, { accepted, rejected: [], not_stored: [], archives: [{ name, files: images.length, hidden: 0, others: 0 }] }];
+}
+
+test("archives are sent one after the other, each behind the images of the last", async () => {
+  const one = uploader();
+  let answer;
+  respond = (request) => new Promise((resolve) => { answer = () => resolve(unpack(request)); });
+  one.addArchives(archives("a.zip", "b.zip"), 7, 100, false);
+  await settle();
+  assert.deepEqual(requests.map(({ names, offset }) => [names[0], offset]), [["a.zip", 7]]);
+  answer();
+  await settle();
+  assert.deepEqual(requests.map(({ names, offset }) => [names[0], offset]), [["a.zip", 7], ["b.zip", 10]]);
+  assert.equal(one.busy, true);
+  answer();
+  await settle();
+  assert.deepEqual([stored(), one.busy], [[7, 8, 9, 10, 11], false]);
+  assert.deepEqual(all("unpacked").map(([, archive, full]) => [archive.name, full]), [["a.zip", 0], ["b.zip", 0]]);
+});
+
+test("an archive above the limit is not sent, and the next one is", async () => {
+  respond = unpack;
+  uploader().addArchives([new File([new Uint8Array(101)], "a.zip"), ...archives("b.zip")], 0, 100, false);
+  await settle();
+  assert.deepEqual(requests.map(({ names }) => names[0]), ["b.zip"]);
+  assert.deepEqual(all("failed").map(([, chunk, sentence, again]) => [chunk.files[0].name, sentence, again]), [["a.zip", "larger than the limit", false]]);
+});
+
+test("a file that is no archive in spite of its name takes one position", async () => {
+  respond = (request) => request.names[0] === "b.zip" ? unpack(request) : [200, { ...accept(request)[1], archives: [] }];
+  uploader().addArchives(archives("image.zip", "b.zip"), 0, 100, false);
+  await settle();
+  assert.deepEqual(stored(), [0, 1, 2]);
+  assert.equal(all("unpacked")[0][1].files, 1);
+});
+
+test("archives behind one that failed are not sent, and all go in their order when they are tried again", async () => {
+  const one = uploader();
+  respond = () => [403, { detail: "the quota is used up" }];
+  one.addArchives(archives("a.zip", "b.zip"), 4, 100, false);
+  await settle();
+  const lost = all("failed").map(([, chunk, sentence]) => [chunk.files[0].name, sentence]);
+  assert.deepEqual([lost, one.busy], [[["a.zip", "the quota is used up"], ["b.zip", "not uploaded"]], false]);
+  respond = unpack;
+  one.add(all("failed").map(([, chunk]) => chunk));
+  await settle();
+  assert.deepEqual(requests.slice(1).map(({ names, offset }) => [names[0], offset]), [["a.zip", 4], ["b.zip", 7]]);
+});
+
+test("an archive of which an image was not stored is sent again to the same positions", async () => {
+  const one = uploader();
+  respond = (request) => {
+    const [status, report] = unpack(request);
+    const left = { name: report.accepted.pop().name, position: 2, code: "not_stored", error: "please try again" };
+    return [status, { ...report, not_stored: [left] }];
+  };
+  one.addArchives(archives("a.zip"), 0, 100, false);
+  await settle();
+  assert.deepEqual(all("failed").map(([, , sentence]) => sentence), ["1 of its images could not be stored"]);
+  respond = unpack;
+  one.add(all("failed").map(([, chunk]) => chunk));
+  await settle();
+  assert.deepEqual([requests.map(({ offset }) => offset), stored()], [[0, 0], [0, 0, 1, 1, 2]]);
 });

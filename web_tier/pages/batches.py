@@ -159,6 +159,7 @@ def _upload_page(problem: str = "", deleted: str = "") -> str:
         settings=settings,
         max_image_size=max_image_size,
         file_endings=FILE_ENDINGS,
+        max_archive_size=format_bytes(settings.max_archive_bytes),
         problem=problem,
         deleted=deleted,
         recent=_recent_batches(),
