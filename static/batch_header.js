@@ -43,7 +43,8 @@ export class BatchHeader {
     const accepted = this.page?.accepted ?? 0;
     const total = Math.max(expected, accepted, 1);
     const uploaded = expected ? Math.max(tally.uploaded, Math.min(accepted, expected)) : accepted;
-    const done = !uploading && Boolean(this.page?.complete) && tally.answered >= accepted;
+    // The server's counts may be older than the response to the last upload.
+    const done = !uploading && Boolean(this.page?.complete) && tally.answered >= Math.max(accepted, tally.uploaded);
     this.done = done;
     const byBytes = uploading && !transfer.open;
     setBar("uploaded-bar", byBytes ? (total * transfer.sentBytes) / Math.max(1, transfer.totalBytes) : uploaded, total);
