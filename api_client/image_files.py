@@ -1,4 +1,4 @@
-"""Collect the image files among files and folders, by their suffixes; the names that they are uploaded under."""
+"""Collect the image files among files and folders, by their suffixes."""
 
 from __future__ import annotations
 
@@ -34,15 +34,10 @@ def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def file_name(path: Path) -> str:
-    """A file's own name."""
-    return _as_unicode(path.name)
+    """A file's own name, as Unicode."""
+    return as_unicode(path.name)
 
 
-def given_path(path: Path) -> str:
-    """A file's path as it was given, by which files of one name in several folders differ."""
-    return _as_unicode(path.as_posix())
-
-
-def _as_unicode(name: str) -> str:
+def as_unicode(name: str) -> str:
     """Replace what is not UTF-8 in a name on disk, which Python represents by lone surrogates."""
     return os.fsencode(name).decode("utf-8", "replace")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from api_client.client import ApiError
+from api_client.responses import ApiError
 from core.errors import CloudError
 
 POLL_SECONDS = 0.25

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from api_client.client import ApiClient, ApiError
+from api_client.client import ApiClient
+from api_client.responses import ApiError
 from aws.queue import JobQueue
 from chaos.deadline import POLL_SECONDS, Deadline
 from chaos.sabotage import Saboteur

@@ -64,7 +64,7 @@ def csv_chunks(
     writer = csv.writer(buffer)
     writer.writerow([heading for column in columns for heading in _headings(column, top_k)])
     for count, result in enumerate(results, start=1):
-        writer.writerow([_as_text(cell) for column in columns for cell in _cells(result, column, top_k)])
+        writer.writerow([as_text(cell) for column in columns for cell in _cells(result, column, top_k)])
         if count % _ROWS_PER_CHUNK == 0:
             yield buffer.getvalue()
             buffer.seek(0)
@@ -92,5 +92,6 @@ def _cells(result: ClassificationResult, column: str, top_k: int) -> list[Cell]:
     return cells + [_NO_CELL] * (2 * top_k - len(cells))
 
 
-def _as_text(cell: Cell) -> Cell:
+def as_text(cell: Cell) -> Cell:
+    """A cell that no spreadsheet evaluates: a text that would be a formula gets an apostrophe in front."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell

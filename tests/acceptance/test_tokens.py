@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from api_client.client import ApiClient, ApiError
+from api_client.client import ApiClient
+from api_client.responses import ApiError
 from aws.clients import Clients
 from aws.state import StateStore
 from aws.tokens import TokenStore

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api_client.client import ApiError
+from api_client.responses import ApiError
 from aws.in_memory import ManualClock
 from chaos.deadline import Deadline
 from chaos.report import ChaosReport, shortfalls
