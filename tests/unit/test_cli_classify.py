@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from werkzeug.exceptions import InternalServerError
 
 from api_client.image_files import collect
 from cli.classify import classify
-from core.errors import CloudError
 from tests.web import JPEG, WebBench
 
 
@@ -320,13 +320,13 @@ def test_a_web_tier_that_fails_halfway_leaves_what_it_has_answered(
 
     def accept(batch_id: str, files: Any, offset: int, *rest: Any) -> Any:
         if offset:
-            raise CloudError("S3 is away")
+            raise InternalServerError
         return posted(batch_id, files, offset, *rest)
 
     monkeypatch.setattr("api_client.client.RETRY_BACKOFF_SECONDS", 0.0)
     monkeypatch.setattr(type(bench.services.uploads), "accept", lambda _self, *arguments: accept(*arguments))
     result = run(url, "--output", "labels.csv", "set_1")
     assert result.exit_code == 2
-    assert "failed (503); try again later" in result.stderr.splitlines()[-1]
+    assert "failed (500); try again later" in result.stderr.splitlines()[-1]
     rows = (folder / "labels.csv").read_text().splitlines()
     assert len(rows) == 1 + len(result.stdout.splitlines())

@@ -284,7 +284,8 @@ def test_limits_and_health(bench: WebBench) -> None:
     limits = bench.get("/api/v1/limits")
     assert limits["max_image_bytes"] == 10 * 1024 * 1024
     assert "JPEG" in limits["formats"]
-    assert set(limits) == {"max_image_bytes", "max_image_pixels", "max_batch_images", "formats", "unsure_below"}
+    names = "max_image_bytes", "max_archive_bytes", "max_image_pixels", "max_batch_images", "formats", "unsure_below"
+    assert set(limits) == set(names)
     assert bench.get("/healthz") == {"status": "ok"}
     assert not bench.images.calls
 
