@@ -18,7 +18,10 @@ from werkzeug.exceptions import InternalServerError
 
 from api_client.image_files import collect
 from cli.classify import classify
+from core.formats import ACCEPTED_TEXT
 from tests.web import JPEG, WebBench
+
+NO_IMAGE = f"the file is not an image of a known format; accepted are {ACCEPTED_TEXT}"
 
 
 @pytest.fixture
@@ -202,7 +205,7 @@ def test_scores_json_lines_and_a_csv_file(url: str, folder: Path) -> None:
         assert list(csv.reader(file)) == [
             ["image", "label", "score"],
             ["image_1.jpg", "beagle", "0.9"],
-            ["'=1+1.jpg", "error: the file is not an image of a known format", ""],
+            ["'=1+1.jpg", f"error: {NO_IMAGE}", ""],
         ]
 
 

@@ -11,8 +11,8 @@ from typing import IO
 from core.errors import ArchiveTooLargeError, ImageError
 from core.jobs import Failure, clean_name
 from core.settings import Settings
+from core.sizes import format_bytes
 from core.zip_archive import ZipArchive, ZipMember, starts_as_zip
-from web_tier.domain.image_validation import format_bytes
 from web_tier.domain.multipart import SPOOL_BYTES, UploadedFile, is_archive_name
 
 _START_BYTES = 4
