@@ -18,6 +18,7 @@ from aws.stacks import ChangeSet, Event, Stack, StackError, StackState
 from aws.state import StateStore
 from cli.fleet import NoStatusError, read_status
 from cli.session import use_aws
+from cli.tables import print_table
 from core.errors import CloudError, DecodeError
 from core.paths import REPOSITORY_ROOT
 from core.sizes import format_bytes
@@ -66,7 +67,7 @@ def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, 
     resources = StackResources(clients, stack_name)
 
     def confirm(change_set: ChangeSet) -> bool:
-        console.print(table_of(change_set))
+        print_table(console, table_of(change_set))
         return not dry_run and (yes or click.confirm(f"Execute these {len(change_set.changes)} changes?"))
 
     def upload(bucket: str, key: str, body: bytes) -> None:
@@ -85,7 +86,7 @@ def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, 
     if state is None:
         click.echo("Nothing was changed.")
         return
-    console.print(outputs_of(state))
+    print_table(console, outputs_of(state))
 
 
 @click.command()
@@ -107,7 +108,7 @@ def status(stack_name: str, env: bool) -> None:
     console.print(Text(drift_of(state, stack_name)))
     if "StateBucket" not in state.outputs:
         return
-    console.print(outputs_of(state))
+    print_table(console, outputs_of(state))
     console.print(Text(fleet_of(StateStore(clients["s3"], state.outputs["StateBucket"]))))
     console.print(Text(alarms_of(StackResources(clients, stack_name).alarms())))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import click
 from rich.table import Table
 from rich.text import Text
@@ -10,6 +13,7 @@ from aws.clients import Clients
 from aws.dead_letters import DeadLetters
 from aws.queue import JobQueue
 from cli.session import connect_to_cloud, console
+from cli.tables import print_table
 
 
 @click.group()
@@ -22,10 +26,15 @@ def dlq() -> None:
 
 @dlq.command("list")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most jobs to show.")
-def list_letters(limit: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_letters(limit: int, as_json: bool) -> None:
     """Show dead letters without removing them."""
     letters = _dead_letters()
     found = letters.peek(limit)
+    if as_json:
+        jobs = [letter.job for letter in found]
+        click.echo(json.dumps([None if job is None else dataclasses.asdict(job) for job in jobs]))
+        return
     if not found:
         click.echo("No dead letters.")
         return
@@ -33,7 +42,7 @@ def list_letters(limit: int) -> None:
     for letter in found:
         row = (letter.job.name, letter.job.batch_id, letter.job.key) if letter.job else ("(not a job)", "", "")
         table.add_row(*(Text(text) for text in row))
-    console.print(table)
+    print_table(console, table)
 
 
 @dlq.command()

@@ -24,6 +24,7 @@ from aws.presigned_files import PresignedFileStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
 from cli.session import use_aws
+from cli.tables import print_table
 from core.bundle_manifest import read_manifest
 from core.errors import BundleError, NotFoundError
 from core.paths import REPOSITORY_ROOT
@@ -114,7 +115,7 @@ def list_images(as_json: bool) -> None:
     elif not found:
         click.echo("No images.")
     else:
-        console.print(table_of(found, in_use))
+        print_table(console, table_of(found, in_use))
 
 
 @image.command()
@@ -131,7 +132,7 @@ def prune(keep: int, yes: bool) -> None:
     if not to_delete:
         click.echo("Nothing to delete.")
         return
-    console.print(table_of(to_delete, in_use))
+    print_table(console, table_of(to_delete, in_use))
     if not yes:
         click.confirm(f"Delete {len(to_delete)} images and their snapshots?", abort=True)
     for entry in to_delete:

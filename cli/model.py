@@ -20,6 +20,7 @@ from aws.releases import ReleaseStore
 from aws.state import StateStore
 from cli.lazy_group import LazyCommand, LazyGroup
 from cli.rollout import begin, fleet_status, follow, follow_option, state_store
+from cli.tables import print_table
 from core.fleet_status import FleetStatus
 from core.paths import REPOSITORY_ROOT
 from core.releases import Phase, ReleaseError, ReleaseRecord
@@ -58,8 +59,10 @@ def list_models(as_json: bool) -> None:
         return
     if not record.current.model:
         console.print("The fleet uses the model in its machine image.", highlight=False)
-    empty = "The model store is empty; add a bundle with `elastic model add FOLDER`."
-    console.print(table_of(rows) if rows else empty, highlight=False)
+    if rows:
+        print_table(console, table_of(rows))
+    else:
+        console.print("The model store is empty; add a bundle with `elastic model add FOLDER`.", highlight=False)
 
 
 @model.command()

@@ -18,6 +18,7 @@ from aws.releases import ReleaseStore
 from aws.state import StateStore
 from cli.fleet import read_status
 from cli.session import connect_to_cloud
+from cli.tables import print_table
 from core.errors import ElasticError
 from core.fleet_status import FleetStatus
 from core.releases import Phase, ReleaseError, ReleaseRecord
@@ -87,7 +88,7 @@ def status(as_json: bool) -> None:
     for line in lines_of(record, fleet_status(state)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if record.past:
-        console.print(table_of(record))
+        print_table(console, table_of(record))
 
 
 @rollout.command()

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.session import console
+from cli.tables import print_table
 from core.cloud_choice import choose_cloud
 from core.errors import NotConnectedError
 from core.stack_registry import RegisteredStack, registry_folder, running_stacks
@@ -36,7 +37,7 @@ def stacks(as_json: bool, env: bool) -> None:
     elif not running:
         click.echo("No local stack runs on this machine; `elastic up` starts one.")
     else:
-        console.print(table_of(running))
+        print_table(console, table_of(running))
 
 
 def table_of(running: list[RegisteredStack]) -> Table:

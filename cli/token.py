@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,8 +16,9 @@ from aws.clients import Clients
 from aws.state import StateStore
 from aws.tokens import TokenStore
 from cli.session import connect_to_cloud
+from cli.tables import print_table
 from core.errors import ElasticError
-from core.tokens import SCOPES, new_token
+from core.tokens import SCOPES, AccessToken, new_token
 
 console = Console()
 
@@ -56,17 +59,22 @@ def create(owner: str, scopes: tuple[str, ...], name: str, expires_days: float |
 
 
 @token.command("list")
-def list_tokens() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_tokens(as_json: bool) -> None:
     """Show all tokens, without their secrets."""
+    records = sorted(_store().all(), key=lambda record: record.created_at)
+    if as_json:
+        click.echo(json.dumps([_fields(record) for record in records]))
+        return
     table = Table("id", "owner", "scopes", "name", "created", "expires", "images a day")
-    for record in sorted(_store().all(), key=lambda record: record.created_at):
+    for record in records:
         expires = "never" if record.expires_at is None else _day(record.expires_at)
         if not record.is_valid(time.time()):
             expires = f"expired {expires}"
         limit = f"{record.images_per_day:,}" if record.images_per_day else "any"
         row = (record.token_id, record.owner, ", ".join(record.scopes), record.name, _day(record.created_at), expires)
         table.add_row(*(Text(text) for text in (*row, limit)))
-    console.print(table)
+    print_table(console, table)
 
 
 @token.command()
@@ -83,6 +91,19 @@ def revoke(token_id: str) -> None:
 def _store() -> TokenStore:
     settings = connect_to_cloud()
     return TokenStore(StateStore(Clients()["s3"], settings.state_bucket))
+
+
+def _fields(record: AccessToken) -> dict[str, Any]:
+    return {
+        "id": record.token_id,
+        "owner": record.owner,
+        "scopes": list(record.scopes),
+        "name": record.name,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "images_per_day": record.images_per_day,
+        "valid": record.is_valid(time.time()),
+    }
 
 
 def _day(seconds: float) -> str:

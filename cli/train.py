@@ -137,6 +137,8 @@ def train(data: Path | None, out: Path | None, resume: Path | None, cache: Path,
         config, folder = _read_config(resume), resume
     else:
         assert data is not None  # noqa: S101 - checked above
+        if not data.exists():
+            raise TrainingError(f"{data.resolve()} does not exist")
         config = make_config(data, options)
         folder = out or RUNS / f"{config.architecture}-{time.strftime('%Y%m%d-%H%M%S')}"
         if (folder / RUN_FILE).exists():

@@ -96,6 +96,12 @@ class Training:
         except BaseException:
             self._store(STOPPED)
             raise
+        if self._is_stuck():
+            done, best, patience = self._progress.epochs_done, self._progress.best_epoch, self._config.patience
+            self._print(
+                f"Stopped after epoch {done} of {self._config.epochs}: in {patience} epochs, the validation accuracy "
+                f"was not above that of epoch {best} (--patience)."
+            )
         self._run |= self._score()
         self._store(FINISHED)
         return self._run
@@ -216,11 +222,12 @@ class Training:
     def _print_start(self, initialized: set[str]) -> None:
         layers = f", {len(initialized)} layers initialized" if initialized else ""
         done = f", {self._progress.epochs_done} epochs done" if self._progress.epochs_done else ""
-        self._console.print(
-            f"{self._architecture.name}: {self._run['parameters']:,} weights{layers}, {self._config.precision}{done}",
-            highlight=False,
-            soft_wrap=True,
+        self._print(
+            f"{self._architecture.name}: {self._run['parameters']:,} weights{layers}, {self._config.precision}{done}"
         )
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def score(labels: NDArray[np.int_], probabilities: NDArray[np.float32]) -> dict[str, Any]:

@@ -104,9 +104,12 @@ def test_the_folder_holds_what_its_readers_want(trained: Path) -> None:
 def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
     # Nothing can be learned at such a rate.
     config = toy_config(shapes, epochs=20, patience=2, optimizer="sgd", learning_rate=1e-12, warmup_epochs=0)
-    run = Training(config, prepare_data(config, tmp_path / "cache", Console()), tmp_path, Console()).run()
+    console = Console(record=True)
+    run = Training(config, prepare_data(config, tmp_path / "cache", Console()), tmp_path, console).run()
     assert run["status"] == "finished"
-    assert len(run["history"]) == run["best_epoch"] + 2 < 20
+    done = len(run["history"])
+    assert done == run["best_epoch"] + 2 < 20
+    assert f"Stopped after epoch {done} of 20: in 2 epochs, the validation accuracy was not" in console.export_text()
 
 
 @pytest.mark.usefixtures("quick")
