@@ -6,18 +6,19 @@ import contextlib
 import hashlib
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
 from urllib.parse import quote, unquote
 
 from aws.clients import cloud_errors
+from aws.conflict_retry import retry_on_conflict
 from aws.objects import StoredObject as StoredObject  # re-exported for users of the stores
 from aws.objects import check_bucket, delete_below, delete_objects, only_ours, read_body
 from aws.objects import list_objects as list_objects
 from core.batch_record import BatchRecord
-from core.errors import AlreadyExistsError, DecodeError, ImageTooLargeError, NotFoundError
+from core.errors import AlreadyExistsError, ConflictError, DecodeError, ImageTooLargeError, NotFoundError
 from core.jobs import MAX_NAME_BYTES, MAX_RESULT_BYTES, ClassificationResult, batch_of, clean_name
 from core.object_keys import BATCH_RECORDS, CANCELLED_MARKS, IMAGES, LONG_NAMES, RESULT_TABLES
 from core.versioned_json import RECORDS
@@ -26,6 +27,8 @@ from core.versioned_json import RECORDS
 _MAX_METADATA_NAME_BYTES = 1900
 # The metadata entry of an image whose name is in another object: the name's SHA-256.
 _LONG_NAME = "long-name"
+# Writers of one batch's record at the same time: pages that add images, and one that cancels or closes the batch.
+_RECORD_ATTEMPTS, _RECORD_PAUSE_SECONDS = 8, 0.1
 # The metadata entry of a result table: the digest of the results in it.
 _DIGEST = "results"
 
@@ -69,10 +72,44 @@ class ImageStore:
         Raises:
             DecodeError: the object is not a record.
         """
+        return self._read_batch(batch_id)[0]
+
+    def _read_batch(self, batch_id: str) -> tuple[BatchRecord, str]:
         with cloud_errors(f"reading the batch {batch_id}"):
             response = self._client.get_object(Bucket=self.bucket, Key=BATCH_RECORDS.key_of(batch_id))
             body = read_body(response, RECORDS[BatchRecord].max_bytes)
-        return BatchRecord.decode(body)
+        return BatchRecord.decode(body), response["ETag"]
+
+    def update_batch(self, batch_id: str, change: Callable[[BatchRecord], BatchRecord]) -> BatchRecord:
+        """Replace a batch's record by a changed one, unless another writer does so meanwhile; return the new record.
+
+        Args:
+            change: makes the new record of the current one; called again after a conflict.
+
+        Raises:
+            DecodeError: the object is not a record.
+        """
+
+        def attempt() -> BatchRecord:
+            old, etag = self._read_batch(batch_id)
+            new = change(old)
+            if new == old:
+                return old
+            try:
+                with cloud_errors("writing the batch's record"):
+                    self._client.put_object(
+                        Bucket=self.bucket,
+                        Key=BATCH_RECORDS.key_of(batch_id),
+                        Body=new.encode(),
+                        ContentType="application/json",
+                        IfMatch=etag,
+                    )
+            except AlreadyExistsError as error:
+                raise ConflictError(str(error)) from error
+            return new
+
+        failure = f"too many changes of the batch {batch_id} at the same time"
+        return retry_on_conflict(attempt, _RECORD_ATTEMPTS, failure, max_pause_seconds=_RECORD_PAUSE_SECONDS)
 
     def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
         """Store an image, replacing one of the same key.

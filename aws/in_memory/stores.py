@@ -65,6 +65,15 @@ class InMemoryImageStore(CallRecorder):
             raise NotFoundError(f"reading the batch {batch_id} failed")
         return BatchRecord.decode(self.batches[batch_id].encode())
 
+    def update_batch(self, batch_id: str, change: Callable[[BatchRecord], BatchRecord]) -> BatchRecord:
+        self._record("update_batch", batch_id)
+        with self._lock:
+            if batch_id not in self.batches:
+                raise NotFoundError(f"reading the batch {batch_id} failed")
+            record = change(BatchRecord.decode(self.batches[batch_id].encode()))
+            self.batches[batch_id] = record.encode().decode()
+        return record
+
     def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
         self._record("put", key)
         content = body if isinstance(body, bytes) else body.read()

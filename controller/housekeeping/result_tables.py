@@ -15,6 +15,7 @@ from tempfile import SpooledTemporaryFile
 
 from aws.buckets import ImageStore, ResultStore, StoredObject
 from controller.housekeeping.janitor import LOOK_BACK, created_at
+from core.batch_record import BatchRecord
 from core.csv_export import csv_chunks
 from core.errors import DecodeError, NotFoundError
 from core.jobs import ClassificationResult, unreadable_result
@@ -80,12 +81,17 @@ class ResultTables:
         if quiet_for < QUIET_AFTER:
             return
         if results:
-            self._store_table(batch_id, results)
+            self._store_table(batch_id, results, now - quiet_for, now)
         self._next_look_at[batch_id] = now + min(quiet_for, LOOK_AGAIN_AFTER)
 
-    def _store_table(self, batch_id: str, results: Sequence[StoredObject]) -> None:
+    def _store_table(self, batch_id: str, results: Sequence[StoredObject], changed_at: datetime, now: datetime) -> None:
         digest = hashlib.sha256("\n".join(f"{stored.key} {stored.etag}" for stored in results).encode()).hexdigest()
-        if self._results.table_digest(batch_id) == digest or not self._is_listed(batch_id):
+        if self._results.table_digest(batch_id) == digest:
+            return
+        record = self._record(batch_id)
+        if record is None or not record.listed:
+            return  # the batches of single images change with each image
+        if record.missing(len(results), changed_at.timestamp(), now.timestamp()):
             return
         with SpooledTemporaryFile(max_size=_SPOOL_BYTES) as table:
             for chunk in csv_chunks(self._fetch(results), COLUMNS):
@@ -94,12 +100,12 @@ class ResultTables:
             self._results.put_table(batch_id, table, digest)
         log.info("stored the table of %d results of the batch %s", len(results), batch_id)
 
-    def _is_listed(self, batch_id: str) -> bool:
-        """Whether a batch is one of its owner's; those of single images change with each image."""
+    def _record(self, batch_id: str) -> BatchRecord | None:
+        """A batch's record; None if it was deleted meanwhile, or cannot be read, so that its owner is unknown."""
         try:
-            return self._images.read_batch(batch_id).listed
+            return self._images.read_batch(batch_id)
         except (NotFoundError, DecodeError):
-            return False  # deleted meanwhile, or unknown because its owner is
+            return None
 
     def _fetch(self, results: Sequence[StoredObject]) -> Iterator[ClassificationResult]:
         with ThreadPoolExecutor(_PARALLEL_REQUESTS, thread_name_prefix="result-tables") as pool:

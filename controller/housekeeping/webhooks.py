@@ -15,7 +15,7 @@ from typing import Protocol
 
 from aws.buckets import ImageStore, ResultStore
 from aws.state import StateStore
-from core.errors import ConflictError, DecodeError
+from core.errors import ConflictError, DecodeError, NotFoundError
 from core.object_keys import PENDING_WEBHOOKS
 from core.periodic_task import ItemGuard
 from core.webhooks import PendingWebhook, signed_headers
@@ -114,12 +114,19 @@ class Webhooks:
         if not results or not images.keys() <= results.keys():
             return None
         newest = max(stored.last_modified.timestamp() for stored in (*images.values(), *results.values()))
-        if now - newest < self._quiet_seconds:
+        if now - newest < self._quiet_seconds or self._is_awaited(batch_id, len(results), newest, now):
             return None
         data = {"batch_id": batch_id, "accepted": len(results), "answered": len(results), "complete": True}
         # The timestamp is that of the batch, so that every attempt sends the same bytes.
         message = {"type": "batch.complete", "timestamp": int(newest), "data": data}
         return json.dumps(message, separators=(",", ":")).encode()
+
+    def _is_awaited(self, batch_id: str, accepted: int, newest: float, now: float) -> bool:
+        """Whether announced images of a batch are still expected; see `BatchRecord.missing`."""
+        try:
+            return self._images.read_batch(batch_id).missing(accepted, newest, now) > 0
+        except (NotFoundError, DecodeError):
+            return False  # nothing is known to have been announced
 
     def _deliver(self, pending: PendingWebhook, etag: str, body: bytes, now: float) -> None:
         attempts = pending.attempts + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -129,6 +130,20 @@ def test_a_batch_record_comes_back_and_is_not_an_image(images: ImageStore) -> No
     images.create_batch(BATCH_ID, record)
     assert images.read_batch(BATCH_ID) == record
     assert list(images.list(BATCH_ID)) == []
+
+
+def test_changes_of_a_batch_record_at_the_same_time_all_take_effect(images: ImageStore) -> None:
+    images.create_batch(BATCH_ID, BatchRecord(owner="ada"))
+
+    def announce_one_more(record: BatchRecord) -> BatchRecord:
+        return dataclasses.replace(record, announced=record.announced + 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _number: images.update_batch(BATCH_ID, announce_one_more), range(4)))
+    assert images.read_batch(BATCH_ID) == BatchRecord(owner="ada", announced=4)
+    assert images.update_batch(BATCH_ID, lambda record: record) == BatchRecord(owner="ada", announced=4)
+    with pytest.raises(NotFoundError):
+        images.update_batch("20260101-000000-ffffffffffff", announce_one_more)
 
 
 def test_what_does_not_exist_is_not_found(images: ImageStore, results: ResultStore) -> None:

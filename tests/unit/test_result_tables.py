@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import tracemalloc
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import pytest
 from aws.in_memory import InMemoryImageStore, InMemoryResultStore, ManualClock
 from controller.housekeeping.janitor import LOOK_BACK
 from controller.housekeeping.result_tables import LOOK_AGAIN_AFTER, QUIET_AFTER, ResultTables
-from core.batch_record import BatchRecord
+from core.batch_record import ABANDONED_AFTER_SECONDS, BatchRecord
 from core.jobs import ClassificationResult, Prediction, image_key, new_batch_id
 from core.object_keys import RESULT_TABLES
 from core.periodic_task import RoundError
@@ -97,6 +98,24 @@ def test_a_batch_in_progress_and_an_empty_one_get_none(bench: Bench) -> None:
     bench.upload(batch_id, 2)
     bench.wait_and_look(3600)
     assert bench.table(batch_id) is bench.table(empty) is None
+
+
+def test_a_batch_of_which_announced_images_are_missing_gets_one_when_its_upload_is_given_up(bench: Bench) -> None:
+    batch_id = bench.batch(images=2)
+    announced_at = bench.clock()
+    bench.images.update_batch(
+        batch_id, lambda record: dataclasses.replace(record, announced=3, announced_at=announced_at)
+    )
+    bench.answer(batch_id)
+    rounds = 0
+    while bench.clock() - announced_at < ABANDONED_AFTER_SECONDS - 60:
+        bench.wait_and_look(60)
+        rounds += 1
+        assert bench.table(batch_id) is None
+    records_read = sum(call[0] == "table_digest" for call in bench.results.calls)
+    assert records_read < rounds / 4, "the longer a batch waits, the more rarely it is looked at"
+    bench.wait_and_look(2 * ABANDONED_AFTER_SECONDS)
+    assert len(bench.table(batch_id) or ()) == 2
 
 
 def test_a_batch_that_changes_gets_a_new_table(bench: Bench) -> None:

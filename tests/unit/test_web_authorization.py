@@ -75,7 +75,7 @@ def ask_everything(bench: WebBench, headers: dict[str, str], values: dict[str, s
         with bench.app.test_request_context():
             _domain, path = rule.build({name: values[name] for name in rule.arguments}) or ("", "")
         options: dict[str, Any] = {"data": form([("x.jpg", JPEG)])} if path.endswith("/images") else {}
-        if path.endswith("/uploads"):
+        if path.endswith(("/uploads", "/plan")):
             options = {"json": {"files": [{"name": "a.jpg", "size_bytes": 5}]}}
         elif path.endswith("/complete"):
             options = {"json": {"keys": [f"{values['batch_id']}/{values['file']}"]}}

@@ -163,6 +163,15 @@ def test_the_state_of_a_batch(
     assert state_of(batch, status) == state
 
 
+@pytest.mark.parametrize(
+    ("results", "state"), [("", "warming"), ("a", "classifying"), ("ab", "incomplete")], ids=["none", "one", "all"]
+)
+def test_a_batch_is_incomplete_when_all_that_came_is_answered(results: str, state: str) -> None:
+    stored = {key: StoredObject(key, 1, "", datetime(2026, 1, 1, tzinfo=UTC)) for key in "ab"}
+    batch = Batch("b", "", list(stored.values()), [stored[key] for key in results], announced=5, missing=3)
+    assert state_of(batch, fleet(3, 0)) == state and not batch.complete
+
+
 # --- cancelling and deleting ---------------------------------------------------------------------
 
 

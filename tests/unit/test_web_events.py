@@ -62,7 +62,8 @@ def test_a_complete_batch_is_reported_and_the_stream_ends(bench: WebBench) -> No
     events = [event for event in read(bench, batch_id) if event[0]]
     assert [kind for kind, _id, _data in events] == ["started", "results", "state", "complete"]
     assert names(events) == ["a.jpg", "b.jpg"]
-    assert events[2][2] == {"accepted": 2, "answered": 2, "complete": True, "state": "done"}
+    counts = {"accepted": 2, "answered": 2, "complete": True, "announced": 0, "missing": 0}
+    assert events[2][2] == {**counts, "state": "done"}
 
 
 def test_a_first_event_comes_before_anything_is_read(bench: WebBench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import hmac
 import http.server
@@ -20,7 +21,7 @@ from aws.in_memory import InMemoryBatchIndex, InMemoryImageStore, InMemoryResult
 from controller.housekeeping.deletions import KEEP_NOTES, Deletions
 from controller.housekeeping.webhook_http import HttpSender, allowed_address
 from controller.housekeeping.webhooks import GIVE_UP_SECONDS, MAX_ATTEMPTS, DeliveryError, Webhooks, retry_delay_seconds
-from core.batch_record import BatchRecord
+from core.batch_record import ABANDONED_AFTER_SECONDS, BatchRecord
 from core.errors import CloudError, ConflictError, DecodeError
 from core.jobs import ClassificationResult, Prediction, image_key
 from core.object_keys import PENDING_WEBHOOKS
@@ -286,6 +287,26 @@ def test_a_batch_is_reported_when_it_is_complete_and_quiet_once() -> None:
     stamped = int(headers["webhook-timestamp"])
     assert signed_headers(SECRET, headers["webhook-id"], stamped, body).items() <= headers.items()
     assert not bench.state.objects
+
+
+@pytest.mark.parametrize("end", ["arrival", "closing", "abandonment"])
+def test_a_batch_is_not_reported_while_announced_images_are_missing(end: str) -> None:
+    bench = Bench()
+    bench.images.create_batch(BATCH, BatchRecord(announced=2, announced_at=bench.clock()))
+    bench.complete()
+    bench.webhooks.round()
+    assert bench.sent == []
+    if end == "arrival":
+        bench.upload(1)
+        bench.answer(1)
+    elif end == "closing":
+        bench.images.update_batch(BATCH, lambda record: dataclasses.replace(record, closed=True))
+    else:
+        bench.clock.advance(ABANDONED_AFTER_SECONDS)
+    bench.clock.advance(11)
+    bench.webhooks.round()
+    [(_url, _headers, body)] = bench.sent
+    assert json.loads(body)["data"]["answered"] == (2 if end == "arrival" else 1)
 
 
 def test_it_is_tried_again_with_growing_delays_the_same_message_until_it_is_given_up() -> None:

@@ -42,7 +42,7 @@ def create_batch() -> Answer:
     wanted = read_json(NewBatch, optional=True)
     secret = _check_webhook(wanted.webhook) if wanted.webhook is not None else None
     found = services()
-    batch_id = found.batches.create(datetime.now(UTC), authorization.owner(), wanted.name)
+    batch_id = found.batches.create(datetime.now(UTC), authorization.owner(), wanted.name, announced=wanted.announced)
     audit_log.record("batch_created", batch_id=batch_id)
     fields = {
         "batch_id": batch_id,
@@ -83,14 +83,7 @@ def list_batches(query: ListQuery) -> Answer:
 @blueprint.get("/batches/<batch_id>", responses={200: BatchAnswer})
 def batch(path: BatchPath) -> Answer:
     """A batch's state and counts."""
-    found = authorization.batch(path.batch_id)
-    return {
-        "batch_id": found.batch_id,
-        "name": found.name,
-        "created_at": found.created_at,
-        "state": state_of(found, services().fleet.known_status()),
-        **counts(found),
-    }
+    return _fields(authorization.batch(path.batch_id))
 
 
 @blueprint.post("/batches/<batch_id>/cancel", responses={200: Cancelled})
@@ -105,6 +98,19 @@ def cancel_batch(path: BatchPath) -> Answer:
     return {"batch_id": path.batch_id, "cancelled": cancelled, **counts(authorization.batch(path.batch_id))}
 
 
+@blueprint.post("/batches/<batch_id>/close", responses={200: BatchAnswer})
+def close_batch(path: BatchPath) -> Answer:
+    """Closes a batch: no more announced images are expected; it is complete when all that have come are answered.
+
+    Repeating it is harmless.  Images may still be added.
+    """
+    authorization.record_of(path.batch_id, fresh=True)
+    services().lifecycle.close(path.batch_id)
+    services().batches.invalidate_open(path.batch_id)
+    audit_log.record("batch_closed", batch_id=path.batch_id)
+    return _fields(authorization.batch(path.batch_id))
+
+
 @blueprint.delete("/batches/<batch_id>", responses={204: None})
 def delete_batch(path: BatchPath) -> Answer:
     """Deletes a batch with its images, results and everything else.
@@ -115,9 +121,25 @@ def delete_batch(path: BatchPath) -> Answer:
     return "", 204
 
 
+def _fields(found: Batch) -> dict[str, Any]:
+    return {
+        "batch_id": found.batch_id,
+        "name": found.name,
+        "created_at": found.created_at,
+        "state": state_of(found, services().fleet.known_status()),
+        **counts(found),
+    }
+
+
 def counts(found: Batch) -> dict[str, Any]:
     """A batch's progress: how many images it has, and how many results."""
-    return {"accepted": found.accepted, "answered": found.answered, "complete": found.complete}
+    return {
+        "accepted": found.accepted,
+        "answered": found.answered,
+        "complete": found.complete,
+        "announced": found.announced,
+        "missing": found.missing,
+    }
 
 
 def _check_webhook(webhook: Webhook) -> str:

@@ -11,6 +11,7 @@ from core.jobs import batch_of, is_key
 from web_tier.api.openapi import Answer, api_blueprint, form_with, json_body, json_content, request_body
 from web_tier.api.request_body import decoded_files, read_json, uploaded_files
 from web_tier.api.schemas import (
+    AddQuery,
     Base64Images,
     BatchPath,
     CompletedUploads,
@@ -18,10 +19,14 @@ from web_tier.api.schemas import (
     PlannedUploads,
     PresignedUploads,
     UploadAnswer,
+    UploadPlanAnswer,
+    UploadPlanRequest,
 )
 from web_tier.auth import authorization
 from web_tier.auth.quotas import accept_files, record_outcome, reserve
+from web_tier.domain.batches import BatchCancelledError
 from web_tier.domain.presigned_uploads import EXPIRES_SECONDS
+from web_tier.domain.upload_plan import ChosenFile
 from web_tier.domain.upload_service import UploadReport
 from web_tier.services import services
 
@@ -35,7 +40,7 @@ _BODY = request_body(
 
 
 @blueprint.post("/batches/<batch_id>/images", responses={200: UploadAnswer}, openapi_extensions=_BODY)
-def add_images(path: BatchPath, query: ImagesQuery) -> Answer:
+def add_images(path: BatchPath, query: AddQuery) -> Answer:
     """Adds the files of one request to a batch.
 
     A form may have any number of files under any field names, and is read as it arrives; JSON is held in memory and
@@ -45,7 +50,29 @@ def add_images(path: BatchPath, query: ImagesQuery) -> Answer:
     authorization.open_batch(path.batch_id)
     _check_offset(query.offset)
     files = decoded_files(read_json(Base64Images).images) if request.is_json else uploaded_files()
-    return _report_fields(accept_files(path.batch_id, files, query.offset))
+    return _report_fields(accept_files(path.batch_id, files, query.offset, keep_others=query.keep_others))
+
+
+@blueprint.post(
+    "/batches/<batch_id>/plan",
+    responses={200: UploadPlanAnswer},
+    openapi_extensions=json_body(blueprint, UploadPlanRequest),
+)
+def plan_upload(path: BatchPath) -> Answer:
+    """Plans the upload of files into a batch that has images already, and announces them.
+
+    So an interrupted upload is resumed: name all of its files again, and send those with a position, each with it as
+    `offset` and with `keep_others`.  A file is in the batch if an image has its name and, if that is known, its size.
+    """
+    authorization.open_batch(path.batch_id)
+    wanted = read_json(UploadPlanRequest)
+    found = services()
+    files = [ChosenFile(file.name, file.size_bytes) for file in wanted.files]
+    try:
+        plan = found.batches.plan(path.batch_id, files, found.settings.max_batch_images, additional=wanted.additional)
+    except BatchCancelledError as error:
+        abort(409, str(error))
+    return {"positions": plan.positions, "known": plan.known, "full": plan.full, "announced": plan.announced}
 
 
 @blueprint.post(

@@ -60,6 +60,14 @@ class ImagesQuery(Query):
     )
 
 
+class AddQuery(ImagesQuery):
+    keep_others: bool = Field(
+        False,
+        description="with `offset`: store nothing over another file, one of another name or size, but take a later "
+        "position",
+    )
+
+
 class ResultsQuery(Query):
     cursor: str = Field("", max_length=4000, description="`cursor` of the last response")
 
@@ -90,6 +98,12 @@ class Webhook(Strict):
 class NewBatch(Strict):
     name: ShortText = Field("", description="a name for people")
     webhook: Webhook | None = None
+    announced: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="how many images it will have; it is `complete` only when so many have come, or after `close`",
+    )
 
 
 class Base64Image(Strict):
@@ -108,6 +122,18 @@ class PlannedUpload(Strict):
 
 class PlannedUploads(Strict):
     files: list[PlannedUpload] = Field(min_length=1, max_length=1000)
+
+
+class ChosenFile(Strict):
+    name: FileName
+    size_bytes: int = Field(ge=0, description="its exact size")
+
+
+class UploadPlanRequest(Strict):
+    files: list[ChosenFile] = Field(min_length=1, max_length=100_000)
+    additional: bool = Field(
+        False, description="none of the files is one of the images announced before, as during another upload"
+    )
 
 
 class CompletedUploads(Strict):
@@ -145,13 +171,18 @@ class Counts(BaseModel):
     accepted: int
     answered: int
     complete: bool
+    announced: int = Field(description="how many images it will have in all; 0 if that was not announced")
+    missing: int = Field(
+        description="how many of the announced images are still expected; 0 once the batch is closed or cancelled, or "
+        "nothing has arrived for an hour"
+    )
 
 
 class BatchAnswer(Counts):
     batch_id: str
     name: str
     created_at: str
-    state: Literal["queued", "warming", "classifying", "done", "cancelled"]
+    state: Literal["queued", "warming", "classifying", "incomplete", "done", "cancelled"]
 
 
 class ListedBatch(BaseModel):
@@ -195,6 +226,15 @@ class UploadAnswer(BaseModel):
     rejected: list[RejectedFile]
     not_stored: list[NotStoredFile]
     archives: list[UploadedArchive]
+
+
+class UploadPlanAnswer(BaseModel):
+    positions: list[int | None] = Field(
+        description="for each file the `offset` to send it with; null if it is in the batch already, or does not fit"
+    )
+    known: int = Field(description="how many of the files are in the batch already")
+    full: int = Field(description="how many files the batch has no room for")
+    announced: int
 
 
 class PresignedUpload(BaseModel):

@@ -21,7 +21,9 @@ from web_tier.services import services
 _RESERVATION_IMAGES = 20
 
 
-def accept_files(batch_id: str, files: Iterable[UploadedFile], offset: int | None) -> UploadReport:
+def accept_files(
+    batch_id: str, files: Iterable[UploadedFile], offset: int | None, *, keep_others: bool = False
+) -> UploadReport:
     """Processes the files of the current request, archives expanded; see `UploadService.accept`.
 
     Files beyond the quota are `not_stored` with the code ``quota_exceeded``.
@@ -34,7 +36,7 @@ def accept_files(batch_id: str, files: Iterable[UploadedFile], offset: int | Non
     quota.open()
     expanded = ExpandedFiles(files, services().settings)
     try:
-        report = services().uploads.accept(batch_id, expanded, offset, quota.admit)
+        report = services().uploads.accept(batch_id, expanded, offset, quota.admit, keep_others=keep_others)
     finally:
         quota.close()
     report.archives = expanded.archives

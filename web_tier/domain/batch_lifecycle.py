@@ -37,14 +37,17 @@ class BatchLifecycle:
         job, which costs it one request.  An image that a worker is processing at this moment may still be classified;
         its result then replaces the failure, so that each image has one result in any case.
         """
-        record = self._images.read_batch(batch.batch_id)
         # Twice: in the record, which is read where images are added, and among the results, which viewers list.
-        self._images.create_batch(batch.batch_id, dataclasses.replace(record, cancelled=True))
+        self._images.update_batch(batch.batch_id, lambda record: dataclasses.replace(record, cancelled=True))
         self._results.mark_cancelled(batch.batch_id)
         cancelled = self._executor.map(self._store_cancelled, [entry.key for entry in batch.unanswered])
         keys = [key for key in cancelled if key is not None]
         self._images.delete(keys)
         return len(keys)
+
+    def close(self, batch_id: str) -> None:
+        """Notes that no more of the announced images are expected; repeating it is harmless."""
+        self._images.update_batch(batch_id, lambda record: dataclasses.replace(record, closed=True))
 
     def delete(self, batch_id: str, owner: str) -> None:
         """Deletes images, results, record and the entry in the owner's list.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from core.fleet_status import FleetStatus
 from web_tier.domain.batches import Batch
 
-STATES = ("queued", "warming", "classifying", "done", "cancelled")
+STATES = ("queued", "warming", "classifying", "incomplete", "done", "cancelled")
 
 
 def state_of(batch: Batch, fleet: FleetStatus | None) -> str:
     """One of `STATES`.
 
     ``warming``: nothing has been classified yet, no instance runs and at least one is booting.  A batch without
-    images is ``queued``.
+    images is ``queued``.  ``incomplete``: all images so far have a result, and announced ones are missing.
 
     Args:
         fleet: as the controller reported it last; None where it has not.
@@ -21,6 +21,8 @@ def state_of(batch: Batch, fleet: FleetStatus | None) -> str:
         return "cancelled"
     if batch.complete:
         return "done"
+    if batch.missing and batch.settled and batch.accepted:
+        return "incomplete"
     if batch.classified:
         return "classifying"
     latest = fleet.latest if fleet is not None else None

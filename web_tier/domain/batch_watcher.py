@@ -17,8 +17,10 @@ from core.fleet_status import FleetStatus
 from web_tier.domain.batches import Batch
 
 INTERVAL_SECONDS = 1.0
-# More images may be added to a complete batch, but showing them may take longer.
+# More images may be added to a complete batch, or to one whose upload has paused, but showing them may take longer.
 IDLE_INTERVAL_SECONDS = 5.0
+# An upload has paused if all images are answered and the last change was so long ago.
+PAUSED_AFTER_SECONDS = 60.0
 # The larger a batch, the longer its listing takes: reading occupies a quarter of the time at most.
 REST_FACTOR = 3
 
@@ -160,10 +162,10 @@ class BatchWatcher:
     def _follow(self, batch_id: str, watch: Watch) -> None:
         while watch.viewers and not watch.closed:
             started = time.monotonic()
-            complete = False
+            idle = False
             try:
                 batch = self._read(batch_id)
-                complete = batch.complete
+                idle = batch.complete or (batch.settled and time.time() - batch.changed_at > PAUSED_AFTER_SECONDS)
                 watch.publish(batch, self._fleet())
             except NotFoundError:
                 watch.publish(None, None)
@@ -173,7 +175,7 @@ class BatchWatcher:
             except Exception:
                 log.exception("unexpected error while reading the batch %s", batch_id)
                 watch.fail()
-            interval = IDLE_INTERVAL_SECONDS if complete else INTERVAL_SECONDS
+            interval = IDLE_INTERVAL_SECONDS if idle else INTERVAL_SECONDS
             watch.pause(max(interval, REST_FACTOR * (time.monotonic() - started)))
 
 

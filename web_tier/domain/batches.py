@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,8 @@ from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore, StoredObject
 from core.batch_record import BatchRecord
 from core.errors import DecodeError, ElasticError, NotFoundError
-from core.jobs import ClassificationResult, is_batch_id, new_batch_id, unreadable_result
+from core.jobs import ClassificationResult, is_batch_id, new_batch_id, position_of, unreadable_result
+from web_tier.domain.upload_plan import ChosenFile, KnownImages, UploadPlan, announce, plan_upload
 from web_tier.ttl_cache import TTLCache
 
 # After another process has cancelled or deleted a batch, images are accepted for so long at most.  An upload that was
@@ -33,6 +35,10 @@ class Batch:
     """A batch at one moment: its uploads and its results, both in the order of their keys.
 
     A rejected file has a result and no upload; it counts as accepted and as answered.
+
+    Attributes:
+        announced: how many images it will have in all; 0 if that was not announced.
+        missing: how many of them are still expected; see `BatchRecord.missing`.
     """
 
     batch_id: str
@@ -41,6 +47,8 @@ class Batch:
     results: Sequence[StoredObject]
     name: str = ""
     cancelled: bool = False
+    announced: int = 0
+    missing: int = 0
 
     @property
     def keys(self) -> list[str]:
@@ -70,8 +78,28 @@ class Batch:
 
     @property
     def complete(self) -> bool:
-        """Whether there are files and all have a result."""
-        return self.answered == self.accepted > 0
+        """Whether there are files, all have a result, and no announced file is missing."""
+        return self.settled and self.accepted > 0 and not self.missing
+
+    @property
+    def settled(self) -> bool:
+        """Whether all files so far have a result."""
+        return self.answered == self.accepted
+
+    @property
+    def changed_at(self) -> float:
+        """When the last image or result was stored, or an empty batch was created, in seconds since the epoch."""
+        if not self.accepted:
+            return _seconds(self.created_at)
+        return max(entry.last_modified for entry in (*self.uploads, *self.results)).timestamp()
+
+
+def _seconds(iso_time: str) -> float:
+    """Seconds since the epoch; 0 for what is no time."""
+    try:
+        return datetime.fromisoformat(iso_time).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +117,13 @@ class BatchCancelledError(ElasticError):
 class BatchService:
     """Creates and reads batches and their results; safe to share between threads.
 
-    Small caches save requests to S3.  Two hold immutable values: a batch's record, apart from its cancellation, and a
-    result under its key *and* entity tag.  The third holds for seconds that a batch accepts images.
+    Small caches save requests to S3.  Two hold immutable values: a batch's owner, name and creation, and a result under
+    its key *and* entity tag.  The third holds for seconds what of a record changes: its announcement, its cancellation.
 
     Args:
         executor: fetches results, several at a time.
         clock: monotonic seconds.
+        now: seconds since the epoch.
     """
 
     def __init__(
@@ -104,23 +133,33 @@ class BatchService:
         index: BatchIndex,
         executor: Executor,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._images = images
         self._results = results
         self._index = index
         self._executor = executor
         self._record = lru_cache(_CACHED_RECORDS)(self._read_record)
-        self._open = TTLCache(self._read_open, OPEN_SECONDS, clock=clock)
+        self._current = TTLCache(self._read_record, OPEN_SECONDS, clock=clock)
+        self._now = now
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
 
-    def create(self, now: datetime, owner: str, name: str = "", *, listed: bool = True) -> str:
+    def create(self, now: datetime, owner: str, name: str = "", *, listed: bool = True, announced: int = 0) -> str:
         """Creates an empty batch; returns its id.
 
         Args:
             listed: whether it appears among its owner's batches.
+            announced: how many images it will have; 0 if that is not known.
         """
         batch_id = new_batch_id(now)
-        record = BatchRecord(now.isoformat(timespec="seconds"), owner, name, listed=listed)
+        record = BatchRecord(
+            now.isoformat(timespec="seconds"),
+            owner,
+            name,
+            listed=listed,
+            announced=announced,
+            announced_at=now.timestamp() if announced else 0.0,
+        )
         self._images.create_batch(batch_id, record)
         if listed:
             self._index.add(owner, batch_id)
@@ -154,17 +193,20 @@ class BatchService:
             NotFoundError: there is no such batch.
             BatchCancelledError: it has been cancelled.
         """
-        return self._open.get(batch_id)
-
-    def invalidate_open(self, batch_id: str) -> None:
-        """Invalidates what `open_record` has cached, because this process cancels or deletes the batch."""
-        self._open.invalidate(batch_id)
-
-    def _read_open(self, batch_id: str) -> BatchRecord:
-        record = self.record(batch_id, fresh=True)
+        record = self._current_record(batch_id)
         if record.cancelled:
             raise BatchCancelledError
         return record
+
+    def invalidate_open(self, batch_id: str) -> None:
+        """Invalidates what `open_record` has cached, because this process changes or deletes the batch."""
+        self._current.invalidate(batch_id)
+
+    def _current_record(self, batch_id: str) -> BatchRecord:
+        """The record as it was at most `OPEN_SECONDS` ago; raises `NotFoundError` as `record` does."""
+        if not is_batch_id(batch_id):
+            raise NotFoundError("there is no such batch")
+        return self._current.get(batch_id)
 
     def page(self, owner: str, limit: int, after: str = "") -> BatchPage:
         """Up to `limit` of an owner's batches, newest first: at most 1 + `limit` requests.
@@ -191,19 +233,62 @@ class BatchService:
         Raises:
             NotFoundError: there is no such batch.
         """
-        record = self.record(batch_id)
+        record = self._current_record(batch_id)
         uploads = self._executor.submit(lambda: list(self._images.list(batch_id)))
         results, cancelled = self._results.list_batch(batch_id)
         if not uploads.result() and not results:
             record = self.record(batch_id, fresh=True)
-        return Batch(
-            batch_id,
-            record.created_at,
-            uploads.result(),
-            results,
-            record.name,
-            cancelled,
-        )
+        found = Batch(batch_id, record.created_at, uploads.result(), results, record.name, cancelled, record.announced)
+        if cancelled or not record.announced:
+            return found
+        missing = record.missing(found.accepted, found.changed_at, self._now())
+        return dataclasses.replace(found, missing=missing)
+
+    def plan(self, batch_id: str, files: Sequence[ChosenFile], max_images: int, *, additional: bool) -> UploadPlan:
+        """Plans an upload into a batch and announces its files; see `plan_upload`.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            BatchCancelledError: it has been cancelled.
+            CloudError: S3 failed.
+        """
+        current = self.read(batch_id)
+        known = self.known_images(current, {file.size_bytes for file in files})
+        missing_here = [not known.take(file) for file in files]
+        taken = {position_of(key) for key in current.keys}
+        plans: list[UploadPlan] = []
+
+        def change(record: BatchRecord) -> BatchRecord:
+            if record.cancelled:
+                raise BatchCancelledError
+            plan = plan_upload(missing_here, taken, current.accepted, record, max_images, additional=additional)
+            plans.append(plan)
+            return announce(record, plan.announced, self._now()) if any(missing_here) else record
+
+        self._images.update_batch(batch_id, change)
+        self.invalidate_open(batch_id)
+        return plans[-1]
+
+    def known_images(self, batch: Batch, sizes: Collection[int] | None = None) -> KnownImages:
+        """The names and sizes of a batch's images; costs a request for each image whose name is not cached.
+
+        Args:
+            sizes: images of other known sizes in bytes are left out.
+        """
+        stored = {entry.key: entry.size_bytes for entry in batch.uploads}
+        results = {entry.key: entry for entry in batch.results}
+        keys = [key for key in batch.keys if sizes is None or key not in stored or stored[key] in sizes]
+        names = self._executor.map(lambda key: self._name(key, results.get(key)), keys)
+        return KnownImages((name, stored.get(key)) for key, name in zip(keys, names, strict=True) if name is not None)
+
+    def _name(self, key: str, answer: StoredObject | None) -> str | None:
+        """An image's name; None if the image was deleted meanwhile."""
+        if answer is not None and (result := self._result(answer)) is not None:
+            return result.name
+        try:
+            return self._images.name(key)
+        except NotFoundError:
+            return None
 
     def fetch(self, entries: Sequence[StoredObject]) -> Iterator[ClassificationResult]:
         """Yields the results in the order of `entries`, a bounded number at a time in memory.

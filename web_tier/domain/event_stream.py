@@ -53,6 +53,8 @@ class Viewer:
             "accepted": batch.accepted,
             "answered": batch.answered,
             "complete": batch.complete,
+            "announced": batch.announced,
+            "missing": batch.missing,
             "state": state_of(batch, snapshot.fleet),
         }
         if state != self._state:

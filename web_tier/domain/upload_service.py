@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import MAX_MESSAGES_PER_REQUEST
-from core.errors import AlreadyExistsError, CloudError, ImageError
+from core.errors import AlreadyExistsError, CloudError, DecodeError, ImageError
 from core.jobs import (
     ClassificationJob,
     ClassificationResult,
@@ -115,6 +116,8 @@ class UploadService:
         files: Iterable[UploadedFile],
         offset: int | None,
         admit: Admission = lambda _file: None,
+        *,
+        keep_others: bool = False,
     ) -> UploadReport:
         """Checks, stores and enqueues the files of one request; returns what became of each.
 
@@ -126,18 +129,22 @@ class UploadService:
             offset: the position of the first file.  Repeating a request with the same offset is harmless: it
                 writes the same keys.  None: after what the batch has, and never over anything stored there.
             admit: called with each file, in order, in the request's own thread.
+            keep_others: store nothing over another file: if the key of a file's position has one, the file takes a
+                later position.  The same file, with the same name and size, keeps its position, so that repeating a
+                request is harmless.
 
         Raises:
             CloudError: `offset` is None and the batch cannot be listed.
         """
         first = self.next_position(batch_id) if offset is None else offset
         positions = _Positions(first, self._settings.max_batch_images)
+        keep = _Keep.EVERYTHING if offset is None else _Keep.OTHERS if keep_others else _Keep.NOTHING
         outbox = Outbox(self.job_batcher)
         pending: deque[Future[Stored | Rejected | NotStored]] = deque()
         held: tuple[int, UploadedFile] | None = None
 
         def store(position: int, file: UploadedFile) -> Stored | Rejected | NotStored:
-            return self._store(batch_id, position, file, positions, offset is None)
+            return self._store(batch_id, position, file, positions, keep)
 
         try:
             for file in files:
@@ -169,7 +176,7 @@ class UploadService:
         return max((position_of(key) + 1 for key in keys if is_key(key)), default=0)
 
     def _store(
-        self, batch_id: str, position: int, file: UploadedFile, positions: _Positions, only_if_new: bool
+        self, batch_id: str, position: int, file: UploadedFile, positions: _Positions, keep: _Keep
     ) -> Stored | Rejected | NotStored:
         name = clean_name(file.filename)
         with file.body:
@@ -177,19 +184,36 @@ class UploadService:
             while position < positions.end:
                 key = image_key(batch_id, position, name)
                 try:
-                    if failure is not None:
-                        self._results.put(ClassificationResult(key, name, failure=failure, worker_id=WORKER_ID))
-                        return Rejected(name, key, failure)
-                    self._images.put(key, file.body, name, only_if_new=only_if_new)
-                    return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
-                except AlreadyExistsError:
-                    # Another request without an offset has stored the same name at this position.
-                    position = positions.take()
+                    if self._put(key, name, file, failure, keep):
+                        if failure is not None:
+                            return Rejected(name, key, failure)
+                        return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
+                    # Another request has stored a file of this name at this position.
+                    other = positions.take() if keep is _Keep.EVERYTHING else self.next_position(batch_id)
+                    position = max(position + 1, other)
                     file.body.seek(0)
                 except CloudError as error:
                     log.warning("%s: %s", key, error)
                     return NotStored(name, position, "not_stored", "could not be stored, please try again")
         return NotStored(name, position, "batch_full", f"the batch is full: it can have {positions.end:,} images")
+
+    def _put(self, key: str, name: str, file: UploadedFile, failure: Failure | None, keep: _Keep) -> bool:
+        """Stores an image, or its failure; returns False if what is stored there has to be kept."""
+        try:
+            if failure is not None:
+                result = ClassificationResult(key, name, failure=failure, worker_id=WORKER_ID)
+                self._results.put(result, only_if_new=keep is _Keep.OTHERS)
+            else:
+                self._images.put(key, file.body, name, only_if_new=keep is not _Keep.NOTHING)
+        except AlreadyExistsError:
+            if keep is _Keep.EVERYTHING:
+                return False
+            if failure is not None:
+                with suppress(DecodeError):
+                    return self._results.get(key).name == name
+                return False
+            return self._images.head(key) == (name, file.size_bytes)
+        return True
 
     def _check(self, file: UploadedFile) -> Failure | None:
         if file.failure is not None:
@@ -218,6 +242,16 @@ def _refused(file: UploadedFile, position: int, admit: Admission) -> NotStored |
             stack.pop_all()
             return None
     return NotStored(clean_name(file.filename), position, refusal.code, refusal.sentence)
+
+
+class _Keep(enum.Enum):
+    """What an upload does not replace: nothing, so that repeating a request stores the same keys; files of another
+    name or size; or everything.
+    """
+
+    NOTHING = enum.auto()
+    OTHERS = enum.auto()
+    EVERYTHING = enum.auto()
 
 
 class _Positions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -21,8 +22,10 @@ from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch
 from web_tier.domain.image_validation import browser_type
 from web_tier.domain.label_groups import in_plain_words, with_article
+from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.response_times import batch_response_time
 from web_tier.domain.result_fields import image_url, result_fields
+from web_tier.domain.upload_plan import ChosenFile
 from web_tier.security import audit_log
 from web_tier.services import services
 
@@ -101,6 +104,39 @@ def delete_batch(batch_id: str) -> ResponseReturnValue:
     """Deletes a batch with all its data, then redirects to the start page, which says so."""
     deletion.delete_batch(batch_id)
     return redirect(url_for("pages.upload", deleted=batch_id), 303)
+
+
+@blueprint.post("/batches/<batch_id>/images")
+def add_images(batch_id: str) -> ResponseReturnValue:
+    """Adds the files of the batch page's plain form that the batch lacks, then redirects to the page."""
+    authorization.open_batch(batch_id)
+    current = authorization.batch(batch_id)
+    report = accept_files(batch_id, _lacking(current, uploaded_files()), offset=None)
+    url = url_for("pages.batch", batch_id=batch_id)
+    if not report.not_stored:
+        return redirect(url, 303)
+    stored = len(report.accepted) + len(report.rejected)
+    return render_template("not_stored.html", url=url, stored=stored, not_stored=report.not_stored), 503
+
+
+def _lacking(current: Batch, files: Iterator[UploadedFile]) -> Iterator[UploadedFile]:
+    """Yields the files that a batch has no image of; closes the others."""
+    known = services().batches.known_images(current)
+    for file in files:
+        if known.take(ChosenFile(file.filename, file.size_bytes)):
+            file.body.close()
+        else:
+            yield file
+
+
+@blueprint.post("/batches/<batch_id>/close")
+def close_batch(batch_id: str) -> ResponseReturnValue:
+    """Closes a batch, of which announced images are missing, then redirects to its page."""
+    authorization.record_of(batch_id, fresh=True)
+    services().lifecycle.close(batch_id)
+    services().batches.invalidate_open(batch_id)
+    audit_log.record("batch_closed", batch_id=batch_id)
+    return redirect(url_for("pages.batch", batch_id=batch_id), 303)
 
 
 @blueprint.get("/batches/<batch_id>/images/<path:rest>")
