@@ -90,6 +90,9 @@ def batch(batch_id: str) -> ResponseReturnValue:
         frames=frames,
         page=page,
         pages=pages,
+        max_image_bytes=services().settings.max_image_bytes,
+        max_archive_bytes=services().settings.max_archive_bytes,
+        file_endings=FILE_ENDINGS,
     )
 
 
