@@ -5,6 +5,7 @@ import { BatchUpdates } from "./batch_updates.js";
 import { Model } from "./model.js";
 import { ImageGrid } from "./image_grid.js";
 import { BatchHeader, show } from "./batch_header.js";
+import { Additions } from "./additions.js";
 import { Notices } from "./notices.js";
 import { ResponseTimes } from "./response_times.js";
 import { Viewer } from "./viewer.js";
@@ -19,13 +20,14 @@ export class Batch {
   #planned = 0;
   #cancelAgain = 0;
 
-  // urls: {results, events, fleet, cancel, times}
-  constructor(urls) {
+  // urls: {results, events, fleet, cancel, times, images}; limits: {imageBytes, archiveBytes}
+  constructor(urls, limits) {
     this.urls = urls;
     this.model = new Model();
     this.header = new BatchHeader(this.model);
     this.notices = new Notices(element("notice"));
     this.times = new ResponseTimes(element("response-times"), urls.times);
+    this.additions = new Additions(this, urls.images, limits);
     this.grid = new ImageGrid(element("sheet"), element("frame"), this.model, {
       open: (file) => this.viewer.open(file),
       shown: (count) => this.#shown(count),
@@ -56,10 +58,23 @@ export class Batch {
     this.updates.run();
   }
 
-  // Uploads a new batch and follows it.  `start(model, callbacks)` creates the upload.
+  // The upload of this tab; `start(model, callbacks)` creates the first.
   upload(start) {
-    this.#upload = start(this.model, { changed: () => this.#plan(), ended: () => this.updates.run() });
+    this.#upload ??= start(this.model, { changed: () => this.#plan(), ended: () => this.updates.run() });
     this.header.upload = this.#upload;
+    return this.#upload;
+  }
+
+  get uploading() {
+    return Boolean(this.#upload?.busy);
+  }
+
+  has(file) {
+    return Boolean(this.#upload?.has(file));
+  }
+
+  // Shows the present state, and follows the batch.
+  follow() {
     this.#show();
     this.updates.run();
   }

@@ -37,17 +37,26 @@ export class BatchHeader {
     this.#fleet = hint;
   }
 
+  // Whether the batch takes no more photos.
+  get ended() {
+    return this.#cancelled || this.deleted;
+  }
+
   show() {
-    const { busy: uploading = false, lost = 0, count: expected = 0, transfer } = this.#upload ?? {};
+    const { busy: uploading = false, lost = 0, count = 0, transfer } = this.#upload ?? {};
     const tally = this.model.tally;
     const accepted = this.page?.accepted ?? 0;
+    const announced = this.page?.missing ? this.page.announced : 0;
+    const expected = Math.max(this.#upload?.expected ?? 0, announced);
     const total = Math.max(expected, accepted, 1);
     const uploaded = expected ? Math.max(tally.uploaded, Math.min(accepted, expected)) : accepted;
     // The server's counts may be older than the response to the last upload.
     const done = !uploading && Boolean(this.page?.complete) && tally.answered >= Math.max(accepted, tally.uploaded);
     this.done = done;
     const byBytes = uploading && !transfer.open;
-    setBar("uploaded-bar", byBytes ? (total * transfer.sentBytes) / Math.max(1, transfer.totalBytes) : uploaded, total);
+    const before = Math.max(0, total - count);
+    const sent = byBytes ? before + (count * transfer.sentBytes) / Math.max(1, transfer.totalBytes) : uploaded;
+    setBar("uploaded-bar", sent, total);
     setBar("answered-bar", tally.answered, total);
     setText("uploaded-count", expected > uploaded ? `${show(uploaded)} of ${show(expected)}` : show(uploaded));
     setText("answered-count", show(tally.answered));
@@ -58,7 +67,9 @@ export class BatchHeader {
     element("delete").hidden = uploading || this.deleted || !this.#mayChange;
     setText("transfer", uploading ? pace(transfer) : "");
 
-    const { word, line } = this.#state({ accepted, tally, uploading, done });
+    element("add").hidden = this.#cancelled || this.deleted;
+    const missing = this.#showMissing(uploaded, uploading);
+    const { word, line } = this.#state({ accepted, tally, uploading, done, missing });
     element("batch").dataset.state = word;
     setText("state", line);
     for (const note of document.querySelectorAll(".so-far")) note.hidden = done;
@@ -70,7 +81,17 @@ export class BatchHeader {
     return this.page?.state === "cancelled" || this.model.cancelled;
   }
 
-  #state({ accepted, tally, uploading, done }) {
+  // Shows which announced images have not come, unless this tab is sending them; returns how many are expected.
+  #showMissing(uploaded, uploading) {
+    const { announced = 0, missing = 0 } = this.page ?? {};
+    const absent = uploading || this.#cancelled || this.deleted || !this.page ? 0 : Math.max(0, announced - uploaded);
+    element("missing").hidden = !absent;
+    element("close").hidden = !missing;
+    if (absent) setText("missing-text", missing ? missingLine(uploaded, absent, announced) : absentLine(absent, announced));
+    return missing && absent;
+  }
+
+  #state({ accepted, tally, uploading, done, missing }) {
     if (this.deleted) return { word: "deleted", line: "This batch has been deleted" };
     if (this.#upload?.offline) return { word: "trouble", line: "No connection; the upload goes on as soon as it is back" };
     if (this.trouble) return { word: "trouble", line: "Connection lost, trying again…" };
@@ -79,6 +100,9 @@ export class BatchHeader {
     const waiting = this.#waiting();
     if (!tally.classified && !tally.unsure && accepted && waiting) return waiting;
     if (uploading) return { word: "uploading", line: tally.answered ? "Uploading and classifying…" : "Uploading…" };
+    if (missing && accepted && tally.answered >= accepted) {
+      return { word: "incomplete", line: `${show(this.page.announced - missing)} of ${show(this.page.announced)} arrived` };
+    }
     if (!accepted) return { word: "queued", line: this.page && !this.#upload ? "No images yet" : "Uploading…" };
     if (tally.answered) return { word: "classifying", line: "Classifying…" };
     return { word: "queued", line: "Queued, waiting for a worker…" };
@@ -133,6 +157,16 @@ function doneLine(accepted, failed) {
   if (failed === accepted) return accepted === 1 ? "The image could not be classified" : `None of ${show(accepted)} could be classified`;
   if (failed) return `All ${show(accepted)} answered, ${show(failed)} failed`;
   return accepted === 1 ? "The image is answered" : `All ${show(accepted)} answered`;
+}
+
+function missingLine(uploaded, absent, announced) {
+  const are = absent === 1 ? "is" : "are";
+  return `${show(uploaded)} of ${show(announced)} photos arrived; ${show(absent)} ${are} missing: choose or drop the same folder or files again to send the rest, or close the batch.`;
+}
+
+function absentLine(absent, announced) {
+  const them = absent === 1 ? "it" : "them";
+  return `${show(absent)} of ${show(announced)} announced photos never arrived: choose or drop the same folder or files again to send ${them}.`;
 }
 
 export function show(value) {

@@ -59,9 +59,10 @@ export class Model {
     this.#stale = true;
   }
 
-  // Files that are about to be uploaded, from position 0.
-  addFiles(files, nameOf = (file) => file.name) {
-    files.forEach((file, position) => {
+  // Files that are about to be uploaded, each to its position.
+  addFiles(files, positions = files.map((_file, index) => index), nameOf = (file) => file.name) {
+    files.forEach((file, index) => {
+      const position = positions[index];
       this.#local.set(position, this.#add({ position, name: nameOf(file), file, state: "waiting" }));
     });
   }

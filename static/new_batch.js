@@ -1,12 +1,13 @@
 // The start page: accepts files, creates a batch, and becomes the batch's page.  Without JavaScript a plain form is used.
 
 import { getJson, post } from "./api.js";
+import { emptyLine, othersLine } from "./additions.js";
 import { Batch } from "./batch.js";
-import { filesFromDrop, isArchive, keepImages } from "./files.js";
 import { show } from "./batch_header.js";
+import { listenForFiles } from "./drops.js";
+import { isArchive, keepImages } from "./files.js";
 import { Notices } from "./notices.js";
 import { localTimes } from "./times.js";
-import { Upload } from "./upload.js";
 
 const element = (id) => document.getElementById(id);
 const formNotices = new Notices(element("form-notice"));
@@ -34,50 +35,56 @@ function prepareStart() {
 }
 
 function prepareDrop(form) {
-  const highlight = (on) => element("dropzone").classList.toggle("over", on);
-  addEventListener("dragover", (event) => {
-    // Also outside the drop zone: a file dropped beside it must not replace the page.
-    event.preventDefault();
-    highlight(true);
-  });
-  addEventListener("dragleave", (event) => event.relatedTarget ?? highlight(false));
-  addEventListener("drop", async (event) => {
-    event.preventDefault();
-    highlight(false);
-    if (!form.started) start(form, await filesFromDrop(event.dataTransfer));
+  const place = () => (form.batch ? element("batch") : element("dropzone"));
+  listenForFiles({
+    take: (selection) => start(form, selection),
+    refuse: (sentence) => (form.batch ? form.batch.notices : formNotices).set(form.batch ? "add" : "files", sentence),
+    over: (is) => place().classList.toggle("over", is),
   });
 }
 
-async function start(form, { files, others, name: folder }) {
-  if (form.started) return;
-  const name = folder || (files.length === 1 && isArchive(files[0]) ? files[0].name.slice(0, -".zip".length) : "");
-  if (!files.length) {
-    formNotices.set("files", others ? "There are no images in this folder." : "Choose at least one image.");
-    return;
+// Begins a batch with a selection; adds further ones to it.
+async function start(form, selection) {
+  if (form.batch) return form.batch.additions.add(selection);
+  if (form.starting) {
+    // The batch is being created.
+    await form.starting;
+    return start(form, selection);
   }
+  if (!selection.files.length) return formNotices.set("files", emptyLine(selection.others));
   formNotices.clear("files");
-  form.started = true;
+  form.starting = begin(form, selection);
+  await form.starting;
+  form.starting = null;
+  return undefined;
+}
+
+async function begin(form, { files, others, name: folder }) {
+  const max = Number(form.dataset.maxBatchImages);
+  const archives = files.filter(isArchive);
+  const images = files.filter((file) => !isArchive(file));
+  const chosen = images.slice(0, max);
+  const name = folder || (files.length === 1 && archives.length ? files[0].name.slice(0, -".zip".length) : "");
   let created;
   try {
-    created = await post(form.dataset.batchesUrl, { name: titleOf(name) });
+    created = await post(form.dataset.batchesUrl, { name: titleOf(name), announced: chosen.length });
   } catch (error) {
-    form.started = false;
     const sentence = error instanceof TypeError ? "Check the connection and try again." : error.message;
     formNotices.set("files", `The batch could not be created. ${sentence}`);
     return;
   }
-  const data = form.dataset;
-  const [images, imageBytes, archiveBytes] = [data.maxBatchImages, data.maxImageBytes, data.maxArchiveBytes].map(Number);
-  const batch = openBatch(created, form.dataset.fleetUrl, titleOf(name));
-  const { notices } = batch;
-  const left = files.filter((file) => !isArchive(file)).length - images;
-  if (left > 0) notices.set("left", `A batch can have ${show(images)} images; ${show(left)} more were skipped.`);
-  if (others) notices.set("others", `Skipped ${show(others)} other ${others === 1 ? "file" : "files"} in the folder.`);
-  const limits = { images, imageBytes, archiveBytes };
-  batch.upload((model, on) => new Upload(created.images_url, files, limits, model, notices, on));
+  const batch = openBatch(created, form, titleOf(name));
+  form.batch = batch;
+  const left = images.length - max;
+  if (left > 0) batch.notices.set("left", `A batch can have ${show(max)} images; ${show(left)} more were skipped.`);
+  if (others) batch.notices.set("others", othersLine(others));
+  const upload = batch.additions.upload();
+  if (archives.length) upload.addArchives(archives, chosen.length, false, chosen.length > 0);
+  if (chosen.length) upload.add(chosen, chosen.map((_file, index) => index), chosen.length, false);
+  batch.follow();
 }
 
-function openBatch(created, fleetUrl, title) {
+function openBatch(created, form, title) {
   history.replaceState(null, "", created.url);
   document.title = `${title || `Batch ${created.batch_id}`} · Elastic Image Classifier`;
   element("batch-title").textContent = title;
@@ -91,9 +98,12 @@ function openBatch(created, fleetUrl, title) {
   document.querySelector("[aria-current]")?.removeAttribute("aria-current");
   scrollTo(0, 0);
   element("state").focus({ preventScroll: true });
+  element("close").action = `${created.url}/close`;
   const beside = (name) => created.results_url.replace(/results$/, name);
-  const urls = { cancel: beside("cancel"), times: beside("response-times"), fleet: fleetUrl };
-  return new Batch({ results: created.results_url, events: created.events_url, ...urls });
+  const urls = { cancel: beside("cancel"), times: beside("response-times"), fleet: form.dataset.fleetUrl };
+  Object.assign(urls, { results: created.results_url, events: created.events_url, images: created.images_url });
+  const { maxImageBytes, maxArchiveBytes } = form.dataset;
+  return new Batch(urls, { imageBytes: Number(maxImageBytes), archiveBytes: Number(maxArchiveBytes) });
 }
 
 // Makes a batch's name from a folder's: removes characters that the server would refuse.
@@ -105,7 +115,7 @@ function titleOf(name) {
 async function describeRecent() {
   for (const place of document.querySelectorAll("[data-batch-url]")) {
     const batch = await getJson(place.dataset.batchUrl);
-    if (!batch || element("form").started) continue;
+    if (!batch || element("form").batch) continue;
     const images = `${show(batch.accepted)} ${batch.accepted === 1 ? "image" : "images"}`;
     const left = batch.accepted - batch.answered;
     const state = batch.state === "cancelled" ? ", cancelled" : left ? `, ${show(left)} to go` : "";

@@ -8,19 +8,18 @@ import { Uploader } from "./uploader.js";
 
 export class Upload {
   #failed = [];
-  #count;
-  #packed;
+  #chosen = new Set();
+  count = 0;
+  // How many images the batch will have in all; those of archives that the server has not opened yet are not counted.
+  expected = 0;
 
-  // limits: {images, imageBytes, archiveBytes}.  changed(): the page has to be updated; ended(): no upload is in progress.
-  constructor(url, all, limits, model, notices, { changed, ended }) {
-    const archives = all.filter(isArchive);
-    const files = all.filter((file) => !isArchive(file)).slice(0, limits.images);
+  // limits: {imageBytes, archiveBytes}.  changed(): the page has to be updated; ended(): no upload is in progress.
+  constructor(url, limits, model, notices, { changed, ended }) {
+    this.limits = limits;
     this.model = model;
+    this.notices = notices;
     this.changed = changed;
     this.ended = ended;
-    this.notices = notices;
-    this.#count = files.length;
-    this.#packed = archives.length;
     this.transfer = new Transfer();
     this.uploader = new Uploader(url, limits.imageBytes, {
       weighed: (weight) => {
@@ -36,17 +35,35 @@ export class Upload {
       failed: (chunk, sentence, again) => this.#lose(chunk, sentence, again),
       changed: () => this.#step(),
     });
-    model.addFiles(files, pathOf);
     addEventListener("beforeunload", (event) => {
       if (this.busy) event.preventDefault();
     });
-    if (archives.length) this.uploader.addArchives(archives, files.length, limits.archiveBytes, files.length > 0);
-    if (files.length) this.uploader.addFiles(files);
   }
 
-  // The number of images; 0 while it is not known, because the server has not opened all archives yet.
-  get count() {
-    return this.#packed ? 0 : this.#count;
+  // Adds files, each with its position; `expected` is the number of images that the batch will have in all.
+  add(files, positions, expected, keepOthers = true) {
+    this.#remember(files);
+    this.count += files.length;
+    this.expected = Math.max(this.expected, expected);
+    this.model.addFiles(files, positions, pathOf);
+    this.uploader.addFiles(files, positions, keepOthers);
+    this.changed();
+  }
+
+  // Adds ZIP archives, whose images get positions from `offset` on; more: files follow, whose sizes are not known yet.
+  addArchives(archives, offset, keepOthers = true, more = false) {
+    this.#remember(archives);
+    this.uploader.addArchives(archives, offset, this.limits.archiveBytes, { keepOthers, more });
+    this.changed();
+  }
+
+  // Whether this tab has sent a file already, or is about to.
+  has(file) {
+    return this.#chosen.has(identityOf(file));
+  }
+
+  #remember(files) {
+    for (const file of files) this.#chosen.add(identityOf(file));
   }
 
   get busy() {
@@ -90,8 +107,8 @@ export class Upload {
   }
 
   #unpacked({ name, files, hidden, others }, full) {
-    this.#packed -= 1;
-    this.#count += files - full;
+    this.count += files - full;
+    this.expected += files - full;
     const left = hidden + others;
     if (left) this.notices.set(`${name} others`, `Skipped ${show(left)} other ${left === 1 ? "file" : "files"} in ${name}.`);
     if (full) this.notices.set(`${name} full`, `The batch is full; ${show(full)} images in ${name} were skipped.`);
@@ -108,4 +125,8 @@ export class Upload {
     this.notices.clear("large");
     this.ended();
   }
+}
+
+function identityOf(file) {
+  return `${pathOf(file)}\n${file.size}\n${file.lastModified}`;
 }

@@ -17,7 +17,7 @@ export class Uploader {
   #queue = [];
   #running = new Set();
   #abort = new AbortController();
-  #weighing = false;
+  #weighing = 0;
   // Archives are sent one after the other: only the response says how many positions the images of one take.
   #archives = [];
   #archiveInHand = null;
@@ -33,26 +33,28 @@ export class Uploader {
   }
 
   get busy() {
-    return this.#weighing || this.#running.size > 0 || this.#queue.length > 0 || this.#archives.length > 0;
+    return this.#weighing > 0 || this.#running.size > 0 || this.#queue.length > 0 || this.#archives.length > 0;
   }
 
   get cancelled() {
     return this.#abort.signal.aborted;
   }
 
-  // Uploads files from position 0 on; sending starts before all sizes have been read.
-  async addFiles(files) {
-    this.#weighing = true;
-    let chunk = { offset: 0, files: [], sizes: [], bytes: 0 };
+  // Uploads files, each to its position; sending starts before all sizes have been read.  With `keepOthers` the server
+  // stores nothing over another file.
+  async addFiles(files, positions = files.map((_file, index) => index), keepOthers = false) {
+    this.#weighing += 1;
+    const empty = (offset) => ({ offset, files: [], sizes: [], bytes: 0, keepOthers });
+    let chunk = empty(positions[0]);
     let large = 0;
     let until = performance.now() + WEIGHING_MS;
-    for (const [position, file] of files.entries()) {
+    for (const [index, file] of files.entries()) {
       // Of a file above the limit, one byte more than the limit suffices for the server to refuse it.
       const bytes = Math.min(file.size, this.maxImageBytes + 1);
       if (bytes > this.maxImageBytes) large += 1;
-      if (chunk.files.length === CHUNK_FILES || (chunk.files.length && chunk.bytes + bytes > CHUNK_BYTES)) {
+      if (!this.#hasRoom(chunk, positions[index], bytes)) {
         this.#addWeighed(chunk, large, true);
-        chunk = { offset: position, files: [], sizes: [], bytes: 0 };
+        chunk = empty(positions[index]);
       }
       chunk.files.push(file);
       chunk.sizes.push(bytes);
@@ -61,20 +63,34 @@ export class Uploader {
       await pause(0);
       until = performance.now() + WEIGHING_MS;
       if (this.cancelled) {
-        chunk.files.push(...files.slice(position + 1));
+        this.#loseRest(chunk, files.slice(index + 1), positions.slice(index + 1));
         break;
       }
     }
-    this.#weighing = false;
-    this.#addWeighed(chunk, large, false);
+    this.#weighing -= 1;
+    this.#addWeighed(chunk, large, this.#weighing > 0);
+  }
+
+  // A request has consecutive positions.
+  #hasRoom(chunk, position, bytes) {
+    const { length } = chunk.files;
+    if (!length) return true;
+    return length < CHUNK_FILES && chunk.bytes + bytes <= CHUNK_BYTES && position === chunk.offset + length;
+  }
+
+  #loseRest(chunk, files, positions) {
+    files.forEach((file, index) => {
+      const rest = { ...chunk, offset: positions[index], files: [file], sizes: [0], bytes: 0 };
+      this.on.failed(rest, "cancelled before its upload", false);
+    });
   }
 
   // Uploads ZIP archives, each in a request of its own, from position `offset` on.
-  addArchives(files, offset, maxBytes, more) {
-    const chunks = files.map((file) => ({ files: [file], sizes: [file.size], bytes: file.size, archive: true }));
+  addArchives(files, offset, maxBytes, { keepOthers = false, more = false } = {}) {
+    const chunks = files.map((file) => ({ files: [file], sizes: [file.size], bytes: file.size, archive: true, keepOthers }));
     const small = chunks.filter((chunk) => chunk.bytes <= maxBytes);
     for (const chunk of chunks) if (chunk.bytes > maxBytes) this.on.failed(chunk, "larger than the limit", false);
-    this.#archiveOffset = offset;
+    this.#archiveOffset = Math.max(this.#archiveOffset, offset);
     this.on.weighed({ bytes: small.reduce((sum, chunk) => sum + chunk.bytes, 0), large: 0, more });
     this.add(small);
   }
@@ -156,7 +172,8 @@ export class Uploader {
       form.append("images", size > this.maxImageBytes ? file.slice(0, size) : file, pathOf(file));
     });
     const progress = (bytes) => this.on.progress(chunk, bytes);
-    return sendForm(`${this.url}?offset=${chunk.offset}`, form, { progress, signal: this.#abort.signal });
+    const query = `offset=${chunk.offset}${chunk.keepOthers ? "&keep_others=1" : ""}`;
+    return sendForm(`${this.url}?${query}`, form, { progress, signal: this.#abort.signal });
   }
 
   async #waitForNetwork(chunk) {
@@ -193,19 +210,21 @@ export class Uploader {
 
   #settle(chunk, report) {
     this.on.settled(chunk);
-    for (const { key, name } of [...report.accepted, ...report.rejected]) {
-      this.on.stored({ key, position: positionOf(key), name });
-    }
     if (chunk.archive) {
       this.#settleArchive(chunk, report);
       return;
     }
+    for (const stored of [...report.accepted, ...report.rejected]) {
+      this.on.stored({ key: stored.key, position: placeIn(chunk, stored) });
+    }
     for (const { position, code, error } of report.not_stored) {
-      this.on.failed(this.#single(chunk, position - chunk.offset), error, code !== "batch_full");
+      const index = Math.min(Math.max(0, position - chunk.offset), chunk.files.length - 1);
+      this.on.failed(this.#single(chunk, index), error, code !== "batch_full");
     }
   }
 
   #settleArchive(chunk, { accepted, rejected, not_stored: left, archives }) {
+    for (const { key, name } of [...accepted, ...rejected]) this.on.stored({ key, position: positionOf(key), name });
     const full = left.filter(({ code }) => code === "batch_full").length;
     const count = accepted.length + rejected.length + left.length;
     // A file that is no archive in spite of its name is one file.
@@ -221,8 +240,15 @@ export class Uploader {
 
   #single(chunk, index) {
     const bytes = chunk.sizes[index];
-    return { offset: chunk.offset + index, files: [chunk.files[index]], sizes: [bytes], bytes, alone: true };
+    return { ...chunk, offset: chunk.offset + index, files: [chunk.files[index]], sizes: [bytes], bytes, alone: true };
   }
+}
+
+// The position to which a stored file of a chunk was sent: it is that of its key, unless another file was there.
+function placeIn(chunk, { key, name }) {
+  const position = positionOf(key);
+  if (position >= chunk.offset && position < chunk.offset + chunk.files.length) return position;
+  return chunk.offset + Math.max(0, chunk.files.findIndex((file) => pathOf(file) === name));
 }
 
 // The position in a key, "<batch id>/<position, five digits>-<name>".

@@ -47,9 +47,15 @@ def web_url(stack: LocalStack) -> str:
 
 @dataclass
 class Tab:
-    """One browser tab, and what went wrong in it."""
+    """One browser tab, and what went wrong in it.
+
+    `questions` counts how often the browser asked whether to leave the page.  It leaves if `may_leave` is set;
+    otherwise the question is an error.
+    """
 
     page: Page
+    may_leave: bool = False
+    questions: int = 0
     errors: list[str] = field(default_factory=list)
     foreign_requests: list[str] = field(default_factory=list)
 
@@ -81,6 +87,10 @@ def open_tab(browser: Browser, web_url: str) -> Iterator[OpenTab]:
                 tab.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
         def on_dialog(dialog: Dialog) -> None:
+            if dialog.type == "beforeunload" and tab.may_leave:
+                tab.questions += 1
+                dialog.accept()
+                return
             tab.errors.append(f"dialog {dialog.message}")
             dialog.dismiss()
 
