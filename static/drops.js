@@ -52,7 +52,7 @@ function isEditable(target) {
   return Boolean(target.closest?.("input, textarea, [contenteditable]"));
 }
 
-// A picture on the clipboard is always called image.png: the time tells several apart.
+// A picture on the clipboard is always called image.png: the time makes their names different.
 export function named(file, index, now) {
   if (!/^image\.\w+$/.test(file.name)) return file;
   const two = (value) => String(value).padStart(2, "0");

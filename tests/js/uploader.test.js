@@ -16,7 +16,9 @@ class Request extends EventTarget {
   responseText = "";
 
   open(_method, url) {
-    this.offset = Number(new URL(url, "http://test").searchParams.get("offset"));
+    const query = new URL(url, "http://test").searchParams;
+    this.offset = Number(query.get("offset"));
+    this.keepsOthers = query.get("keep_others") === "1";
   }
 
   async send(form) {
@@ -169,6 +171,49 @@ test("what the server did not store can be tried again, unless the batch is full
   await settle();
   assert.deepEqual(stored(), [0]);
   assert.deepEqual(failed(), [[1, 1, "storage failed", true], [2, 1, "the batch is full", false]]);
+});
+
+test("files for scattered positions go into requests of consecutive ones", async () => {
+  const one = uploader();
+  await one.addFiles(files(5), [3, 4, 9, 12, 13], true);
+  await settle();
+  assert.deepEqual(requests.map(({ offset, names }) => [offset, names.length]), [[3, 2], [9, 1], [12, 2]]);
+  assert.ok(requests.every(({ keepsOthers }) => keepsOthers));
+  assert.deepEqual(stored(), [3, 4, 9, 12, 13]);
+});
+
+test("files that are added during an upload join it", async () => {
+  const one = uploader();
+  const first = one.addFiles(files(30));
+  const second = one.addFiles(files(2), [30, 31], true);
+  assert.equal(one.busy, true);
+  await Promise.all([first, second]);
+  await settle();
+  assert.equal(one.busy, false);
+  assert.deepEqual(stored(), Array.from({ length: 32 }, (_, position) => position));
+  assert.deepEqual(requests.map(({ keepsOthers }) => keepsOthers), [false, false, true]);
+  assert.equal(all("weighed").at(-1)[1].more, false);
+});
+
+test("a file that the server stored at another position is still that of its place in the request", async () => {
+  respond = ({ names }) => [200, { accepted: names.map((name, index) => ({ name, key: `b/${index ? "00041" : "00007"}-${name}` })), rejected: [], not_stored: [] }];
+  await uploader().addFiles(files(2), [7, 8], true);
+  await settle();
+  assert.deepEqual(all("stored").map(([, { key, position }]) => [key, position]), [["b/00007-0.jpg", 7], ["b/00041-1.jpg", 8]]);
+});
+
+test("what was not weighed when an upload is cancelled is named with its own positions", async () => {
+  const one = uploader();
+  const chosen = files(4);
+  // Reading the second file's size takes long, so that the loop yields after it.
+  Object.defineProperty(chosen[1], "size", { get: () => { clock.now += 1000; return 10; } });
+  respond = () => new Promise(() => {});
+  const weighing = one.addFiles(chosen, [1, 2, 5, 9], true);
+  one.cancel();
+  await clock.advance(1);
+  await weighing;
+  assert.deepEqual(failed().map(([offset, count]) => [offset, count]).sort(), [[1, 2], [5, 1], [9, 1]]);
+  assert.equal(one.busy, false);
 });
 
 test("a cancelled upload ends at once, with what waits and what is under way", async () => {

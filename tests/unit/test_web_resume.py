@@ -27,7 +27,7 @@ def bench() -> WebBench:
 
 
 def folder(count: int) -> list[File]:
-    """Files of one size and one base name, in folders: only the path tells them apart."""
+    """Files of one size and one base name, in folders: only their paths differ."""
     return [(f"trip/set_{number}/a.jpg", JPEG) for number in range(count)]
 
 
