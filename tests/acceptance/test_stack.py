@@ -83,7 +83,7 @@ def test_a_stack_serves_is_updated_and_leaves_nothing(
     created = run(deploy, "--stack-name", NAME, "--yes", *account.parameters(MaxWorkers="2"))
     assert "InputBucket" in created.output
     assert "https://photos.example.org" in created.output
-    exported = run(status, "--stack-name", NAME, "--env").output
+    exported = run(status, "--stack-name", NAME, "--env").stdout
     state = Stack(account.clients["cloudformation"], NAME).state()
     assert state is not None
     settings = settings_of(state.outputs)

@@ -19,7 +19,7 @@ from tests.browser.test_page import UPLOADS, payload, small_files, wait_for_all,
 
 pytestmark = pytest.mark.browser
 
-MAX_PAGE_BYTES = 100_000
+MAX_PAGE_BYTES = 125_000
 MANY = 300
 
 

@@ -245,6 +245,7 @@ def elastic(bench: Bench, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("cli.image.Clients", lambda: clients)
     monkeypatch.setattr("cli.image.Builders", lambda ec2, ssm: bench.builders)
     monkeypatch.setattr("cli.image.Images", lambda ec2, ssm: bench.images)
+    monkeypatch.setattr("cli.session.require_aws", lambda: "us-east-1")
     monkeypatch.setenv("EIC_STATE_BUCKET", bench.settings.state_bucket)
     monkeypatch.setenv("EIC_LAUNCH_TEMPLATE_NAME", bench.settings.launch_template_name)
     # The builders' names are the command's own here, so all of them switch themselves off.
