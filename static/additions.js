@@ -4,7 +4,6 @@
 import { post } from "./api.js";
 import { show } from "./batch_header.js";
 import { isArchive, keepImages, pathOf } from "./files.js";
-import { Upload } from "./upload.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -35,7 +34,9 @@ export class Additions {
     // The server opens archives: what is in them is not known here.
     const archives = files.filter((file) => isArchive(file) && !batch.has(file));
     let plan = { positions: [], known: 0, full: 0, announced: 0 };
+    let upload = null;
     try {
+      upload = await this.upload();
       if (fresh.length) plan = await this.#plan(fresh);
     } catch (error) {
       const sentence = error instanceof TypeError ? "Check the connection and try again." : error.message;
@@ -44,7 +45,6 @@ export class Additions {
     this.#report(files.length - fresh.length - archives.length + plan.known, plan.full, others);
     const sent = fresh.map((file, index) => ({ file, position: plan.positions[index] })).filter(({ position }) => position !== null);
     if (!sent.length && !archives.length) return undefined;
-    const upload = this.upload();
     const { accepted = 0, announced = 0 } = batch.header.page ?? {};
     const after = Math.max(plan.announced, accepted, announced, upload.expected);
     if (archives.length) upload.addArchives(archives, after, true, sent.length > 0);
@@ -52,8 +52,9 @@ export class Additions {
     return batch.follow();
   }
 
-  // The upload of this tab.
-  upload() {
+  // The upload of this tab; its modules are loaded when they are needed, because most visits of a batch need none.
+  async upload() {
+    const { Upload } = await import("./upload.js");
     return this.batch.upload((model, on) => new Upload(this.imagesUrl, this.limits, model, this.batch.notices, on));
   }
 

@@ -67,6 +67,8 @@ async function begin(form, { files, others, name: folder }) {
   const name = folder || (files.length === 1 && archives.length ? files[0].name.slice(0, -".zip".length) : "");
   let created;
   try {
+    // First, so that no batch is created where the upload's modules cannot be loaded.
+    await import("./upload.js");
     created = await post(form.dataset.batchesUrl, { name: titleOf(name), announced: chosen.length });
   } catch (error) {
     const sentence = error instanceof TypeError ? "Check the connection and try again." : error.message;
@@ -78,7 +80,7 @@ async function begin(form, { files, others, name: folder }) {
   const left = images.length - max;
   if (left > 0) batch.notices.set("left", `A batch can have ${show(max)} images; ${show(left)} more were skipped.`);
   if (others) batch.notices.set("others", othersLine(others));
-  const upload = batch.additions.upload();
+  const upload = await batch.additions.upload();
   if (archives.length) upload.addArchives(archives, chosen.length, false, chosen.length > 0);
   if (chosen.length) upload.add(chosen, chosen.map((_file, index) => index), chosen.length, false);
   batch.follow();

@@ -473,13 +473,14 @@ def test_a_file_that_has_gone_does_not_take_others_with_it(open_tab: OpenTab, tm
     held: list[Route] = []
     page.route("**/api/v1/batches", lambda route: held.append(route))
     page.set_input_files("#files", paths)
-    page.wait_for_function("() => document.getElementById('form').started")
+    page.wait_for_function("() => document.getElementById('form').starting !== undefined")
     paths[1].unlink()
     while not held:
         page.wait_for_timeout(20)
     held[0].continue_()
     expect(page.locator("#lost-text")).to_have_text("1 file was not uploaded.", timeout=PATIENCE_MS)
-    wait_for_state(page, "done")
+    wait_for_state(page, "incomplete")
+    expect(page.locator("#missing-text")).to_contain_text("2 of 3 photos arrived; 1 is missing")
     expect(page.locator("#answered-count")).to_have_text("2")
     tab.errors.clear()  # the browser's own lines about the file
 
