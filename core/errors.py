@@ -43,6 +43,10 @@ class CloudError(ElasticError):
     """A cloud service refused or failed; trying again later may help."""
 
 
+class SpoolError(CloudError):
+    """There is no room for uploaded files in the temporary folder."""
+
+
 class NotFoundError(CloudError):
     """The requested object does not exist."""
 

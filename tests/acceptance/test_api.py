@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import subprocess
+import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 import requests
 
+from core.paths import REPOSITORY_ROOT
 from core.webhooks import signed_headers
 from tests.bench import Bench, running_bench
 from tests.bundles import measured
@@ -74,6 +78,32 @@ def test_a_hundred_wait_at_once_while_the_fleet_starts_from_zero(
     named = zip(paths[::2], labels[::2], strict=True)
     assert [answer.text for answer in answers] == [f"{path.name}:{label}" for path, label in named]
     assert by_api == labels[1::2]
+
+
+def test_an_archive_has_the_labels_of_its_photos_by_the_api_and_by_the_command(
+    bench: Bench, photos: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    url, paths = bench.stack.web_url, [path for path, _ in photos[:4]]
+    labels = [answer["label"] for answer in bench.classify(paths)]
+    archive = tmp_path / "trip.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in paths:
+            packed.write(path, f"day 1/{path.name}")
+        packed.writestr("__MACOSX/._x.jpg", b"x")
+    batch_id = bench.api.create_batch()
+    with archive.open("rb") as file:
+        images = f"{url}/api/v1/batches/{batch_id}/images"
+        answer = requests.post(images, files={"images": ("trip.zip", file)}, timeout=PATIENCE_SECONDS).json()
+    assert answer["archives"] == [{"name": "trip.zip", "files": 4, "hidden": 1, "others": 0}]
+    answers = bench.answers(batch_id, 4)
+    assert [(answer["name"], answer["label"]) for answer in answers] == [
+        (f"trip.zip/day 1/{path.name}", label) for path, label in zip(paths, labels, strict=True)
+    ]
+    command = [sys.executable, "-m", "cli", "classify", "--url", url, "--json", str(archive)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY_ROOT, timeout=PATIENCE_SECONDS)
+    assert run.returncode == 0, run.stderr
+    found = {entry["name"]: entry["label"] for entry in map(json.loads, run.stdout.splitlines())}
+    assert found == {f"{archive}/day 1/{path.name}": label for path, label in zip(paths, labels, strict=True)}
 
 
 # --- odd files by every route --------------------------------------------------------------------

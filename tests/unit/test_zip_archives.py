@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -10,6 +11,7 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain, repeat
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import pytest
@@ -366,3 +368,17 @@ def test_the_form_without_javascript_takes_archives(bench: WebBench) -> None:
     response = bench.client.post("/batches", data={"images": [(io.BytesIO(zipped([GOOD, ("b.jpg", JPEG)])), "p.zip")]})
     assert response.status_code == 303
     assert sorted(bench.images.name(key) for key in bench.images.objects) == ["p.zip/b.jpg", "p.zip/good.jpg"]
+
+
+def test_a_full_disk_is_an_error_of_the_server_and_the_files_before_are_stored(
+    bench: WebBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(SpooledTemporaryFile[bytes]):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("web_tier.domain.archives.SpooledTemporaryFile", Full)
+    response = bench.post(bench.create_batch(), [("a.jpg", JPEG), ("p.zip", zipped([GOOD]))], offset=0)
+    assert (response.status_code, "Retry-After" in response.headers) == (503, True)
+    assert [bench.images.name(key) for key in bench.images.objects] == ["a.jpg"]
+    assert [job.name for job in bench.queue.jobs] == ["a.jpg"]

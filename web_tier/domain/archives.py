@@ -13,7 +13,7 @@ from core.jobs import Failure, clean_name
 from core.settings import Settings
 from core.sizes import format_bytes
 from core.zip_archive import ZipArchive, ZipMember, starts_as_zip
-from web_tier.domain.multipart import SPOOL_BYTES, UploadedFile, is_archive_name
+from web_tier.domain.multipart import SPOOL_BYTES, UploadedFile, is_archive_name, write_spooled
 
 _START_BYTES = 4
 # Entries of an archive for each image that a batch may have: macOS adds one for each image, and there are folders.
@@ -92,7 +92,7 @@ def _uploaded(archive: ZipArchive, member: ZipMember, name: str, max_bytes: int)
     size_bytes = 0
     try:
         for chunk in archive.read(member, max_bytes):
-            body.write(chunk)
+            write_spooled(body, chunk)
             size_bytes += len(chunk)
     except ImageError as error:
         body.close()

@@ -15,7 +15,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, MultipartDecoder
 
-from core.errors import ElasticError
+from core.errors import ElasticError, SpoolError
 from core.file_selection import ARCHIVE_SUFFIX
 from core.jobs import Failure
 
@@ -72,6 +72,18 @@ def boundary_of(content_type: str) -> bytes:
     return options["boundary"].encode("latin-1", "replace")
 
 
+def write_spooled(body: IO[bytes], data: bytes) -> None:
+    """Writes to a temporary file.
+
+    Raises:
+        SpoolError: the disk is full.
+    """
+    try:
+        body.write(data)
+    except OSError as error:
+        raise SpoolError from error
+
+
 def read_files(
     stream: ByteStream, boundary: bytes, max_file_bytes: int, max_parts: int, max_archive_bytes: int = 0
 ) -> Iterator[UploadedFile]:
@@ -87,6 +99,7 @@ def read_files(
     Raises:
         UploadFormatError: the body is malformed, ends too early, or has more than `max_parts` parts.  The
             files before that point have been yielded.
+        SpoolError: there is no room for a file on disk; likewise.
     """
     decoder = _Decoder(boundary, _DECODER_BYTES, max_parts=max_parts)
     current: _Incoming | None = None
@@ -186,7 +199,7 @@ class _Incoming:
     def write(self, data: bytes) -> None:
         self._size_bytes += len(data)
         if self._size_bytes <= self._max_file_bytes:
-            self.body.write(data)
+            write_spooled(self.body, data)
 
     def finish(self) -> UploadedFile | None:
         self.body.seek(0)
