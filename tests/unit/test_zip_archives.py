@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
 import os
@@ -10,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain, repeat
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -18,11 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aws.in_memory import ManualClock
 from core import zip_archive
 from core.errors import ArchiveTooLargeError, BrokenArchiveError, EmptyArchiveError, ImageError
 from core.file_selection import FileKind, kind_of
 from core.zip_archive import ZipArchive
 from tests.web import JPEG, File, WebBench
+from web_tier.domain.batches import OPEN_SECONDS
 
 ENTRIES = 100
 
@@ -357,6 +361,40 @@ def test_an_image_of_an_archive_has_the_limits_of_any_other() -> None:
         ("p.zip/big.jpg", "too_large"),
         ("p.zip/bomb.png", "too_large"),
     ]
+
+
+def test_each_image_of_an_archive_counts_against_the_quota() -> None:
+    bench = WebBench(authentication="tokens")
+    holder = bench.token("ada", images_per_day=2)
+    batch_id = bench.client.post("/api/v1/batches", headers=holder).get_json()["batch_id"]
+    archive = base64.b64encode(zipped([(f"{number}.jpg", JPEG) for number in range(4)])).decode()
+    answer = bench.client.post(
+        f"/api/v1/batches/{batch_id}/images", json={"images": [{"name": "p.zip", "data": archive}]}, headers=holder
+    ).get_json()
+    assert names(answer["accepted"]) == ["p.zip/0.jpg", "p.zip/1.jpg"]
+    assert [(file["name"], file["code"]) for file in answer["not_stored"]] == [
+        (f"p.zip/{number}.jpg", "quota_exceeded") for number in (2, 3)
+    ]
+
+
+def test_an_archive_whose_batch_is_cancelled_is_read_no_further() -> None:
+    clock = ManualClock()
+    bench = WebBench(clock)
+    batch_id = bench.create_batch()
+    stored = bench.images.put
+
+    def put_and_cancel(key: str, *arguments: Any, **options: Any) -> None:
+        stored(key, *arguments, **options)
+        if "-3.jpg" in key:
+            # By another process: this one reads it when its cached record expires.
+            bench.images.create_batch(batch_id, replace(bench.images.read_batch(batch_id), cancelled=True))
+            clock.advance(OPEN_SECONDS + 1)
+
+    bench.images.put = put_and_cancel
+    response = bench.post(batch_id, [("p.zip", zipped([(f"{number}.jpg", JPEG) for number in range(100)]))], offset=0)
+    assert response.status_code == 409
+    # Besides those that were being stored at that moment.
+    assert 4 <= len(bench.images.objects) < 20
 
 
 def test_the_single_image_endpoint_opens_no_archive(bench: WebBench) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from core.errors import CloudError
+from web_tier.auth import authorization
 from web_tier.auth.identity import Identity, identity
 from web_tier.domain.archives import ExpandedFiles
 from web_tier.domain.multipart import UploadedFile
@@ -30,13 +31,20 @@ def accept_files(
 
     Raises:
         Forbidden: nothing is left of the quota; no file has been read.
+        Conflict, NotFoundError: the batch has been cancelled or deleted; the files before that moment are stored.
         CloudError: S3 failed.
     """
     quota = Quota(_client())
     quota.open()
     expanded = ExpandedFiles(files, services().settings)
+
+    def admit(file: UploadedFile) -> Refusal | None:
+        # An archive takes minutes, and its batch may be cancelled meanwhile.
+        authorization.open_batch(batch_id)
+        return quota.admit(file)
+
     try:
-        report = services().uploads.accept(batch_id, expanded, offset, quota.admit, keep_others=keep_others)
+        report = services().uploads.accept(batch_id, expanded, offset, admit, keep_others=keep_others)
     finally:
         quota.close()
     report.archives = expanded.archives
