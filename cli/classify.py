@@ -89,7 +89,7 @@ def _classify_all(api: ApiClient, files: Sequence[UploadFile], report: Report) -
     for number, start in enumerate(batches, start=1):
         batch_id = api.create_batch()
         which = f"Batch {number} of {len(batches)}" if len(batches) > 1 else "Batch"
-        click.echo(f"{which}: {api.batch_url(batch_id)}", err=True)
+        report.note(f"{which}: {api.batch_url(batch_id)}")
         for position, result in _classify_batch(api, batch_id, files[start : start + size], report):
             report.add(start + position, {**result, "batch_id": batch_id})
 
@@ -180,6 +180,10 @@ class Report:
     def unanswered(self) -> int:
         """The number of files without a result."""
         return len(self._files) - len(self._rows)
+
+    def note(self, sentence: str) -> None:
+        """Prints a sentence on standard error, above the bars."""
+        self._progress.console.print(Text(sentence), soft_wrap=True)
 
     def uploaded(self, count: int) -> None:
         """Counts uploaded files."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -207,6 +208,20 @@ def test_scores_json_lines_and_a_csv_file(url: str, folder: Path) -> None:
             ["image_1.jpg", "beagle", "0.9"],
             ["'=1+1.jpg", f"error: {NO_IMAGE}", ""],
         ]
+
+
+def test_a_terminal_shows_progress_with_a_rate_and_notes_above_it(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    result = run(url, "set_1")
+    assert (result.exit_code, result.stdout) == (0, "set_1/image_1.jpg, beagle\n")
+    shown = result.stderr
+    # On a line of its own: behind a bar, it would be erased with the bar.
+    assert re.search(r"(^|\n|\x1b\[2K)Batch: http://127\.0\.0\.1:\d+/batches/\S+\n", shown)
+    assert re.search(r"answered .*1/1.* images/s", shown)
 
 
 @pytest.mark.parametrize("arguments", [["missing"], [], ["--output", "no/such/folder.csv", "set_1"], ["empty"]])
