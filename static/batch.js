@@ -38,7 +38,8 @@ export class Batch {
       state: (page) => this.#state(page),
       fleet: (hint) => this.#fleet(hint),
       trouble: () => this.#trouble(true),
-      finished: () => !this.#upload?.busy,
+      // The counts that end the updates may be older than the response to the last upload.
+      finished: () => !this.#upload?.busy && this.model.tally.answered >= this.model.tally.uploaded,
       missing: (answered) => this.model.tally.answered < answered,
       deleted: () => this.#deleted(),
     });
