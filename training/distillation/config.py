@@ -32,7 +32,6 @@ class DistillationConfig:
         learning_rate: the peak.
         warmup_epochs: epochs in which the learning rate grows from 0; may be a fraction.
         regression_weight: of the logits' square error against the cross-entropy, see `training.distillation.loss`.
-        mirror: whether half of the views in a batch of cached features is mirrored.
     """
 
     photos: tuple[str, ...]
