@@ -93,10 +93,17 @@ def test_a_lock_has_hashes_for_every_package_and_names_no_index(file: str) -> No
     assert "://" not in text and "--index" not in text and "--find-links" not in text
 
 
-def test_a_worker_imports_no_package_that_its_list_lacks() -> None:
+@pytest.mark.parametrize(
+    ("folder", "modules"),
+    [
+        ("app_tier", "app_tier.__main__, app_tier.smoke_test, ami.worker_supervisor"),
+        ("infra", "web_tier, web_tier.gunicorn_config, controller.__main__"),
+    ],
+)
+def test_a_machine_imports_no_package_that_its_list_lacks(folder: str, modules: str) -> None:
     """Compared with what the processes really load, not with what packages say that they need."""
     code = (
-        "import sys, app_tier.smoke_test, ami.worker_supervisor, importlib.metadata as metadata\n"
+        f"import sys, importlib.metadata as metadata, {modules}\n"
         "top = {n.partition('.')[0] for n, module in sys.modules.items() if getattr(module, '__file__', None)}\n"
         "print(*{d for name, ds in metadata.packages_distributions().items() if name in top for d in ds})"
     )
@@ -106,4 +113,4 @@ def test_a_worker_imports_no_package_that_its_list_lacks() -> None:
     # What urllib3, pip's own start-up hook and an editable installation load where they find it.
     elsewhere = {"elastic-image-classifier", "setuptools", "brotli", "certifi"}
     loaded = {normal(name) for name in answer.stdout.split()} - elsewhere
-    assert loaded <= pinned("app_tier/requirements.txt").keys()
+    assert loaded <= pinned(f"{folder}/requirements.txt").keys()
