@@ -8,7 +8,8 @@ import { Uploader } from "./uploader.js";
 
 export class Upload {
   #failed = [];
-  #chosen = new Set();
+  // By path, since reading the size of each of ten thousand files at once would block the page.
+  #chosen = new Map();
   count = 0;
   // How many images the batch will have in all; those of archives that the server has not opened yet are not counted.
   expected = 0;
@@ -59,11 +60,17 @@ export class Upload {
 
   // Whether this tab has sent a file already, or is about to.
   has(file) {
-    return this.#chosen.has(identityOf(file));
+    const alike = this.#chosen.get(pathOf(file)) ?? [];
+    return alike.some((other) => other.size === file.size && other.lastModified === file.lastModified);
   }
 
   #remember(files) {
-    for (const file of files) this.#chosen.add(identityOf(file));
+    for (const file of files) {
+      const path = pathOf(file);
+      const alike = this.#chosen.get(path);
+      if (alike) alike.push(file);
+      else this.#chosen.set(path, [file]);
+    }
   }
 
   get busy() {
@@ -125,8 +132,4 @@ export class Upload {
     this.notices.clear("large");
     this.ended();
   }
-}
-
-function identityOf(file) {
-  return `${pathOf(file)}\n${file.size}\n${file.lastModified}`;
 }
