@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from cli.training_run import RUNS, read_resumable, stoppable
+from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
 from core.errors import TrainingError
 from training.architectures import ARCHITECTURES
-from training.config import OPTIMIZERS, PRECISIONS
+from training.config import OPTIMIZERS
 from training.distillation.config import DistillationConfig, make_config
 from training.requirement import require_tensorflow, silenced_stderr
 from training.run_folder import RUN_FILE, read_run
@@ -33,9 +32,7 @@ _PHOTOS = click.Path(path_type=Path, exists=True)
     multiple=True,
     help="Photos that the student will be tested on; repeatable.  Photos that resemble them are left out.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's new folder.  [default: var/runs/…]"
-)
+@out_option
 @click.option(
     "--resume", type=click.Path(path_type=Path, file_okay=False), help="Resume the run in this folder; without PHOTOS."
 )
@@ -100,14 +97,8 @@ _PHOTOS = click.Path(path_type=Path, exists=True)
     show_default=True,
     help="Weight of the logits' square error against the cross-entropy; it fades to 0 after 60 % of the epochs.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="auto",
-    show_default=True,
-    help="Number format of the computation; auto: by the GPU's generation, or the faster one on this CPU.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random choices.")
+@precision_option
+@seed_option
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
@@ -145,9 +136,7 @@ def distil(
             raise click.UsageError("Give a --teacher.")
         options["teacher"] = str(options["teacher"].resolve())
         config = make_config(photos, exclude, options)
-        folder = out or RUNS / f"{config.architecture}-{time.strftime('%Y%m%d-%H%M%S')}"
-        if (folder / RUN_FILE).exists():
-            raise TrainingError(f"{folder} holds a run; continue it with --resume {folder}, or give another --out")
+        folder = new_folder(out, config.architecture)
     require_tensorflow()
     with stoppable(folder, "elastic distil", console):
         _distil(config, folder, cache, console)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.console import Console
 
-from cli.training_run import RUNS, read_resumable, stoppable
+from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
 from core.errors import TrainingError
 from training.architectures import ARCHITECTURES
-from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, PRECISIONS, TrainingConfig, make_config
+from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, TrainingConfig, make_config
 from training.datasets import KINDS
 from training.requirement import silenced_stderr
 from training.run_folder import RUN_FILE, read_run
@@ -37,9 +36,7 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
 
 @click.command()
 @click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's new folder.  [default: var/runs/…]"
-)
+@out_option
 @click.option(
     "--resume", type=click.Path(path_type=Path, file_okay=False), help="Resume the run in this folder; without DATA."
 )
@@ -87,13 +84,7 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
     help=f"Random changes of training images, separated by commas: {', '.join(AUGMENTATIONS)}; or none.  "
     "[default: the architecture's]",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="auto",
-    show_default=True,
-    help="Number format of the computation; auto: by the GPU's generation, or the faster one on this CPU.",
-)
+@precision_option
 @click.option(
     "--validation",
     "validation_share",
@@ -110,7 +101,7 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
     show_default=True,
     help="Share of the images that is used once, at the end, unless the data set has parts of its own.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random choices.")
+@seed_option
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
@@ -140,9 +131,7 @@ def train(data: Path | None, out: Path | None, resume: Path | None, cache: Path,
         if not data.exists():
             raise TrainingError(f"{data.resolve()} does not exist")
         config = make_config(data, options)
-        folder = out or RUNS / f"{config.architecture}-{time.strftime('%Y%m%d-%H%M%S')}"
-        if (folder / RUN_FILE).exists():
-            raise TrainingError(f"{folder} holds a run; continue it with --resume {folder}, or give another --out")
+        folder = new_folder(out, config.architecture)
     with stoppable(folder, "elastic train", console):
         _train(config, folder, cache, console)
 

@@ -1,19 +1,48 @@
-"""What `elastic train` and `elastic distil` share: stopping a run, and resuming it."""
+"""What `elastic train` and `elastic distil` share: options, a run's new folder, stopping a run, and resuming it."""
 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 
 from core.errors import TrainingError
+from training.config import PRECISIONS
 from training.run_folder import FINISHED, RUN_FILE, read_run
 
 RUNS = Path("var/runs")
+
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's new folder.  [default: var/runs/…]"
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Number format of the computation; auto: by the GPU's generation, or the faster one on this CPU.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random choices."
+)
+
+
+def new_folder(out: Path | None, architecture: str) -> Path:
+    """The folder of a new run: `out`, or one that is named by the architecture and the time.
+
+    Raises:
+        TrainingError: it holds a run.
+    """
+    folder = out or RUNS / f"{architecture}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if (folder / RUN_FILE).exists():
+        raise TrainingError(f"{folder} holds a run; continue it with --resume {folder}, or give another --out")
+    return folder
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import IO
 from core.errors import BrokenImageError, ImageError, NotAnImageError
 from core.foreign_formats import foreign_name
 from core.formats import ACCEPTED_TEXT, format_name
-from core.tiff_header import read_tiff_header
+from core.tiff_header import read_at, read_tiff_header
 
 Size = tuple[int, int]
 
@@ -90,10 +90,10 @@ def largest_icon(file: IO[bytes]) -> Icon:
         EOFError: the file is cut off.
         ValueError: there is no picture.
     """
-    (count,) = struct.unpack("<H", _read_at(file, 4, 2))
+    (count,) = struct.unpack("<H", read_at(file, 4, 2))
     if not 0 < count <= _MAX_ICONS:
         raise ValueError(f"{count} pictures")
-    entries = struct.iter_unpack("<8x2I", _read_at(file, 6, 16 * count))
+    entries = struct.iter_unpack("<8x2I", read_at(file, 6, 16 * count))
     icons = [_icon(file, size_bytes, offset) for size_bytes, offset in entries]
     return max(icons, key=lambda icon: (icon.width * icon.height, icon.bits_per_pixel))
 
@@ -113,21 +113,13 @@ def _checked_size(format: str, file: IO[bytes], read_size: Callable[[IO[bytes]],
     return width, height
 
 
-def _read_at(file: IO[bytes], offset: int, count: int) -> bytes:
-    file.seek(offset)
-    found = file.read(count)
-    if len(found) < count:
-        raise EOFError
-    return found
-
-
 # --- JPEG, PNG, GIF, WebP ------------------------------------------------------------------------
 
 
 def _jpeg_size(file: IO[bytes]) -> Size:
     offset = 2
     for _ in range(_MAX_SEGMENTS):
-        fill, marker = _read_at(file, offset, 2)
+        fill, marker = read_at(file, offset, 2)
         if fill != 0xFF:
             offset += 1  # what stands between segments is skipped, as decoders do
         elif marker == 0xFF:
@@ -137,15 +129,15 @@ def _jpeg_size(file: IO[bytes]) -> Size:
         elif marker in (0xD9, 0xDA):
             raise ValueError("no frame before the pixels")
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", _read_at(file, offset + 5, 4))
+            height, width = struct.unpack(">HH", read_at(file, offset + 5, 4))
             return width, height
         else:
-            offset += 2 + max(2, struct.unpack(">H", _read_at(file, offset + 2, 2))[0])
+            offset += 2 + max(2, struct.unpack(">H", read_at(file, offset + 2, 2))[0])
     raise ValueError("too many segments")
 
 
 def _png_size(file: IO[bytes], offset: int = 0) -> Size:
-    head = _read_at(file, offset, 24)
+    head = read_at(file, offset, 24)
     if not head.startswith(_PNG) or head[12:16] != b"IHDR":
         raise ValueError("no IHDR")
     width, height = struct.unpack(">II", head[16:])
@@ -153,12 +145,12 @@ def _png_size(file: IO[bytes], offset: int = 0) -> Size:
 
 
 def _gif_size(file: IO[bytes]) -> Size:
-    width, height = struct.unpack("<HH", _read_at(file, 6, 4))
+    width, height = struct.unpack("<HH", read_at(file, 6, 4))
     return width, height
 
 
 def _webp_size(file: IO[bytes]) -> Size:
-    head = _read_at(file, 12, 18)
+    head = read_at(file, 12, 18)
     kind, data = head[:4], head[8:]
     if kind == b"VP8X":
         return 1 + int.from_bytes(data[4:7], "little"), 1 + int.from_bytes(data[7:10], "little")
@@ -176,11 +168,11 @@ def _webp_size(file: IO[bytes]) -> Size:
 
 def _dib_fields(file: IO[bytes], offset: int) -> tuple[int, int, int]:
     """Width, height (never negative) and bits per pixel of the bitmap header at `offset`."""
-    (header_bytes,) = struct.unpack("<I", _read_at(file, offset, 4))
+    (header_bytes,) = struct.unpack("<I", read_at(file, offset, 4))
     if header_bytes == 12:
-        width, height, bits = struct.unpack("<HH2xH", _read_at(file, offset + 4, 8))
+        width, height, bits = struct.unpack("<HH2xH", read_at(file, offset + 4, 8))
     else:
-        width, height, bits = struct.unpack("<Ii2xH", _read_at(file, offset + 4, 12))
+        width, height, bits = struct.unpack("<Ii2xH", read_at(file, offset + 4, 12))
     return width, abs(height), bits
 
 
@@ -193,7 +185,7 @@ def _dib_size(file: IO[bytes]) -> Size:
 
 
 def _icon(file: IO[bytes], size_bytes: int, offset: int) -> Icon:
-    if _read_at(file, offset, 8) == _PNG:
+    if read_at(file, offset, 8) == _PNG:
         return Icon(offset, size_bytes, *_png_size(file, offset), bits_per_pixel=32, is_png=True)
     # The colours and the mask lie one above the other in a bitmap of twice the height.
     width, height, bits = _dib_fields(file, offset)
@@ -209,7 +201,7 @@ def _icon_size(file: IO[bytes]) -> Size:
 
 
 def _pnm_size(file: IO[bytes]) -> Size:
-    head = _read_at(file, 0, 3) + file.read(_MAX_PNM_HEADER_BYTES)
+    head = read_at(file, 0, 3) + file.read(_MAX_PNM_HEADER_BYTES)
     numbers: list[int] = []
     position = 2
     while len(numbers) < 2:
@@ -256,7 +248,7 @@ def _heif_size(file: IO[bytes]) -> Size:
     properties, properties_end = _find_box(file, b"iprp", meta + 4, meta_end)
     container, container_end = _find_box(file, b"ipco", properties, properties_end)
     sizes: list[Size] = [
-        struct.unpack(">II", _read_at(file, start + 4, 8))
+        struct.unpack(">II", read_at(file, start + 4, 8))
         for kind, start, _stop in _boxes(file, container, container_end)
         if kind == b"ispe"
     ]
@@ -267,13 +259,13 @@ def _heif_size(file: IO[bytes]) -> Size:
 
 def _jpeg2000_size(file: IO[bytes]) -> Size:
     """The larger of the size in the codestream, which is decoded, and that in the file's header."""
-    if _read_at(file, 0, 4) == _J2K:
+    if read_at(file, 0, 4) == _J2K:
         return _codestream_size(file, 0)
     sizes = []
     for kind, start, stop in _boxes(file, len(_JP2), None):
         if kind == b"jp2h":
             header, _end = _find_box(file, b"ihdr", start, stop)
-            height, width = struct.unpack(">II", _read_at(file, header, 8))
+            height, width = struct.unpack(">II", read_at(file, header, 8))
             sizes.append((width, height))
         elif kind == b"jp2c":
             sizes.append(_codestream_size(file, start))
@@ -282,7 +274,7 @@ def _jpeg2000_size(file: IO[bytes]) -> Size:
 
 
 def _codestream_size(file: IO[bytes], offset: int) -> Size:
-    right, bottom, left, top = struct.unpack(">4I", _read_at(file, offset + 8, 16))
+    right, bottom, left, top = struct.unpack(">4I", read_at(file, offset + 8, 16))
     return right - left, bottom - top
 
 

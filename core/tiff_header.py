@@ -52,7 +52,7 @@ def read_tiff_header(file: IO[bytes]) -> TiffHeader:
         ValueError: a tag has a value that no reader understands.
         KeyError: the size is missing.
     """
-    start = _read_at(file, 0, 8)
+    start = read_at(file, 0, 8)
     little, big = start.startswith(b"I"), 43 in (start[2], start[3])
     tags = _read_tags(file, "<" if little else ">", big)
     samples = _first(tags, _SAMPLES, 1)
@@ -78,19 +78,19 @@ def read_tiff_header(file: IO[bytes]) -> TiffHeader:
 def _read_tags(file: IO[bytes], order: str, big: bool) -> Mapping[int, tuple[int, ...]]:
     """The whole-number tags that a header is made of, by their number."""
     pointer, count_type, entry_type, inline = ("Q", "Q", "HHQ8s", 8) if big else ("I", "H", "HHI4s", 4)
-    (offset,) = struct.unpack(f"{order}{pointer}", _read_at(file, 8 if big else 4, inline))
-    (count,) = struct.unpack(f"{order}{count_type}", _read_at(file, offset, struct.calcsize(count_type)))
+    (offset,) = struct.unpack(f"{order}{pointer}", read_at(file, 8 if big else 4, inline))
+    (count,) = struct.unpack(f"{order}{count_type}", read_at(file, offset, struct.calcsize(count_type)))
     if count > _MAX_TAGS:
         raise ValueError(f"{count} tags")
     entry = struct.Struct(f"{order}{entry_type}")
-    table = _read_at(file, offset + struct.calcsize(count_type), count * entry.size)
+    table = read_at(file, offset + struct.calcsize(count_type), count * entry.size)
     tags = {}
     for tag, type_code, values, content in entry.iter_unpack(table):
         if tag in _WANTED and type_code in _TYPES and values > 0:
             layout = struct.Struct(f"{order}{min(values, _MAX_VALUES)}{_TYPES[type_code]}")
             if struct.calcsize(f"={_TYPES[type_code]}") * values > inline:
                 (place,) = struct.unpack(f"{order}{pointer}", content)
-                content = _read_at(file, place, layout.size)
+                content = read_at(file, place, layout.size)
             tags[tag] = layout.unpack_from(content)
     return tags
 
@@ -106,7 +106,12 @@ def _for_each_sample(values: tuple[int, ...], samples: int) -> tuple[int, ...]:
     return values[:samples] if len(values) >= samples else values[:1] * samples
 
 
-def _read_at(file: IO[bytes], offset: int, count: int) -> bytes:
+def read_at(file: IO[bytes], offset: int, count: int) -> bytes:
+    """Read exactly `count` bytes at an offset.
+
+    Raises:
+        EOFError: the file ends before.
+    """
     file.seek(offset)
     found = file.read(count)
     if len(found) < count:

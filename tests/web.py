@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from core.jobs import ClassificationJob, ClassificationResult, Failure, Predicti
 from core.response_time import ResponseTime
 from core.settings import Settings
 from core.tokens import SCOPES, new_token
+from tests.serving import running
 from web_tier import create_app
 from web_tier.services import EXTENSION, Services
 
@@ -118,15 +118,8 @@ class WebBench:
     @contextmanager
     def served(self) -> Iterator[str]:
         """The application behind a real HTTP server on loopback; its address, without a slash at the end."""
-        server = make_server("127.0.0.1", 0, self.app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with running(make_server("127.0.0.1", 0, self.app, threaded=True)) as address:
+            yield address
 
     def fail(self, key: str, name: str, sentence: str = "the image is damaged or incomplete") -> None:
         """Stores the failure of one image as a worker would."""

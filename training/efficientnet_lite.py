@@ -113,11 +113,8 @@ def _normalized(x: Any, name: str, *, activation: bool = True) -> Any:
     return keras.layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x
 
 
-def set_weights(network: Any, weights: Weights, temperature: float = 1.0) -> None:
+def set_weights(network: Any, weights: Weights) -> None:
     """Set the network's weights to those of a checkpoint, whose names are those of `efficientnet_lite_pytorch`.
-
-    Args:
-        temperature: the last layer's weights are divided by it.
 
     Raises:
         ExportError: a tensor is missing, or has another shape: the weights of another variant.
@@ -141,8 +138,7 @@ def set_weights(network: Any, weights: Weights, temperature: float = 1.0) -> Non
             network.get_layer(f"{ours}_conv").set_weights([kernel])
             names = ("weight", "bias", "running_mean", "running_var")
             network.get_layer(f"{ours}_bn").set_weights([weights[f"{normalization}.{name}"] for name in names])
-        last = [weights["_fc.weight"].T, weights["_fc.bias"]]
-        network.get_layer("classes").set_weights([values / np.float32(temperature) for values in last])
+        network.get_layer("classes").set_weights([weights["_fc.weight"].T, weights["_fc.bias"]])
     except (KeyError, ValueError) as error:
         raise ExportError(f"these are not the weights of {network.name}: {error}") from error
 
@@ -186,7 +182,7 @@ def build_efficientnet_bundle(
     spec = InputSpec(variant.side, variant.side, "RGB", (_MEAN, _MEAN, _MEAN))
     on_step("loading the weights")
     network = build_network(variant, variant.side)
-    set_weights(network, read_weights(weights), variant.temperature)
+    set_weights(network, read_weights(weights))
     return export_bundle(
         network,
         labels(),
@@ -197,6 +193,7 @@ def build_efficientnet_bundle(
         kind=kind,
         architecture=f"EfficientNet-Lite{name[-1]}",
         synsets=[synset for synset, _ in class_names()],
+        temperature=variant.temperature,
         notes=_notes(variant),
         on_step=on_step,
     )

@@ -92,7 +92,7 @@ def export_bundle(
     if int(model.output_shape[-1]) != len(labels) or len(set(labels)) != len(labels):
         raise ExportError(f"the model has {model.output_shape[-1]} outputs, for {len(set(labels))} different labels")
     if temperature != 1.0:
-        _divide_logits(model, temperature)
+        divide_logits(model, temperature)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     partial.chmod(0o755)
@@ -119,7 +119,7 @@ def export_bundle(
     return Exported(load_bundle(folder), parity, figures, float_accuracy)
 
 
-def _divide_logits(model: Any, temperature: float) -> None:
+def divide_logits(model: Any, temperature: float) -> None:
     """Divides the logits of a model that ends in a dense layer, by dividing that layer's weights.
 
     Raises:

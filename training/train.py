@@ -24,9 +24,9 @@ from training.data import TrainingData
 from training.datasets.samples import TEST, TRAIN, VALIDATION
 from training.optimizers import make_optimizer
 from training.pipeline import make_batches
-from training.plots import draw_curves
 from training.progress import Display, EventFile
-from training.run_folder import CURVES_FILE, FINISHED, FORMAT, MODEL_FILE, RUNNING, STOPPED, write_run
+from training.run_folder import FINISHED, FORMAT, MODEL_FILE, RUNNING, STOPPED
+from training.run_record import store_run
 from training.source_prior import SourcePriorCrossentropy, SourcePriors, accuracy, log_priors
 from training.weights import initialize
 
@@ -213,11 +213,7 @@ class Training:
         }
 
     def _store(self, status: str) -> None:
-        progress = self._progress
-        self._run |= {"status": status, "best_epoch": progress.best_epoch, "history": progress.history}
-        write_run(self._folder, self._run)
-        if progress.history:
-            draw_curves(progress.history, progress.best_epoch, self._folder / CURVES_FILE)
+        store_run(self._folder, self._run, self._progress, status)
 
     def _print_start(self, initialized: set[str]) -> None:
         layers = f", {len(initialized)} layers initialized" if initialized else ""

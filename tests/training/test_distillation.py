@@ -22,22 +22,22 @@ pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is n
 
 import keras
 
-import training.distillation.run
-import training.train
+import training.run_record
 from cli.distil import distil
 from core.errors import TrainingError
 from tests.training.helpers import SHAPES, SIDE, toy_config, write_shapes
 from tests.training.test_run import small_network
 from training.architectures import cifar
 from training.data import prepare_data
-from training.distillation import feature_cache, shards
+from training.distillation import feature_cache
 from training.distillation.config import DistillationConfig, make_config
 from training.distillation.loss import DistillationLoss, agreement
-from training.distillation.photos import ViewMaker, choose_photos, plan_views
+from training.distillation.photos import choose_photos
 from training.distillation.run import Distillation
 from training.distillation.shards import Shards, has_shard, write_shard
 from training.distillation.student import divide
 from training.distillation.teachers import RunTeacher, centred_logits, open_teacher
+from training.distillation.view_maker import ViewMaker, plan_views
 from training.distillation.views import centre_view, draw_view, open_photo, render
 from training.run_folder import read_run
 from training.train import Training
@@ -48,7 +48,7 @@ from training.trained_run import TrainedRun
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network, and no curves drawn after each epoch."""
     monkeypatch.setattr(cifar, "_reference", small_network)
-    monkeypatch.setattr(training.distillation.run, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(training.run_record, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def teacher(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cifar, "_reference", small_network)
-        patch.setattr(training.train, "draw_curves", lambda *_: None)
+        patch.setattr(training.run_record, "draw_curves", lambda *_: None)
         config = toy_config(shapes, epochs=12, dropout=0.0, learning_rate=0.02, warmup_epochs=1)
         run = Training(config, prepare_data(config, folder / "cache", Console()), folder, Console()).run()
     assert run["test"]["accuracy"] > 0.6
@@ -369,4 +369,3 @@ def test_the_command_distils(shapes: Path, teacher: Path, tmp_path: Path) -> Non
     result = CliRunner().invoke(distil, [*given, "--cache", str(tmp_path / "cache")], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "the teacher's answer for" in result.output and read_run(tmp_path / "run")["method"] == "distillation"
-    assert shards.VIEWS_PER_SHARD == 2048

@@ -22,7 +22,7 @@ pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is n
 
 import keras
 
-import training.train
+import training.run_record
 from cli.train import train
 from core.errors import TrainingError
 from tests.training.helpers import SHAPES, SIDE, toy_config, write_shapes
@@ -45,7 +45,7 @@ def small_network(x: Any, dropout: float) -> Any:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network, and no curves drawn after each epoch."""
     monkeypatch.setattr(cifar, "_reference", small_network)
-    monkeypatch.setattr(training.train, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(training.run_record, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

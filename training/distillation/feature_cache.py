@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.distillation.photos import PlannedView, ViewMaker, make_views
 from training.distillation.shards import VIEWS_PER_SHARD, has_shard, write_shard
+from training.distillation.view_maker import PlannedView, ViewMaker, make_views
 
 _BATCH_SIZE = 32
 

@@ -20,14 +20,15 @@ from training.config import NO_WEIGHTS
 from training.datasets.samples import TRAIN, VALIDATION
 from training.distillation.config import DistillationConfig
 from training.distillation.loss import DistillationLoss, agreement
-from training.distillation.photos import PhotoSet, ViewMaker
+from training.distillation.photos import PhotoSet
 from training.distillation.student import Student, divide
 from training.distillation.teachers import Teacher
 from training.distillation.view_datasets import ViewDatasets
+from training.distillation.view_maker import ViewMaker
 from training.optimizers import make_optimizer
-from training.plots import draw_curves
 from training.progress import Display, EventFile
-from training.run_folder import CURVES_FILE, FINISHED, FORMAT, RUNNING, SPLIT_FILE, STOPPED, write_csv, write_run
+from training.run_folder import FINISHED, FORMAT, RUNNING, SPLIT_FILE, STOPPED, write_csv
+from training.run_record import store_run
 from training.weights import initialize
 
 METHOD = "distillation"
@@ -191,11 +192,7 @@ class Distillation:
         }
 
     def _store(self, status: str) -> None:
-        progress = self._progress
-        self._run |= {"status": status, "best_epoch": progress.best_epoch, "history": progress.history}
-        write_run(self._folder, self._run)
-        if progress.history:
-            draw_curves(progress.history, progress.best_epoch, self._folder / CURVES_FILE)
+        store_run(self._folder, self._run, self._progress, status)
 
     def _print_start(self, head: keras.Model) -> None:
         done = f", {self._progress.epochs_done} epochs done" if self._progress.epochs_done else ""

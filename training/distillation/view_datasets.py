@@ -18,9 +18,10 @@ from core.errors import TrainingError
 from training.architectures import Architecture
 from training.distillation.config import DistillationConfig
 from training.distillation.feature_cache import cache_features
-from training.distillation.photos import CENTRE, PhotoSet, PlannedView, ViewMaker, make_views, plan_views
+from training.distillation.photos import PhotoSet
 from training.distillation.shards import Shards
 from training.distillation.student import Student
+from training.distillation.view_maker import CENTRE, PlannedView, ViewMaker, make_views, plan_views
 from training.pipeline import to_input
 from training.progress_bar import make_bar
 

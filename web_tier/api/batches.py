@@ -24,8 +24,8 @@ from web_tier.api.schemas import (
     NewBatch,
     Webhook,
 )
-from web_tier.auth import authorization, deletion
-from web_tier.domain.batch_state import state_of
+from web_tier.auth import authorization, batch_endings
+from web_tier.domain.batch_state import counts, state_of
 from web_tier.domain.batches import Batch
 from web_tier.security import audit_log
 from web_tier.services import services
@@ -104,10 +104,7 @@ def close_batch(path: BatchPath) -> Answer:
 
     Repeating it is harmless.  Images may still be added.
     """
-    authorization.record_of(path.batch_id, fresh=True)
-    services().lifecycle.close(path.batch_id)
-    services().batches.invalidate_open(path.batch_id)
-    audit_log.record("batch_closed", batch_id=path.batch_id)
+    batch_endings.close_batch(path.batch_id)
     return _fields(authorization.batch(path.batch_id))
 
 
@@ -117,7 +114,7 @@ def delete_batch(path: BatchPath) -> Answer:
 
     Repeating it is harmless: the batch is then unknown.
     """
-    deletion.delete_batch(path.batch_id)
+    batch_endings.delete_batch(path.batch_id)
     return "", 204
 
 
@@ -128,17 +125,6 @@ def _fields(found: Batch) -> dict[str, Any]:
         "created_at": found.created_at,
         "state": state_of(found, services().fleet.known_status()),
         **counts(found),
-    }
-
-
-def counts(found: Batch) -> dict[str, Any]:
-    """A batch's progress: how many images it has, and how many results."""
-    return {
-        "accepted": found.accepted,
-        "answered": found.answered,
-        "complete": found.complete,
-        "announced": found.announced,
-        "missing": found.missing,
     }
 
 

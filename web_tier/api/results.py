@@ -11,7 +11,6 @@ from flask import Response, stream_with_context, url_for
 from core.csv_export import csv_chunks
 from core.errors import NotFoundError
 from core.jobs import ClassificationResult
-from web_tier.api.batches import counts
 from web_tier.api.openapi import Answer, answer_of, api_blueprint
 from web_tier.api.schemas import (
     BatchPath,
@@ -25,6 +24,7 @@ from web_tier.api.schemas import (
     Waiting,
 )
 from web_tier.auth import authorization
+from web_tier.domain.batch_state import counts
 from web_tier.domain.batches import Batch
 from web_tier.domain.response_times import batch_response_time
 from web_tier.domain.result_fields import result_fields

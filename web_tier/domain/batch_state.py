@@ -1,6 +1,8 @@
-"""The state of a batch, in one word."""
+"""The state of a batch: in one word, and as counts."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from core.fleet_status import FleetStatus
 from web_tier.domain.batches import Batch
@@ -29,3 +31,14 @@ def state_of(batch: Batch, fleet: FleetStatus | None) -> str:
     if batch.accepted and latest is not None and latest.booting and not latest.running:
         return "warming"
     return "queued"
+
+
+def counts(batch: Batch) -> dict[str, Any]:
+    """A batch's progress as JSON fields: how many images it has, how many results, and how many are still expected."""
+    return {
+        "accepted": batch.accepted,
+        "answered": batch.answered,
+        "complete": batch.complete,
+        "announced": batch.announced,
+        "missing": batch.missing,
+    }

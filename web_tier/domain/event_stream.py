@@ -15,7 +15,7 @@ from typing import Any
 
 from aws.buckets import StoredObject
 from core.fleet_status import FleetStatus
-from web_tier.domain.batch_state import state_of
+from web_tier.domain.batch_state import counts, state_of
 from web_tier.domain.batch_watcher import Snapshot
 from web_tier.domain.batches import Batch
 from web_tier.domain.result_pagination import Cursor, next_page
@@ -49,14 +49,7 @@ class Viewer:
             yield event("deleted", {})
             return
         yield from self._results(batch)
-        state = {
-            "accepted": batch.accepted,
-            "answered": batch.answered,
-            "complete": batch.complete,
-            "announced": batch.announced,
-            "missing": batch.missing,
-            "state": state_of(batch, snapshot.fleet),
-        }
+        state = {**counts(batch), "state": state_of(batch, snapshot.fleet)}
         if state != self._state:
             self._state = state
             yield event("state", state)

@@ -16,7 +16,7 @@ from core.formats import FILE_ENDINGS
 from core.jobs import is_batch_id, position_of, shown_name
 from core.sizes import format_bytes
 from web_tier.api.request_body import uploaded_files
-from web_tier.auth import authorization, deletion
+from web_tier.auth import authorization, batch_endings
 from web_tier.auth.quotas import accept_files
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch
@@ -105,7 +105,7 @@ def confirm_deletion(batch_id: str) -> ResponseReturnValue:
 @blueprint.post("/batches/<batch_id>/delete")
 def delete_batch(batch_id: str) -> ResponseReturnValue:
     """Deletes a batch with all its data, then redirects to the start page, which says so."""
-    deletion.delete_batch(batch_id)
+    batch_endings.delete_batch(batch_id)
     return redirect(url_for("pages.upload", deleted=batch_id), 303)
 
 
@@ -135,10 +135,7 @@ def _lacking(current: Batch, files: Iterator[UploadedFile]) -> Iterator[Uploaded
 @blueprint.post("/batches/<batch_id>/close")
 def close_batch(batch_id: str) -> ResponseReturnValue:
     """Closes a batch, of which announced images are missing, then redirects to its page."""
-    authorization.record_of(batch_id, fresh=True)
-    services().lifecycle.close(batch_id)
-    services().batches.invalidate_open(batch_id)
-    audit_log.record("batch_closed", batch_id=batch_id)
+    batch_endings.close_batch(batch_id)
     return redirect(url_for("pages.batch", batch_id=batch_id), 303)
 
 
