@@ -16,8 +16,8 @@ UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
     tests/acceptance/test_stack.py
-# The tests of one module stay together, so that they share what its fixtures start.
-PYTEST := $(BIN)/python -m pytest --dist loadscope
+# tests/conftest.py decides which tests stay together, so that they share what is slow to start.
+PYTEST := $(BIN)/python -m pytest --dist loadgroup
 # Measured in CI only: with it, the unit tests took 72 s instead of 52.
 COVERAGE_OPTIONS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 PIP := -m pip install --quiet --disable-pip-version-check

@@ -103,19 +103,40 @@ def make_images(tmp_path: Path) -> Callable[..., list[Path]]:
     return make
 
 
+# Tests of one group run in one process, one after the other, and share what is slow to start there: a stack with a
+# browser, the emulator, TensorFlow.  All others are grouped by module, so that they share what its fixtures start.
+GROUPS = {
+    "tests/browser/test_page.py": "browser 1",
+    "tests/browser/test_fleet.py": "browser 1",
+    "tests/browser/": "browser 2",
+    "tests/training/test_resume.py": "a training that is killed",
+    "tests/training/": "training",
+    "tests/contract/test_stack.py": "contract of the stack",
+    "tests/contract/": "contract",
+}
+# Those that take longest, which begin first; the other modules that wait for processes follow, each with three that
+# compute, so that no core is idle.
+FIRST = "browser 2", "browser 1", "training", "contract"
+
+
+def _group(module: str) -> str:
+    return next((group for prefix, group in GROUPS.items() if module.startswith(prefix)), module)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Alternate modules that mostly wait for processes with modules that compute, so that no core is idle."""
-    modules: dict[str, list[pytest.Item]] = {}
+    """Group tests by what they share, and start the groups that take longest first."""
+    groups: dict[str, list[pytest.Item]] = {name: [] for name in FIRST}
     for item in items:
-        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+        name = _group(item.nodeid.partition("::")[0])
+        item.add_marker(pytest.mark.xdist_group(name))
+        groups.setdefault(name, []).append(item)
+    ordered = [groups.pop(name) for name in FIRST]
     waiting: list[list[pytest.Item]] = []
     computing: list[list[pytest.Item]] = []
-    for module in modules.values():
-        waits = any(module[0].get_closest_marker(name) for name in ("acceptance", "browser"))
-        (waiting if waits else computing).append(module)
-    ordered: list[list[pytest.Item]] = []
+    for group in groups.values():
+        (waiting if group[0].get_closest_marker("acceptance") else computing).append(group)
     while waiting:
-        # Three, so that the waiting ones, which are the long ones, do not come last.
         ordered += [waiting.pop(0), *computing[:3]]
         del computing[:3]
     items[:] = itertools.chain.from_iterable(ordered + computing)

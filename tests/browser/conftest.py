@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
-from benchmarks.chromium import CHROMIUM_NAMES, find_chromium
+from benchmarks.chromium import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, find_chromium
 from local_cloud.stack import LocalStack
 
 # Playwright's own patience, five seconds, is too short for a machine that others use, too.
@@ -24,9 +26,8 @@ def browser() -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
         pytest.skip(f"no Chromium on this machine (looked for {', '.join(CHROMIUM_NAMES)})")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
+        chromium = playwright.chromium.launch(executable_path=path, args=[*CHROMIUM_ARGUMENTS])
         yield chromium
         chromium.close()
 
@@ -49,6 +50,7 @@ def web_url(stack: LocalStack) -> str:
 class Tab:
     """One browser tab, and what went wrong in it.
 
+    `held` are the requests that a test has stopped on their way; those it never lets go end with the tab.
     `questions` counts how often the browser asked whether to leave the page.  It leaves if `may_leave` is set;
     otherwise the question is an error.
     """
@@ -56,8 +58,21 @@ class Tab:
     page: Page
     may_leave: bool = False
     questions: int = 0
+    held: list[Route] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     foreign_requests: list[str] = field(default_factory=list)
+
+    def hold(self, url: str, passes: Callable[[Route], bool] = lambda route: False) -> list[Route]:
+        """Stops requests to `url` on their way, as a slow network does, but those that pass; returns those held."""
+        self.page.route(url, lambda route: route.continue_() if passes(route) else self.held.append(route))
+        return self.held
+
+    def close(self) -> None:
+        """Closes the tab.  A held request that is never let go would be a task that Python complains of much later."""
+        for route in self.held:
+            with suppress(PlaywrightError):  # it was let go
+                route.abort()
+        self.page.context.close()
 
 
 OpenTab = Callable[..., Tab]
@@ -107,6 +122,6 @@ def open_tab(browser: Browser, web_url: str) -> Iterator[OpenTab]:
 
     yield open_one
     for tab in tabs:
-        tab.page.context.close()
+        tab.close()
         assert tab.errors == []
         assert tab.foreign_requests == []

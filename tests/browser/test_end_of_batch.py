@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from core.settings import Settings
 from tests.browser.conftest import OpenTab
@@ -27,9 +27,8 @@ def test_a_notice_about_a_large_file_goes_with_the_upload(open_tab: OpenTab, tmp
     large.write_bytes(JPEG + bytes(Settings().max_image_bytes))
     small = tmp_path / "small.jpg"
     small.write_bytes(JPEG)
-    page = open_tab().page
-    held: list[Route] = []
-    page.route(UPLOADS, lambda route: held.append(route))
+    tab = open_tab()
+    page, held = tab.page, tab.hold(UPLOADS)
     page.goto("/")
     expect(page.locator(".limits")).to_contain_text("up to 10 MiB")
     page.set_input_files("#files", [large, small])

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Response, Route, expect
+from playwright.sync_api import Page, Response, expect
 
-from tests.browser.conftest import OpenTab
+from tests.browser.conftest import OpenTab, Tab
 from tests.browser.test_page import UPLOADS, payload, small_files, wait_for_all, wait_for_state
 
 pytestmark = pytest.mark.browser
@@ -34,26 +34,21 @@ def serious(page: Page) -> list[str]:
 
 
 @pytest.fixture(params=["light", "dark"])
-def tab_page(open_tab: OpenTab, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page that axe-core may be put into."""
+def tab(open_tab: OpenTab, request: pytest.FixtureRequest) -> Iterator[Tab]:
+    """A tab that axe-core may be put into."""
     tab = open_tab(color_scheme=request.param, reduced_motion="reduce", bypass_csp=True)
-    yield tab.page
+    yield tab
     tab.errors.clear()  # the browser's own lines about refused requests
 
 
-def test_the_upload_and_fleet_pages_are_accessible(tab_page: Page) -> None:
-    tab_page.goto("/")
-    assert serious(tab_page) == []
-    tab_page.goto("/fleet")
-    assert serious(tab_page) == []
-    tab_page.goto("/no-such-page")
-    assert serious(tab_page) == []
+def test_the_upload_and_fleet_pages_are_accessible(tab: Tab) -> None:
+    for path in ("/", "/fleet", "/no-such-page"):
+        tab.page.goto(path)
+        assert serious(tab.page) == []
 
 
-def test_a_batch_is_accessible_in_every_state(tab_page: Page) -> None:
-    page = tab_page
-    held: list[Route] = []
-    page.route(UPLOADS, lambda route: held.append(route))
+def test_a_batch_is_accessible_in_every_state(tab: Tab) -> None:
+    page, held = tab.page, tab.hold(UPLOADS)
     page.goto("/")
     page.set_input_files("#files", [*small_files(30), payload("text.jpg", b"no image")])
     wait_for_state(page, "uploading")

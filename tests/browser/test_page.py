@@ -470,8 +470,7 @@ def test_a_file_that_has_gone_does_not_take_others_with_it(open_tab: OpenTab, tm
     paths = [tmp_path / f"{number}.jpg" for number in range(3)]
     for path in paths:
         path.write_bytes(JPEG)
-    held: list[Route] = []
-    page.route("**/api/v1/batches", lambda route: held.append(route))
+    held = tab.hold("**/api/v1/batches")
     page.set_input_files("#files", paths)
     page.wait_for_function("() => document.getElementById('form').starting !== undefined")
     paths[1].unlink()
@@ -489,9 +488,9 @@ def test_a_batch_can_be_cancelled(open_tab: OpenTab) -> None:
     tab = open_tab()
     page = tab.page
     page.goto("/")
-    sent: list[Route] = []
-    # The first chunks are let through, the others never get an answer.
-    page.route(UPLOADS, lambda route: sent.append(route) if len(sent) > 1 else (sent.append(route), route.continue_()))
+    # The first two chunks are let through, the others never get an answer.
+    first_two = iter(range(2))
+    tab.hold(UPLOADS, lambda route: next(first_two, None) is not None)
     page.set_input_files("#files", small_files(120))
     expect(page.locator("#uploaded-count")).to_have_text("40 of 120", timeout=PATIENCE_MS)
     page.click("#cancel")

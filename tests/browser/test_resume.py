@@ -37,25 +37,16 @@ def send(page: Page, kind: str, files: list[FilePayload], text: str = "") -> boo
     return bool(page.evaluate(SEND, [kind, encoded, text]))
 
 
-def hold_uploads_from(page: Page, position: int) -> list[Route]:
-    """Lets only uploads before a position pass; the others are held, as by a slow network."""
-    held: list[Route] = []
-
-    def decide(route: Route) -> None:
-        if int(re.findall(r"offset=(\d+)", route.request.url)[0]) < position:
-            route.continue_()
-        else:
-            held.append(route)
-
-    page.route(UPLOADS, decide)
-    return held
+def hold_uploads_from(tab: Tab, position: int) -> list[Route]:
+    """Lets only uploads before a position pass."""
+    return tab.hold(UPLOADS, lambda route: int(re.findall(r"offset=(\d+)", route.request.url)[0]) < position)
 
 
 def interrupted_batch(tab: Tab, files: list[FilePayload]) -> None:
     """Begins an upload of which only the first request arrives, and reloads the page in the middle of it."""
     page = tab.page
     page.goto("/")
-    hold_uploads_from(page, 20)
+    hold_uploads_from(tab, 20)
     page.set_input_files("#files", files)
     page.wait_for_url(BATCH_URL)
     expect(page.locator("#answered-count")).to_have_text("20")
@@ -137,9 +128,10 @@ def test_photos_dropped_or_pasted_on_a_batch_are_added_to_it(open_tab: OpenTab, 
 
 
 def test_photos_dropped_or_pasted_during_an_upload_join_it(open_tab: OpenTab) -> None:
-    page = open_tab().page
+    tab = open_tab()
+    page = tab.page
     page.goto("/")
-    held = hold_uploads_from(page, 0)
+    held = hold_uploads_from(tab, 0)
     assert send(page, "paste", small_files(2))
     page.wait_for_url(BATCH_URL)
     expect(page.locator("#uploaded-count")).to_have_text("0 of 2")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from aws.in_memory import ManualClock
+from core import periodic_task
 from core.errors import CloudError, ElasticError
 from core.periodic_task import (
     LEAST_STALE_SECONDS,
@@ -93,7 +94,7 @@ def test_what_ends_the_process_is_not_survived() -> None:
 
 def test_an_unexpected_exception_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     Bench(RuntimeError("a fault"), CloudError("S3 is away")).run(2)
-    unexpected, expected = caplog.records
+    unexpected, expected = (record for record in caplog.records if record.name == periodic_task.log.name)
     assert unexpected.levelno == logging.ERROR and unexpected.exc_info is not None
     assert "sweep" in unexpected.getMessage() and "RuntimeError: a fault" in caplog.text
     assert expected.getMessage() == "sweep: S3 is away" and expected.exc_info is None
