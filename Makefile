@@ -17,7 +17,7 @@ UV_VERSION := 0.13.9
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
     tests/acceptance/test_stack.py
 # tests/conftest.py decides which tests stay together, so that they share what is slow to start.
-PYTEST := $(BIN)/python -m pytest --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --dist loadscope
 # Measured in CI only: with it, the unit tests took 72 s instead of 52.
 COVERAGE_OPTIONS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 PIP := -m pip install --quiet --disable-pip-version-check

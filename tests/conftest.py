@@ -13,6 +13,8 @@ import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from core import stack_registry
 from core.paths import REPOSITORY_ROOT
@@ -119,18 +121,28 @@ GROUPS = {
 FIRST = "browser 2", "browser 1", "training", "contract"
 
 
-def _group(module: str) -> str:
+def _group(nodeid: str) -> str:
+    module = nodeid.partition("::")[0]
     return next((group for prefix, group in GROUPS.items() if module.startswith(prefix)), module)
 
 
-@pytest.hookimpl(tryfirst=True)
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # without types
+    """pytest-xdist's scheduling by module, by group instead."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """Let pytest-xdist send each group to one process."""
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests by what they share, and start the groups that take longest first."""
+    """Order tests by group, the groups that take longest first."""
     groups: dict[str, list[pytest.Item]] = {name: [] for name in FIRST}
     for item in items:
-        name = _group(item.nodeid.partition("::")[0])
-        item.add_marker(pytest.mark.xdist_group(name))
-        groups.setdefault(name, []).append(item)
+        groups.setdefault(_group(item.nodeid), []).append(item)
     ordered = [groups.pop(name) for name in FIRST]
     waiting: list[list[pytest.Item]] = []
     computing: list[list[pytest.Item]] = []
