@@ -111,7 +111,6 @@ GROUPS = {
     "tests/browser/test_page.py": "browser 1",
     "tests/browser/test_fleet.py": "browser 1",
     "tests/browser/": "browser 2",
-    "tests/training/test_resume.py": "a training that is killed",
     "tests/training/": "training",
     "tests/contract/test_stack.py": "contract of the stack",
     "tests/contract/": "contract",

@@ -119,18 +119,3 @@ def controllers(stack: RegisteredStack) -> list[psutil.Process]:
             if process.cmdline()[-2:] == ["-m", "controller"]:
                 found.append(process)
     return found
-
-
-@pytest.mark.parametrize("command", ["up", "demo"])
-@pytest.mark.parametrize(("model", "sentence"), [("/nope", "there is no model bundle /nope"), ("docs", "docs")])
-def test_a_model_that_cannot_be_used_is_refused_at_once(command: str, model: str, sentence: str) -> None:
-    for environment, arguments in (({"EIC_MODEL_BUNDLE": model}, ()), ({}, ("--model", model))):
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", command, *arguments],
-            cwd=REPOSITORY_ROOT,
-            env={**BARE, **environment},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-        )
-        assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr

@@ -10,8 +10,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cfnlint.decode.cfn_yaml import loads
-
 from infra.template import PATH
 
 Template = dict[str, Any]
@@ -19,6 +17,9 @@ Template = dict[str, Any]
 
 def original() -> Template:
     """The template with its short forms (``!Ref`` …) expanded."""
+    # Here, because it brings sympy along: each of pytest's processes imports each test module.
+    from cfnlint.decode.cfn_yaml import loads
+
     plain: Template = json.loads(json.dumps(loads(PATH.read_text("utf-8"))))
     return plain
 

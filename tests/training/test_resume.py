@@ -58,11 +58,9 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path: Path) -> None:
     assert described["status"] == "running"
     described["hyperparameters"]["epochs"] = done + 1
     (run / "run.json").write_text(json.dumps(described))
-    finished = subprocess.run(
-        _command("--resume", run, "--cache", cache), cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=240
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert f"{done} epochs done" in finished.stdout
+    finished = CliRunner().invoke(train, ["--resume", str(run), "--cache", str(cache)])
+    assert finished.exit_code == 0, finished.output
+    assert f"{done} epochs done" in finished.output
     history = read_run(run)["history"]
     assert [entry["epoch"] for entry in history] == list(range(1, done + 2))
     # The optimizer went on counting: at its last step the cosine is at its end.

@@ -18,6 +18,7 @@ from core.errors import BundleError, ExportError
 from core.paths import REPOSITORY_ROOT
 from local_cloud import model_choice
 from local_cloud.model_choice import bundle_folder, choose_model, is_reachable, label_count
+from local_cloud.stack import LocalStack
 from tests.bundles import SHIPPED
 from tests.serving import serving, sha256, silent_port
 from training.download import download
@@ -171,3 +172,16 @@ def test_without_tensorflow_building_is_refused_before_the_download(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     answer = CliRunner().invoke(cli.main, ["model", "build", "imagenet"])
     assert answer.exit_code == 1 and "make setup" in answer.output and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+@pytest.mark.parametrize("command", ["up", "demo"])
+@pytest.mark.parametrize(("model", "sentence"), [("/nope", "there is no model bundle /nope"), ("docs", "docs")])
+def test_a_model_that_cannot_be_used_is_refused_before_anything_starts(
+    command: str, model: str, sentence: str, by_option: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalStack, "__enter__", pytest.fail)
+    if not by_option:
+        monkeypatch.setenv("EIC_MODEL_BUNDLE", model)
+    answer = CliRunner().invoke(cli.main, [command, *(["--model", model] if by_option else [])])
+    assert answer.exit_code == 1 and sentence in answer.stderr
