@@ -43,9 +43,9 @@ EMULATOR, IN_MEMORY = "emulator", "in memory"
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clients() -> Iterator[Clients]:
-    """Clients of an emulator that runs for the whole session."""
+    """Clients of an emulator that runs for all tests of this folder."""
     emulator = subprocess.Popen(
         [sys.executable, "-m", "local_cloud.emulator", "--port", "0"],
         cwd=REPOSITORY_ROOT,
