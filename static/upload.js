@@ -113,9 +113,10 @@ export class Upload {
     if (again) this.#failed.push(chunk);
   }
 
-  #unpacked({ name, files, hidden, others }, full) {
+  #unpacked({ name, files, hidden, others, known }, full) {
     this.count += files - full;
     this.expected += files - full;
+    if (known) this.notices.set(`${name} known`, `Skipped ${show(known)} ${known === 1 ? "image" : "images"} in ${name}: already in this batch.`);
     const left = hidden + others;
     if (left) this.notices.set(`${name} others`, `Skipped ${show(left)} other ${left === 1 ? "file" : "files"} in ${name}.`);
     if (full) this.notices.set(`${name} full`, `The batch is full; ${show(full)} images in ${name} were skipped.`);

@@ -228,7 +228,7 @@ export class Uploader {
     const full = left.filter(({ code }) => code === "batch_full").length;
     const count = accepted.length + rejected.length + left.length;
     // A file that is no archive in spite of its name is one file.
-    this.on.unpacked(archives[0] ?? { name: chunk.files[0].name, files: count, hidden: 0, others: 0 }, full);
+    this.on.unpacked(archives[0] ?? { name: chunk.files[0].name, files: count, hidden: 0, others: 0, known: 0 }, full);
     if (left.length > full) {
       this.#fail(chunk, `${left.length - full} of its images could not be stored`, true);
       return;

@@ -94,7 +94,7 @@ def test_an_archive_has_the_labels_of_its_photos_by_the_api_and_by_the_command(
     with archive.open("rb") as file:
         images = f"{url}/api/v1/batches/{batch_id}/images"
         answer = requests.post(images, files={"images": ("trip.zip", file)}, timeout=PATIENCE_SECONDS).json()
-    assert answer["archives"] == [{"name": "trip.zip", "files": 4, "hidden": 1, "others": 0}]
+    assert answer["archives"] == [{"name": "trip.zip", "files": 4, "hidden": 1, "others": 0, "known": 0}]
     answers = bench.answers(batch_id, 4)
     assert [(answer["name"], answer["label"]) for answer in answers] == [
         (f"trip.zip/day 1/{path.name}", label) for path, label in zip(paths, labels, strict=True)

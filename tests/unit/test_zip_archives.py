@@ -267,6 +267,22 @@ def names(files: Sequence[dict[str, Any]]) -> list[str]:
     return [file["name"] for file in files]
 
 
+def test_an_archive_that_is_added_again_brings_only_what_the_batch_lacks(bench: WebBench) -> None:
+    batch_id = bench.create_batch()
+    before = [("a/1.jpg", JPEG), ("a/2.jpg", JPEG), ("empty.png", b"")]
+    bench.upload(batch_id, [("photos.zip", zipped(before))], offset=0)
+    larger = [before[0], ("a/2.jpg", JPEG + b"edited"), before[2], ("b/1.jpg", JPEG)]
+    url = f"/api/v1/batches/{batch_id}/images?offset=3&keep_others=1"
+    response = bench.client.post(url, data={"images": (io.BytesIO(zipped(larger)), "photos.zip")})
+    assert response.json is not None
+    assert response.json["archives"] == [{"name": "photos.zip", "files": 2, "hidden": 0, "others": 0, "known": 2}]
+    assert names(response.json["accepted"]) == ["photos.zip/a/2.jpg", "photos.zip/b/1.jpg"]
+    # The plain form, without JavaScript, adds what is missing, too.
+    largest = zipped([*larger, ("c.jpg", JPEG)])
+    bench.client.post(f"/batches/{batch_id}/images", data={"images": (io.BytesIO(largest), "photos.zip")})
+    assert bench.get(f"/api/v1/batches/{batch_id}/results")["accepted"] == 6
+
+
 def test_the_images_of_an_archive_are_files_of_the_request(bench: WebBench) -> None:
     batch_id = bench.create_batch()
     archive = zipped(
@@ -290,7 +306,7 @@ def test_the_images_of_an_archive_are_files_of_the_request(bench: WebBench) -> N
         ("00005-one.zip", "nested_archive"),
         ("00006-empty.png", "empty"),
     ]
-    assert answer["archives"] == [{"name": "set 1/photos.ZIP", "files": 3, "hidden": 2, "others": 1}]
+    assert answer["archives"] == [{"name": "set 1/photos.ZIP", "files": 3, "hidden": 2, "others": 1, "known": 0}]
     assert answer["not_stored"] == []
     bench.answer()
     results = bench.get(f"/api/v1/batches/{batch_id}/results")

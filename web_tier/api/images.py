@@ -26,7 +26,7 @@ from web_tier.auth import authorization
 from web_tier.auth.quotas import accept_files, record_outcome, reserve
 from web_tier.domain.batches import BatchCancelledError
 from web_tier.domain.presigned_uploads import EXPIRES_SECONDS
-from web_tier.domain.upload_plan import ChosenFile
+from web_tier.domain.upload_plan import ChosenFile, KnownImages
 from web_tier.domain.upload_service import UploadReport
 from web_tier.services import services
 
@@ -45,12 +45,24 @@ def add_images(path: BatchPath, query: AddQuery) -> Answer:
 
     A form may have any number of files under any field names, and is read as it arrives; JSON is held in memory and
     limited to 32 MiB.  A ZIP archive (`*.zip`) stands for the images in it, each a file with a position of its own.
-    Every file is in exactly one of `accepted`, `rejected` and `not_stored`.
+    Every file is in exactly one of `accepted`, `rejected` and `not_stored`.  With `keep_others`, images of an archive
+    that are in the batch already, by name and size, are left out and counted.
     """
     authorization.open_batch(path.batch_id)
     _check_offset(query.offset)
     files = decoded_files(read_json(Base64Images).images) if request.is_json else uploaded_files()
-    return _report_fields(accept_files(path.batch_id, files, query.offset, keep_others=query.keep_others))
+
+    def known() -> KnownImages:
+        return services().batches.known_images(authorization.batch(path.batch_id))
+
+    report = accept_files(
+        path.batch_id,
+        files,
+        query.offset,
+        keep_others=query.keep_others,
+        known=known if query.keep_others else None,
+    )
+    return _report_fields(report)
 
 
 @blueprint.post(
@@ -147,7 +159,13 @@ def _report_fields(report: UploadReport) -> dict[str, Any]:
             for file in report.not_stored
         ],
         "archives": [
-            {"name": archive.name, "files": archive.files, "hidden": archive.hidden, "others": archive.others}
+            {
+                "name": archive.name,
+                "files": archive.files,
+                "hidden": archive.hidden,
+                "others": archive.others,
+                "known": archive.known,
+            }
             for archive in report.archives
         ],
     }

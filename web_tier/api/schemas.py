@@ -219,6 +219,7 @@ class UploadedArchive(BaseModel):
     files: int = Field(description="files of the request that its images are, and positions that they take")
     hidden: int = Field(description="hidden files that were left out")
     others: int = Field(description="files that were left out because their names have no image's ending")
+    known: int = Field(description="images that were left out because the batch has them already")
 
 
 class UploadAnswer(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -14,6 +14,7 @@ from web_tier.auth.identity import Identity, identity
 from web_tier.domain.archives import ExpandedFiles
 from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.single_image import Submitted
+from web_tier.domain.upload_plan import KnownImages
 from web_tier.domain.upload_service import Refusal, UploadReport
 from web_tier.security import audit_log
 from web_tier.services import services
@@ -23,9 +24,14 @@ _RESERVATION_IMAGES = 20
 
 
 def accept_files(
-    batch_id: str, files: Iterable[UploadedFile], offset: int | None, *, keep_others: bool = False
+    batch_id: str,
+    files: Iterable[UploadedFile],
+    offset: int | None,
+    *,
+    keep_others: bool = False,
+    known: Callable[[], KnownImages] | None = None,
 ) -> UploadReport:
-    """Processes the files of the current request, archives expanded; see `UploadService.accept`.
+    """Processes the files of the current request, archives expanded; see `UploadService.accept` and `ExpandedFiles`.
 
     Files beyond the quota are `not_stored` with the code ``quota_exceeded``.
 
@@ -36,7 +42,7 @@ def accept_files(
     """
     quota = Quota(_client())
     quota.open()
-    expanded = ExpandedFiles(files, services().settings)
+    expanded = ExpandedFiles(files, services().settings, known)
 
     def admit(file: UploadedFile) -> Refusal | None:
         # An archive takes minutes, and its batch may be cancelled meanwhile.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -14,6 +14,7 @@ from core.settings import Settings
 from core.sizes import format_bytes
 from core.zip_archive import ZipArchive, ZipMember, starts_as_zip
 from web_tier.domain.multipart import SPOOL_BYTES, UploadedFile, is_archive_name, write_spooled
+from web_tier.domain.upload_plan import ChosenFile, KnownImages
 
 _START_BYTES = 4
 # Entries of an archive for each image that a batch may have: macOS adds one for each image, and there are folders.
@@ -25,13 +26,15 @@ class ExpandedArchive:
     """An archive of a request.
 
     `files` counts the images that were made of it, which are files of the request; an archive that cannot be opened is
-    one.  `hidden` and `others` count what was left out of it: hidden files, and files without an image's ending.
+    one.  `hidden` and `others` count what was left out of it: hidden files, and files without an image's ending;
+    `known`: images that the batch has already.
     """
 
     name: str
     files: int
-    hidden: int
-    others: int
+    hidden: int = 0
+    others: int = 0
+    known: int = 0
 
 
 class ExpandedFiles:
@@ -40,14 +43,22 @@ class ExpandedFiles:
     An image of an archive is named ``<the archive's name>/<its path in it>``.  The archive stays on disk while its
     images are read one after the other.  A member that cannot be read has a `failure`, and so has an archive.
 
+    Args:
+        known: lists the images that the batch has, each of which is left out of an archive; called once, if there is an
+            archive.  None: nothing is left out.
+
     Attributes:
         archives: those expanded so far.
     """
 
-    def __init__(self, files: Iterable[UploadedFile], settings: Settings) -> None:
+    def __init__(
+        self, files: Iterable[UploadedFile], settings: Settings, known: Callable[[], KnownImages] | None = None
+    ) -> None:
         self.archives: list[ExpandedArchive] = []
         self._files = files
         self._settings = settings
+        self._list_known = known
+        self._known: KnownImages | None = None
 
     def __iter__(self) -> Iterator[UploadedFile]:
         for file in self._files:
@@ -66,14 +77,28 @@ class ExpandedFiles:
                 entries = _ENTRIES_PER_IMAGE * limits.max_batch_images
                 archive = ZipArchive(file.body, file.size_bytes, entries, limits.max_archive_bytes)
             except ImageError as error:
-                self.archives.append(ExpandedArchive(clean_name(file.filename), 1, 0, 0))
+                self.archives.append(ExpandedArchive(clean_name(file.filename), 1))
                 yield _failed(file.filename, file.size_bytes, error)
                 return
             with archive:
-                name = clean_name(file.filename)
-                self.archives.append(ExpandedArchive(name, len(archive.members), archive.hidden, archive.others))
-                for member in archive.members:
-                    yield _uploaded(archive, member, f"{file.filename}/{member.path}", limits.max_image_bytes)
+                wanted = [member for member in archive.members if not self._has(file.filename, member)]
+                known = len(archive.members) - len(wanted)
+                self.archives.append(
+                    ExpandedArchive(clean_name(file.filename), len(wanted), archive.hidden, archive.others, known)
+                )
+                for member in wanted:
+                    yield _uploaded(archive, member, _name(file.filename, member), limits.max_image_bytes)
+
+    def _has(self, archive_name: str, member: ZipMember) -> bool:
+        if self._list_known is None:
+            return False
+        if self._known is None:
+            self._known = self._list_known()
+        return self._known.take(ChosenFile(_name(archive_name, member), member.size_bytes))
+
+
+def _name(archive_name: str, member: ZipMember) -> str:
+    return f"{archive_name}/{member.path}"
 
 
 def _is_archive(file: UploadedFile, max_bytes: int) -> bool:

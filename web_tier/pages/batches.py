@@ -25,7 +25,7 @@ from web_tier.domain.label_groups import in_plain_words, with_article
 from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.response_times import batch_response_time
 from web_tier.domain.result_fields import image_url, result_fields
-from web_tier.domain.upload_plan import ChosenFile
+from web_tier.domain.upload_plan import ChosenFile, KnownImages
 from web_tier.security import audit_log
 from web_tier.services import services
 
@@ -114,7 +114,8 @@ def add_images(batch_id: str) -> ResponseReturnValue:
     """Adds the files of the batch page's plain form that the batch lacks, then redirects to the page."""
     authorization.open_batch(batch_id)
     current = authorization.batch(batch_id)
-    report = accept_files(batch_id, _lacking(current, uploaded_files()), offset=None)
+    known = services().batches.known_images(current)
+    report = accept_files(batch_id, _lacking(known, uploaded_files()), offset=None, known=lambda: known)
     url = url_for("pages.batch", batch_id=batch_id)
     if not report.not_stored:
         return redirect(url, 303)
@@ -122,9 +123,8 @@ def add_images(batch_id: str) -> ResponseReturnValue:
     return render_template("not_stored.html", url=url, stored=stored, not_stored=report.not_stored), 503
 
 
-def _lacking(current: Batch, files: Iterator[UploadedFile]) -> Iterator[UploadedFile]:
+def _lacking(known: KnownImages, files: Iterator[UploadedFile]) -> Iterator[UploadedFile]:
     """Yields the files that a batch has no image of; closes the others."""
-    known = services().batches.known_images(current)
     for file in files:
         if known.take(ChosenFile(file.filename, file.size_bytes)):
             file.body.close()
