@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.bundle_manifest import MANIFEST_FILE, read_manifest
+from core.bundle_manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, verify_bundle
 from core.errors import BundleError
-
-MODEL_FILE = "model.tflite"
-LABELS_FILE = "labels.txt"
 
 _CHANNEL_ORDERS = ("RGB", "BGR")
 _RESIZES = ("largest centred square, bicubic",)
@@ -58,15 +54,7 @@ def load_bundle(folder: Path) -> ModelBundle:
         BundleError: a file is missing or altered, or the manifest requires an unknown preprocessing.
     """
     try:
-        manifest = read_manifest(folder)
-        for file_name, expected in manifest["sha256"].items():
-            with (folder / file_name).open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
-            if actual != expected:
-                raise BundleError(f"{folder / file_name} is not the file that {MANIFEST_FILE} describes")
-        missing = {MODEL_FILE, LABELS_FILE} - manifest["sha256"].keys()
-        if missing:
-            raise BundleError(f"{folder / MANIFEST_FILE} gives no sha256 for {', '.join(sorted(missing))}")
+        manifest = verify_bundle(folder)
         labels = tuple((folder / LABELS_FILE).read_text("utf-8").splitlines())
         return ModelBundle(
             folder, str(manifest["name"]), str(manifest["version"]), _input_spec(manifest["input"]), labels

@@ -196,7 +196,7 @@ def drift_of(state: StackState, stack_name: str) -> str:
 
 
 def fleet_of(store: StateStore) -> str:
-    """The fleet's status in one line."""
+    """The fleet's status in one line, and what the controller remarks, one a line."""
     try:
         found = read_status(store)
     except (NoStatusError, DecodeError, CloudError) as error:
@@ -205,7 +205,8 @@ def fleet_of(store: StateStore) -> str:
     numbers = (
         "no history" if last is None else f"{last.running} running, {last.booting} booting, {last.visible} jobs waiting"
     )
-    return f"Fleet: {numbers}; {found.answered} images answered since counting began"
+    line = f"Fleet: {numbers}; {found.answered} images answered since counting began"
+    return "\n".join((line, *(remark.sentence for remark in found.remarks)))
 
 
 def alarms_of(alarms: Sequence[Alarm]) -> str:

@@ -13,8 +13,9 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
@@ -41,10 +42,11 @@ from controller.scaling.reconciler import Reconciler, explain
 from controller.scaling.schedule import floor_at, parse_schedule
 from controller.status.publisher import StatusPublisher
 from core import process_setup
-from core.cloud_choice import connect
+from core.bundle_manifest import verify_bundle
+from core.cloud_choice import connect, is_on_this_machine
 from core.errors import ElasticError
 from core.periodic_task import PeriodicTask
-from core.settings import Settings, split_list
+from core.settings import PREFIX, Settings, split_list
 
 # How many times the heartbeats are listed in the time between two heartbeats of a worker.
 LOOKS_PER_HEARTBEAT = 2
@@ -63,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         if sentence := connect(os.environ).sentence:
             log.info("%s", sentence)
         settings = Settings.from_environment(os.environ)
+        check_model(settings, os.environ)
         loop_clients = Clients(max_attempts=LOOP_ATTEMPTS)
         parts = Parts(settings, loop_clients, keep_reports=options.dry_run)
     except ElasticError as error:
@@ -76,6 +79,18 @@ def main(arguments: list[str] | None = None) -> int:
         task.start(stop)
     build_reconciler(settings, loop_clients, parts, tasks).run(settings.controller_interval_seconds, stop)
     return 0
+
+
+def check_model(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Check the workers' model bundle, if it is a folder on this machine: that of a local stack.
+
+    On AWS it is part of the machine image, and a worker that cannot load it reports that.
+
+    Raises:
+        BundleError: no worker could use it.
+    """
+    if PREFIX + "MODEL_BUNDLE" in environment and is_on_this_machine(environment):
+        verify_bundle(Path(settings.model_bundle))
 
 
 class Parts:

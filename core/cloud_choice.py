@@ -6,8 +6,10 @@ or an option name it.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from core.errors import NotConnectedError
 from core.settings import PREFIX, Settings
@@ -81,6 +83,15 @@ def connect(environment: MutableMapping[str, str]) -> CloudChoice:
     if choice.stack is not None:
         environment.update(choice.stack.environment)
     return choice
+
+
+def is_on_this_machine(environment: Mapping[str, str]) -> bool:
+    """Whether the endpoint that the environment names is that of an embedded cloud: an address of loopback."""
+    host = urlsplit(environment.get(ENDPOINT, "")).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _running(stacks: Sequence[RegisteredStack]) -> str:

@@ -109,6 +109,30 @@ class ShadowStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LaunchTrouble:
+    """Launches that have failed in a row: no instance has worked since.
+
+    `what` has failed `failures` times: an ``instance``, before it worked, or a ``launch request``.  `reason` is that of
+    the last failure, and `next_at` when the next launch may follow, in seconds since the epoch.
+    """
+
+    what: str
+    failures: int
+    reason: str
+    next_at: Seconds
+
+    def sentence(self, now: float) -> str:
+        """The trouble in a sentence."""
+        if self.failures == 1:
+            article = "An" if self.what == "instance" else "A"
+            failed = f"{article} {self.what} has failed: {self.reason}"
+        else:
+            failed = f"{self.failures} {self.what}s in a row have failed, the last: {self.reason}"
+        wait_seconds = self.next_at - now
+        return f"{failed}; launches pause for {wait_seconds:.0f} s" if wait_seconds >= 1 else failed
+
+
+@dataclass(frozen=True, slots=True)
 class Remark:
     """A sentence for people; `alarming` if an operator should investigate."""
 
@@ -125,7 +149,7 @@ class FleetStatus(Record):
     uses, and `mean_service_measured` whether workers measured it.  `expected_boot_seconds` is how long an instance
     takes from launch to its worker's first heartbeat.  `instance_seconds` and `answered` count from `since`;
     `cost_per_1000_images_usd` follows from them and is None before the first answer.  `tasks` is the health of the
-    controller's periodic tasks.
+    controller's periodic tasks, and `trouble` is None unless launches fail.
     """
 
     at: Seconds
@@ -149,6 +173,7 @@ class FleetStatus(Record):
     quality: QualityStatus | None = None
     shadow: ShadowStatus | None = None
     tasks: tuple[TaskHealth, ...] = ()
+    trouble: LaunchTrouble | None = None
 
     @property
     def latest(self) -> Sample | None:
@@ -167,8 +192,10 @@ class FleetStatus(Record):
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """Sentences about the rollout, the candidate, drift and stale periodic tasks."""
+        """Sentences about failed launches, the rollout, the candidate, drift and stale periodic tasks."""
         remarks = []
+        if (trouble := self.trouble) is not None:
+            remarks.append(Remark(trouble.sentence(self.at), trouble.failures > 1))
         if (rollout := self.rollout) is not None:
             reason = f": {rollout.reason}" if rollout.reason else ""
             sentence = f"Rollout of {rollout.release}, {rollout.phase}{reason}"

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app_tier.bundle import LABELS_FILE, MODEL_FILE, InputSpec, ModelBundle, load_bundle
+from app_tier.bundle import InputSpec, ModelBundle, load_bundle
 from app_tier.classifier import Classifier, preprocess
-from core.bundle_manifest import MANIFEST_FILE
+from core.bundle_manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE
 from core.errors import ExportError, ImageError
 from evaluation.figures import measure
 from evaluation.predictions import decoder, predict

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aws.ec2_fleet_launch import Launch
-from controller.rollout.state_machine import Plan
+from controller.rollout.state_machine import Plan, failure_of, is_proven
 from controller.scaling.instance_tracker import InstanceTracker, State, TrackedInstance, select_for_termination
 from controller.scaling.launch_backoff import LaunchBackoff
 from controller.scaling.observer import FleetSnapshot
 from core.errors import CloudError, DecodeError
+from core.fleet_status import LaunchTrouble
 from core.releases import Release
 from core.versioned_json import Count, Seconds, decode_record, encode_record, record
 
@@ -52,11 +53,20 @@ class Leadership(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was done: instances launched and terminated, and the problem that prevented more, one sentence."""
+    """What was done.
+
+    Attributes:
+        launched, terminated: numbers of instances.
+        replaced: why instances that do not work were terminated, one sentence; they are part of `terminated`.
+        problem: what prevented more launches, one sentence.
+        trouble: launches that have failed in a row.
+    """
 
     launched: int = 0
     terminated: int = 0
+    replaced: str = ""
     problem: str = ""
+    trouble: LaunchTrouble | None = None
 
 
 @record("an announced launch", version=None, max_bytes=32 * 1024)
@@ -118,6 +128,8 @@ class Executor:
         self._backoff = LaunchBackoff()
         self._numbers = itertools.count(1)
         self._problem = ""
+        self._working: frozenset[str] = frozenset()
+        self._failing: frozenset[str] = frozenset()
         self._answered_token = ""
         self._given: dict[str, str] = {}  # names of instances that EC2 does not describe yet
 
@@ -160,34 +172,60 @@ class Executor:
         Raises:
             CloudError: a service failed midway, or the lease is lost.
         """
-        terminated = self._terminate_failed(snapshot)
-        terminated += self._terminate([m for m in snapshot.members if m.instance.instance_id in plan.drain])
+        self._judge_starts(snapshot)
+        failed = self._terminate(snapshot.failed)
+        complaints = [_complaint(member) for member in snapshot.failed] if failed else []
+        for complaint in complaints:
+            log.warning("terminated %s", complaint)
+        drained = self._terminate([m for m in snapshot.members if m.instance.instance_id in plan.drain])
+        surplus = self._scale_in(-change, snapshot, plan) if change < 0 else 0
         launched: tuple[str, ...] = ()
-        if change < 0:
-            terminated += self._scale_in(-change, snapshot, plan)
-        if plan.launch:
-            launched = self._scale_out(plan.launch, snapshot, plan.record.goal)
-        elif change > 0:
-            launched = self._scale_out(change, snapshot, plan.release)
+        release = plan.record.goal if plan.launch else plan.release
+        if plan.launch or change > 0:
+            launched = self._scale_out(plan.launch or change, snapshot, release)
         else:
             self._problem = ""
         self._name(launched, snapshot)
-        return Outcome(len(launched), terminated, self._problem)
+        trouble = self._trouble(release.number)
+        return Outcome(len(launched), failed + drained + surplus, _summary(complaints), self._problem, trouble)
 
-    def _terminate_failed(self, snapshot: FleetSnapshot) -> int:
-        for member in snapshot.failed:
-            if member.state is State.UNHEALTHY and member.heartbeat is not None:
-                what = f"cannot work ({member.heartbeat.failure})"
-                # Its replacement will most likely fail as well.
-                self._backoff.failed(self._clock(), retryable=True)
-            else:
-                what = "has stopped reporting" if member.state is State.UNRESPONSIVE else "has never reported"
-                what += f" for {member.quiet_seconds:.0f} s"
-            log.warning("%s (%s) %s: replacing it", member.instance.instance_id, member.instance.name, what)
-        return self._terminate(snapshot.failed)
+    def _judge_starts(self, snapshot: FleetSnapshot) -> None:
+        """Count instances that have failed before they worked; where a new one works, forget the failures before."""
+        now = self._clock()
+        for ended in snapshot.ended_early:
+            sentence = f"{ended.name or ended.instance_id} ended before its worker reported; its log has the reason"
+            log.warning("%s", sentence)
+            self._backoff.start_failed(now, ended.release, sentence)
+        # One that has worked and has stopped reporting says nothing about the next.
+        failing = {m.instance.instance_id: m for m in snapshot.failed if m.state is not State.UNRESPONSIVE}
+        for instance_id in sorted(failing.keys() - self._failing):
+            member = failing[instance_id]
+            cause = f"{member.instance.name or instance_id}: {failure_of(member)}"
+            self._backoff.start_failed(now, member.instance.release, cause)
+        working = {m.instance.instance_id: m.instance.release for m in snapshot.members if is_proven(m)}
+        for instance_id in working.keys() - self._working:
+            self._backoff.works(working[instance_id])
+        self._working, self._failing = frozenset(working), frozenset(failing)
+
+    def _trouble(self, release: int) -> LaunchTrouble | None:
+        """The failures in a row that concern the next launch: those of starts, else refused requests."""
+        starts, refusals = self._backoff.failed_starts(release), self._backoff.refusals
+        failures = starts if starts.count else refusals
+        if not failures.count:
+            return None
+        what = "instance" if failures is starts else "launch request"
+        wait_seconds = max(starts.not_before, refusals.not_before) - self._clock()
+        next_at = round(self._wall_clock() + max(0.0, wait_seconds), 1)
+        return LaunchTrouble(what, failures.count, failures.reason, next_at)
+
+    def _hold_reason(self, release: int) -> str:
+        """Why fewer instances are launched than are needed, one sentence."""
+        starts = self._backoff.failed_starts(release)
+        if not starts.count:
+            return self._backoff.refusals.reason
+        return "launches are slowed down, since the last ones have failed"
 
     def _scale_in(self, count: int, snapshot: FleetSnapshot, plan: Plan) -> int:
-        self._problem = ""
         there = snapshot.without({*plan.drain, *plan.hidden}, 0).members
         working = [member for member in there if not member.has_failed]
         return self._terminate(select_for_termination(working, count))
@@ -201,8 +239,11 @@ class Executor:
         return len(instance_ids)
 
     def _scale_out(self, change: int, snapshot: FleetSnapshot, release: Release) -> tuple[str, ...]:
-        count = min(change, self._max_size - snapshot.present)
-        if count <= 0 or not self._backoff.is_over(self._clock()):
+        possible = min(change, self._max_size - snapshot.present)
+        booting = snapshot.booting_of(release.number)
+        count = min(possible, self._backoff.most(self._clock(), release.number, booting))
+        self._problem = self._hold_reason(release.number) if count < possible else ""
+        if count <= 0:
             return ()
         name = f"{self._lease.holder}/{self._lease.generation}/{next(self._numbers)}"
         token = hashlib.sha256(name.encode()).hexdigest()[:40]
@@ -215,13 +256,13 @@ class Executor:
         now = self._clock()
         self._answered_token = announced.token
         self._tracker.launched(launch.instance_ids, now, announced.release.number, just_now=just_now)
-        if launch.problem is None:
-            self._backoff.succeeded()
-            self._problem = ""
+        if (problem := launch.problem) is None:
+            self._backoff.granted()
         else:
-            self._backoff.failed(now, retryable=launch.problem.retryable, some=bool(launch.instance_ids))
-            self._problem = launch.problem.sentence
-            log.log(logging.WARNING if launch.problem.retryable else logging.ERROR, "%s", self._problem)
+            some = bool(launch.instance_ids)
+            self._backoff.refused(now, problem.sentence, retryable=problem.retryable, some=some)
+            self._problem = problem.sentence
+            log.log(logging.WARNING if problem.retryable else logging.ERROR, "%s", self._problem)
         return launch
 
     def _name(self, launched: Sequence[str], snapshot: FleetSnapshot) -> None:
@@ -239,3 +280,19 @@ class Executor:
             self._given |= self._fleet.name(unnamed, taken)
         except CloudError as error:
             log.warning("%s; a later pass names the instances", error)
+
+
+def _complaint(member: TrackedInstance) -> str:
+    """The name of an instance that has failed, and why."""
+    name = member.instance.name or member.instance.instance_id
+    if member.state is State.UNHEALTHY and member.heartbeat is not None:
+        return f"{name}, which cannot work: {member.heartbeat.failure}"
+    never = "has never reported in" if member.state is State.BOOT_TIMEOUT else "has not reported for"
+    return f"{name}, which {never} {member.quiet_seconds:.0f} s"
+
+
+def _summary(complaints: Sequence[str]) -> str:
+    if not complaints:
+        return ""
+    others = f"; {len(complaints) - 1} more failed" if len(complaints) > 1 else ""
+    return f"terminated {complaints[0]}{others}"

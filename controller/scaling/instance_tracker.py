@@ -61,8 +61,18 @@ class TrackedInstance:
         return self.state in (State.UNRESPONSIVE, State.BOOT_TIMEOUT, State.UNHEALTHY)
 
 
+@dataclass(frozen=True, slots=True)
+class EndedInstance:
+    """An instance that ended before its worker reported, and that this controller did not terminate."""
+
+    instance_id: str
+    release: int
+    name: str = ""
+
+
 @dataclass(slots=True)
 class _Entry:
+    instance: Instance
     etag: str | None = None
     quiet_seconds: float = 0.0
 
@@ -86,6 +96,8 @@ class InstanceTracker:
         self._terminated_at: dict[str, float] = {}
         self._boots: deque[float] = deque(maxlen=_BOOTS_KEPT)
         self._looked_at: float | None = None
+        self._updated_at = float("-inf")
+        self._ended_early: list[EndedInstance] = []
 
     @property
     def expected_boot_seconds(self) -> float | None:
@@ -111,7 +123,14 @@ class InstanceTracker:
 
     def ended(self, instance_ids: Collection[str]) -> None:
         """Note launched instances that have ended before they were described; they are no longer expected."""
+        gone = [(key, release) for key, (_, release) in self._unseen.items() if key in instance_ids]
+        self._ended_early += [EndedInstance(key, release) for key, release in gone if key not in self._terminated_at]
         self._unseen = {key: value for key, value in self._unseen.items() if key not in instance_ids}
+
+    def take_ended_early(self) -> tuple[EndedInstance, ...]:
+        """The instances that have ended before their worker reported, since the last call."""
+        ended, self._ended_early = tuple(self._ended_early), []
+        return ended
 
     def update(
         self, instances: Sequence[Instance], reports: Mapping[str, Report], looked_at: float, now: float
@@ -126,7 +145,15 @@ class InstanceTracker:
         present = {i.instance_id: i for i in instances if i.instance_id not in self._terminated_at}
         passed = 0.0 if self._looked_at is None else min(looked_at - self._looked_at, self._max_step_seconds)
         self._looked_at = looked_at
-        self._entries = {key: self._entries.get(key, _Entry()) for key in present}
+        if now - self._updated_at < SETTLE_SECONDS:  # otherwise another controller may have terminated them
+            gone = [entry for key, entry in self._entries.items() if key not in present]
+            self._ended_early += [
+                EndedInstance(entry.instance.instance_id, entry.instance.release, entry.instance.name)
+                for entry in gone
+                if entry.etag is None and entry.instance.instance_id not in self._terminated_at
+            ]
+        self._updated_at = now
+        self._entries = {key: self._entries.get(key) or _Entry(instance) for key, instance in present.items()}
         self._launched_at = {k: at for k, at in self._launched_at.items() if k in present or k in self._unseen}
         for key in present:
             self._unseen.pop(key, None)
@@ -134,6 +161,7 @@ class InstanceTracker:
 
     def _member(self, instance: Instance, report: Report | None, passed: float, now: float) -> TrackedInstance:
         entry = self._entries[instance.instance_id]
+        entry.instance = instance  # it may have been given its name
         if report is not None and report.etag != entry.etag:
             if entry.etag is None and (launched_at := self._launched_at.pop(instance.instance_id, None)) is not None:
                 self._boots.append(now - launched_at)

@@ -10,7 +10,7 @@ from typing import Protocol
 from aws.fleet import Instance
 from aws.queue import Backlog
 from controller.scaling.heartbeat_reader import HeartbeatReader
-from controller.scaling.instance_tracker import InstanceTracker, State, TrackedInstance
+from controller.scaling.instance_tracker import EndedInstance, InstanceTracker, State, TrackedInstance
 from controller.scaling.policy import Observation
 
 
@@ -32,7 +32,8 @@ class FleetSnapshot:
     """The queue and the fleet as observed in one pass.
 
     `unseen` is the number of instances that were launched but are not described yet, `unseen_releases` the release of
-    each, `answered` the number of images that workers report as answered, `age_seconds` how long observing took.
+    each, `answered` the number of images that workers report as answered, `age_seconds` how long observing took,
+    `ended_early` the instances that have ended before their worker reported, since the snapshot before.
     """
 
     backlog: Backlog
@@ -41,6 +42,7 @@ class FleetSnapshot:
     answered: int = 0
     age_seconds: float = 0.0
     unseen_releases: tuple[int, ...] = ()
+    ended_early: tuple[EndedInstance, ...] = ()
 
     def without(self, instance_ids: Collection[str], unseen: int) -> FleetSnapshot:
         """The snapshot without these instances, and with `unseen` fewer that are not described yet."""
@@ -51,6 +53,11 @@ class FleetSnapshot:
     def booting(self) -> int:
         """Instances whose worker has not published a heartbeat yet."""
         return self.unseen + self._count(State.BOOTING)
+
+    def booting_of(self, release: int) -> int:
+        """Those of `booting` that have this release."""
+        there = [m.instance.release for m in self.members if m.state is State.BOOTING]
+        return (*there, *self.unseen_releases).count(release)
 
     @property
     def running(self) -> int:
@@ -138,7 +145,13 @@ class Observer:
             self._tracker.ended(self._fleet.ended(list(unseen)))
         releases = tuple(self._tracker.unseen(now).values())
         return FleetSnapshot(
-            backlog, tuple(members), len(releases), self._reports.answered, now - started, unseen_releases=releases
+            backlog,
+            tuple(members),
+            len(releases),
+            self._reports.answered,
+            now - started,
+            releases,
+            self._tracker.take_ended_early(),
         )
 
 

@@ -135,7 +135,8 @@ class StatusPublisher:
         changed = self._note(decision, outcome, plan, at)
         if changed or now - self._written_at >= self._settings.status_interval_seconds:
             self._written_at = now
-            self._write(self._status(at, snapshot, limits, plan, service_measured))
+            status = self._status(at, snapshot, limits, plan, service_measured)
+            self._write(dataclasses.replace(status, trouble=outcome.trouble))
         if changed or now - self._metrics_at >= self._settings.metrics_interval_seconds:
             self._metrics_at = now
             self._meter(sample, snapshot)
@@ -147,7 +148,9 @@ class StatusPublisher:
         if not (outcome.launched or outcome.terminated) and noted == self._noted:
             return False
         self._noted = noted
-        reason = "; ".join(filter(None, (plan.reason or decision.reason, outcome.problem)))
+        # A plan explains its own launches and terminations, and those of the scaling policy are explained with them.
+        scaling = decision.reason if decision.change or not plan.reason else ""
+        reason = "; ".join(filter(None, (plan.reason, scaling, outcome.replaced, outcome.problem)))
         self._fleet_history.decide(Decision(at, decision.desired_capacity, change, reason))
         return True
 
