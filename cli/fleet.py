@@ -18,7 +18,9 @@ from aws.clients import Clients
 from aws.state import StateStore
 from cli.session import connect_to_cloud, console, stop_on_signals
 from core.errors import CloudError, DecodeError, ElasticError
+from core.fleet_costs import Cost, fleet_costs
 from core.fleet_status import KEY, FleetStatus, Sample
+from core.prices import load_prices
 
 POLL_SECONDS = 1.0
 # A status older than this was written by a controller that has stopped; several times the longest interval.
@@ -108,7 +110,7 @@ def _numbers(status: FleetStatus, now: float) -> RenderableType:
         grid.add_row("desired", str(latest.desired), "waiting", str(latest.visible))
         grid.add_row("running", str(latest.running), "in flight", str(latest.in_flight))
         grid.add_row("booting", str(latest.booting), "images/s", f"{latest.images_per_second:.1f}")
-    oldest, cost = status.oldest_job_age_seconds, status.cost_per_1000_images_usd
+    oldest, costs = status.oldest_job_age_seconds, fleet_costs(status, load_prices())
     measured = "measured" if status.mean_service_measured else "assumed"
     grid.add_row(
         "limits", f"{status.min_size}–{status.max_size}", "oldest job", "–" if oldest is None else f"{oldest:.1f} s"
@@ -120,12 +122,21 @@ def _numbers(status: FleetStatus, now: float) -> RenderableType:
         f"{status.expected_boot_seconds:.0f} s",
     )
     grid.add_row("answered", str(status.answered), "instance-seconds", f"{status.instance_seconds:.0f}")
-    grid.add_row("profile", status.profile, "per 1,000 images", "–" if cost is None else f"${cost:.4f}")
+    grid.add_row("profile", status.profile)
+    kinds = {"instances": costs.compute, "requests, storage": costs.requests, "standing": costs.standing}
+    prices = Table.grid(padding=(0, 3))
+    prices.add_row(f"on AWS, {costs.date}", "an hour", "1,000 images", style="dim")
+    for title, kind in {**kinds, "sum": costs.total}.items():
+        prices.add_row(title, *_money(kind))
     written = f"written {max(age_seconds, 0):.0f} s ago by {status.controller_id}"
     style = "red" if age_seconds > STALE_SECONDS else "dim"
     if age_seconds > STALE_SECONDS:
         written += "; the controller seems to have stopped"
-    return Group(grid, Text(written, style=style))
+    return Group(grid, Text(written, style=style), Text(), prices)
+
+
+def _money(cost: Cost) -> tuple[str, ...]:
+    return tuple("–" if usd is None else f"${usd:.4f}" for usd in (cost.usd_per_hour, cost.usd_per_1000_images))
 
 
 def _remarks(status: FleetStatus) -> RenderableType:

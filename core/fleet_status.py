@@ -148,8 +148,9 @@ class FleetStatus(Record):
     `oldest_job_age_seconds` is None where it is unknown, `mean_service_seconds` is the service time that the policy
     uses, and `mean_service_measured` whether workers measured it.  `expected_boot_seconds` is how long an instance
     takes from launch to its worker's first heartbeat.  `instance_seconds` and `answered` count from `since`;
-    `cost_per_1000_images_usd` follows from them and is None before the first answer.  `tasks` is the health of the
-    controller's periodic tasks, and `trouble` is None unless launches fail.
+    `cost_per_1000_images_usd` is the cost of the instances' time by them and `instance_usd_per_hour`; it is None before
+    the first answer and without a price.  `tasks` is the health of the controller's periodic tasks, and `trouble` is
+    None unless launches fail.
     """
 
     at: Seconds
@@ -174,6 +175,7 @@ class FleetStatus(Record):
     shadow: ShadowStatus | None = None
     tasks: tuple[TaskHealth, ...] = ()
     trouble: LaunchTrouble | None = None
+    instance_usd_per_hour: float | None = None
 
     @property
     def latest(self) -> Sample | None:

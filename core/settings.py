@@ -61,7 +61,10 @@ class Settings:
         "on-demand", "`on-demand`; or `spot`, with on-demand instances where spot has no capacity"
     )
     instance_usd_per_hour: float = _setting(
-        0.0208, "price of an instance for the estimated cost, US dollars (t3.small, Linux, us-east-1, in 2026-11)", 0.0
+        0.0,
+        "price of an instance with its address and disk for the estimated cost, US dollars; 0: that of the first of "
+        "`EIC_INSTANCE_TYPES` in `core/prices.toml`",
+        0.0,
     )
 
     # Limits on uploads

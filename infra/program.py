@@ -8,7 +8,7 @@ from core.packaging import Archive, make_archive, tree
 
 PACKAGES = ("aws", "controller", "core", "web_tier")
 FOLDERS = ("static", "templates", "infra/machine")
-FILES = ("infra/requirements.txt", "web_tier/domain/label_groups.tsv")
+FILES = ("infra/requirements.txt", "core/prices.toml", "web_tier/domain/label_groups.tsv")
 PREFIX = "program/"
 
 

@@ -75,12 +75,12 @@ function draw(status) {
   drawRemarks(status.remarks);
   drawDecisions(status.decisions.slice(-DECISIONS_SHOWN).reverse());
   drawInstances(status.instances);
+  drawCosts(status.costs);
   drawSamples(status.history);
   announce(headline(latest));
 }
 
 function fields(status, latest) {
-  const cost = status.cost_per_1000_images_usd;
   const oldest = status.oldest_job_age_seconds;
   return {
     ...(latest && {
@@ -91,7 +91,7 @@ function fields(status, latest) {
       running: latest.running,
       images_per_second: fixed(latest.images_per_second),
     }),
-    cost: cost === null ? "–" : `$${fixed(cost, 4)}`,
+    cost: money(status.costs.total.usd_per_hour),
     oldest: oldest === null ? "–" : `${fixed(oldest, 0)} s`,
     target: `${fixed(status.target_latency_seconds, 0)} s`,
     service: `${fixed(status.mean_service_seconds * 1000, 0)} ms, ${status.mean_service_measured ? "measured" : "assumed"}`,
@@ -153,6 +153,13 @@ function drawInstances(instances) {
   replace(element("instances").tBodies[0], rows);
 }
 
+function drawCosts(costs) {
+  for (const kind of ["compute", "requests", "standing", "total"]) {
+    text(document.querySelector(`[data-cost="${kind}-hour"]`), money(costs[kind].usd_per_hour));
+    text(document.querySelector(`[data-cost="${kind}-images"]`), money(costs[kind].usd_per_1000_images));
+  }
+}
+
 function drawSamples(history) {
   const minutes = new Map(history.map((sample) => [Math.floor(sample.at / 60), sample]));
   const rows = [...minutes.values()].reverse().slice(0, MAX_ROWS).map((sample) => {
@@ -196,6 +203,12 @@ function text(place, value) {
 function replace(place, lines) {
   const same = place.children.length === lines.length && lines.every((line, index) => place.children[index].textContent === line.textContent);
   if (!same) place.replaceChildren(...lines);
+}
+
+// As in web_tier/pages/fleet.py.
+function money(usd) {
+  if (usd === null) return "–";
+  return `$${usd < 1 ? fixed(usd, 4) : new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(usd)}`;
 }
 
 function duration(seconds) {

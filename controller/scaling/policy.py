@@ -26,6 +26,7 @@ __all__ = ["Limits", "Observation", "Recommendation", "ScalingDecision", "decide
 
 # Instances are launched so that each is busy for this share of its time; the rest is for fluctuating arrivals.
 TARGET_UTILISATION = 0.9
+_UNWORTHY = "; another would not work long enough to pay for booting"
 # Instances are terminated only if the rest would be busy for less than this share; the gap absorbs noise.
 SCALE_IN_UTILISATION = 0.75
 
@@ -140,8 +141,12 @@ def decide(
         window = limits.scale_in_stabilization_seconds
         if arriving:
             window = max(window, limits.expected_boot_seconds)
-        return _scale_in(observation, limits, window, _why(observation, limits, load, size), history)
-    why = _why(observation, limits, load, _clamped(needed, limits))
+        why = _why(observation, limits, load, size)
+        if size > capacity:
+            enough = needed <= capacity
+            why += f"; the {capacity} there will have done enough of it before another boots" if enough else _UNWORTHY
+        return _scale_in(observation, limits, window, why, history)
+    why = _why(observation, limits, load, _clamped(needed, limits), _left_seconds(observation, limits, load))
     if desired < min(needed, limits.max_size):
         why += f"; only {desired} would work long enough to pay for booting"
     return _decision(capacity, desired, why, limits, history)
@@ -157,13 +162,18 @@ def _needed(observation: Observation, limits: Limits, load: float) -> int:
     """The instances for the load, and for the backlog that remains when those launched now have booted."""
     if observation.backlog == 0 and load == 0:
         return 0
+    left_seconds = _left_seconds(observation, limits, load)
+    return max(1, _ceil(load / TARGET_UTILISATION + left_seconds / _drain_seconds(limits)))
+
+
+def _left_seconds(observation: Observation, limits: Limits, load: float) -> float:
+    """The part of the backlog that will be left when an instance launched now has booted, in seconds of one instance."""
     boot = limits.expected_boot_seconds
     unknown = observation.booting - len(observation.booting_ages)
     # By then, an instance that has been booting for this long will have worked for as long.
     credit = sum(min(age, boot) for age in observation.booting_ages) + unknown * boot / 2
     work = observation.backlog * limits.mean_service_seconds
-    left = max(0.0, work - max(0.0, observation.running - load) * boot - credit)
-    return max(1, _ceil(load / TARGET_UTILISATION + left / _drain_seconds(limits)))
+    return max(0.0, work - max(0.0, observation.running - load) * boot - credit)
 
 
 def _worth(observation: Observation, limits: Limits, load: float, lasted: float) -> float:
@@ -193,7 +203,8 @@ def _scale_in(observation: Observation, limits: Limits, window: float, why: str,
     if desired > max(size, highest):
         why += f"; keeping {desired} that are at work"
     elif desired > size:
-        why += f"; keeping {desired} because {highest} were needed within the last {window:.3g} s"
+        were = "was" if highest == 1 else "were"
+        why += f"; keeping {desired} because {highest} {were} needed within the last {window:.3g} s"
     return _decision(capacity, desired, why, limits, history)
 
 
@@ -205,12 +216,27 @@ def _decision(capacity: int, desired: int, why: str, limits: Limits, history: Hi
     return ScalingDecision(capacity + change, change, why, history)
 
 
-def _why(observation: Observation, limits: Limits, load: float, size: int) -> str:
-    why = (
-        f"backlog {observation.backlog} ({observation.visible} waiting + {observation.in_flight} in flight)"
-        f" at {limits.acceptable_backlog_per_instance:.0f} for each instance"
-    )
-    why += f" and arrivals that occupy {load:.1f} need {size}" if load >= 0.05 else f" needs {size}"
+def _why(observation: Observation, limits: Limits, load: float, size: int, left_seconds: float | None = None) -> str:
+    """Why `size` instances are needed.
+
+    Args:
+        left_seconds: the part of the backlog that counts, in seconds of one instance; None: all of it.
+    """
+    backlog = observation.backlog
+    arrivals = f"arrivals that occupy {load:.1f}" if load >= 0.05 else ""
+    if backlog:
+        why = f"backlog {backlog} ({observation.visible} waiting + {observation.in_flight} in flight)"
+        left = backlog if left_seconds is None else round(left_seconds / limits.mean_service_seconds)
+        if left < backlog:
+            why += f", of which {left} will be left after a boot,"
+        why += f" at {limits.acceptable_backlog_per_instance:.0f} for each instance"
+        why += f" and {arrivals} need {size}" if arrivals else f" needs {size}"
+    elif arrivals:
+        why = f"no backlog; {arrivals} need {size}"
+    elif size > limits.min_size:
+        why = f"no backlog; images that arrived within the time of a boot need {size}"
+    else:
+        return f"no backlog; the minimum is {size}" if size else "no backlog needs none"
     if size in (limits.min_size, limits.max_size) and size > 0:
         why += f", the {'maximum' if size == limits.max_size else 'minimum'}"
     return why

@@ -64,9 +64,9 @@ class FleetHistory:
         """The kept decisions, oldest first."""
         return tuple(self._decisions)
 
-    def cost_per_1000_images_usd(self, instance_usd_per_hour: float) -> float | None:
-        """The cost of 1,000 images; None before the first answer."""
-        if not self.answered:
+    def cost_per_1000_images_usd(self, instance_usd_per_hour: float | None) -> float | None:
+        """The cost of the instances' time for 1,000 images; None before the first answer or without a price."""
+        if not self.answered or instance_usd_per_hour is None:
             return None
         return self.instance_seconds / 3600 * instance_usd_per_hour / self.answered * 1000
 

@@ -19,8 +19,9 @@ from controller.status.prediction_monitor import PredictionMonitor
 from core.errors import CloudError, DecodeError
 from core.fleet_status import KEY, Decision, FleetStatus, InstanceStatus, RolloutStatus, Sample
 from core.periodic_task import TaskHealth
+from core.prices import load_prices
 from core.releases import Phase
-from core.settings import Settings
+from core.settings import Settings, split_list
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,9 @@ class StatusPublisher:
         self._sink = sink
         self._settings = settings
         self._controller_id = controller_id
+        self._instance_usd_per_hour = settings.instance_usd_per_hour or load_prices().worker_usd_per_hour(
+            split_list(settings.instance_types)
+        )
         self._clock = clock
         self._wall_clock = wall_clock
         self._fleet_history = FleetHistory(wall_clock())
@@ -172,7 +176,8 @@ class StatusPublisher:
             since=fleet_history.since,
             instance_seconds=round(fleet_history.instance_seconds, 1),
             answered=fleet_history.answered,
-            cost_per_1000_images_usd=fleet_history.cost_per_1000_images_usd(self._settings.instance_usd_per_hour),
+            cost_per_1000_images_usd=fleet_history.cost_per_1000_images_usd(self._instance_usd_per_hour),
+            instance_usd_per_hour=self._instance_usd_per_hour,
             instances=tuple(_instance(member) for member in snapshot.members),
             history=fleet_history.samples,
             decisions=fleet_history.decisions,
@@ -193,7 +198,7 @@ class StatusPublisher:
             self._fleet_history.instance_seconds - self._metered_seconds,
             self._fleet_history.instance_seconds,
         )
-        cost = self._fleet_history.cost_per_1000_images_usd(self._settings.instance_usd_per_hour)
+        cost = self._fleet_history.cost_per_1000_images_usd(self._instance_usd_per_hour)
         try:
             self._sink.put(to_metrics(sample, spent, snapshot.oldest_job_age_seconds, cost))
         except CloudError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -293,6 +294,66 @@ def test_always_within_limits(story: list[tuple[float, Observation]], bounds: Li
     for _, _, decision in replayed(story, bounds):
         assert bounds.min_size <= decision.desired_capacity <= bounds.max_size
         assert decision.reason
+
+
+def claimed(reason: str, capacity: int) -> int:
+    """The size that a reason argues for, clause by clause."""
+    [(needed, minimum)] = re.findall(r"needs? (\d+|none)|the minimum is (\d+)", reason)
+    size = int((needed or minimum).replace("none", "0"))
+    for number in re.findall(r"only (\d+) would work|the (\d+) there will have|keeping (\d+) ", reason):
+        size = int("".join(number))
+    if "another would not work" in reason:
+        size = max(capacity, size if "keeping" in reason else 0)
+    if step := re.search(r"at most (\d+) at a time", reason):
+        size = capacity + int(step[1]) * (1 if size > capacity else -1)
+    return size
+
+
+@given(stories, limits, st.integers(1, 50))
+def test_the_reason_argues_for_what_is_decided(
+    story: list[tuple[float, Observation]], bounds: Limits, step: int
+) -> None:
+    bounds = dataclasses.replace(bounds, scale_out_step=step, scale_in_step=step)
+    for _, observation, decision in replayed(story, bounds):
+        assert claimed(decision.reason, observation.capacity) == decision.desired_capacity, decision.reason
+        if share := re.search(r"backlog (\d+) [^;]*\) at (\d+) for each instance needs (\d+)(?![\d,])", decision.reason):
+            backlog, each, size = (int(number) for number in share.groups())
+            if each >= 10:  # otherwise its rounding shows
+                assert size == pytest.approx(backlog / each, rel=0.06, abs=1.01), decision.reason
+
+
+@pytest.mark.parametrize(
+    ("observation", "reason"),
+    [
+        (seen(), "no backlog needs none"),
+        (seen(visible=3), "backlog 3 (3 waiting + 0 in flight) at 100 for each instance needs 1"),
+        (
+            seen(visible=3000, running=2),
+            "backlog 3000 (3000 waiting + 0 in flight), of which 2600 will be left after a boot, at 100 for each instance "
+            "needs 15, the maximum; only 3 would work long enough to pay for booting",
+        ),
+        (
+            seen(visible=1500, running=2),
+            "backlog 1500 (1500 waiting + 0 in flight) at 100 for each instance needs 15, the maximum; another would not "
+            "work long enough to pay for booting",
+        ),
+        (
+            seen(visible=300, running=2),
+            "backlog 300 (300 waiting + 0 in flight) at 100 for each instance needs 3; the 2 there will have done enough "
+            "of it before another boots",
+        ),
+    ],
+)
+def test_reasons(observation: Observation, reason: str) -> None:
+    assert decide(observation, BOOTING_LIMITS, (), now=0).reason == reason
+
+
+def test_without_a_backlog_the_reason_is_what_keeps_an_instance() -> None:
+    steps = [(0.0, seen(visible=1, running=1, answered=0)), (1.0, seen(running=1, answered=1))]
+    steps += [(5.0, seen(visible=1, running=1, answered=1)), (6.0, seen(running=1, answered=2))]
+    assert replay(BOOTING_LIMITS, *steps).reason == ("no backlog; images that arrived within the time of a boot need 1")
+    kept = dataclasses.replace(BOOTING_LIMITS, min_size=1)
+    assert decide(seen(running=1), kept, (), now=0).reason == "no backlog; the minimum is 1"
 
 
 @given(stories, limits, st.integers(1, 5), st.integers(1, 5))

@@ -19,6 +19,7 @@ OTHER_UNITS = re.compile(r"(?<![-\w])[kKMG]B\b|\b\d+[kKMG]B\b")
 FORMATTED_IN_PLACE = re.compile(r"\}\s?[KMG]iB\b")
 EXCLUDED = {
     "docs/reference/costs.md": "AWS's price list counts in GB",
+    "core/prices.toml": "AWS's price list counts in GB",
     "docs/adr": "records of their time",
     "tests/unit/test_sizes.py": "has the units",
 }

@@ -11,6 +11,7 @@ import pytest
 from core.errors import CloudError
 from core.fleet_status import FleetStatus, InstanceStatus
 from core.heartbeat import Heartbeat, key_of
+from core.prices import load_prices
 from tests.bundles import SHIPPED_NAME
 from tests.web import JPEG, WebBench
 
@@ -30,7 +31,11 @@ def test_the_fleet_is_reported_as_the_controller_reported_it(bench: WebBench) ->
     assert (response.status_code, json.loads(response.data)["detail"]) == (404, "no controller has reported yet")
     other = WebBench()
     other.state.put("controller/status.json", status("i-1").encode())
-    assert other.get("/api/v1/fleet") == {**json.loads(json.dumps(asdict(status("i-1")))), "remarks": []}
+    reported = other.get("/api/v1/fleet")
+    costs = reported.pop("costs")
+    assert reported == {**json.loads(json.dumps(asdict(status("i-1")))), "remarks": []}
+    assert costs["standing"]["usd_per_hour"] == load_prices().standing_usd_per_hour
+    assert costs["compute"] == {"usd_per_hour": None, "usd_per_1000_images": None}
 
 
 def test_what_a_newer_controller_says_is_not_understood_and_no_error(bench: WebBench) -> None:

@@ -345,6 +345,22 @@ class Remark(BaseModel):
     alarming: bool = Field(description="an operator should look into it")
 
 
+class Cost(BaseModel):
+    usd_per_hour: float | None = Field(description="US dollars, at this moment's size and rate; null where not known")
+    usd_per_1000_images: float | None = Field(description="US dollars, the mean since `since`; null where not known")
+
+
+class Costs(BaseModel):
+    """What the fleet costs on AWS, estimated by a price table."""
+
+    region: str
+    date: str = Field(description="when the prices were looked up, ISO 8601")
+    compute: Cost = Field(description="the instances' time")
+    requests: Cost = Field(description="what each image costs besides: requests, storage, transfer")
+    standing: Cost = Field(description="what the stack costs also without any image")
+    total: Cost
+
+
 class Fleet(BaseModel):
     """The fleet as its controller reported it last; see core/fleet_status.py for every field."""
 
@@ -358,3 +374,4 @@ class Fleet(BaseModel):
     history: list[dict[str, Any]]
     decisions: list[dict[str, Any]]
     remarks: list[Remark]
+    costs: Costs

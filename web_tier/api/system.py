@@ -12,7 +12,9 @@ from flask import abort
 
 from core.bundle_manifest import read_manifest
 from core.errors import BundleError
+from core.fleet_costs import fleet_costs
 from core.formats import ACCEPTED_FORMATS
+from core.prices import load_prices
 from web_tier.api.openapi import Answer, api_blueprint
 from web_tier.api.schemas import Fleet, Limits, Models
 from web_tier.services import services
@@ -56,7 +58,11 @@ def fleet() -> Answer:
     status = services().fleet.status()
     if status is None:
         abort(404, "no controller has reported yet")
-    return {**dataclasses.asdict(status), "remarks": [dataclasses.asdict(remark) for remark in status.remarks]}
+    return {
+        **dataclasses.asdict(status),
+        "remarks": [dataclasses.asdict(remark) for remark in status.remarks],
+        "costs": dataclasses.asdict(fleet_costs(status, load_prices())),
+    }
 
 
 @cache

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
+from core.fleet_costs import fleet_costs
 from core.fleet_status import FleetStatus, Sample
+from core.prices import load_prices
 from web_tier.services import services
 
 # An older status was written by a controller that no longer runs.
@@ -29,10 +31,13 @@ def fleet() -> ResponseReturnValue:
         "fleet.html",
         status=status,
         headline=headline(status),
+        prices=load_prices(),
+        costs=fleet_costs(status, load_prices()) if status else None,
         stale_seconds=0 if status is None or now - status.at <= STALE_SECONDS else round(now - status.at),
         rows=minutes(status.history) if status else [],
         decisions=list(reversed(status.decisions))[:DECISIONS_SHOWN] if status else [],
         iso=lambda seconds: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds"),
+        money=money,
         clock=lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S} UTC",
         now=now,
     )
@@ -51,6 +56,11 @@ def headline(status: FleetStatus | None) -> str:
     if latest.booting:
         parts.append(f"{latest.booting} booting")
     return ", ".join(parts)
+
+
+def money(usd: float | None) -> str:
+    """An amount for people; static/fleet.js has the same form."""
+    return "–" if usd is None else f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
 
 
 def minutes(history: Sequence[Sample]) -> list[Sample]:
