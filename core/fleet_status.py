@@ -101,11 +101,15 @@ class QualityStatus:
 
 @dataclass(frozen=True, slots=True)
 class ShadowStatus:
-    """How many photos the candidate `model` has compared, and how often its best label was the serving model's."""
+    """How many photos the candidate `model` has compared, and how often its best label was the serving model's.
+
+    `active` is whether it is still compared: shadow mode is on, and the candidate is not the serving model.
+    """
 
     model: str = ""
     compared: int = 0
     agreed: int = 0
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,7 @@ class FleetStatus(Record):
             reason = f": {rollout.reason}" if rollout.reason else ""
             sentence = f"Rollout of {rollout.release}, {rollout.phase}{reason}"
             remarks.append(Remark(sentence, rollout.phase in ("failed", "held", "returning")))
-        if (shadow := self.shadow) is not None and shadow.compared:
+        if (shadow := self.shadow) is not None and shadow.active and shadow.compared:
             share = f"{100 * shadow.agreed / shadow.compared:.1f} % of {shadow.compared:,} answers"
             remarks.append(Remark(f"Candidate {shadow.model} agrees with {share}", alarming=False))
         if (quality := self.quality) is not None and quality.sentence:

@@ -199,8 +199,15 @@ def _replacement(record: ReleaseRecord, fleet: Fleet, now: float) -> Plan:
         goal,
         frozenset(hidden),
         min(unseen, rest - len(hidden)),
-        f"{goal.title}: {len(serving)} running, {coming + launch} booting, {rest} of other releases left",
+        f"{goal.title}: {_progress(len(serving), coming + launch, rest)}",
     )
+
+
+def _progress(running: int, booting: int, others: int) -> str:
+    """How far the replacement is, such as ``2 running, 1 booting, 1 instance of another release left``."""
+    left = "1 instance of another release" if others == 1 else f"{others} instances of other releases"
+    counts = {f"{running} running": running, f"{booting} booting": booting, f"{left} left": others}
+    return ", ".join(text for text, count in counts.items() if count) or "terminating the last of other releases"
 
 
 def _usable(fleet: Fleet, number: int, *, same: bool) -> list[TrackedInstance]:

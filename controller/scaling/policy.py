@@ -167,7 +167,7 @@ def _needed(observation: Observation, limits: Limits, load: float) -> int:
 
 
 def _left_seconds(observation: Observation, limits: Limits, load: float) -> float:
-    """The part of the backlog that will be left when an instance launched now has booted, in seconds of one instance."""
+    """The part of the backlog that is left when an instance launched now has booted, in seconds of one instance."""
     boot = limits.expected_boot_seconds
     unknown = observation.booting - len(observation.booting_ages)
     # By then, an instance that has been booting for this long will have worked for as long.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from core.errors import CloudError, DecodeError
 from core.fleet_status import QualityStatus, ShadowStatus
 from core.heartbeat import Heartbeat
 from core.prediction_counts import NO_ANSWERS, AnswerCounts
+from core.shadow import KEY as SHADOW_KEY
+from core.shadow import Shadow
 from core.versioned_json import Record, record
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,8 @@ log = logging.getLogger(__name__)
 # The stored reference of the model that was watched last, so that the next controller continues with it.
 KEY = "controller/reference.json"
 MODELS_KEPT = 3
+# How often to read which candidate shadow mode has.
+SHADOW_LOOK_SECONDS = 60.0
 
 
 class Store(Protocol):
@@ -51,6 +56,8 @@ class PredictionMonitor:
         self._new_comparisons: CounterDelta[Counter[str]] = CounterDelta(Counter())
         self._watched: dict[str, Watched] = {}
         self._shadow = ShadowStatus()
+        self._candidate: str | None = None
+        self._looked_at = float("-inf")
         self._model = ""
         self._counted_before: frozenset[str] | None = None
 
@@ -102,7 +109,25 @@ class PredictionMonitor:
 
     def shadow(self) -> ShadowStatus | None:
         """The agreement with the candidate that was compared last; None without a candidate."""
-        return self._shadow if self._shadow.model else None
+        if not self._shadow.model:
+            return None
+        is_on = self._candidate is None or self._candidate == self._shadow.model
+        return dataclasses.replace(self._shadow, active=is_on and self._shadow.model != self._model)
+
+    def look(self, now: float) -> None:
+        """Read from time to time which candidate shadow mode has: the workers' counts remain after it has ended.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if not self._shadow.model or now - self._looked_at < SHADOW_LOOK_SECONDS:
+            return
+        self._looked_at = now
+        try:
+            found = self._store.get(SHADOW_KEY)
+            self._candidate = "" if found is None else Shadow.decode(found.body).model
+        except (CloudError, DecodeError) as error:
+            log.warning("whether shadow mode is on cannot be read: %s", error)
 
     def _take(self, instance_id: str, beat: Heartbeat) -> None:
         counted_before = instance_id in (self._counted_before or ())
@@ -114,6 +139,8 @@ class PredictionMonitor:
         run, total = (beat.started_at, beat.shadow_model), Counter(seen=beat.shadow_compared, alike=beat.shadow_agreed)
         more = self._new_comparisons.take(instance_id, run, total, counted_before=counted_before)
         if beat.shadow_model:
+            if beat.shadow_model != self._shadow.model:
+                self._candidate, self._looked_at = None, float("-inf")
             before = self._shadow if self._shadow.model == beat.shadow_model else ShadowStatus(beat.shadow_model)
             self._shadow = ShadowStatus(
                 beat.shadow_model, before.compared + more["seen"], before.agreed + more["alike"]

@@ -15,6 +15,7 @@ from controller.scaling.instance_tracker import State, TrackedInstance
 from controller.scaling.observer import FleetSnapshot
 from controller.scaling.policy import Limits, ScalingDecision
 from controller.status.fleet_history import FleetHistory
+from controller.status.oldest_job import OldestJob
 from controller.status.prediction_monitor import PredictionMonitor
 from core.errors import CloudError, DecodeError
 from core.fleet_status import KEY, Decision, FleetStatus, InstanceStatus, RolloutStatus, Sample
@@ -78,6 +79,7 @@ class StatusPublisher:
         self._wall_clock = wall_clock
         self._fleet_history = FleetHistory(wall_clock())
         self._quality = PredictionMonitor(store)
+        self._oldest_job = OldestJob()
         self._written_at = self._metrics_at = float("-inf")
         self._noted: tuple[int, str, Phase] = (0, "", Phase.STEADY)
         self._metered_seconds = 0.0
@@ -126,6 +128,7 @@ class StatusPublisher:
         now, at = self._clock(), round(self._wall_clock(), 2)
         self._fleet_history.count(snapshot, now)
         self._quality.take(snapshot.members)
+        self._quality.look(now)
         sample = Sample(
             at,
             snapshot.backlog.visible,
@@ -136,14 +139,17 @@ class StatusPublisher:
             round(snapshot.images_per_second, 2),
         )
         self._fleet_history.sample(sample)
+        oldest_job_age_seconds = self._age_of_oldest_job(snapshot, now)
         changed = self._note(decision, outcome, plan, at)
         if changed or now - self._written_at >= self._settings.status_interval_seconds:
             self._written_at = now
             status = self._status(at, snapshot, limits, plan, service_measured)
-            self._write(dataclasses.replace(status, trouble=outcome.trouble))
+            self._write(
+                dataclasses.replace(status, oldest_job_age_seconds=oldest_job_age_seconds, trouble=outcome.trouble)
+            )
         if changed or now - self._metrics_at >= self._settings.metrics_interval_seconds:
             self._metrics_at = now
-            self._meter(sample, snapshot)
+            self._meter(sample, oldest_job_age_seconds)
 
     def _note(self, decision: ScalingDecision, outcome: Outcome, plan: Plan, at: float) -> bool:
         """Keep a decision that changed the fleet, or a new problem; return whether there was one."""
@@ -172,7 +178,7 @@ class StatusPublisher:
             mean_service_seconds=round(limits.mean_service_seconds, 5),
             mean_service_measured=service_measured,
             expected_boot_seconds=round(limits.expected_boot_seconds, 2),
-            oldest_job_age_seconds=snapshot.oldest_job_age_seconds,
+            oldest_job_age_seconds=None,
             since=fleet_history.since,
             instance_seconds=round(fleet_history.instance_seconds, 1),
             answered=fleet_history.answered,
@@ -193,14 +199,20 @@ class StatusPublisher:
         except CloudError as error:
             log.warning("%s", error)
 
-    def _meter(self, sample: Sample, snapshot: FleetSnapshot) -> None:
+    def _age_of_oldest_job(self, snapshot: FleetSnapshot, now: float) -> float | None:
+        """As workers report it of the jobs that they receive, and as estimated of those that none has received."""
+        estimated = self._oldest_job.age_seconds(snapshot.backlog.total, snapshot.answered, now)
+        ages = [age for age in (snapshot.oldest_job_age_seconds, estimated) if age is not None]
+        return round(max(ages), 2) if ages else None
+
+    def _meter(self, sample: Sample, oldest_job_age_seconds: float | None) -> None:
         spent, self._metered_seconds = (
             self._fleet_history.instance_seconds - self._metered_seconds,
             self._fleet_history.instance_seconds,
         )
         cost = self._fleet_history.cost_per_1000_images_usd(self._instance_usd_per_hour)
         try:
-            self._sink.put(to_metrics(sample, spent, snapshot.oldest_job_age_seconds, cost))
+            self._sink.put(to_metrics(sample, spent, oldest_job_age_seconds, cost))
         except CloudError as error:
             log.warning("%s", error)
 

@@ -24,10 +24,12 @@ from controller.status.drift import (
     compare_labels,
     sentence,
 )
-from controller.status.prediction_monitor import PredictionMonitor
+from controller.status.prediction_monitor import SHADOW_LOOK_SECONDS, PredictionMonitor
 from core.fleet_status import ShadowStatus
 from core.heartbeat import Heartbeat
 from core.prediction_counts import CONFIDENCE_BINS, NO_ANSWERS, AnswerCounts
+from core.shadow import KEY as SHADOW_KEY
+from core.shadow import Shadow
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 rows = st.lists(st.integers(0, 1000), min_size=2, max_size=20)
@@ -124,6 +126,38 @@ def test_agreement_adds_up_over_workers_and_controllers_and_begins_anew_with_ano
     assert monitor.shadow() == ShadowStatus("m@2", 115, 100)
     monitor.take([member("a", NO_ANSWERS, shadow=("m@3", 4, 1)), member("b", NO_ANSWERS, shadow=("", 0, 0))])
     assert monitor.shadow() == ShadowStatus("m@3", 4, 1)
+
+
+def test_agreement_is_over_when_shadow_mode_is_off_or_the_candidate_serves() -> None:
+    store = InMemoryStateStore()
+    monitor = PredictionMonitor(store)
+    monitor.resume(None)
+    monitor.take([])
+    store.put(SHADOW_KEY, Shadow("m@2", 0.5).encode())
+
+    def is_active(now: float, candidate: str = "m@2") -> bool:
+        monitor.take([member("a", NO_ANSWERS, shadow=(candidate, 50, 40))])
+        monitor.look(now)
+        found = monitor.shadow()
+        assert found is not None and found.compared == 50
+        return found.active
+
+    assert is_active(0.0)
+    store.put(SHADOW_KEY, Shadow().encode())
+    assert is_active(SHADOW_LOOK_SECONDS - 1), "it is read from time to time"
+    assert not is_active(SHADOW_LOOK_SECONDS)
+    store.fail_next("get")
+    assert not is_active(2 * SHADOW_LOOK_SECONDS), "where it cannot be read, nothing changes"
+    store.put(SHADOW_KEY, Shadow("m@3", 0.5).encode())
+    assert is_active(2 * SHADOW_LOOK_SECONDS + 1, "m@3"), "another candidate is looked at at once"
+    store.delete(SHADOW_KEY)
+    assert not is_active(4 * SHADOW_LOOK_SECONDS, "m@3")
+    store.put(SHADOW_KEY, Shadow("m@3", 0.5).encode())
+    assert is_active(6 * SHADOW_LOOK_SECONDS, "m@3")
+    serving = Heartbeat(9.0, 9.0, "m@3", answers=drawn(5, [1.0], 2))
+    monitor.take([replace(member("b", NO_ANSWERS), heartbeat=serving)])
+    promoted = monitor.shadow()
+    assert promoted is not None and not promoted.active, "it answers now, and is compared with itself no more"
 
 
 def test_the_reference_outlives_the_controller() -> None:

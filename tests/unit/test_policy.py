@@ -316,7 +316,9 @@ def test_the_reason_argues_for_what_is_decided(
     bounds = dataclasses.replace(bounds, scale_out_step=step, scale_in_step=step)
     for _, observation, decision in replayed(story, bounds):
         assert claimed(decision.reason, observation.capacity) == decision.desired_capacity, decision.reason
-        if share := re.search(r"backlog (\d+) [^;]*\) at (\d+) for each instance needs (\d+)(?![\d,])", decision.reason):
+        if share := re.search(
+            r"backlog (\d+) [^;]*\) at (\d+) for each instance needs (\d+)(?![\d,])", decision.reason
+        ):
             backlog, each, size = (int(number) for number in share.groups())
             if each >= 10:  # otherwise its rounding shows
                 assert size == pytest.approx(backlog / each, rel=0.06, abs=1.01), decision.reason
@@ -329,18 +331,18 @@ def test_the_reason_argues_for_what_is_decided(
         (seen(visible=3), "backlog 3 (3 waiting + 0 in flight) at 100 for each instance needs 1"),
         (
             seen(visible=3000, running=2),
-            "backlog 3000 (3000 waiting + 0 in flight), of which 2600 will be left after a boot, at 100 for each instance "
-            "needs 15, the maximum; only 3 would work long enough to pay for booting",
+            "backlog 3000 (3000 waiting + 0 in flight), of which 2600 will be left after a boot, at 100 for each "
+            "instance needs 15, the maximum; only 3 would work long enough to pay for booting",
         ),
         (
             seen(visible=1500, running=2),
-            "backlog 1500 (1500 waiting + 0 in flight) at 100 for each instance needs 15, the maximum; another would not "
-            "work long enough to pay for booting",
+            "backlog 1500 (1500 waiting + 0 in flight) at 100 for each instance needs 15, the maximum; another would "
+            "not work long enough to pay for booting",
         ),
         (
             seen(visible=300, running=2),
-            "backlog 300 (300 waiting + 0 in flight) at 100 for each instance needs 3; the 2 there will have done enough "
-            "of it before another boots",
+            "backlog 300 (300 waiting + 0 in flight) at 100 for each instance needs 3; the 2 there will have done "
+            "enough of it before another boots",
         ),
     ],
 )

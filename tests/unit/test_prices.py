@@ -33,7 +33,8 @@ def rows(heading: str) -> dict[str, str]:
 
 def agrees(documented: str, exact: float) -> bool:
     """Whether a documented figure is the exact one, rounded to the digits that it has."""
-    return abs(float(documented) - exact) <= 0.5001 * 10 ** -len(documented.partition(".")[2])
+    decimals = len(documented.partition(".")[2])
+    return round(exact, decimals) == float(documented)
 
 
 def test_every_figure_has_a_price_and_a_source() -> None:

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aws.fleet import Instance
-from controller.rollout.state_machine import MAX_FAILED, Fleet, Plan, failure_of, plan
+from controller.rollout.state_machine import MAX_FAILED, Fleet, Plan, _progress, failure_of, plan
 from controller.scaling.instance_tracker import State, TrackedInstance
 from core.errors import DecodeError
 from core.heartbeat import Heartbeat
@@ -259,3 +259,16 @@ def test_under_changing_load_it_ends_all_the_same(behaviour: list[str], load: li
         if world.record.phase is Phase.STEADY:
             return
     raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ((2, 1, 3), "2 running, 1 booting, 3 instances of other releases left"),
+        ((1, 0, 1), "1 running, 1 instance of another release left"),
+        ((1, 0, 0), "1 running"),
+        ((0, 0, 0), "terminating the last of other releases"),
+    ],
+)
+def test_progress_in_words(counts: tuple[int, int, int], words: str) -> None:
+    assert _progress(*counts) == words
