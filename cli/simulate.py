@@ -5,38 +5,47 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli import options
 from cli.session import console
 from core.errors import ElasticError
-from core.settings import Settings
+from core.prices import load_prices
+from core.profiles import PROFILES
+from core.settings import Settings, split_list
 from simulation.comparison import Comparison, Row, compare, steps
 from simulation.traces import TRACES, Trace, TraceError, read_csv
 
+PICTURE_ENDINGS = (".png", ".svg")
+_NAME_WIDTH = max(len(name) for name in TRACES)
 _COLUMNS = ("p50 wait", "p95", "max", "drain", "cost", "×optimum", "killed", "thrash")
 
 
-@click.command()
+_EPILOG = "\b\nTraces:\n" + "\n".join(f"  {trace.name:<{_NAME_WIDTH}}  {trace.title}" for trace in TRACES.values())
+
+
+@click.command(epilog=_EPILOG)
 @click.option(
     "--trace",
     "traces",
     metavar="NAME|FILE.csv",
     multiple=True,
-    help=f"A built-in trace ({', '.join(TRACES)}), or a CSV file with a header line and the columns seconds and, "
-    "optionally, images; repeatable.  [default: all built-in ones]",
+    help="A built-in trace, see below, or a CSV file with a header line and the columns seconds and, optionally, "
+    "images; repeatable.  [default: all built-in ones]",
 )
-@click.option("--profile", help="balanced, fast or thrifty.  [default: EIC_PROFILE, else balanced]")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random draws.")
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file."
+    "--profile", type=click.Choice(tuple(PROFILES)), help="Scaling profile.  [default: EIC_PROFILE, else balanced]"
 )
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw a chart, .png or .svg.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random draws.")
+@click.option("--json", "json_path", type=options.OutputFile(), help="Write all figures to this file.")
+@click.option("--picture", type=options.OutputFile(*PICTURE_ENDINGS), help="Draw a chart, .png or .svg.")
 def simulate(
     traces: tuple[str, ...], profile: str | None, seed: int, json_path: Path | None, picture: Path | None
 ) -> None:
@@ -47,14 +56,18 @@ def simulate(
     policy's EIC_… settings, so that other values can be tried.  docs/reference/simulation.md lists the assumptions.
     """
     environment = {**os.environ, **({} if profile is None else {"EIC_PROFILE": profile})}
-    chosen = find_traces(traces)
-    comparisons = run(chosen, Settings.from_environment(environment), seed, Console(stderr=True))
+    settings, chosen = Settings.from_environment(environment), find_traces(traces)
+    draw = None if picture is None else import_drawing()
+    usd_per_hour = settings.instance_usd_per_hour or load_prices().worker_usd_per_hour(
+        split_list(settings.instance_types)
+    )
+    comparisons = run(chosen, settings, seed, Console(stderr=True))
     console.print(tables(comparisons))
-    console.print(summary(comparisons), highlight=False, soft_wrap=True)
+    console.print(summary(comparisons, usd_per_hour), highlight=False, soft_wrap=True)
     if json_path is not None:
-        write_json(comparisons, json_path)
-    if picture is not None:
-        write_picture(comparisons, picture)
+        write_json(comparisons, usd_per_hour, json_path)
+    if draw is not None and picture is not None:
+        draw(comparisons, picture)
 
 
 def find_traces(names: Sequence[str]) -> list[Trace]:
@@ -82,45 +95,59 @@ def tables(comparisons: Sequence[Comparison]) -> Group:
     return Group(*(_table(comparison) for comparison in comparisons))
 
 
-def summary(comparisons: Sequence[Comparison]) -> str:
-    """Which scalers are both faster and cheaper than ours, and how many busy instances ours killed."""
+def summary(comparisons: Sequence[Comparison], usd_per_hour: float | None) -> str:
+    """Which scalers are both faster and cheaper than ours, and how many busy instances ours killed.
+
+    Args:
+        usd_per_hour: the price of an instance; None where it is not known.
+    """
     ours = comparisons[0].ours.scaler
     beaten = [f"{c.trace.name} ({', '.join(c.beaten_by)})" for c in comparisons if c.beaten_by]
     killed = sum(c.ours.busy_killed for c in comparisons)
+    prices = load_prices()
+    price = (
+        f"1,000 instance-seconds cost ${usd_per_hour / 3.6:.4f} ({prices.region}, prices of {prices.date})."
+        if usd_per_hour
+        else "No price of this instance type is known: set EIC_INSTANCE_USD_PER_HOUR."
+    )
     return "\n".join(
         (
             f"Faster than {ours} at the 95th percentile and cheaper, too: {'; '.join(beaten) or 'none, on any trace'}.",
             f"Busy instances that {ours} killed without a drain: {killed}.",
             f"Waits and drain are in seconds, cost is in instance-seconds.  The optimum knows all arrivals in advance "
             f"and has the waits of {ours}.",
+            price,
         )
     )
 
 
-def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Writes a list with an object for each trace and scaler; see docs/reference/simulation.md."""
-    rows = [
-        {key: round(value, 3) if isinstance(value, float) else value for key, value in dataclasses.asdict(row).items()}
-        for comparison in comparisons
-        for row in comparison.rows
-    ]
+def write_json(comparisons: Sequence[Comparison], usd_per_hour: float | None, path: Path) -> None:
+    """Writes a list with an object for each trace and scaler; see docs/reference/simulation.md.
+
+    Args:
+        usd_per_hour: the price of an instance; None where it is not known.
+    """
+
+    def fields(row: Row) -> dict[str, Any]:
+        usd = None if usd_per_hour is None else round(row.instance_seconds / 3600 * usd_per_hour, 6)
+        figures = dataclasses.asdict(row).items()
+        return {key: round(value, 3) if isinstance(value, float) else value for key, value in figures} | {"usd": usd}
+
+    rows = [fields(row) for comparison in comparisons for row in comparison.rows]
     path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
-def write_picture(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Draws cost against wait; see `simulation.picture`.
+def import_drawing() -> Callable[[Sequence[Comparison], Path], None]:
+    """The function that draws cost against wait; see `simulation.picture`.
 
     Raises:
-        ElasticError: matplotlib is not installed, or knows no such format.
+        ElasticError: matplotlib is not installed.
     """
     try:
         from simulation.picture import draw_picture
     except ImportError as error:
         raise ElasticError("drawing needs matplotlib: pip install 'elastic-image-classifier[demo]'") from error
-    try:
-        draw_picture(comparisons, path)
-    except ValueError as error:
-        raise ElasticError(f"the chart {path.name} cannot be drawn: {error}") from error
+    return draw_picture
 
 
 def _find_trace(name: str) -> Trace:

@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 
 from simulation.comparison import OPTIMUM, Comparison
 
@@ -46,12 +47,29 @@ _COLUMNS = 3
 _OVER_TIME = ("crowd", "burst")
 
 
-def draw_picture(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Draws `comparisons` 900 pixels wide (twice as many in a PNG, for sharp screens).
+class PlainLogFormatter(LogFormatter):
+    """Labels of a logarithmic axis as people write numbers: 60, not 6 × 10¹."""
 
-    Raises:
-        ValueError: matplotlib does not write the format of the file's suffix.
-    """
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick; empty where the axis has labels enough."""
+        return plain_number(x) if super().__call__(x, pos) else ""
+
+
+def plain_number(value: float) -> str:
+    """A number without an exponent: 0.002, 1.5, 60, 20,000."""
+    return f"{value:.10f}".rstrip("0").rstrip(".") if value < 1 else f"{value:,.10g}"
+
+
+def draw_picture(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Draws `comparisons` 900 pixels wide (twice as many in a PNG, for sharp screens), as PNG or SVG."""
+    with matplotlib.rc_context(_STYLE):
+        make_figure(comparisons).savefig(
+            path, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None
+        )
+
+
+def make_figure(comparisons: Sequence[Comparison]) -> Figure:
+    """The chart of `comparisons`."""
     over_time = next((c for name in _OVER_TIME for c in comparisons if c.trace.name == name), comparisons[0])
     rows = math.ceil((len(comparisons) + 1) / _COLUMNS)
     with matplotlib.rc_context(_STYLE):
@@ -82,7 +100,7 @@ def draw_picture(comparisons: Sequence[Comparison], path: Path) -> None:
         ours = comparisons[0].ours.scaler
         _draw_legend(figure.add_subplot(grid[rows - 1, _COLUMNS - 1]), ours)
         _draw_over_time(figure.add_subplot(grid[rows, :]), over_time)
-        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return figure
 
 
 def _draw_trade(axes: Any, comparison: Comparison) -> None:
@@ -105,8 +123,9 @@ def _draw_trade(axes: Any, comparison: Comparison) -> None:
         fontsize=8,
     )
     axes.margins(x=0.06, y=0.12)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PlainLogFormatter())
+        axis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(1.5, 0.4)))
 
 
 def _has_room_above(comparison: Comparison) -> bool:

@@ -208,7 +208,8 @@ function replace(place, lines) {
 // As in web_tier/pages/fleet.py.
 function money(usd) {
   if (usd === null) return "–";
-  return `$${usd < 1 ? fixed(usd, 4) : new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(usd)}`;
+  const digits = usd < 0.1 ? 4 : usd < 1 ? 3 : 2;
+  return `$${usd.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
 
 function duration(seconds) {

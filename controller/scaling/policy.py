@@ -231,8 +231,8 @@ def _why(observation: Observation, limits: Limits, load: float, size: int, left_
             why += f", of which {left} will be left after a boot,"
         why += f" at {limits.acceptable_backlog_per_instance:.0f} for each instance"
         why += f" and {arrivals} need {size}" if arrivals else f" needs {size}"
-    elif arrivals:
-        why = f"no backlog; {arrivals} need {size}"
+    elif load:
+        why = f"no backlog; arrivals that occupy {load:.2g} need {size}"
     elif size > limits.min_size:
         why = f"no backlog; images that arrived within the time of a boot need {size}"
     else:

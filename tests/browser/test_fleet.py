@@ -52,6 +52,14 @@ def made_status(now: float) -> dict[str, Any]:
         "instances": [{**instance, "reported_at": now, "in_hand": 4, "answered": 900, "images_per_second": 9.5}],
         "history": history,
         "decisions": decisions,
+        "costs": {
+            "region": "us-east-1",
+            "date": "2026-11-28",
+            "compute": {"usd_per_hour": 0.45, "usd_per_1000_images": 0.0125},
+            "requests": {"usd_per_hour": 1234.5, "usd_per_1000_images": 0.0141},
+            "standing": {"usd_per_hour": 0.1039, "usd_per_1000_images": None},
+            "total": {"usd_per_hour": 1235.0539, "usd_per_1000_images": None},
+        },
         "remarks": [
             {"sentence": "Candidate <i>m@2</i> agrees with 97.0 % of 400 answers", "alarming": False},
             {"sentence": "Drift: other labels", "alarming": True},
@@ -71,8 +79,10 @@ def made_page(open_tab: OpenTab) -> Page:
 
 def test_the_page_shows_what_the_controller_reports(made_page: Page) -> None:
     page = made_page
-    for field, text in (("visible", "990"), ("cost", "$0.0125"), ("oldest", "–"), ("answered", "12,345")):
+    for field, text in (("visible", "990"), ("cost", "$1,235.05"), ("oldest", "–"), ("answered", "12,345")):
         expect(page.locator(f'[data-field="{field}"]')).to_have_text(text)
+    cells = ["$0.450", "$0.0125", "$1,234.50", "$0.0141", "$0.104", "–", "$1,235.05", "–"]
+    expect(page.locator("#costs td")).to_have_text(cells)
     expect(page.locator("#span")).to_have_text("17 minutes")
     expect(page.locator("#decisions .change")).to_have_text(["-2", "+1"])
     expect(page.locator("#decisions .reason").last).to_have_text("<b>backlog</b> 990")

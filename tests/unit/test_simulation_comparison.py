@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli import main
+from core.prices import load_prices
 from core.profiles import PROFILES
 from core.settings import Settings
 from simulation.comparison import OPTIMUM, Comparison, compare, steps
+from simulation.picture import make_figure, plain_number
 from simulation.traces import TRACES, Trace, TraceError, read_csv
 
 KEYS = {
@@ -30,6 +33,7 @@ KEYS = {
     "cost_ratio",
     "busy_killed",
     "thrash",
+    "usd",
 }
 
 
@@ -137,12 +141,61 @@ def test_a_file_that_is_no_trace_is_named_in_one_sentence(tmp_path: Path, text: 
     [
         (["--trace", "bursts"], "there is no trace 'bursts': name one of burst, by-hand"),
         (["--trace", "missing.csv"], "missing.csv cannot be read"),
-        (["--profile", "frugal"], "EIC_PROFILE must be one of balanced, fast, thrifty"),
     ],
 )
-def test_a_wrong_argument_is_named_in_one_sentence(arguments: list[str], sentence: str) -> None:
+def test_a_wrong_trace_is_named_in_one_sentence(arguments: list[str], sentence: str) -> None:
     result = CliRunner().invoke(main, ["simulate", *arguments])
     assert result.exit_code == 1 and sentence in result.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--profile", "frugal"], "'frugal' is not one of 'balanced', 'fast', 'thrifty'"),
+        (["--picture", "chart.bmp"], "chart.bmp must end in .png or .svg"),
+        (["--picture", "chart"], "chart must end in .png or .svg"),
+        (["--picture", "/nope/chart.png"], "there is no folder /nope"),
+        (["--json", "/nope/report.json"], "there is no folder /nope"),
+        (["--json", "/"], "'/' is a directory"),
+        (["--seed", "-1"], "-1 is not in the range"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.simulate.run", lambda *_: pytest.fail("the simulation was run"))
+    result = CliRunner().invoke(main, ["simulate", *arguments])
+    assert result.exit_code == 2 and sentence in result.output.replace("\n", " ")
+    assert "Traceback" not in result.output
+
+
+def test_the_help_lists_every_trace_with_its_title() -> None:
+    text = CliRunner().invoke(main, ["simulate", "--help"], terminal_width=80).output
+    for trace in TRACES.values():
+        assert re.search(rf"^ +{trace.name} +{re.escape(trace.title)}$", text, re.M), trace.name
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_the_ticks_of_the_chart_are_numbers_that_people_write() -> None:
+    trace = dataclasses.replace(TRACES["burst"], runs=1)
+    figure = make_figure([compare(trace, Settings(), seed=1)])
+    figure.canvas.draw()
+    labels = [
+        label.get_text()
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for label in (*axis.get_majorticklabels(), *axis.get_minorticklabels())
+        if label.get_text() and axes.get_xscale() == "log"
+    ]
+    assert len(labels) > 5
+    assert [label for label in labels if not re.fullmatch(r"[\d,]+(\.\d+)?", label)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.002, "0.002"), (0.5, "0.5"), (1.0, "1"), (60, "60"), (1500, "1,500"), (2e7, "20,000,000")]
+)
+def test_a_plain_number_has_no_exponent(value: float, text: str) -> None:
+    assert plain_number(value) == text
 
 
 def test_the_command_prints_a_table_and_writes_its_files(tmp_path: Path) -> None:
@@ -156,6 +209,10 @@ def test_the_command_prints_a_table_and_writes_its_files(tmp_path: Path) -> None
     assert max(len(line) for line in result.output.splitlines()[:8]) <= 80
     rows = json.loads(report.read_text())
     assert all(row.keys() >= KEYS for row in rows)
+    for row in rows:
+        hourly = load_prices().worker_usd_per_hour(["t3.small"])
+        assert row["usd"] == pytest.approx(row["instance_seconds"] / 3600 * hourly, abs=1e-5)
+    assert "1,000 instance-seconds cost $0.0074 (us-east-1, prices of" in result.output
     assert [row["scaler"] for row in rows] == ["balanced", "visible-only", "aws-target-tracking", "keda", OPTIMUM]
     with Image.open(picture) as drawn:
         assert drawn.width == 1800

@@ -19,7 +19,7 @@ from core.fleet_status import (
     ShadowStatus,
 )
 from tests.web import WebBench
-from web_tier.pages.fleet import headline, minutes
+from web_tier.pages.fleet import headline, minutes, money
 
 
 def sample(at: float, visible: int = 0, desired: int = 0, booting: int = 0, running: int = 0) -> Sample:
@@ -42,6 +42,7 @@ def status(at: float, *history: Sample, decisions: tuple[Decision, ...] = ()) ->
         instance_seconds=900.0,
         answered=4321,
         cost_per_1000_images_usd=0.0123,
+        instance_usd_per_hour=0.09,
         instances=(InstanceStatus("i-1", "<b>worker</b>", "running", at - 60, at, 3, 700, 12.5),),
         history=history,
         decisions=decisions,
@@ -66,7 +67,7 @@ def test_the_page_shows_what_the_controller_reported_last() -> None:
     bench.state.put(KEY, published.encode())
     page = bench.client.get("/fleet").text
     text = text_of(page)
-    for part in ("1 worker running, 1 booting", "77 waiting", "$0.0123", "+2", "4,321", "6 ms, measured"):
+    for part in ("1 worker running, 1 booting", "77 waiting", "$0.0123", "$0.828", "+2", "4,321", "6 ms, measured"):
         assert part in text or part.replace(" waiting", "") in text
     assert "backlog &lt;77&gt; needs 2" in page
     assert "&lt;b&gt;worker&lt;/b&gt;" in page
@@ -131,3 +132,11 @@ def test_the_start_page_does_without_the_list_where_s3_fails() -> None:
     page = bench.client.get("/")
     assert page.status_code == 200
     assert "Recent batches" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [(None, "–"), (0, "$0.0000"), (0.01406, "$0.0141"), (0.10387, "$0.104"), (1.0601, "$1.06"), (1235.05, "$1,235.05")],
+)
+def test_an_amount_has_about_three_digits(usd: float | None, shown: str) -> None:
+    assert money(usd) == shown

@@ -60,7 +60,9 @@ def headline(status: FleetStatus | None) -> str:
 
 def money(usd: float | None) -> str:
     """An amount for people; static/fleet.js has the same form."""
-    return "–" if usd is None else f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
+    if usd is None:
+        return "–"
+    return f"${usd:,.{4 if usd < 0.1 else 3 if usd < 1 else 2}f}"
 
 
 def minutes(history: Sequence[Sample]) -> list[Sample]:
