@@ -18,7 +18,7 @@ from aws.clients import Clients
 from aws.state import StateStore
 from cli.session import connect_to_cloud, console, stop_on_signals
 from core.errors import CloudError, DecodeError, ElasticError
-from core.fleet_costs import Cost, fleet_costs
+from core.fleet_costs import fleet_costs, format_usd
 from core.fleet_status import KEY, FleetStatus, Sample
 from core.prices import load_prices
 
@@ -127,16 +127,12 @@ def _numbers(status: FleetStatus, now: float) -> RenderableType:
     prices = Table.grid(padding=(0, 3))
     prices.add_row(f"on AWS, {costs.date}", "an hour", "1,000 images", style="dim")
     for title, kind in {**kinds, "sum": costs.total}.items():
-        prices.add_row(title, *_money(kind))
+        prices.add_row(title, format_usd(kind.usd_per_hour), format_usd(kind.usd_per_1000_images))
     written = f"written {max(age_seconds, 0):.0f} s ago by {status.controller_id}"
     style = "red" if age_seconds > STALE_SECONDS else "dim"
     if age_seconds > STALE_SECONDS:
         written += "; the controller seems to have stopped"
     return Group(grid, Text(written, style=style), Text(), prices)
-
-
-def _money(cost: Cost) -> tuple[str, ...]:
-    return tuple("–" if usd is None else f"${usd:.4f}" for usd in (cost.usd_per_hour, cost.usd_per_1000_images))
 
 
 def _remarks(status: FleetStatus) -> RenderableType:

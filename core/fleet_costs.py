@@ -53,5 +53,12 @@ def fleet_costs(status: FleetStatus, prices: Prices) -> FleetCosts:
     return FleetCosts(prices.region, prices.date.isoformat(), compute, requests, standing, total)
 
 
+def format_usd(usd: float | None) -> str:
+    """Format an amount for people, with about three digits; static/fleet.js has the same form."""
+    if usd is None:
+        return "–"
+    return f"${usd:,.{4 if usd < 0.1 else 3 if usd < 1 else 2}f}"
+
+
 def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other

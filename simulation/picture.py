@@ -90,11 +90,11 @@ def make_figure(comparisons: Sequence[Comparison]) -> Figure:
             _draw_trade(axes, comparison)
             panels.append(axes)
             if index % _COLUMNS:
-                axes.tick_params(labelleft=False)
+                axes.tick_params(which="both", labelleft=False)
             else:
                 axes.set_ylabel("p95 wait, seconds")
             if index + _COLUMNS < len(comparisons):
-                axes.tick_params(labelbottom=False)
+                axes.tick_params(which="both", labelbottom=False)
             else:
                 axes.set_xlabel("instance-seconds ÷ optimum")
         ours = comparisons[0].ours.scaler

@@ -205,7 +205,7 @@ function replace(place, lines) {
   if (!same) place.replaceChildren(...lines);
 }
 
-// As in web_tier/pages/fleet.py.
+// As in core/fleet_costs.py.
 function money(usd) {
   if (usd === null) return "–";
   const digits = usd < 0.1 ? 4 : usd < 1 ? 3 : 2;

@@ -9,7 +9,7 @@ from datetime import date
 
 import pytest
 
-from core.fleet_costs import fleet_costs
+from core.fleet_costs import fleet_costs, format_usd
 from core.fleet_status import InstanceStatus
 from core.paths import REPOSITORY_ROOT
 from core.prices import DAYS_A_MONTH, HOURS_A_MONTH, TABLE_FILE, load_prices
@@ -130,3 +130,11 @@ def test_an_idle_fleet_costs_what_stands_and_an_unknown_instance_an_unknown_sum(
     assert fleet_costs(idle, PRICES).total.usd_per_hour == PRICES.standing_usd_per_hour
     unknown = replace(STATUS, instance_usd_per_hour=None, instances=(InstanceStatus("i", "", "running", 0),))
     assert fleet_costs(unknown, PRICES).total.usd_per_hour is None
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [(None, "–"), (0, "$0.0000"), (0.01406, "$0.0141"), (0.10387, "$0.104"), (1.0601, "$1.06"), (1235.05, "$1,235.05")],
+)
+def test_an_amount_has_about_three_digits(usd: float | None, shown: str) -> None:
+    assert format_usd(usd) == shown

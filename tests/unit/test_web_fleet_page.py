@@ -19,7 +19,7 @@ from core.fleet_status import (
     ShadowStatus,
 )
 from tests.web import WebBench
-from web_tier.pages.fleet import headline, minutes, money
+from web_tier.pages.fleet import headline, minutes
 
 
 def sample(at: float, visible: int = 0, desired: int = 0, booting: int = 0, running: int = 0) -> Sample:
@@ -132,11 +132,3 @@ def test_the_start_page_does_without_the_list_where_s3_fails() -> None:
     page = bench.client.get("/")
     assert page.status_code == 200
     assert "Recent batches" not in page.text
-
-
-@pytest.mark.parametrize(
-    ("usd", "shown"),
-    [(None, "–"), (0, "$0.0000"), (0.01406, "$0.0141"), (0.10387, "$0.104"), (1.0601, "$1.06"), (1235.05, "$1,235.05")],
-)
-def test_an_amount_has_about_three_digits(usd: float | None, shown: str) -> None:
-    assert money(usd) == shown

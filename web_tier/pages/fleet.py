@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from core.fleet_costs import fleet_costs
+from core.fleet_costs import fleet_costs, format_usd
 from core.fleet_status import FleetStatus, Sample
 from core.prices import load_prices
 from web_tier.services import services
@@ -37,7 +37,7 @@ def fleet() -> ResponseReturnValue:
         rows=minutes(status.history) if status else [],
         decisions=list(reversed(status.decisions))[:DECISIONS_SHOWN] if status else [],
         iso=lambda seconds: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds"),
-        money=money,
+        money=format_usd,
         clock=lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S} UTC",
         now=now,
     )
@@ -56,13 +56,6 @@ def headline(status: FleetStatus | None) -> str:
     if latest.booting:
         parts.append(f"{latest.booting} booting")
     return ", ".join(parts)
-
-
-def money(usd: float | None) -> str:
-    """An amount for people; static/fleet.js has the same form."""
-    if usd is None:
-        return "–"
-    return f"${usd:,.{4 if usd < 0.1 else 3 if usd < 1 else 2}f}"
 
 
 def minutes(history: Sequence[Sample]) -> list[Sample]:
