@@ -136,7 +136,8 @@ class Executor:
     def settle(self) -> bool:
         """Complete an announced launch, also that of another controller; return whether none is pending any more.
 
-        Called before the fleet is observed, so that the instances that it launches are observed.
+        Called before the fleet is observed, so that the instances that it launches are observed.  While launches pause,
+        the request is not repeated.
 
         Raises:
             CloudError: EC2 could not be reached, or refused the request.
@@ -151,7 +152,7 @@ class Executor:
             if not self._tracker.unseen(self._clock()):
                 self._lease.note = ""  # EC2 describes what was launched: the announcement is no longer needed
             return True
-        if not self._lease.held():
+        if not self._lease.held() or self._clock() < self._backoff.refusals.not_before:
             return False
         log.info("repeating an announced launch of %d", announced.count)
         for instance_id, release in announced.unseen.items():
@@ -186,7 +187,7 @@ class Executor:
         else:
             self._problem = ""
         self._name(launched, snapshot)
-        trouble = self._trouble(release.number)
+        trouble = self.trouble(release.number)
         return Outcome(len(launched), failed + drained + surplus, _summary(complaints), self._problem, trouble)
 
     def _judge_starts(self, snapshot: FleetSnapshot) -> None:
@@ -207,8 +208,8 @@ class Executor:
             self._backoff.works(working[instance_id])
         self._working, self._failing = frozenset(working), frozenset(failing)
 
-    def _trouble(self, release: int) -> LaunchTrouble | None:
-        """The failures in a row that concern the next launch: those of starts, else refused requests."""
+    def trouble(self, release: int) -> LaunchTrouble | None:
+        """The failures in a row that concern the next launch: those of starts, else of requests."""
         starts, refusals = self._backoff.failed_starts(release), self._backoff.refusals
         failures = starts if starts.count else refusals
         if not failures.count:
@@ -252,7 +253,11 @@ class Executor:
         return self._launch(announcement, just_now=True).instance_ids
 
     def _launch(self, announced: _Announcement, *, just_now: bool) -> Launch:
-        launch = self._fleet.launch(announced.count, announced.token, announced.release)
+        try:
+            launch = self._fleet.launch(announced.count, announced.token, announced.release)
+        except CloudError as error:
+            self._backoff.refused(self._clock(), str(error), retryable=True)
+            raise
         now = self._clock()
         self._answered_token = announced.token
         self._tracker.launched(launch.instance_ids, now, announced.release.number, just_now=just_now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -14,12 +15,14 @@ from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import FleetSnapshot
 from controller.scaling.policy import Limits, Recommendation, ScalingDecision, decide
 from core.errors import CloudError
+from core.fleet_status import LaunchTrouble
 from core.periodic_task import PeriodicTask
 
 log = logging.getLogger(__name__)
 
 # An unchanged decision is logged again after this time, so that the log shows that the loop runs.
 REPEAT_LOG_SECONDS = 30.0
+_UNSETTLED = "holding: EC2 has not responded to a launch request, which is repeated"
 
 
 class Leadership(Protocol):
@@ -43,6 +46,7 @@ class Executor(Protocol):
 
     def settle(self) -> bool: ...
     def act(self, change: int, snapshot: FleetSnapshot, plan: Plan) -> Outcome: ...
+    def trouble(self, release: int) -> LaunchTrouble | None: ...
 
 
 class RolloutPlanner(Protocol):
@@ -157,24 +161,25 @@ class Reconciler:
         """Run one pass; return None without the lease.  After a cloud error the fleet is left as it is."""
         if not self._lead():
             return None
+        is_settled = self._settle()
         snapshot = plan = None
         try:
-            if self._executor.settle():
-                snapshot = self._observer.observe()
-                plan = self._planner.plan(snapshot, self._decider.desired(snapshot))
+            snapshot = self._observer.observe()
+            plan = self._planner.plan(snapshot, self._decider.desired(snapshot))
         except CloudError as error:
             log.warning("%s", error)
         if snapshot is None or plan is None:
             return self._decider.decide(None)[0]
         self._log(plan)
-        seen = snapshot.without({*plan.drain, *plan.hidden}, plan.hidden_unseen)
-        decision, limits = self._decider.decide(seen)
-        outcome = Outcome()
-        try:
-            outcome = self._executor.act(decision.change, snapshot, plan)
-        except CloudError as error:
-            log.warning("%s; trying again at the next decision", error)
-            outcome = Outcome(problem=str(error))
+        if is_settled:
+            seen = snapshot.without({*plan.drain, *plan.hidden}, plan.hidden_unseen)
+            decision, limits = self._decider.decide(seen)
+            outcome = self._act(decision, snapshot, plan)
+        else:
+            # How many instances there are is known only when EC2 has responded to the announced launch.
+            decision, limits = self._decider.decide(None)
+            decision = dataclasses.replace(decision, reason=_UNSETTLED)
+            outcome = Outcome(trouble=self._executor.trouble(plan.release.number))
         self._publisher.report(
             snapshot,
             decision,
@@ -184,6 +189,22 @@ class Reconciler:
             service_measured=self._limits.service_measured,
         )
         return decision
+
+    def _settle(self) -> bool:
+        """Complete an announced launch; return whether none is pending any more."""
+        try:
+            return self._executor.settle()
+        except CloudError as error:
+            log.warning("%s", error)
+            return False
+
+    def _act(self, decision: ScalingDecision, snapshot: FleetSnapshot, plan: Plan) -> Outcome:
+        """Carry out a decision and a plan; after a cloud error the next decision tries again."""
+        try:
+            return self._executor.act(decision.change, snapshot, plan)
+        except CloudError as error:
+            log.warning("%s; trying again at the next decision", error)
+            return Outcome(problem=str(error), trouble=self._executor.trouble(plan.release.number))
 
     def _log(self, plan: Plan) -> None:
         if plan.reason and plan.reason != self._planned:

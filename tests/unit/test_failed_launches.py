@@ -14,6 +14,7 @@ from controller.scaling.launch_backoff import (
     MAX_START_DELAY_SECONDS,
     LaunchBackoff,
 )
+from core.errors import CloudError
 from core.fleet_status import LaunchTrouble
 from tests.unit.test_reconciler import BOOT_GRACE_SECONDS, MAX_SIZE, Cloud
 
@@ -162,3 +163,19 @@ def test_the_reason_is_the_workers_own_and_stands_beside_the_decision() -> None:
             assert "terminated" in decision.reason, decision
         if 0 < decision.change < 4:
             assert "launches are slowed down" in decision.reason, decision
+
+
+def test_a_launch_without_a_response_is_repeated_ever_more_rarely_and_the_status_goes_on() -> None:
+    cloud = Cloud()
+    cloud.work_arrives(35)
+    cloud.fleet.fail_next("launch", times=6, error=CloudError("launching instances: 503"))
+    controller = cloud.controller()
+    controller.run(20)
+    assert cloud.fleet.count("launch") == 5, "at once, and after 1, 2, 4 and 8 s"
+    status = cloud.status()
+    assert cloud.clock() - status.at <= 5 and status.latest is not None and status.latest.visible == 35
+    assert status.remarks[0].alarming
+    assert "5 launch requests in a row have failed, the last: launching instances: 503" in status.remarks[0].sentence
+    assert "EC2 has not responded" in status.decisions[-1].reason
+    controller.run(60)
+    assert len(cloud.fleet.instances) == 4 == cloud.fleet.highest and cloud.status().trouble is None
