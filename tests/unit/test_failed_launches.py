@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from cli.deploy import fleet_of
+from cli.fleet import render
 from controller.scaling.launch_backoff import (
     FATAL_DELAY_SECONDS,
     MAX_DELAY_SECONDS,
@@ -18,7 +22,7 @@ from core.errors import CloudError
 from core.fleet_status import LaunchTrouble
 from tests.unit.test_reconciler import BOOT_GRACE_SECONDS, MAX_SIZE, Cloud
 
-MINUTES = 5
+MINUTES = 3
 # At most the fleet twice, then one at a time: after 2, 4, 8, … seconds, and from then on every two minutes.
 MOST_LAUNCHED = 2 * MAX_SIZE + 6 + MINUTES * 60 / MAX_START_DELAY_SECONDS
 
@@ -51,7 +55,7 @@ def test_each_pause_is_twice_as_long_as_the_last_up_to_a_bound(fail: str, pauses
 
 
 def test_a_very_long_row_of_failures_stays_within_the_bound() -> None:
-    assert pauses_after("start", 5000)[-1] == MAX_START_DELAY_SECONDS
+    assert pauses_after("start", 100)[-1] == MAX_START_DELAY_SECONDS
 
 
 def test_instances_that_fail_together_cause_one_pause_and_the_second_pause_ends_with_a_probe() -> None:
@@ -121,7 +125,7 @@ class DyingCloud(Cloud):
         super().workers_report()
 
 
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(
     ways=st.lists(st.sampled_from(["reports", "silent", "ends"]), min_size=1, max_size=3),
     age_seconds=st.integers(0, 20),
@@ -179,3 +183,14 @@ def test_a_launch_without_a_response_is_repeated_ever_more_rarely_and_the_status
     assert "EC2 has not responded" in status.decisions[-1].reason
     controller.run(60)
     assert len(cloud.fleet.instances) == 4 == cloud.fleet.highest and cloud.status().trouble is None
+
+
+def test_the_commands_give_the_reason() -> None:
+    cloud = DyingCloud(["reports"], 0)
+    cloud.work_arrives(35)
+    cloud.controller().run(20)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(cloud.status(), cloud.clock()))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for text in (shown, fleet_of(cloud.store)):  # type: ignore[arg-type]
+        assert "instances in a row have failed, the last: app-tier-" in text and ": broken" in text
