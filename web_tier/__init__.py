@@ -21,7 +21,7 @@ from web_tier.api import batches as api_batches
 from web_tier.api import classify as api_classify
 from web_tier.api import events as api_events
 from web_tier.api import images as api_images
-from web_tier.api import openapi
+from web_tier.api import openapi, request_body
 from web_tier.api import results as api_results
 from web_tier.api import system as api_system
 from web_tier.auth import identity, sessions
@@ -32,6 +32,7 @@ from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
 from web_tier.domain.fleet_reader import FleetReader
 from web_tier.domain.job_batcher import JobBatcher
+from web_tier.domain.memory import MemoryBudget
 from web_tier.domain.presigned_uploads import PresignedUploads
 from web_tier.domain.result_waiter import ResultWaiter
 from web_tier.domain.single_image import SingleImages
@@ -42,7 +43,7 @@ from web_tier.observability.readiness import Readiness
 from web_tier.pages import batches as batch_pages
 from web_tier.pages import compat, sign_in
 from web_tier.pages import fleet as fleet_pages
-from web_tier.security import client_timeout, forwarded, request_origin, response_headers, trusted_hosts
+from web_tier.security import body_limits, client_timeout, forwarded, request_origin, response_headers, trusted_hosts
 from web_tier.services import EXTENSION, Services
 from web_tier.ttl_cache import TTLCache
 
@@ -56,6 +57,10 @@ FETCH_THREADS = 16
 # the rest is for uploads and everything else.
 MAX_VIEWERS = 256
 MAX_WAITING = 192
+# Memory of a process for JSON bodies above 64 KiB, and for images on their way to viewers; benchmarks/web_limits.py
+# measures what a process takes at most.
+JSON_MEMORY_BYTES = 256 * 1024 * 1024
+IMAGE_MEMORY_BYTES = 128 * 1024 * 1024
 
 _API = (api_batches, api_images, api_results, api_events, api_classify, api_system)
 _OTHERS = (batch_pages, sign_in, fleet_pages, compat, health, openapi)
@@ -90,11 +95,12 @@ def create_app(
     app.extensions[EXTENSION] = services
     request_log.init_app(app)
     services.metrics.init_app(app)
-    for protection in (client_timeout, trusted_hosts, request_origin, response_headers):
+    for protection in (body_limits, client_timeout, trusted_hosts, request_origin, response_headers):
         protection.init_app(app)
     if settings.authentication != "off":
         sessions.init_app(app, sessions.session_key(settings, state))
     identity.init_app(app)
+    request_body.init_app(app)
     errors.init_app(app)
     for part in _API:
         app.register_api(part.blueprint)
@@ -138,4 +144,6 @@ def _services(
         ended_sessions=TTLCache(partial(sessions.has_ended, state), CACHE_SECONDS, clock=clock),
         usage=UsageStore(state),
         rate_limits=RateLimits(settings),
+        json_memory=MemoryBudget(JSON_MEMORY_BYTES),
+        image_memory=MemoryBudget(max(IMAGE_MEMORY_BYTES, settings.max_image_bytes)),
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, make_response, render_template, request
 from pydantic import ValidationError
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServerError
 
-from core.errors import CloudError, NotFoundError
+from core.errors import CloudError, NotFoundError, SpoolError
 from web_tier.domain.batch_watcher import TooManyViewersError
+from web_tier.domain.memory import MemoryBusyError
 from web_tier.domain.multipart import UploadFormatError
 from web_tier.domain.result_pagination import CursorError
 from web_tier.domain.result_waiter import TooManyWaitingError, WaitFailedError
@@ -36,29 +38,37 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(CursorError, lambda error: failure(400, "Bad Request", str(error)))
     app.register_error_handler(TimeoutError, _timeout)
     app.register_error_handler(ValidationError, validation_failure)
-    for error in (TooManyWaitingError, TooManyViewersError, WaitFailedError):
+    for error in (TooManyWaitingError, TooManyViewersError, WaitFailedError, MemoryBusyError, SpoolError):
         app.register_error_handler(error, lambda error: try_again(str(error)))
 
 
-def failure(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
+def failure(
+    status: int,
+    title: str,
+    detail: str,
+    errors: list[dict[str, str]] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Response:
     """The response to a failed request (RFC 9457 for programs).
 
     Args:
         errors: the invalid fields of the request, each with a message.
+        more: further members of the problem document.
     """
     if request.path.startswith((API_PREFIX, *_PROGRAM_PATHS)):
         fields: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         if errors is not None:
             fields["errors"] = errors
+        fields.update(more or {})
         return Response(json.dumps(fields), status, mimetype="application/problem+json")
     if request.endpoint == _TEXT_ENDPOINT:
         return Response(" ".join(detail.split()), status, mimetype="text/plain")
     return make_response(render_template("failure.html", title=title, detail=detail), status)
 
 
-def try_again(detail: str) -> Response:
-    """The 503 response to a request that may succeed a little later."""
-    response = failure(503, "Service Unavailable", detail)
+def try_again(detail: str, more: Mapping[str, Any] | None = None) -> Response:
+    """The 503 response to a request that may succeed a little later; `more` as in `failure`."""
+    response = failure(503, "Service Unavailable", detail, more=more)
     response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response
 
@@ -80,13 +90,18 @@ def _not_found(_error: NotFoundError) -> Response:
     return failure(404, "Not Found", "there is no such batch or image")
 
 
-def _timeout(_error: TimeoutError) -> Response:
+def _timeout(_error: Exception) -> Response:
     response = failure(408, "Request Timeout", "the request did not arrive in time")
     response.headers["Connection"] = "close"
     return response
 
 
 def _http_error(error: HTTPException) -> Response:
+    if isinstance(error, ClientDisconnected):
+        # Werkzeug raises it for whatever happens while a body is read: silence, or a malformed chunk.
+        if isinstance(error.__context__, TimeoutError):
+            return _timeout(error)
+        error.description = "the request's body is malformed or incomplete"
     if isinstance(error, InternalServerError):
         # Flask has logged the traceback.
         error.description = "something went wrong on our side"

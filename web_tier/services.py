@@ -16,6 +16,7 @@ from web_tier.domain.batch_lifecycle import BatchLifecycle
 from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
 from web_tier.domain.fleet_reader import FleetReader
+from web_tier.domain.memory import MemoryBudget
 from web_tier.domain.presigned_uploads import PresignedUploads
 from web_tier.domain.result_waiter import ResultWaiter
 from web_tier.domain.single_image import SingleImages
@@ -49,6 +50,8 @@ class Services:
     ended_sessions: TTLCache[[str], bool]
     usage: UsageStore
     rate_limits: RateLimits
+    json_memory: MemoryBudget
+    image_memory: MemoryBudget
 
     def close(self) -> None:
         """Ends event streams and waiting requests, and reports the process as not ready, before the server stops."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.properties import examples
 from web_tier.domain import multipart
+from web_tier.domain.memory import SpooledFile
 from web_tier.domain.multipart import UploadFormatError, boundary_of, read_files
 
 BOUNDARY = b"xyz"
@@ -206,11 +207,11 @@ def test_too_many_parts_and_endless_headers_are_refused() -> None:
 def test_an_abandoned_reading_closes_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 
-    def spooled(**options: int) -> io.BytesIO:
-        opened.append(io.BytesIO())
+    def spooled() -> SpooledFile:
+        opened.append(SpooledFile())
         return opened[-1]
 
-    monkeypatch.setattr(multipart, "SpooledTemporaryFile", spooled)
+    monkeypatch.setattr(multipart, "SpooledFile", spooled)
     with pytest.raises(UploadFormatError):
         read(encode([("a.jpg", b"A" * 100)])[:-60])
     assert [file.closed for file in opened] == [True]

@@ -346,5 +346,5 @@ def test_the_plain_form_closes_a_batch(bench: WebBench) -> None:
 
 def test_the_plain_forms_of_an_unknown_batch_are_not_found(bench: WebBench) -> None:
     unknown = "20260101-000000-0123456789ab"
-    for end in ("close", "images"):
-        assert bench.client.post(f"/batches/{unknown}/{end}", data=form([("a.jpg", JPEG)])).status_code == 404
+    for end, body in (("close", {}), ("images", form([("a.jpg", JPEG)]))):
+        assert bench.client.post(f"/batches/{unknown}/{end}", data=body).status_code == 404

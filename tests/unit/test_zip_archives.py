@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import errno
 import io
 import os
 import struct
@@ -13,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, repeat
-from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from core import zip_archive
 from core.errors import ArchiveTooLargeError, BrokenArchiveError, EmptyArchiveError, ImageError
 from core.file_selection import FileKind, kind_of
 from core.zip_archive import ZipArchive
+from tests.full_disk import FULL_DISK_BYTES, full_disk
 from tests.web import JPEG, File, WebBench
 from web_tier.domain.batches import OPEN_SECONDS
 
@@ -424,15 +423,13 @@ def test_the_form_without_javascript_takes_archives(bench: WebBench) -> None:
     assert sorted(bench.images.name(key) for key in bench.images.objects) == ["p.zip/b.jpg", "p.zip/good.jpg"]
 
 
-def test_a_full_disk_is_an_error_of_the_server_and_the_files_before_are_stored(
-    bench: WebBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Full(SpooledTemporaryFile[bytes]):
-        def write(self, data: Any) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("web_tier.domain.archives.SpooledTemporaryFile", Full)
-    response = bench.post(bench.create_batch(), [("a.jpg", JPEG), ("p.zip", zipped([GOOD]))], offset=0)
-    assert (response.status_code, "Retry-After" in response.headers) == (503, True)
-    assert [bench.images.name(key) for key in bench.images.objects] == ["a.jpg"]
-    assert [job.name for job in bench.queue.jobs] == ["a.jpg"]
+def test_a_full_disk_costs_the_files_that_need_it_and_no_others(bench: WebBench) -> None:
+    archive = zipped([GOOD, ("large.jpg", bytes(FULL_DISK_BYTES + 1)), ("b.jpg", JPEG)])
+    with full_disk(bench.app):
+        response = bench.post(bench.create_batch(), [("a.jpg", JPEG), ("p.zip", archive)], offset=0)
+    report = response.get_json()
+    assert [(lost["name"], lost["position"], lost["code"]) for lost in report["not_stored"]] == [
+        ("p.zip/large.jpg", 2, "not_stored")
+    ]
+    assert [stored["name"] for stored in report["accepted"]] == ["a.jpg", "p.zip/good.jpg", "p.zip/b.jpg"]
+    assert len(bench.queue.jobs) == 3

@@ -28,6 +28,7 @@ from web_tier.domain.batches import BatchCancelledError
 from web_tier.domain.presigned_uploads import EXPIRES_SECONDS
 from web_tier.domain.upload_plan import ChosenFile, KnownImages
 from web_tier.domain.upload_service import UploadReport
+from web_tier.errors import try_again
 from web_tier.services import services
 
 blueprint = api_blueprint("api_images", __name__)
@@ -46,7 +47,8 @@ def add_images(path: BatchPath, query: AddQuery) -> Answer:
     A form may have any number of files under any field names, and is read as it arrives; JSON is held in memory and
     limited to 32 MiB.  A ZIP archive (`*.zip`) stands for the images in it, each a file with a position of its own.
     Every file is in exactly one of `accepted`, `rejected` and `not_stored`.  With `keep_others`, images of an archive
-    that are in the batch already, by name and size, are left out and counted.
+    that are in the batch already, by name and size, are left out and counted.  `503` with the same lists means that
+    nothing could be stored because the server's disk is full.
     """
     authorization.open_batch(path.batch_id)
     _check_offset(query.offset)
@@ -62,6 +64,8 @@ def add_images(path: BatchPath, query: AddQuery) -> Answer:
         keep_others=query.keep_others,
         known=known if query.keep_others else None,
     )
+    if report.out_of_space:
+        return try_again("the server's disk is full; please try again later", _report_fields(report))
     return _report_fields(report)
 
 

@@ -112,7 +112,7 @@ class Base64Image(Strict):
 
 
 class Base64Images(Strict):
-    images: list[Base64Image] = Field(min_length=1, max_length=1000)
+    images: list[Base64Image] = Field(min_length=1, max_length=1000, fail_fast=True)
 
 
 class PlannedUpload(Strict):
@@ -121,7 +121,7 @@ class PlannedUpload(Strict):
 
 
 class PlannedUploads(Strict):
-    files: list[PlannedUpload] = Field(min_length=1, max_length=1000)
+    files: list[PlannedUpload] = Field(min_length=1, max_length=1000, fail_fast=True)
 
 
 class ChosenFile(Strict):
@@ -130,14 +130,14 @@ class ChosenFile(Strict):
 
 
 class UploadPlanRequest(Strict):
-    files: list[ChosenFile] = Field(min_length=1, max_length=100_000)
+    files: list[ChosenFile] = Field(min_length=1, max_length=100_000, fail_fast=True)
     additional: bool = Field(
         False, description="none of the files is one of the images announced before, as during another upload"
     )
 
 
 class CompletedUploads(Strict):
-    keys: list[str] = Field(min_length=1, max_length=1000, description="keys of completed uploads")
+    keys: list[str] = Field(min_length=1, max_length=1000, fail_fast=True, description="keys of completed uploads")
 
 
 # --- responses -------------------------------------------------------------------------------------

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from tempfile import SpooledTemporaryFile
-from typing import IO
 
-from core.errors import ArchiveTooLargeError, ImageError
+from core.errors import ArchiveTooLargeError, ImageError, SpoolError
 from core.jobs import Failure, clean_name
 from core.settings import Settings
 from core.sizes import format_bytes
 from core.zip_archive import ZipArchive, ZipMember, starts_as_zip
-from web_tier.domain.multipart import SPOOL_BYTES, UploadedFile, is_archive_name, write_spooled
+from web_tier.domain.memory import SpooledFile
+from web_tier.domain.multipart import UploadedFile, is_archive_name
 from web_tier.domain.upload_plan import ChosenFile, KnownImages
 
 _START_BYTES = 4
@@ -102,7 +101,7 @@ def _name(archive_name: str, member: ZipMember) -> str:
 
 
 def _is_archive(file: UploadedFile, max_bytes: int) -> bool:
-    if not is_archive_name(file.filename):
+    if not is_archive_name(file.filename) or file.no_room:
         return False
     if file.size_bytes > max_bytes:
         # Nothing of it may have been kept.
@@ -113,19 +112,22 @@ def _is_archive(file: UploadedFile, max_bytes: int) -> bool:
 
 
 def _uploaded(archive: ZipArchive, member: ZipMember, name: str, max_bytes: int) -> UploadedFile:
-    body: IO[bytes] = SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - its consumer closes it
+    body = SpooledFile()
     size_bytes = 0
     try:
         for chunk in archive.read(member, max_bytes):
-            write_spooled(body, chunk)
+            body.append(chunk)
             size_bytes += len(chunk)
+        body.rewind()
     except ImageError as error:
         body.close()
         return _failed(name, size_bytes, error)
+    except SpoolError:
+        body.close()
+        return UploadedFile(name, size_bytes, BytesIO(), no_room=True)
     except BaseException:
         body.close()
         raise
-    body.seek(0)
     return UploadedFile(name, size_bytes, body)
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from tempfile import SpooledTemporaryFile
 from typing import IO, Protocol
 
 from werkzeug.datastructures import Headers
@@ -18,6 +17,7 @@ from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, Mu
 from core.errors import ElasticError, SpoolError
 from core.file_selection import ARCHIVE_SUFFIX
 from core.jobs import Failure
+from web_tier.domain.memory import SpooledFile
 
 _CHUNK_BYTES = 64 * 1024
 # Bytes that the decoder may hold back: a part's headers, or the tail of a chunk that may begin a boundary.
@@ -25,8 +25,6 @@ _DECODER_BYTES = 2 * _CHUNK_BYTES
 _BACKSLASH = re.compile(r'\\[\\"]?')
 # A text field of a form is recognized by so many bytes.
 _START_BYTES = 512
-# Most photos fit; larger ones go to a temporary file on disk.
-SPOOL_BYTES = 1024 * 1024
 
 
 class UploadFormatError(ElasticError):
@@ -45,7 +43,8 @@ class UploadedFile:
 
     `body` is positioned at its start; the consumer of the file closes it.  It holds the first bytes only where
     `size_bytes`, the length of what was sent, is above the reader's limit.  `field` is the form field's name.  With a
-    `failure`, the file cannot be classified, and nothing of it is left to check.
+    `failure`, the file cannot be classified, and nothing of it is left to check.  With `no_room`, there was no room for
+    it on disk, and nothing of it was kept.
     """
 
     filename: str
@@ -53,6 +52,7 @@ class UploadedFile:
     body: IO[bytes]
     field: str = ""
     failure: Failure | None = None
+    no_room: bool = False
 
 
 def is_archive_name(filename: str) -> bool:
@@ -72,18 +72,6 @@ def boundary_of(content_type: str) -> bytes:
     return options["boundary"].encode("latin-1", "replace")
 
 
-def write_spooled(body: IO[bytes], data: bytes) -> None:
-    """Writes to a temporary file.
-
-    Raises:
-        SpoolError: the disk is full.
-    """
-    try:
-        body.write(data)
-    except OSError as error:
-        raise SpoolError from error
-
-
 def read_files(
     stream: ByteStream, boundary: bytes, max_file_bytes: int, max_parts: int, max_archive_bytes: int = 0
 ) -> Iterator[UploadedFile]:
@@ -91,7 +79,8 @@ def read_files(
 
     A part without a file name is a file, too, if its content type or its first bytes are not those of a text field;
     it has the name of its field.  Other fields are skipped, and so is the empty part that a browser sends for a file
-    input where nothing was chosen.  A file longer than `max_file_bytes` is read to its end but not kept.
+    input where nothing was chosen.  A file longer than `max_file_bytes` is read to its end but not kept, and so is one
+    for which there is no room on disk.
 
     Args:
         max_archive_bytes: the limit on files that are named as archives, where it is larger.
@@ -99,7 +88,6 @@ def read_files(
     Raises:
         UploadFormatError: the body is malformed, ends too early, or has more than `max_parts` parts.  The
             files before that point have been yielded.
-        SpoolError: there is no room for a file on disk; likewise.
     """
     decoder = _Decoder(boundary, _DECODER_BYTES, max_parts=max_parts)
     current: _Incoming | None = None
@@ -189,23 +177,48 @@ class _Incoming:
     """A file that is being read, or with `may_be_text` a text field of the form."""
 
     def __init__(self, filename: str, max_file_bytes: int, field: str = "", *, may_be_text: bool = False) -> None:
-        self.body: IO[bytes] = SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - its consumer closes it
+        self.body = SpooledFile()
         self._filename = filename
         self._field = field
         self._max_file_bytes = max_file_bytes
         self._may_be_text = may_be_text
         self._size_bytes = 0
+        self._no_room = False
 
     def write(self, data: bytes) -> None:
         self._size_bytes += len(data)
-        if self._size_bytes <= self._max_file_bytes:
-            write_spooled(self.body, data)
+        if self._size_bytes > self._max_file_bytes or self._no_room:
+            return
+        try:
+            self.body.append(data)
+        except SpoolError:
+            self._lose()
 
     def finish(self) -> UploadedFile | None:
-        self.body.seek(0)
         nothing_chosen = not self._filename and not self._size_bytes
-        if nothing_chosen or (self._may_be_text and _is_text(self.body.read(_START_BYTES))):
+        if nothing_chosen or self._is_text():
             self.body.close()
             return None
-        self.body.seek(0)
+        if not self._no_room:
+            try:
+                self.body.rewind()
+            except SpoolError:
+                self._lose()
+        if self._no_room:
+            return UploadedFile(self._filename, self._size_bytes, BytesIO(), self._field, no_room=True)
         return UploadedFile(self._filename, self._size_bytes, self.body, self._field)
+
+    def _is_text(self) -> bool:
+        if not self._may_be_text or self._no_room:
+            return False
+        try:
+            self.body.rewind()
+        except SpoolError:
+            self._lose()
+            return False
+        return _is_text(self.body.read(_START_BYTES))
+
+    def _lose(self) -> None:
+        # What was kept so far makes room for others at once.
+        self._no_room = True
+        self.body.close()

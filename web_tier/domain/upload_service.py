@@ -33,6 +33,7 @@ from web_tier.domain.multipart import UploadedFile
 WORKER_ID = "web-tier"
 # Files of one request that are stored at the same time: hides S3's latency, bounds memory.
 _WINDOW = 8
+_NO_ROOM = "there is no room for it on the server at the moment, please try again later"
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ class NotStored:
 class UploadReport:
     """What became of the files of one request; each is in exactly one list.
 
-    `received_bytes` sums up their sizes.  `archives` are those whose images are among the files.
+    `received_bytes` sums up their sizes.  `archives` are those whose images are among the files.  `no_room` counts the
+    files for which there was no room on this server's disk; they are `not_stored`.
     """
 
     accepted: list[Accepted] = field(default_factory=list)
@@ -79,6 +81,12 @@ class UploadReport:
     not_stored: list[NotStored] = field(default_factory=list)
     received_bytes: int = 0
     archives: list[ExpandedArchive] = field(default_factory=list)
+    no_room: int = 0
+
+    @property
+    def out_of_space(self) -> bool:
+        """Whether nothing of the request was stored, because this server's disk is full."""
+        return self.no_room > 0 and not self.accepted and not self.rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +158,7 @@ class UploadService:
             for file in files:
                 position = positions.take()
                 outbox.report.received_bytes += file.size_bytes
+                outbox.report.no_room += file.no_room
                 refused = _refused(file, position, admit)
                 if refused is not None:
                     outbox.add(refused)
@@ -235,6 +244,8 @@ class Stored:
 
 def _refused(file: UploadedFile, position: int, admit: Admission) -> NotStored | None:
     """The report of a file that is not admitted, whose body is closed then; None for one that is."""
+    if file.no_room:
+        return NotStored(clean_name(file.filename), position, "not_stored", _NO_ROOM)
     with ExitStack() as stack:
         stack.callback(file.body.close)
         refusal = admit(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -144,6 +145,18 @@ def image(batch_id: str, rest: str) -> ResponseReturnValue:
     """An uploaded image unchanged, or a placeholder if browsers do not show its format or only its result is left."""
     key = f"{batch_id}/{rest}"
     authorization.check_key(key)
+    found = services()
+    # The image is in memory until the client has taken it, which may be slow.
+    memory = found.image_memory.reserve(authorization.owner(), found.settings.max_image_bytes)
+    with ExitStack() as stack:
+        stack.callback(memory.shrink, 0)
+        response = _image(key)
+        memory.shrink(response.content_length or 0)
+        response.call_on_close(stack.pop_all().close)
+    return response
+
+
+def _image(key: str) -> Response:
     try:
         body = services().images.get(key)
     except ImageTooLargeError:
@@ -156,7 +169,7 @@ def image(batch_id: str, rest: str) -> ResponseReturnValue:
     else:
         media_type = browser_type(io.BytesIO(body))
     if media_type is None:
-        return redirect(url_for("static", filename="no-preview.svg"))
+        return redirect(url_for("static", filename="no-preview.svg"))  # type: ignore[return-value]
     return Response(body, mimetype=media_type, headers=_IMAGE_HEADERS)
 
 

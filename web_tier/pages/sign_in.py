@@ -15,7 +15,6 @@ from web_tier.auth.sessions import can_have_cookie, end
 from web_tier.security import audit_log
 from web_tier.services import services
 
-_MAX_FORM_BYTES = 16 * 1024
 # One slash, then neither another one nor anything that browsers turn into one.
 _SAFE_NEXT = re.compile(r"/(?![/\\])[^\\]*")
 
@@ -39,7 +38,6 @@ def sign_in() -> ResponseReturnValue:
     services().rate_limits.count_sign_in()
     if not can_have_cookie():
         abort(403, "signing in needs HTTPS, so that the token cannot be read on the way")
-    request.max_content_length = _MAX_FORM_BYTES
     after = safe_next(request.form.get("next", ""), url_for("pages.upload"))
     token = identity.valid_token(request.form.get("token", "").strip())
     if token is None:
