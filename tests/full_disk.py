@@ -29,8 +29,8 @@ def full_disk(app: Flask) -> Iterator[None]:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    app.wsgi_app = limited  # type: ignore[method-assign,assignment]
+    app.__dict__["wsgi_app"] = limited
     try:
         yield
     finally:
-        app.wsgi_app = handle  # type: ignore[method-assign]
+        app.__dict__["wsgi_app"] = handle

@@ -379,13 +379,19 @@ def test_a_hostile_token_opens_nothing_and_the_others_are_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [DEEP, b'{"v": 1, "day": "d", "images": 1e999}', b'{"v": 1, "day": "d", "images": []}']
+    "body",
+    [
+        DEEP,
+        b'{"v": 1, "day": "2026-11-21", "images": 1e999}',
+        b'{"v": 1, "day": "2026-11-21", "images": []}',
+        b'{"v": 1, "day": "tomorrow", "images": 10}',
+    ],
 )
 def test_a_hostile_count_of_images_begins_anew(body: bytes) -> None:
     state: Any = InMemoryStateStore()
     state.put(f"usage/{'0' * 16}.json", body)
-    assert UsageStore(state).take("0" * 16, "d", 5, 10) == 5
-    assert UsageStore(state).take("0" * 16, "d", 6, 10) == 5
+    assert UsageStore(state).take("0" * 16, "2026-11-21", 5, 10) == 5
+    assert UsageStore(state).take("0" * 16, "2026-11-21", 6, 10) == 5
 
 
 def test_a_hostile_version_is_no_model_and_the_others_are_listed(tmp_path: Path) -> None:

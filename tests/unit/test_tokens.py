@@ -111,16 +111,50 @@ def test_tokens_are_added_listed_and_revoked() -> None:
 # --- counting ------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.integers(-30, 30), max_size=30), st.integers(1, 50))
-def test_no_more_is_granted_than_the_limit(spec: list[int], limit: int) -> None:
+DAYS = ("2026-11-21", "2026-11-22")
+OPERATIONS = st.sampled_from(["take", "prepay", "take_prepaid", "give_back", "midnight"])
+
+
+@given(st.lists(st.tuples(OPERATIONS, st.integers(0, 30)), max_size=30), st.integers(1, 50))
+def test_no_more_is_granted_than_the_limit(spec: list[tuple[str, int]], limit: int) -> None:
+    usage, token_id = UsageStore(InMemoryStateStore()), "a" * 16  # type: ignore[arg-type]
+    day, used, prepaid = 0, 0, 0
+    for operation, count in spec:
+        if operation == "take":
+            granted = usage.take(token_id, DAYS[day], count, limit)
+            assert granted == min(count, limit - used)
+            used += granted
+        elif operation == "prepay":
+            granted = count if usage.prepay(token_id, DAYS[day], count, limit) else 0
+            assert granted == (count if used + count <= limit else 0)
+            used, prepaid = used + granted, prepaid + granted
+        elif operation == "take_prepaid":
+            granted = usage.take_prepaid(token_id, DAYS[day], count, limit)
+            assert granted == min(count, prepaid + limit - used)
+            used, prepaid = used + max(0, granted - prepaid), max(0, prepaid - granted)
+        elif operation == "give_back":
+            returned = min(count, used - prepaid)
+            usage.give_back(token_id, DAYS[day], returned)
+            used -= returned
+        elif day == 0:
+            day, used, prepaid = 1, 0, 0
+        assert 0 <= prepaid <= used <= limit
+    assert usage.take(token_id, DAYS[day], 1000, limit) == limit - used
+
+
+def test_requests_of_two_days_in_turn_share_the_limit_of_the_later_day() -> None:
     usage = UsageStore(InMemoryStateStore())  # type: ignore[arg-type]
-    used = 0
-    for wanted in spec:
-        granted = usage.take("a" * 16, "2026-11-21", wanted, limit)
-        assert abs(granted) <= abs(wanted) and granted * wanted >= 0
-        used += granted
-        assert 0 <= used <= limit
-    assert usage.take("a" * 16, "2026-11-21", 1000, limit) == limit - used
+    assert usage.take("a" * 16, DAYS[0], 100, 100) == 100
+    granted = [usage.take("a" * 16, DAYS[turn % 2], 20, 100) for turn in range(1, 100)]
+    assert sum(granted) == 100
+    usage.give_back("a" * 16, DAYS[0], 20)
+    assert usage.take("a" * 16, DAYS[1], 20, 100) == 0, "what a past day's request returns is no use today"
+
+
+def test_a_day_from_a_wrong_clock_does_not_hold() -> None:
+    usage = UsageStore(InMemoryStateStore())  # type: ignore[arg-type]
+    assert usage.take("a" * 16, "2099-01-01", 5, 5) == 5
+    assert usage.take("a" * 16, DAYS[0], 5, 5) == 5
 
 
 def test_a_new_day_begins_at_nothing_and_tokens_do_not_share() -> None:

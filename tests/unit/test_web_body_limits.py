@@ -66,9 +66,12 @@ def send_endless(bench: WebBench, method: str, path: str, content_type: str | No
     response = bench.client.open(
         path,
         method=method,
-        content_type=content_type,
         headers={"Sec-Fetch-Site": "same-origin", **headers},
-        environ_overrides={"wsgi.input": io.BufferedReader(body, 8192), "wsgi.input_terminated": True},
+        environ_overrides={
+            **({"CONTENT_TYPE": content_type} if content_type else {}),
+            "wsgi.input": io.BufferedReader(body, 8192),
+            "wsgi.input_terminated": True,
+        },
     )
     response.close()
     return response.status_code, body.read_bytes

@@ -22,8 +22,7 @@ from web_tier.api.schemas import (
     UploadPlanAnswer,
     UploadPlanRequest,
 )
-from web_tier.auth import authorization
-from web_tier.auth.quotas import accept_files, record_outcome, reserve
+from web_tier.auth import authorization, quotas
 from web_tier.domain.batches import BatchCancelledError
 from web_tier.domain.presigned_uploads import EXPIRES_SECONDS
 from web_tier.domain.upload_plan import ChosenFile, KnownImages
@@ -57,7 +56,7 @@ def add_images(path: BatchPath, query: AddQuery) -> Answer:
     def known() -> KnownImages:
         return services().batches.known_images(authorization.batch(path.batch_id))
 
-    report = accept_files(
+    report = quotas.accept_files(
         path.batch_id,
         files,
         query.offset,
@@ -102,14 +101,12 @@ def permit_uploads(path: BatchPath, query: ImagesQuery) -> Answer:
     Post a form to `url` with all of `fields`, then the file in the field `file`.  Then post its key to
     `uploads/complete`.
     """
-    found = services()
     authorization.open_batch(path.batch_id)
     planned = read_json(PlannedUploads)
     _check_offset(query.offset)
-    reserve(len(planned.files))
     try:
         files = [(file.name, file.size_bytes) for file in planned.files]
-        permissions = found.presigned_uploads.permit(path.batch_id, files, query.offset)
+        permissions = quotas.permit_uploads(path.batch_id, files, query.offset)
     except (ImageError, ValueError) as error:
         abort(422, str(error))
     return {
@@ -140,9 +137,7 @@ def complete_uploads(path: BatchPath) -> Answer:
     keys = read_json(CompletedUploads).keys
     if not all(is_key(key) and batch_of(key) == path.batch_id for key in keys):
         abort(422, "a key does not belong to this batch")
-    report = services().presigned_uploads.complete(path.batch_id, keys)
-    record_outcome(report, path.batch_id)
-    return _report_fields(report)
+    return _report_fields(quotas.complete_uploads(path.batch_id, keys))
 
 
 def _check_offset(offset: int | None) -> None:

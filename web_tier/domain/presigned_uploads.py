@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -22,7 +22,16 @@ from core.jobs import (
 )
 from core.settings import Settings
 from core.sizes import format_bytes
-from web_tier.domain.upload_service import WORKER_ID, NotStored, Outbox, Rejected, Stored, UploadReport, UploadService
+from web_tier.domain.upload_service import (
+    WORKER_ID,
+    Accepted,
+    NotStored,
+    Outbox,
+    Rejected,
+    Stored,
+    UploadReport,
+    UploadService,
+)
 
 EXPIRES_SECONDS = 900
 
@@ -90,10 +99,22 @@ class PresignedUploads:
             permissions.append(Permission(name, key, self._images.presign(key, name, size_bytes, EXPIRES_SECONDS)))
         return permissions
 
-    def complete(self, batch_id: str, keys: Sequence[str]) -> UploadReport:
-        """Enqueues the uploads that have arrived; repeating it is harmless."""
+    def complete(self, batch_id: str, keys: Sequence[str], take: Callable[[int], int]) -> UploadReport:
+        """Enqueues the uploads that have arrived; repeating it is harmless.
+
+        Args:
+            take: called with the number of jobs to enqueue; returns how many of them may be.  The other uploads are
+                accepted, too: an image has a job from an earlier request, or gets one from the controller.
+        """
         outbox = Outbox(self._uploads.job_batcher)
-        for outcome in self._executor.map(lambda key: self._outcome(batch_id, key), dict.fromkeys(keys)):
+        outcomes = list(self._executor.map(lambda key: self._outcome(batch_id, key), dict.fromkeys(keys)))
+        enqueued = take(sum(isinstance(outcome, Stored) for outcome in outcomes))
+        for outcome in outcomes:
+            if isinstance(outcome, Stored):
+                enqueued -= 1
+                if enqueued < 0:
+                    outbox.report.accepted.append(Accepted(outcome.job.name, outcome.job.key))
+                    continue
             outbox.add(outcome)
         outbox.flush()
         return outbox.report
