@@ -27,6 +27,7 @@ from aws.metrics import MetricSink
 from aws.queue import JobQueue
 from aws.state import StateStore
 from controller.housekeeping.deletions import Deletions
+from controller.housekeeping.empty_batches import INTERVAL_SECONDS, EmptyBatches
 from controller.housekeeping.janitor import Janitor
 from controller.housekeeping.result_tables import ResultTables
 from controller.housekeeping.webhook_http import HttpSender
@@ -174,7 +175,7 @@ def build_reconciler(
 
 
 def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTask]:
-    """Wire the housekeeping tasks from settings: the janitor, webhooks, deletions and result tables."""
+    """Wire the housekeeping tasks from settings: the janitor, webhooks, deletions, result tables, empty batches."""
     jobs = JobQueue(clients["sqs"], settings.queue_name)
     dead_letters = DeadLetters(JobQueue(clients["sqs"], settings.dead_letter_queue_name), jobs)
     images = ImageStore(clients["s3"], settings.input_bucket)
@@ -182,14 +183,16 @@ def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTas
     janitor = Janitor(jobs, dead_letters, images, results, settings.orphan_age_seconds)
     sender = HttpSender(allow_private=bool(settings.webhook_allow_private))
     webhooks = Webhooks(StateStore(clients["s3"], settings.state_bucket), images, results, sender, time.time)
-    deletions = Deletions(BatchIndex(clients["s3"], settings.input_bucket), images, results)
+    index = BatchIndex(clients["s3"], settings.input_bucket)
+    deletions = Deletions(index, images, results)
     rounds = {
         "janitor": janitor.round,
         "webhooks": webhooks.round,
         "deletions": deletions.round,
         "result tables": ResultTables(images, results).round,
     }
-    return [PeriodicTask(name, settings.janitor_interval_seconds, round) for name, round in rounds.items()]
+    tasks = [PeriodicTask(name, settings.janitor_interval_seconds, round) for name, round in rounds.items()]
+    return [*tasks, PeriodicTask("empty batches", INTERVAL_SECONDS, EmptyBatches(index, images, results).round)]
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import logging
 import signal
 import threading
 
+from core import log_format
+
 
 def start() -> threading.Event:
     """Configure logging, and return an event that SIGTERM and SIGINT set."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_format.configure()
     # At INFO botocore logs at every start where it found credentials and endpoints.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     stop = threading.Event()

@@ -211,6 +211,7 @@ class Settings:
     stranger_requests_per_minute: int = _setting(
         120, "most requests of one address without a valid token in a minute", 1
     )
+    batches_per_hour: int = _setting(1000, "most batches that one owner creates in an hour", 1)
     sign_ins_per_minute: int = _setting(10, "most attempts of one address to sign in, in a minute", 1)
 
     @classmethod

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, make_response, render_template, request
+from gunicorn.http.errors import ParseException
 from pydantic import ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServerError
 
@@ -25,6 +26,7 @@ _PROGRAM_PATHS = ("/healthz", "/readyz", "/metrics")
 _TEXT_ENDPOINT = "compat.classify"
 _RETRY_AFTER_SECONDS = 5
 _MAX_ERRORS = 20
+_MALFORMED_BODY = "the request's body is malformed or incomplete"
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(UploadFormatError, lambda error: failure(400, "Bad Request", str(error)))
     app.register_error_handler(CursorError, lambda error: failure(400, "Bad Request", str(error)))
     app.register_error_handler(TimeoutError, _timeout)
+    app.register_error_handler(ParseException, _malformed_body)
     app.register_error_handler(ValidationError, validation_failure)
     for error in (TooManyWaitingError, TooManyViewersError, WaitFailedError, MemoryBusyError, SpoolError):
         app.register_error_handler(error, lambda error: try_again(str(error)))
@@ -90,6 +93,13 @@ def _not_found(_error: NotFoundError) -> Response:
     return failure(404, "Not Found", "there is no such batch or image")
 
 
+def _malformed_body(_error: ParseException) -> Response:
+    """The response to a body whose chunks gunicorn cannot read; nor can it read what follows on the connection."""
+    response = failure(400, "Bad Request", _MALFORMED_BODY)
+    response.headers["Connection"] = "close"
+    return response
+
+
 def _timeout(_error: Exception) -> Response:
     response = failure(408, "Request Timeout", "the request did not arrive in time")
     response.headers["Connection"] = "close"
@@ -101,7 +111,7 @@ def _http_error(error: HTTPException) -> Response:
         # Werkzeug raises it for whatever happens while a body is read: silence, or a malformed chunk.
         if isinstance(error.__context__, TimeoutError):
             return _timeout(error)
-        error.description = "the request's body is malformed or incomplete"
+        error.description = _MALFORMED_BODY
     if isinstance(error, InternalServerError):
         # Flask has logged the traceback.
         error.description = "something went wrong on our side"

@@ -12,6 +12,7 @@ from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.queue import JobQueue
 from aws.state import StateStore
+from core import log_format
 from core.settings import Settings
 from web_tier import FETCH_THREADS, STORE_THREADS, create_app
 from web_tier.gunicorn_config import threads
@@ -19,7 +20,7 @@ from web_tier.security import audit_log
 
 
 def _create() -> Flask:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_format.configure()
     audit_log.to_stream()
     # At INFO it logs where it found each credential and endpoint.
     logging.getLogger("botocore").setLevel(logging.WARNING)

@@ -1,1 +1,1 @@
-"""Housekeeping beside the control loop: lost jobs, deletions, webhooks."""
+"""Housekeeping beside the control loop: lost jobs, deletions, empty batches, webhooks."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import abort, url_for
@@ -24,7 +23,7 @@ from web_tier.api.schemas import (
     NewBatch,
     Webhook,
 )
-from web_tier.auth import authorization, batch_endings
+from web_tier.auth import authorization, batch_creation, batch_endings
 from web_tier.domain.batch_state import counts, state_of
 from web_tier.domain.batches import Batch
 from web_tier.security import audit_log
@@ -42,8 +41,7 @@ def create_batch() -> Answer:
     wanted = read_json(NewBatch, optional=True)
     secret = _check_webhook(wanted.webhook) if wanted.webhook is not None else None
     found = services()
-    batch_id = found.batches.create(datetime.now(UTC), authorization.owner(), wanted.name, announced=wanted.announced)
-    audit_log.record("batch_created", batch_id=batch_id)
+    batch_id = batch_creation.create_batch(wanted.name, wanted.announced)
     fields = {
         "batch_id": batch_id,
         "url": url_for("pages.batch", batch_id=batch_id),

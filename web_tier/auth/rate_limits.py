@@ -6,7 +6,7 @@ import math
 import time
 
 from flask import request
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -14,6 +14,8 @@ from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
 from core.settings import Settings
 from web_tier.security import audit_log
+
+_PERIODS = {"minute": "a minute", "hour": "an hour"}
 
 
 class RateLimits:
@@ -30,6 +32,7 @@ class RateLimits:
             settings.stranger_requests_per_minute, namespace="unauthenticated"
         )
         self._sign_ins = RateLimitItemPerMinute(settings.sign_ins_per_minute, namespace="sign-ins")
+        self._batches = RateLimitItemPerHour(settings.batches_per_hour, namespace="batches")
 
     def count_request(self, token_id: str) -> None:
         """Counts a request that a token authenticates."""
@@ -52,6 +55,10 @@ class RateLimits:
         """Counts an attempt to sign in."""
         self._hit(self._sign_ins, _address())
 
+    def count_batch(self, owner: str) -> None:
+        """Counts a batch that an owner creates."""
+        self._hit(self._batches, owner)
+
     def _hit(self, item: RateLimitItem, client: str) -> None:
         try:
             allowed = self._limiter.hit(item, client)
@@ -65,7 +72,8 @@ class RateLimits:
         # The window slides: another request may be allowed earlier than this, but not surely.
         seconds = math.ceil(self._limiter.get_window_stats(item, client).reset_time - time.time())
         raise TooManyRequests(
-            "too many requests in a minute; please wait a little", retry_after=min(max(1, seconds), item.get_expiry())
+            f"too many requests in {_PERIODS[item.GRANULARITY.name]}; please wait a little",
+            retry_after=min(max(1, seconds), item.get_expiry()),
         )
 
 

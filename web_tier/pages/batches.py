@@ -6,7 +6,6 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from itertools import chain
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
@@ -17,7 +16,7 @@ from core.formats import FILE_ENDINGS
 from core.jobs import is_batch_id, position_of, shown_name
 from core.sizes import format_bytes
 from web_tier.api.request_body import uploaded_files
-from web_tier.auth import authorization, batch_endings
+from web_tier.auth import authorization, batch_creation, batch_endings
 from web_tier.auth.quotas import accept_files
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch
@@ -27,7 +26,6 @@ from web_tier.domain.multipart import UploadedFile
 from web_tier.domain.response_times import batch_response_time
 from web_tier.domain.result_fields import image_url, result_fields
 from web_tier.domain.upload_plan import ChosenFile, KnownImages
-from web_tier.security import audit_log
 from web_tier.services import services
 
 # Few enough to fetch and send at once, and a multiple of most grid widths; the script loads the others.
@@ -62,8 +60,7 @@ def create_batch() -> ResponseReturnValue:
         return _upload_page(problem="Choose at least one image."), 400
     # Closes the file also where the batch cannot be created, or nothing is left of the quota.
     with first.body:
-        batch_id = services().batches.create(datetime.now(UTC), authorization.owner())
-        audit_log.record("batch_created", batch_id=batch_id)
+        batch_id = batch_creation.create_batch()
         report = accept_files(batch_id, chain([first], files), offset=0)
     url = url_for("pages.batch", batch_id=batch_id)
     if not report.not_stored:
