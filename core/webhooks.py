@@ -13,7 +13,7 @@ import hmac
 import ipaddress
 import secrets
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from core.errors import ElasticError
 from core.jobs import is_batch_id
@@ -24,8 +24,25 @@ _MAX_RECORD_BYTES = 32 * 1024
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix is no secret
 MAX_URL_CHARACTERS = 2000
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
-# NAT64's well-known prefix (RFC 6052): the last four bytes are an IPv4 address.
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+# NAT64's well-known prefix (RFC 6052) and IPv4 in IPv6 (RFC 4291): the last four bytes are an IPv4 address.
+_WITH_IPV4 = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "::ffff:0:0/96"))
+# All IPv6 addresses that are assigned to the public internet (IANA, IPv6 Global Unicast Address Space).
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# The IANA IPv4 and IPv6 Special-Purpose Address Registries (https://www.iana.org/assignments/iana-ipv4-special-registry,
+# …/iana-ipv6-special-registry): what is not globally reachable, and protocol assignments and 6to4, which no receiver
+# has.  With multicast and reserved addresses.  Not `ipaddress.is_global`, which differs between versions of Python.
+NOT_PUBLIC: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
+        *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
+    )
+)
+# Characters that IDNA 2003, which Python has, and IDNA 2008 turn into different names (RFC 5894, section 7.2).
+_AMBIGUOUS = frozenset("\u00df\u03c2\u200c\u200d")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -98,7 +115,23 @@ def signed_headers(secret: str, message_id: str, timestamp_seconds: int, body: b
     }
 
 
-def check_url(url: str, *, allow_private: bool) -> SplitResult:
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """The parts of a webhook's address; `host` is in ASCII, as DNS and certificates have it, and in no brackets."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @property
+    def authority(self) -> str:
+        """The value of the header Host."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def check_url(url: str, *, allow_private: bool) -> Receiver:
     """Check the text of a webhook's address and return its parts; `is_public` checks what it resolves to.
 
     Args:
@@ -107,33 +140,54 @@ def check_url(url: str, *, allow_private: bool) -> SplitResult:
     Raises:
         WebhookError: it is not an absolute https address without credentials.
     """
+    if len(url) > MAX_URL_CHARACTERS or not url.isprintable() or " " in url or "\\" in url:
+        raise WebhookError("the webhook's address is too long or has characters that no address has")
     try:
         parts = urlsplit(url)
         port = parts.port
-        parts.hostname.encode("idna") if parts.hostname else None
-    except ValueError as error:  # UnicodeError, which idna raises, is one
+    except ValueError as error:
         raise WebhookError("the webhook's address is malformed") from error
-    if len(url) > MAX_URL_CHARACTERS or not url.isprintable() or " " in url or "\\" in url:
-        raise WebhookError("the webhook's address is too long or has characters that no address has")
     if parts.scheme not in (("https", "http") if allow_private else ("https",)):
         raise WebhookError("the webhook's address must begin with https://")
     if not parts.hostname or parts.username is not None or parts.password is not None or port == 0:
         raise WebhookError("the webhook's address must name a host, without user or password")
-    literal = _literal(parts.hostname)
+    host = ascii_host(parts.hostname)
+    literal = _literal(host)
     if literal is not None and not allow_private and not is_public(literal):
         raise WebhookError("the webhook's address lies inside a private network")
-    return parts
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Receiver(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], target)
+
+
+def ascii_host(host: str) -> str:
+    """Convert a host name to ASCII: an international domain name to its form in DNS.
+
+    Raises:
+        WebhookError: it is no name, or one that programs convert in different ways.
+    """
+    if _literal(host) is not None:
+        return host
+    if _AMBIGUOUS & set(host):
+        raise WebhookError("the webhook's host has a character that programs read in different ways: use its xn-- form")
+    try:
+        name = host.encode("idna").decode("ascii").lower()
+    except UnicodeError as error:
+        raise WebhookError("the webhook's host is not a name that DNS can have") from error
+    # Resolvers take such names for addresses: 127.1, 0x7f.1, 2130706433.
+    last = name.removesuffix(".").rpartition(".")[2]
+    if _literal(name) is None and (not last or last.isdigit() or last.startswith("0x")):
+        raise WebhookError("the webhook's host is neither a name nor an address")
+    return name
 
 
 def is_public(address: Address) -> bool:
     """Whether an address belongs to the public internet; an IPv4 address inside an IPv6 address is checked, too."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
+        if any(address in network for network in _WITH_IPV4):
             return is_public(ipaddress.IPv4Address(address.packed[-4:]))
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast and not address.is_reserved
+        if address not in _GLOBAL_UNICAST:
+            return False
+    return not any(address in network for network in NOT_PUBLIC)
 
 
 def _literal(host: str) -> Address | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import hmac
@@ -10,23 +11,38 @@ import http.server
 import ipaddress
 import itertools
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+import standardwebhooks
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aws.in_memory import InMemoryBatchIndex, InMemoryImageStore, InMemoryResultStore, InMemoryStateStore, ManualClock
 from controller.housekeeping.deletions import KEEP_NOTES, Deletions
 from controller.housekeeping.webhook_http import HttpSender, allowed_address
-from controller.housekeeping.webhooks import GIVE_UP_SECONDS, MAX_ATTEMPTS, DeliveryError, Webhooks, retry_delay_seconds
+from controller.housekeeping.webhooks import (
+    GIVE_UP_SECONDS,
+    MAX_ATTEMPTS,
+    OWNER_SECONDS,
+    DeliveryError,
+    Webhooks,
+    retry_delay_seconds,
+)
 from core.batch_record import ABANDONED_AFTER_SECONDS, BatchRecord
 from core.errors import CloudError, ConflictError, DecodeError
 from core.jobs import ClassificationResult, Prediction, image_key
 from core.object_keys import PENDING_WEBHOOKS
 from core.periodic_task import RoundError
 from core.webhooks import (
+    NOT_PUBLIC,
+    Address,
     PendingWebhook,
     WebhookError,
     check_url,
@@ -38,6 +54,7 @@ from core.webhooks import (
 
 BATCH = "20260101-000000-0123456789ab"
 SECRET = new_secret()
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 # --- signatures and addresses --------------------------------------------------------------------
@@ -52,6 +69,20 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
         "webhook-timestamp": "1700000000",
         "webhook-signature": f"v1,{base64.b64encode(expected).decode()}",
     }
+
+
+@given(body=st.binary(max_size=200).map(lambda body: json.dumps({"a": body.hex()}).encode()))
+def test_the_reference_library_verifies_what_is_sent_and_nothing_else(body: bytes) -> None:
+    headers = signed_headers(SECRET, f"batch-complete-{BATCH}", int(time.time()), body)
+    assert standardwebhooks.Webhook(SECRET).verify(body, headers) == json.loads(body)
+    for secret, altered, sent in (
+        (new_secret(), body, headers),
+        (SECRET, body + b" ", headers),
+        (SECRET, body, {**headers, "webhook-id": "other"}),
+        (SECRET, body, {**headers, "webhook-timestamp": str(int(headers["webhook-timestamp"]) - 1)}),
+    ):
+        with pytest.raises(standardwebhooks.WebhookVerificationError):
+            standardwebhooks.Webhook(secret).verify(altered, sent)
 
 
 def test_a_known_signature() -> None:
@@ -106,12 +137,20 @@ def test_a_secret_that_is_weak_or_malformed_is_refused(secret: str) -> None:
         ("https://example.org\\@evil.example/", False, False),
         ("https://example.org/" + "a" * 2000, False, False),
         ("https://" + "a" * 64 + ".example/", False, False),
+        ("https://fa\u00df.example/", False, False),
+        ("https://\u03bb\u03cc\u03b3\u03bf\u03c2.example/", False, False),
+        ("https://a\u200db.example/", False, False),
+        ("https://\uff11\uff12\uff17.0.0.1/", False, True),
+        ("https://127.1/", False, False),
+        ("https://0x7f.1/", False, False),
+        ("https://2130706433/", False, False),
+        ("https://a..example/", False, False),
     ],
 )
 def test_whom_one_may_name(url: str, strict: bool, private: bool) -> None:
     for allow_private, allowed in ((False, strict), (True, private)):
         if allowed:
-            assert check_url(url, allow_private=allow_private).hostname
+            assert check_url(url, allow_private=allow_private).host
         else:
             with pytest.raises(WebhookError):
                 check_url(url, allow_private=allow_private)
@@ -136,6 +175,24 @@ def test_whom_one_may_name(url: str, strict: bool, private: bool) -> None:
         ("239.255.255.250", False),
         ("240.0.0.1", False),
         ("255.255.255.255", False),
+        ("192.0.0.1", False),
+        ("192.0.0.9", False),
+        ("192.88.99.1", False),
+        ("fec0::1", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
+        ("100::1", False),
+        ("100:0:0:1::1", False),
+        ("64:ff9b:1::1", False),
+        ("2001::1", False),
+        ("2001:20::1", False),
+        ("2001:db8::1", False),
+        ("2002:5db8:d822::1", False),
+        ("::93.184.216.34", False),
+        ("::ffff:0:5db8:d822", False),
+        ("192.31.196.1", True),
+        ("2620:4f:8000::1", True),
+        ("2a00:1450:4001:80b::200e", True),
         ("::", False),
         ("::1", False),
         ("::ffff:10.0.0.1", False),
@@ -150,6 +207,53 @@ def test_whom_one_may_name(url: str, strict: bool, private: bool) -> None:
 )
 def test_what_is_public(address: str, public: bool) -> None:
     assert is_public(ipaddress.ip_address(address)) == public
+
+
+@pytest.mark.parametrize("network", NOT_PUBLIC, ids=str)
+def test_nothing_that_the_registries_reserve_is_public(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+    for address in (network[0], network[1], network[-1]):
+        assert not is_public(address)
+        if isinstance(address, ipaddress.IPv4Address):
+            assert not is_public(ipaddress.IPv6Address(f"::ffff:{address}"))
+            assert not is_public(ipaddress.IPv6Address(f"64:ff9b::{address}"))
+
+
+@given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
+def test_what_this_python_knows_to_be_private_is_not_public(address: Address) -> None:
+    """The registries that `ipaddress` knows are older than ours, or as old."""
+    if is_public(address):
+        inner = ipaddress.ip_address(address.packed[-4:]) if address in NAT64 else address
+        assert inner.is_global and not inner.is_multicast and not inner.is_reserved
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "authority", "target"),
+    [
+        (
+            "https://B\u00fccher.example/h\u00f6k?a=\u00fc",
+            "xn--bcher-kva.example",
+            "xn--bcher-kva.example",
+            "/h\u00f6k?a=\u00fc",
+        ),
+        ("https://\u4f8b\u3048.jp:8443", "xn--r8jz45g.jp", "xn--r8jz45g.jp:8443", "/"),
+        ("https://xn--bcher-kva.example:443/", "xn--bcher-kva.example", "xn--bcher-kva.example", "/"),
+        ("https://[2606:2800:220:1::1]:8443/a", "2606:2800:220:1::1", "[2606:2800:220:1::1]:8443", "/a"),
+    ],
+)
+def test_a_host_is_named_as_in_dns(url: str, host: str, authority: str, target: str) -> None:
+    receiver = check_url(url, allow_private=False)
+    assert (receiver.host, receiver.authority, receiver.target) == (host, authority, target)
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_an_address_or_a_sentence(text: str) -> None:
+    for url in (text, f"https://{text}", f"https://example.org{text}"):
+        try:
+            receiver = check_url(url, allow_private=False)
+        except WebhookError as error:
+            assert str(error)
+        else:
+            assert receiver.host.isascii() and receiver.authority.isascii()
 
 
 def test_one_private_address_among_several_is_enough_to_refuse() -> None:
@@ -225,6 +329,55 @@ def test_a_receiver_that_cannot_be_reached_is_one_sentence() -> None:
         HttpSender(allow_private=True, resolve=loopback)(f"http://hooks.example:{port}/", {}, b"body")
     with pytest.raises(DeliveryError, match="could not be reached"), receiver(204) as (port, _got):
         HttpSender(allow_private=True, resolve=loopback)(f"https://hooks.example:{port}/", {}, b"not TLS")
+
+
+def test_an_international_name_is_sent_as_dns_has_it() -> None:
+    asked = []
+
+    def resolve(host: str, _port: int) -> list[Address]:
+        asked.append(host)
+        return [ipaddress.ip_address("127.0.0.1")]
+
+    with receiver(204) as (port, got):
+        HttpSender(allow_private=True, resolve=resolve)(
+            f"http://b\u00fccher.example:{port}/h\u00f6k?a=\u00fc", {}, b"body"
+        )
+    assert asked == ["xn--bcher-kva.example"]
+    assert got == [("/h%C3%B6k?a=%C3%BC", f"xn--bcher-kva.example:{port}", b"body")]
+
+
+@contextmanager
+def dripping(start: bytes) -> Iterator[int]:
+    """A server on loopback that sends `start` and then a letter a moment, without an end; its port."""
+    stop = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _address = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(start)
+            while not stop.wait(0.01):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "start", [b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nX: "], ids=["nothing", "a status line", "a header"]
+)
+def test_a_receiver_that_drips_is_left_at_the_deadline(scheme: str, start: bytes) -> None:
+    """Each letter comes well within the timeout of a socket; of TLS, the first records are waited for without end."""
+    tls = b"\x16\x03\x03\x40\x00" if scheme == "https" else b""
+    sender = HttpSender(allow_private=True, resolve=loopback, deadline_seconds=0.3)
+    with dripping(tls + start) as port, pytest.raises(DeliveryError, match=r"longer than 0\.3 s"):
+        sender(f"{scheme}://hooks.example:{port}/", {}, b"body")
 
 
 # --- when ----------------------------------------------------------------------------------------
@@ -381,6 +534,68 @@ def test_one_webhook_that_fails_does_not_hold_up_the_others(error: Exception) ->
     with pytest.raises(RoundError, match=first.batch_id):
         bench.webhooks.round()
     assert len(bench.sent) == 1 and list(bench.state.objects) == [first.key]
+
+
+def pending_of(bench: Bench, number: int, owner: str) -> PendingWebhook:
+    """A complete batch of an owner with a webhook."""
+    batch_id = f"20260101-000000-{number:012x}"
+    bench.images.create_batch(batch_id, BatchRecord("2026-01-01T00:00:00+00:00", owner))
+    key = image_key(batch_id, 0, "a.jpg")
+    bench.images.put(key, b"x", "a.jpg")
+    bench.results.put(ClassificationResult(key, "a.jpg", (Prediction("beagle", 1.0),)))
+    pending = PendingWebhook(batch_id, f"https://{owner}.example/{number}", SECRET, bench.clock())
+    bench.state.create(pending.key, pending.encode())
+    return pending
+
+
+def test_a_slow_receiver_delays_only_its_owners_other_webhooks() -> None:
+    bench = Bench()
+    time_passed = ManualClock()
+    for number in range(6):
+        pending_of(bench, number, "slow")
+    for number in range(6, 9):
+        pending_of(bench, number, f"quick-{number}")
+    bench.clock.advance(60)
+    others_delivered, delivered = threading.Event(), []
+
+    def send(url: str, _headers: dict[str, str], _body: bytes) -> None:
+        if "slow" in url:
+            assert others_delivered.wait(60), "those of others are sent at the same time"
+            time_passed.advance(OWNER_SECONDS / 2)
+            raise DeliveryError("too slow")
+        delivered.append(url)
+        if len(delivered) == 3:
+            others_delivered.set()
+
+    stores: tuple[Any, Any, Any] = (bench.state, bench.images, bench.results)
+    Webhooks(*stores, send, bench.clock, monotonic=time_passed).round()  # type: ignore[arg-type]
+    assert len(delivered) == 3
+    tried = [PendingWebhook.decode(stored.body).attempts for stored in bench.state.objects.values()]
+    assert sorted(tried)[-3:] == [0, 1, 1], "two fit into the time of an owner, and the others are not lost"
+
+
+@pytest.mark.parametrize("created_at", [b"1e300", b"-1", b'"x"', b"null", b"NaN", b"199999999999", b"[[]]"])
+def test_a_note_with_a_wrong_time_is_dropped_and_later_ones_are_sent(created_at: bytes) -> None:
+    bench = Bench()
+    bench.complete()
+    wrong = PendingWebhook("20200101-000000-0123456789ab", "https://example.org/", SECRET, 77.0)
+    body = wrong.encode().replace(b"77.0", created_at)
+    assert body != wrong.encode()
+    bench.state.put(wrong.key, body)
+    bench.webhooks.round()
+    assert len(bench.sent) == 1 and not bench.state.objects
+
+
+def test_incomplete_batches_are_looked_at_more_and_more_rarely() -> None:
+    bench = Bench()
+    looks = []
+    for _ in range(12 * 60):
+        before = bench.images.count("list")
+        bench.webhooks.round()
+        looks.append(bench.images.count("list") - before)
+        bench.clock.advance(5)
+    assert sum(looks[:12]) >= 10, "in the first minute nearly every time"
+    assert sum(looks[-60:]) <= 4, "after an hour every few minutes"
 
 
 # --- deletions -----------------------------------------------------------------------------------
