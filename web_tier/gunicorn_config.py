@@ -19,18 +19,21 @@ from gunicorn.glogging import Logger
 from core.errors import SettingsError
 from core.log_format import OneLineFormatter
 from core.settings import Settings
+from web_tier.header_worker import HeaderWaitingWorker, connections_within, raised_descriptor_limit
 from web_tier.observability.metrics import DIRECTORY_VARIABLE
 from web_tier.security.bind_address import check_addresses
 from web_tier.services import EXTENSION
 
 wsgi_app = "web_tier.wsgi:app"
 bind = "127.0.0.1:8000"
-worker_class = "gthread"
+worker_class = HeaderWaitingWorker
 workers = 2
 # An event stream and a request that waits for its result occupy a thread each: `web_tier.MAX_VIEWERS` and
 # `MAX_WAITING` of them at most, which leaves 64 for uploads and everything else even where one process serves all
 # clients.  Threads are started as they are needed; docs/adr/0008-api.md states their cost.
 threads = 512
+# Most connections only wait for a header, which costs a descriptor each; a request needs more, for its files and S3.
+worker_connections = connections_within(raised_descriptor_limit(), threads)
 
 # A worker process reports from its main loop, not from the threads: a long upload does not get it killed.
 timeout = 60
