@@ -15,7 +15,7 @@ from rich.table import Table
 
 from app_tier.bundle import ModelBundle, load_bundle
 from app_tier.classifier import Classifier
-from benchmarks.report import write_json
+from benchmarks.report import json_option, write_json
 from core.errors import ImageError
 from core.jobs import Prediction
 from core.settings import Settings
@@ -101,9 +101,7 @@ def outcomes_of(bundle: ModelBundle, photos: Sequence[LabelledPhoto], settings: 
     required=True,
     help="Model bundle; repeat the option for several.",
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
-)
+@json_option
 def command(images: Path, truth: Path, folders: tuple[Path, ...], json_path: Path | None) -> None:
     """Measure how often a group shown in doubt is right.
 

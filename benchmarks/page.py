@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.chromium import browser
-from benchmarks.report import machine, write_json
+from benchmarks.report import json_option, machine, write_json
 from benchmarks.web_memory import MemoryWatch, answer_all
 from benchmarks.worker_process import cloud_environment
 from core.errors import ElasticError
@@ -165,9 +165,7 @@ def _watch(page: Page, images: int, console: Console, most_seconds: float = math
     "--images", default=10_000, show_default=True, type=click.IntRange(1, 10_000), help="Photos in the batch."
 )
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 15), help="Maximum number of workers.")
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
-)
+@json_option
 def command(images: int, workers: int, json_path: Path | None) -> None:
     """Measure the page while a large batch goes through Chromium.
 

@@ -24,7 +24,7 @@ from app_tier.bundle import InputSpec, load_bundle
 from app_tier.classifier import Classifier, preprocess
 from benchmarks.drain import decoder
 from benchmarks.float_model import FloatModel
-from benchmarks.report import write_json
+from benchmarks.report import json_option, write_json
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 
@@ -92,9 +92,7 @@ def _truth(folder: Path, paths: Sequence[Path], labels: Sequence[str]) -> NDArra
 @click.option(
     "--images", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder of photos."
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
-)
+@json_option
 def command(images: Path, json_path: Path | None) -> None:
     """Compare the int8 model with the same network in float32."""
     report = run(images)

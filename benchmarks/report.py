@@ -5,8 +5,29 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import click
+
+from core.output_files import check_output_file, write_output_file
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def output_file(option: str, name: str, text: str) -> Callable[[_F], _F]:
+    """An option with a file to write; one that cannot be written is refused before the work, not after it."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+        if path is not None:
+            check_output_file(path)
+        return path
+
+    return click.option(option, name, type=click.Path(path_type=Path), callback=check, metavar="FILE", help=text)
+
+
+json_option = output_file("--json", "json_path", "Write the report to this file.")
 
 
 def machine() -> dict[str, Any]:
@@ -32,7 +53,7 @@ def peak_rss_mib(pid: int | str = "self") -> float:
 
 def write_json(report: dict[str, Any], path: Path) -> None:
     """Writes a report as JSON."""
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_output_file(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def _processor() -> str:

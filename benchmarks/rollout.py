@@ -35,7 +35,7 @@ from aws.models import ModelStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
 from benchmarks.photos import load_photos
-from benchmarks.report import machine, write_json
+from benchmarks.report import json_option, machine, write_json
 from benchmarks.worker_process import cloud_environment
 from chaos.delivery_check import check_delivery, keep_result_versions, read_result_versions
 from core.errors import ElasticError
@@ -290,11 +290,13 @@ def _wait_for(condition: Callable[[], bool], sentence: str) -> None:
 
 @click.command("rollout")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Workers in the fleet.")
-@click.option("--rate", type=float, default=8.0, show_default=True, help="Photos per second.")
-@click.option("--steady-seconds", type=float, default=20.0, show_default=True, help="Time between two rollouts.")
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report to this file."
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True, help="Photos per second."
 )
+@click.option(
+    "--steady-seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Time between two rollouts."
+)
+@json_option
 def command(workers: int, rate: float, steady_seconds: float, json_path: Path | None) -> None:
     """Measure waits and lost results while the model changes.
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from api_client.client import ApiClient
 from aws.buckets import ResultStore
 from benchmarks.photos import load_photos
-from benchmarks.report import machine, write_json
+from benchmarks.report import json_option, machine, write_json
 from benchmarks.worker_process import cloud_environment
 from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
@@ -132,9 +132,7 @@ def _table(
 
 
 @click.command("scale")
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
-)
+@json_option
 @click.option("--quick", is_flag=True, help="Fewer workers and images.")
 def command(json_path: Path | None, quick: bool) -> None:
     """Measure the local stack's speed by workers and backlog."""

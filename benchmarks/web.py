@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.photos import load_photos
-from benchmarks.report import machine, write_json
+from benchmarks.report import json_option, machine, write_json
 from benchmarks.web_memory import watch_batch
 from benchmarks.web_uploads import Case, compare, headline, single_ratio
 from benchmarks.web_viewers import fan_out
@@ -164,9 +164,7 @@ def _others_table(viewers: dict[str, Any], memory: dict[str, Any]) -> Table:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of photos; copies of 224 pixels are sent.  [default: the sample photos]",
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
-)
+@json_option
 @click.option("--quick", is_flag=True, help="Fewer requests, results and images.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Turns of each contender.  [default: 5; 1 with --quick]")
 def command(images: Path | None, json_path: Path | None, quick: bool, rounds: int | None) -> None:

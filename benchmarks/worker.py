@@ -26,7 +26,7 @@ from benchmarks.drain import decoder, drain
 from benchmarks.keras_baseline import KerasBaseline, is_installed
 from benchmarks.limits import Limits
 from benchmarks.photos import load_photos
-from benchmarks.report import machine, write_json
+from benchmarks.report import json_option, machine, write_json
 from benchmarks.soak import soak as measure_memory
 from benchmarks.worker_process import WorkerRun, embedded_cloud, run_worker
 from core.paths import REPOSITORY_ROOT
@@ -154,13 +154,12 @@ def _table(report: dict[str, Any]) -> Table:
     default=SHIPPED,
     help="Model bundle.  [default: the shipped one]",
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
-)
+@json_option
 @click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Number of rounds.")
 @click.option("--soak", is_flag=True, help="Also measure memory over 10,000 images; takes minutes.")
 def command(images: Path | None, folder: Path, json_path: Path | None, repeat: int, soak: bool) -> None:
     """Measure one worker: speed, cold start and memory."""
+    load_bundle(folder)
     report = run(load_photos(images), repeat, Console(), folder=folder, soak=soak)
     if json_path is not None:
         write_json(report, json_path)

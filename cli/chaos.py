@@ -13,8 +13,10 @@ import click
 from rich.console import Console
 
 from api_client.image_files import collect
+from benchmarks.report import output_file
 from chaos.run import run_chaos
 from cli.session import clients_of, stop_on_signals
+from core.output_files import write_output_file
 from local_cloud.sample_photos import make_crops
 
 
@@ -26,10 +28,15 @@ from local_cloud.sample_photos import make_crops
 @click.option("--seed", type=int, help="Seed of the choice of kills and faults.  [default: a random one]")
 @click.option("--kills", type=click.IntRange(min=0), default=20, show_default=True, help="Number of workers to kill.")
 @click.option("--faults", type=click.IntRange(min=0), default=200, show_default=True, help="Minimum number of faults.")
-@click.option("--timeout", "timeout_seconds", type=float, default=240.0, show_default=True, help="Time limit, seconds.")
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report to this file."
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=240.0,
+    show_default=True,
+    help="Time limit, seconds.",
 )
+@output_file("--json", "json_path", "Also write the report to this file.")
 def chaos(
     images: tuple[Path, ...],
     count: int,
@@ -49,9 +56,9 @@ def chaos(
     stop_on_signals(raising=True)
     errors = Console(stderr=True)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
-    errors.print(f"Seed {seed}.", highlight=False)
     with tempfile.TemporaryDirectory() as folder:
         found = collect(images)[0] if images else make_crops(count, seed, Path(folder))
+        errors.print(f"Seed {seed}.", highlight=False)
         report = run_chaos(
             list(itertools.islice(itertools.cycle(found), count)),
             seed=seed,
@@ -66,5 +73,5 @@ def chaos(
     text = json.dumps(report.fields())
     click.echo(text)
     if json_path is not None:
-        json_path.write_text(text + "\n", "utf-8")
+        write_output_file(json_path, text + "\n")
     sys.exit(1 if report.problems else 0)

@@ -21,9 +21,11 @@ from app_tier.bundle import load_bundle
 from aws.buckets import ResultStore
 from aws.clients import Clients
 from aws.fleet import Fleet
+from benchmarks.report import output_file
 from cli import options
 from cli.session import clients_of, console, local_stack, print_plain, short_path, stop_on_signals
 from core.jobs import parse_result_line
+from core.output_files import write_output_file
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.model_choice import choose_model, label_count
 from local_cloud.progress import BatchProgress
@@ -38,9 +40,7 @@ MAX_TABLE_ROWS = 40
 @click.option(
     "--images", type=click.Path(path_type=Path), multiple=True, help="Folder or file to classify; may be given again."
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a report to this file."
-)
+@output_file("--json", "json_path", "Write a report to this file.")
 @options.boot_seconds
 @options.max_size
 @options.profile
@@ -135,7 +135,7 @@ def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path],
 
 def write_report(report: dict[str, Any], path: Path) -> None:
     """Writes the report as JSON."""
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_output_file(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def _print_table(console: Console, store: ResultStore, results: Sequence[dict[str, Any]]) -> None:

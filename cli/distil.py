@@ -15,6 +15,8 @@ from core.errors import TrainingError
 from training.architectures import ARCHITECTURES
 from training.config import OPTIMIZERS
 from training.distillation.config import DistillationConfig, make_config
+from training.distillation.photos import choose_photos
+from training.distillation.teacher_folder import check_teacher
 from training.requirement import require_tensorflow, silenced_stderr
 from training.run_folder import RUN_FILE, read_run
 
@@ -134,6 +136,7 @@ def distil(
     else:
         if options["teacher"] is None:
             raise click.UsageError("Give a --teacher.")
+        check_teacher(options["teacher"])
         options["teacher"] = str(options["teacher"].resolve())
         config = make_config(photos, exclude, options)
         folder = new_folder(out, config.architecture)
@@ -143,17 +146,16 @@ def distil(
 
 
 def _distil(config: DistillationConfig, folder: Path, cache: Path, console: Console) -> None:
+    with console.status("Looking at the photos …"):
+        photos = choose_photos(config)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with console.status("Loading TensorFlow …"), silenced_stderr():
         from training import precision
-        from training.distillation.photos import choose_photos
         from training.distillation.run import Distillation, cache_name
         from training.distillation.teachers import open_teacher
 
         numbers = precision.choose(config.precision)
         teacher = open_teacher(Path(config.teacher))
-    with console.status("Looking at the photos …"):
-        photos = choose_photos(config)
     if (folder / RUN_FILE).exists() and read_run(folder)["dataset"]["digest"] != photos.digest:
         raise TrainingError("the photos have changed since the run began; start a new one")
     console.print(

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -17,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from app_tier.bundle import ModelBundle, load_bundle
+from benchmarks.report import output_file
+from core.output_files import write_output_file
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from core.sizes import format_bytes
@@ -29,19 +30,6 @@ from evaluation.truth import read_truth
 
 _LATENCY_PICTURES = 40
 _MOST_SENTENCES = 10
-
-
-def _check_parent_folder(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Refuses a file in a missing folder before the evaluation, not after it."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise click.BadParameter(f"the folder {path.parent} does not exist")
-    return path
-
-
-_FILE: dict[str, Any] = {
-    "type": click.Path(path_type=Path, dir_okay=False, writable=True),
-    "callback": _check_parent_folder,
-}
 
 
 @click.command("evaluate")
@@ -63,8 +51,8 @@ _FILE: dict[str, Any] = {
 @click.option(
     "--localize", type=click.Choice(LOCALIZERS), help="Crop each photo to the subject that this detector finds."
 )
-@click.option("--json", "json_path", **_FILE, help="Write all figures to this file.")
-@click.option("--report", "report_path", **_FILE, help="Write a report to this file, HTML with pictures.")
+@output_file("--json", "json_path", "Write all figures to this file.")
+@output_file("--report", "report_path", "Write a report to this file, HTML with pictures.")
 def evaluate(
     images: Path,
     truth: Path | None,
@@ -100,10 +88,10 @@ def evaluate(
     _print(console, evaluations, problems)
     if json_path is not None:
         fields = to_json(evaluations, problems)
-        json_path.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_output_file(json_path, json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
     if report_path is not None:
         source = images.resolve().name + (f", {localize} localization" if localize else "")
-        report_path.write_text(to_html(evaluations, problems, source, datetime.now(UTC).astimezone()), "utf-8")
+        write_output_file(report_path, to_html(evaluations, problems, source, datetime.now(UTC).astimezone()))
         console.print(f"Report: {report_path}", highlight=False, soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api_client.image_files import collect
-from core.errors import ExportError
+from core.errors import ArgumentError
 from core.sizes import format_bytes
 from evaluation.truth import read_truth
 from training.export_formats import DESCRIPTIONS, Kind
@@ -79,7 +79,7 @@ def export(
     """
     console = Console(stderr=True)
     if folder.exists():
-        raise ExportError(f"{folder} already exists; name another folder, or remove it")
+        raise ArgumentError(f"{folder} already exists; name another folder, or remove it")
     trained = TrainedRun.read(run)
     paths = trained.training_photos() if calibration is None else collect([calibration])[0]
     part, photos = ("given", read_truth(images, truth)[0]) if images else trained.held_out()

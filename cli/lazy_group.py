@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from core.errors import ElasticError, NotConnectedError
+from core.errors import ArgumentError, ElasticError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class LazyCommand:
         return command
 
 
-class _ConnectionFailure(click.ClickException):
+class _ArgumentFailure(click.ClickException):
     """As for wrong usage: nothing was tried."""
 
-    exit_code = NotConnectedError.exit_status
+    exit_code = ArgumentError.exit_status
 
 
 class LazyGroup(click.Group):
@@ -61,5 +62,10 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(context)
         except ElasticError as error:
-            kind = _ConnectionFailure if isinstance(error, NotConnectedError) else click.ClickException
+            kind = _ArgumentFailure if isinstance(error, ArgumentError) else click.ClickException
             raise kind(str(error)) from error
+        except OSError as error:
+            # Of a file that the person has named; others are faults of the program, and have their stack trace.
+            if error.filename is None or error.strerror is None:
+                raise
+            raise click.ClickException(f"{os.fsdecode(error.filename)}: {error.strerror}") from error

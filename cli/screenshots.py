@@ -15,7 +15,7 @@ import click
 
 from benchmarks.chromium import browser
 from cli.session import console, local_stack, stop_on_signals
-from core.errors import ElasticError
+from core.errors import ArgumentError, ElasticError
 from core.sizes import format_bytes
 from local_cloud.sample_photos import from_packages, make_crops
 
@@ -53,6 +53,10 @@ def screenshots(out: Path) -> None:
 
     Uploads photos to a local stack with Chromium.  Needs Playwright and Chromium.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"the folder {out} cannot be made: {error.strerror}") from error
     stop_on_signals(raising=True)
     # A long boot, so that the warm-up is visible; few workers, so that the batch takes a while.
     with local_stack(3, {"target_latency_seconds": 10.0}, boot_seconds=30.0) as stack:

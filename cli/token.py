@@ -17,7 +17,7 @@ from aws.state import StateStore
 from aws.tokens import TokenStore
 from cli.session import connect_to_cloud
 from cli.tables import print_table
-from core.errors import ElasticError
+from core.errors import ArgumentError
 from core.tokens import SCOPES, AccessToken, new_token
 
 console = Console()
@@ -84,7 +84,7 @@ def revoke(token_id: str) -> None:
     # The whole token is accepted, too.
     parts = token_id.split("_")
     if not _store().revoke(parts[1] if len(parts) > 2 else token_id):
-        raise ElasticError("there is no token with this id")
+        raise ArgumentError("there is no token with this id")
     click.echo("Revoked.")
 
 

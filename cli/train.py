@@ -16,7 +16,7 @@ from cli.training_run import new_folder, out_option, precision_option, read_resu
 from core.errors import TrainingError
 from training.architectures import ARCHITECTURES
 from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, TrainingConfig, make_config
-from training.datasets import KINDS
+from training.datasets import KINDS, load_dataset
 from training.requirement import silenced_stderr
 from training.run_folder import RUN_FILE, read_run
 
@@ -141,6 +141,8 @@ def _read_config(folder: Path) -> TrainingConfig:
 
 
 def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) -> None:
+    with console.status("Reading the data set …"):
+        dataset = load_dataset(config.source_path, config.kind, cache)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with console.status("Loading TensorFlow …"), silenced_stderr():
         from training import precision, weights
@@ -157,7 +159,7 @@ def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) 
         )
     if config.weights not in (IMAGENET, NO_WEIGHTS):
         weights.read_weights(Path(config.weights))
-    data: TrainingData = prepare_data(config, cache, console)
+    data: TrainingData = prepare_data(config, cache, console, dataset)
     if (folder / RUN_FILE).exists():
         require_same_data(read_run(folder), data)
     config = dataclasses.replace(config, precision=numbers)

@@ -26,8 +26,12 @@ MAX_RESTARTS, RESTART_PERIOD_SECONDS = 5, 60.0
 @options.max_size
 @options.profile
 @options.model
-@click.option("--port", type=int, default=8080, show_default=True, help="The page's port; a free one if it is in use.")
-@click.option("--cloud-port", type=int, default=4566, show_default=True, help="The embedded cloud's port; likewise.")
+@click.option(
+    "--port", type=options.PORT, default=8080, show_default=True, help="The page's port; a free one if it is in use."
+)
+@click.option(
+    "--cloud-port", type=options.PORT, default=4566, show_default=True, help="The embedded cloud's port; likewise."
+)
 @click.option(
     "--controller/--no-controller", default=True, help="Whether to start the controller; see `elastic controller`."
 )

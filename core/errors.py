@@ -13,29 +13,34 @@ class ElasticError(Exception):
         super().__init__(message or (type(self).__doc__ or "").strip())
 
 
-class SettingsError(ElasticError):
+class ArgumentError(ElasticError):
+    """An argument has a value that cannot be used."""
+
+    # As for wrong usage of the command line: nothing was tried.
+    exit_status = 2
+
+
+class SettingsError(ArgumentError):
     """A setting has a value that cannot be used."""
 
 
-class NotConnectedError(ElasticError):
+class NotConnectedError(ArgumentError):
     """There is no cloud to talk to."""
-
-    exit_status = 2
 
 
 class DecodeError(ElasticError):
     """A message or a result does not have the form that this program writes."""
 
 
-class NoPhotosError(ElasticError):
+class NoPhotosError(ArgumentError):
     """There is no image to classify."""
 
 
-class BundleError(ElasticError):
+class BundleError(ArgumentError):
     """The model bundle is incomplete, altered or of an unknown form."""
 
 
-class TrainingError(ElasticError):
+class TrainingError(ArgumentError):
     """The model cannot be trained with these arguments."""
 
 
@@ -153,7 +158,7 @@ class UnsupportedCompressionError(ImageError):
     code = "unsupported_compression"
 
 
-class EvaluationError(ElasticError):
+class EvaluationError(ArgumentError):
     """There is nothing to evaluate."""
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core import object_keys
-from core.errors import ElasticError
+from core.errors import ArgumentError
 from core.versioned_json import MAX_NUMBER, MAX_SECONDS, Count, Record, Seconds, record
 
 SCOPES = ("upload", "read", "admin")
@@ -32,7 +32,7 @@ _SECONDS_PER_DAY = 86_400.0
 _MAX_RECORD_BYTES = 8192
 
 
-class TokenError(ElasticError):
+class TokenError(ArgumentError):
     """The access token cannot be created with these values."""
 
 

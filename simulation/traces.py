@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ElasticError
+from core.errors import ArgumentError
 
 DAY_SECONDS = 86_400.0
 MAX_CSV_IMAGES = 20_000_000
@@ -19,7 +19,7 @@ MAX_CSV_IMAGES = 20_000_000
 Times = NDArray[np.float64]
 
 
-class TraceError(ElasticError):
+class TraceError(ArgumentError):
     """The trace cannot be used."""
 
 

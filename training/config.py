@@ -23,6 +23,8 @@ _DEFAULTS: dict[str, Any] = {
     "patience": 8,
 }
 
+WEIGHT_SUFFIXES = (".h5", ".hdf5", ".npz", ".keras")
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
@@ -97,6 +99,19 @@ class TrainingConfig:
         return Path(self.source)
 
 
+def check_weights_file(file: Path) -> Path:
+    """Check that a file of initial weights exists and has a suffix that `training.weights.read_weights` reads.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    if not file.is_file():
+        raise TrainingError(f"the weights {file} do not exist")
+    if file.suffix not in WEIGHT_SUFFIXES:
+        raise TrainingError(f"{file}: weights are .h5 (as keras.applications has them), .npz or .keras files")
+    return file
+
+
 def make_config(data: Path, options: dict[str, Any]) -> TrainingConfig:
     """Makes a configuration of the given options, the architecture's defaults and the general defaults, in this order.
 
@@ -111,7 +126,7 @@ def make_config(data: Path, options: dict[str, Any]) -> TrainingConfig:
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("weights") not in (None, IMAGENET, NO_WEIGHTS):
         # Absolute, since a run may be resumed from another working directory.
-        given["weights"] = str(Path(given["weights"]).resolve())
+        given["weights"] = str(check_weights_file(Path(given["weights"])).resolve())
     if isinstance(given.get("augment"), str):
         names = (name.strip() for name in given["augment"].split(","))
         given["augment"] = tuple(name for name in names if name and name != "none")

@@ -56,13 +56,18 @@ class TrainingData:
         return self._train if part == TRAIN else self._others
 
 
-def prepare_data(config: TrainingConfig, cache: Path, console: Console) -> TrainingData:
-    """Reads, decodes, checks and splits the data set of `config`; reports the images left out on `console`.
+def prepare_data(
+    config: TrainingConfig, cache: Path, console: Console, dataset: ImageDataset | None = None
+) -> TrainingData:
+    """Decodes, checks and splits the data set of `config`; reports the images left out on `console`.
+
+    Args:
+        dataset: the data set, if it has been read already.
 
     Raises:
         TrainingError: there is no usable data set.
     """
-    dataset = load_dataset(config.source_path, config.kind, cache)
+    dataset = dataset or load_dataset(config.source_path, config.kind, cache)
     side = round(config.side * _CROP_MARGIN) if "crop" in config.augment else config.side
     decoded = _decode(dataset.samples, side, cache, console, "Decoding")
     parts = [sample.part for sample in dataset.samples]

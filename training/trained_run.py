@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app_tier.bundle import InputSpec
-from core.errors import ExportError
+from core.errors import ExportError, TrainingError
 from evaluation.truth import LabelledPhoto
 from training.datasets.samples import TEST, TRAIN, VALIDATION
 from training.run_folder import MODEL_FILE, RUN_FILE, SPLIT_FILE, read_run
@@ -32,12 +32,11 @@ class TrainedRun:
         """Reads the run's description and its split.
 
         Raises:
-            TrainingError: the folder holds no run, or one of another version.
-            ExportError: the description is incomplete.
+            TrainingError: the folder holds no run, one of another version, or an incomplete description.
         """
         fields = read_run(folder)
         if missing := {"labels", "input", "architecture"} - fields.keys():
-            raise ExportError(f"{folder / RUN_FILE} lacks {', '.join(sorted(missing))}")
+            raise TrainingError(f"{folder / RUN_FILE} lacks {', '.join(sorted(missing))}")
         return cls(folder, fields, _read_split(folder / SPLIT_FILE))
 
     def photos(self, part: str) -> list[LabelledPhoto]:

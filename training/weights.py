@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import TrainingError
 from local_cloud.reachability import status_of
+from training.config import check_weights_file
 
 Weights = Mapping[str, list[NDArray[np.float32]]]
 
@@ -53,19 +54,17 @@ def read_weights(file: Path) -> Weights:
     Raises:
         TrainingError: the file is missing, in another format, or damaged.
     """
-    if not file.is_file():
-        raise TrainingError(f"the weights {file} do not exist")
+    check_weights_file(file)
     try:
         match file.suffix:
             case ".npz":
                 return _read_npz(file)
             case ".h5" | ".hdf5":
                 return _read_h5(file)
-            case ".keras":
+            case _:
                 return _named(keras.models.load_model(file, compile=False).layers)
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise TrainingError(f"the weights {file} cannot be read: {error}") from error
-    raise TrainingError(f"{file}: weights are .h5 (as keras.applications has them), .npz or .keras files")
 
 
 def initialize(model: keras.Model, file: Path) -> set[str]:

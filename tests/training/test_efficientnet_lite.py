@@ -123,4 +123,4 @@ def test_from_the_package_to_a_bundle(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (bundle.input.height, bundle.input.channels, bundle.input.subtract) == (64, "RGB", (127.0, 127.0, 127.0))
     assert "Apache License" in (bundle.folder / "card.md").read_text()
     again = CliRunner().invoke(cli.main, arguments)
-    assert again.exit_code == 1 and "already exists" in again.output
+    assert again.exit_code == 2 and "already exists" in again.output

@@ -133,7 +133,7 @@ def test_a_training_run_becomes_a_measured_bundle(network: Any, photos: Path, tm
     assert "colours, version 7" in card and "top-1 1.0000 (1.0000 in float32)" in card
 
     again = CliRunner().invoke(cli.main, arguments)
-    assert again.exit_code == 1 and "already exists" in again.output
+    assert again.exit_code == 2 and "already exists" in again.output
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_a_training_run_becomes_a_measured_bundle(network: Any, photos: Path, tm
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, spoil: str, sentence: str) -> None:
     (tmp_path / "run.json").write_text(spoil)
     answer = CliRunner().invoke(cli.main, ["export", str(tmp_path), "--to", str(tmp_path / "bundle")])
-    assert answer.exit_code == 1 and sentence in answer.output
+    assert answer.exit_code == 2 and sentence in answer.output

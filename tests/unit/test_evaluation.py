@@ -212,12 +212,12 @@ def test_what_cannot_be_evaluated_is_named_and_the_rest_goes_on(tmp_path: Path) 
 
 def test_an_empty_folder_is_a_sentence(tmp_path: Path) -> None:
     status, output = run("--images", tmp_path)
-    assert status == 1 and "there is no image in" in output
+    assert status == 2 and "there is no image in" in output
 
 
 def test_a_report_that_could_not_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     status, output = run("--images", tmp_path, "--report", tmp_path / "missing" / "report.html")
-    assert status != 0 and "does not exist" in output
+    assert status == 2 and "there is no folder" in output
 
 
 @pytest.mark.slow

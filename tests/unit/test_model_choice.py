@@ -184,4 +184,4 @@ def test_a_model_that_cannot_be_used_is_refused_before_anything_starts(
     if not by_option:
         monkeypatch.setenv("EIC_MODEL_BUNDLE", model)
     answer = CliRunner().invoke(cli.main, [command, *(["--model", model] if by_option else [])])
-    assert answer.exit_code == 1 and sentence in answer.stderr
+    assert answer.exit_code == 2 and sentence in answer.stderr

@@ -133,7 +133,7 @@ def test_a_file_that_is_no_trace_is_named_in_one_sentence(tmp_path: Path, text: 
     with pytest.raises(TraceError, match=sentence):
         read_csv(path)
     result = CliRunner().invoke(main, ["simulate", "--trace", str(path)])
-    assert result.exit_code == 1 and sentence in result.output and "Traceback" not in result.output
+    assert result.exit_code == 2 and sentence in result.output and "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_trace_is_named_in_one_sentence(tmp_path: Path, text: 
 )
 def test_a_wrong_trace_is_named_in_one_sentence(arguments: list[str], sentence: str) -> None:
     result = CliRunner().invoke(main, ["simulate", *arguments])
-    assert result.exit_code == 1 and sentence in result.output.replace("\n", " ")
+    assert result.exit_code == 2 and sentence in result.output.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

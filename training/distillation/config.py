@@ -9,7 +9,7 @@ from typing import Any
 
 from core.errors import TrainingError
 from training.architectures import ARCHITECTURES
-from training.config import NO_WEIGHTS
+from training.config import NO_WEIGHTS, check_weights_file
 
 # Of the training: until the first share the regression counts fully, from the second one on not at all.
 _FADE = (0.6, 0.75)
@@ -101,7 +101,7 @@ def make_config(photos: tuple[Path, ...], exclude: tuple[Path, ...], options: di
     given.setdefault("weights", NO_WEIGHTS)
     if given["weights"] != NO_WEIGHTS:
         # Absolute, since a run may be resumed from another working directory.
-        given["weights"] = str(Path(given["weights"]).resolve())
+        given["weights"] = str(check_weights_file(Path(given["weights"])).resolve())
     # Random layers are not worth freezing.
     frozen_until = NO_LAYER if given["weights"] == NO_WEIGHTS else architecture.frozen_until or NO_LAYER
     defaults = {"side": architecture.side, "frozen_until": frozen_until, "momentum": 0.9}

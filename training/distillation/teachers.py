@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from app_tier.bundle import InputSpec, load_bundle
 from app_tier.classifier import Classifier
 from core.bundle_manifest import MANIFEST_FILE
-from core.errors import TrainingError
 from evaluation.truth import synsets_of
+from training.distillation.teacher_folder import check_teacher
 from training.export import float_probabilities
-from training.run_folder import RUN_FILE
 from training.trained_run import TrainedRun
 
 # Probabilities below it are no knowledge, and their logarithms would dominate a square error.
@@ -83,13 +82,10 @@ def open_teacher(folder: Path) -> Teacher:
         BundleError: the bundle cannot be used.
         ExportError: the run cannot be used.
     """
+    check_teacher(folder)
     if (folder / MANIFEST_FILE).is_file():
         return BundleTeacher(folder)
-    if (folder / RUN_FILE).is_file():
-        return RunTeacher(folder)
-    raise TrainingError(
-        f"{folder} is no teacher: it has neither a bundle's {MANIFEST_FILE} nor a training run's {RUN_FILE}"
-    )
+    return RunTeacher(folder)
 
 
 def centred_logits(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
