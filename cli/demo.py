@@ -7,6 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,17 @@ from rich.text import Text
 
 from api_client.client import NO_ANSWER_TIMEOUT_SECONDS, ApiClient
 from api_client.image_files import collect
-from app_tier.bundle import load_bundle
+from app_tier.bundle import ModelBundle, load_bundle
 from aws.buckets import ResultStore
 from aws.clients import Clients
 from aws.fleet import Fleet
 from benchmarks.report import output_file
 from cli import options
-from cli.session import clients_of, console, local_stack, print_plain, short_path, stop_on_signals
+from cli.demo_report import doubt, to_html
+from cli.session import clients_of, console, local_stack, print_plain, short_path, stop_on_signals, waiting
 from core.jobs import parse_result_line
 from core.output_files import write_output_file
-from local_cloud.fleet_size_history import FleetSizeHistory
+from local_cloud.fleet_size_history import Change, FleetSizeHistory
 from local_cloud.model_choice import choose_model, label_count
 from local_cloud.progress import BatchProgress
 from local_cloud.sample_photos import from_packages
@@ -41,12 +44,20 @@ MAX_TABLE_ROWS = 40
     "--images", type=click.Path(path_type=Path), multiple=True, help="Folder or file to classify; may be given again."
 )
 @output_file("--json", "json_path", "Write a report to this file.")
+@output_file(
+    "--report", "report_path", "Write a page to this file: the pictures with their labels, and the fleet's size."
+)
 @options.boot_seconds
 @options.max_size
 @options.profile
 @options.model
 def demo(
-    images: tuple[Path, ...], json_path: Path | None, boot_seconds: float, max_size: int | None, model: str | None
+    images: tuple[Path, ...],
+    json_path: Path | None,
+    report_path: Path | None,
+    boot_seconds: float,
+    max_size: int | None,
+    model: str | None,
 ) -> None:
     """Classify photos on a temporary local stack and show the results.
 
@@ -55,14 +66,18 @@ def demo(
     packages.  Ends with status 0 only if every photo was answered and the fleet is back at 0.
     """
     stop_on_signals(raising=True)
-    photos, others = collect(images) if images else (from_packages(), [])
+    with waiting("Collecting the photos"):
+        photos, others = collect(images) if images else (from_packages(), [])
     if others:
         console.print(
             f"Left out, since their names are not those of images: {', '.join(path.name for path in others[:5])}"
             f"{' …' if len(others) > 5 else ''}",
             highlight=False,
         )
-    bundle = load_bundle(choose_model(os.environ, print_plain, model)).folder
+    chosen = choose_model(os.environ, print_plain, model)
+    with waiting("Checking the model"):
+        model_bundle = load_bundle(chosen)
+    bundle = model_bundle.folder
     if not images:
         print_plain(
             f"Using sample photos from installed packages.  The model {bundle.name} has {label_count(bundle)} labels; "
@@ -75,7 +90,8 @@ def demo(
     settings["model_bundle"] = str(bundle)
     with local_stack(max_size, settings, boot_seconds=boot_seconds) as stack:
         console.print(f"Running at {stack.web_url}; logs in {short_path(stack.log_directory)}", highlight=False)
-        report = classify_folder(stack, clients_of(stack), photos, console)
+        run = classify_folder(stack, clients_of(stack), photos, console)
+    report = run.report
     if json_path is not None:
         write_report(report, json_path)
     answered = report["classified"] + report["failed"]
@@ -86,14 +102,37 @@ def demo(
         highlight=False,
         soft_wrap=True,
     )
+    if report_path is None:
+        print_plain("To see the pictures with their labels: elastic demo --report report.html")
+    else:
+        with waiting("Writing the report"):
+            write_output_file(report_path, _page(run, photos, model_bundle))
+        print_plain(f"The pictures with their labels: {report_path.resolve().as_uri()}")
     if answered != report["images"] or report["final_instances"]:
         sys.exit(1)
 
 
-def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path], console: Console) -> dict[str, Any]:
-    """Classifies `images` on a running stack with progress output; returns the report.
+@dataclass(frozen=True, slots=True)
+class DemoRun:
+    """What a demo measured.
 
-    The report has the keys ``images``, ``classified``, ``failed``, ``seconds``, ``peak_instances``,
+    Attributes:
+        report: the figures and labels, see `classify_folder`.
+        results: the results as the API returned them, in the order of the photos.
+        changes: the fleet's sizes.
+        ended_seconds: when the fleet was last looked at, on the clock of `changes`.
+    """
+
+    report: dict[str, Any]
+    results: list[dict[str, Any]]
+    changes: list[Change]
+    ended_seconds: float
+
+
+def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path], console: Console) -> DemoRun:
+    """Classifies `images` on a running stack with progress output.
+
+    The report of the run has the keys ``images``, ``classified``, ``failed``, ``seconds``, ``peak_instances``,
     ``final_instances``, ``images_per_second`` and ``results``, a list of ``name``, ``status``, ``label``,
     ``score``, in the order of `images`.  ``seconds`` are from the first byte uploaded to the last result.
 
@@ -114,6 +153,7 @@ def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path],
         seconds = time.monotonic() - started
         progress.show_note("all answered; waiting for the fleet to return to 0")
         history.wait_for_zero(SCALE_IN_TIMEOUT_SECONDS)
+        ended = history.seconds
     for problem in problems:
         console.print(f"[red]not stored[/red] {problem}", highlight=False)
 
@@ -121,7 +161,7 @@ def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path],
     _print_table(console, results_store, results)
     _print_history(console, history)
     failed = sum(result["status"] == "failed" for result in results)
-    return {
+    report = {
         "images": len(images),
         "classified": len(results) - failed,
         "failed": failed,
@@ -131,11 +171,25 @@ def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path],
         "images_per_second": round(len(results) / seconds, 1),
         "results": [{key: result[key] for key in ("name", "status", "label", "score")} for result in results],
     }
+    return DemoRun(report, results, history.changes, ended)
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
     """Writes the report as JSON."""
     write_output_file(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def _page(run: DemoRun, photos: Sequence[Path], bundle: ModelBundle) -> str:
+    return to_html(
+        run.report,
+        run.results,
+        photos,
+        run.changes,
+        model=bundle.full_name,
+        labels=len(bundle.labels),
+        ended_seconds=run.ended_seconds,
+        now=datetime.now(UTC).astimezone(),
+    )
 
 
 def _print_table(console: Console, store: ResultStore, results: Sequence[dict[str, Any]]) -> None:
@@ -146,16 +200,12 @@ def _print_table(console: Console, store: ResultStore, results: Sequence[dict[st
     for result in results[:MAX_TABLE_ROWS]:
         name, answer = parse_result_line(store.line(result["key"]))
         score = f"{result['score']:.2f}" if result["score"] is not None else ""
-        remark = "failed" if result["status"] == "failed" else _doubt(result) if result["unsure"] else ""
+        remark = "failed" if result["status"] == "failed" else doubt(result) if result["unsure"] else ""
         style = "red" if remark == "failed" else "dim" if result["unsure"] else ""
         table.add_row(*(_plain(text) for text in (name, answer, score, remark)), style=style)
     console.print(table)
     if len(results) > MAX_TABLE_ROWS:
         console.print(f"… and {len(results) - MAX_TABLE_ROWS} more.")
-
-
-def _doubt(result: dict[str, Any]) -> str:
-    return f"unsure; of the group {result['group']['name']}" if result["group"] else "unsure"
 
 
 def _print_history(console: Console, history: FleetSizeHistory) -> None:

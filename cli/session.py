@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,14 +80,33 @@ def local_stack(max_size: int | None, settings: dict[str, Any] | None = None, **
 
     started = time.monotonic()
     limit = {} if max_size is None else {"max_size": max_size}
-    stack = LocalStack({**(settings or {}), **limit}, **options)
-    with console.status("Starting the embedded cloud, the web tier and the controller …"):
+    with waiting("Starting the local stack") as say:
+        stack = LocalStack({**(settings or {}), **limit}, on_step=say, **options)
         stack.__enter__()
     try:
         console.print(f"Started in {time.monotonic() - started:.1f} s.", highlight=False)
         yield stack
     finally:
         stack.stop()
+
+
+@contextlib.contextmanager
+def waiting(step: str) -> Iterator[Callable[[str], None]]:
+    """Shows what is waited for: a line that changes on a terminal, else a line for each step.
+
+    Yields:
+        A function that is called with the next step.
+    """
+    with console.status(f"{step} …") as status:
+
+        def say(step: str) -> None:
+            status.update(f"{step} …")
+            if not console.is_terminal:
+                print_plain(f"{step} …")
+
+        if not console.is_terminal:
+            print_plain(f"{step} …")
+        yield say
 
 
 def clients_of(stack: LocalStack) -> Clients:

@@ -46,6 +46,11 @@ class FleetSizeHistory:
         return list(self._changes)
 
     @property
+    def seconds(self) -> float:
+        """The time since the start."""
+        return time.monotonic() - self._started
+
+    @property
     def size(self) -> int:
         """The last known size."""
         return self._changes[-1].size if self._changes else 0

@@ -88,6 +88,7 @@ class LocalStack:
         faults: int | dict[str, Any] | None = None,
         never_boots: int = 0,
         log_by_port: bool = False,
+        on_step: Callable[[str], None] = lambda step: None,
     ) -> None:
         defaults = {
             **LOCAL_SETTINGS,
@@ -107,6 +108,7 @@ class LocalStack:
         self._faults = faults
         self._never_boots = never_boots
         self._log_by_port = log_by_port
+        self._on_step = on_step
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> LocalStack:
@@ -124,9 +126,12 @@ class LocalStack:
 
     def _start(self, listener: socket.socket) -> None:
         try:
+            self._on_step("Starting the embedded cloud: S3, SQS and EC2")
             self._start_cloud()
+            self._on_step("Starting the web tier")
             self._start_web_tier(listener)
             if self._with_controller:
+                self._on_step("Starting the controller")
                 self.start_controller()
                 self._wait_for_controller()
         except BaseException:

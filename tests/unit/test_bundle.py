@@ -62,9 +62,9 @@ def edit_manifest(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], N
     ("spoil", "sentence"),
     [
         (spoil_label, "labels.txt is not the file"),
-        (lambda folder: (folder / "model.tflite").unlink(), "cannot be read"),
+        (lambda folder: (folder / "model.tflite").unlink(), "it has no model.tflite"),
         (lambda folder: (folder / "bundle.json").write_text("{"), "not a bundle manifest"),
-        (lambda folder: (folder / "bundle.json").unlink(), "cannot be read"),
+        (lambda folder: (folder / "bundle.json").unlink(), "it has no bundle.json"),
         (edit_manifest(lambda m: m["input"].update(resize="stretch")), "preprocessing that this version does not know"),
         (edit_manifest(lambda m: m["input"].update(subtract=[1, 2])), "not a bundle manifest"),
         (edit_manifest(lambda m: m["sha256"].pop("model.tflite")), "gives no sha256 for model.tflite"),
