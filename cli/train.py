@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.text import Text
 
 from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
 from core.errors import TrainingError
 from training.architectures import ARCHITECTURES
 from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, TrainingConfig, make_config
 from training.datasets import KINDS, load_dataset
+from training.datasets.published import PUBLISHED, PublishedDataset, download_dataset
 from training.requirement import silenced_stderr
 from training.run_folder import RUN_FILE, read_run
 
@@ -36,6 +39,11 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
 
 @click.command()
 @click.argument("data", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--download",
+    type=click.Choice(tuple(PUBLISHED)),
+    help="Download this data set into the folder DATA from its official address, check it, and end.",
+)
 @out_option
 @click.option(
     "--resume", type=click.Path(path_type=Path, file_okay=False), help="Resume the run in this folder; without DATA."
@@ -109,17 +117,24 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
     show_default=True,
     help="Folder for decoded images, about 3 × side² bytes each; may be deleted between runs.",
 )
-def train(data: Path | None, out: Path | None, resume: Path | None, cache: Path, **options: Any) -> None:
+def train(
+    data: Path | None, download: str | None, out: Path | None, resume: Path | None, cache: Path, **options: Any
+) -> None:
     """Train a classifier on your own images.
 
     DATA is a folder with a folder for each class (or with train, val and test above these), a .lst manifest (index,
-    label and path, separated by tabs), a folder with Stanford Dogs' images.tar and lists.tar,
-    cifar-10-python.tar.gz, or a mixture of data sets (.toml, as in training/mixtures).
+    label and path, separated by tabs), Stanford Dogs or CIFAR-10, as archives or extracted, or a mixture of data sets
+    (.toml, as in training/mixtures).  --download gets the published ones.
 
     Unreadable and duplicate images are reported and left out.  The best epoch is saved as model.keras; run.json,
     history.csv and curves.png describe the run.  Ctrl-C loses the current epoch only; --resume continues the run.
     """
     console = Console()
+    if download is not None:
+        if data is None:
+            raise click.UsageError("Give the folder DATA, into which the data set is downloaded.")
+        _download(PUBLISHED[download], data, console)
+        return
     if importlib.util.find_spec("tensorflow") is None:
         raise TrainingError("training needs TensorFlow, which is not installed; `make setup` installs it")
     if (resume is None) == (data is None):
@@ -134,6 +149,19 @@ def train(data: Path | None, out: Path | None, resume: Path | None, cache: Path,
         folder = new_folder(out, config.architecture)
     with stoppable(folder, "elastic train", console):
         _train(config, folder, cache, console)
+
+
+def _download(dataset: PublishedDataset, folder: Path, console: Console) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("downloading", total=None)
+        download_dataset(
+            dataset,
+            folder,
+            lambda sentence: console.print(Text(sentence), soft_wrap=True),
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    console.print(Text(f"Downloaded and checked.  Train on it: elastic train {folder}"), soft_wrap=True)
 
 
 def _read_config(folder: Path) -> TrainingConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,33 +56,34 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
 def confusion_matrix(matrix: Mapping[str, Mapping[str, int]]) -> tuple[str, bool]:
     """Draws the confusion matrix as SVG; returns it, and whether it has all classes.
 
-    Of more than 40 classes only those that are confused most often are drawn.
+    The rows are the classes of the photos, the columns those and others that were predicted.  Of more than 40 classes
+    only those that are confused most often are drawn.
 
     Args:
         matrix: ``confusion`` of `evaluation.figures.measure`.
     """
-    labels, complete = _shown(matrix)
-    place = {label: position for position, label in enumerate(labels)}
+    rows, columns, complete = _shown(matrix)
+    down = {label: position for position, label in enumerate(rows)}
+    across = {label: position for position, label in enumerate(columns)}
     with mpl.rc_context(_STYLE):
-        side = 2.2 + 0.24 * len(labels)
-        figure = Figure(figsize=(side, side), layout="constrained")
+        figure = Figure(figsize=(2.2 + 0.24 * len(columns), 2.2 + 0.24 * len(rows)), layout="constrained")
         axes = figure.subplots()
-        axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5), aspect="equal")
-        for true in labels:
-            row = matrix.get(true, {})
+        axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect="equal")
+        for true in rows:
+            row = matrix[true]
             total = sum(row.values())
             for predicted, images in row.items():
-                if predicted in place:
+                if predicted in across:
                     colour = _ACCENT if predicted == true else _WARNING
-                    corner = (place[predicted] - 0.47, place[true] - 0.47)
+                    corner = (across[predicted] - 0.47, down[true] - 0.47)
                     strength = 0.12 + 0.88 * images / total
                     axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=colour, alpha=strength, linewidth=0))
-                    if len(labels) <= _LARGEST_WITH_NUMBERS:
+                    if len(columns) <= _LARGEST_WITH_NUMBERS:
                         ink = _PAPER if strength > _STRONG else _INK
                         style: Any = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
-                        axes.text(place[predicted], place[true], str(images), **style)
-        axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(labels)), labels)
+                        axes.text(across[predicted], down[true], str(images), **style)
+        axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_alpha(0.25)
@@ -89,18 +91,19 @@ def confusion_matrix(matrix: Mapping[str, Mapping[str, int]]) -> tuple[str, bool
         return _svg(figure), complete
 
 
-def _shown(matrix: Mapping[str, Mapping[str, int]]) -> tuple[list[str], bool]:
+def _shown(matrix: Mapping[str, Mapping[str, int]]) -> tuple[list[str], list[str], bool]:
+    """The classes of the rows and of the columns, and whether these are all."""
     labels = list(dict.fromkeys([*matrix, *(predicted for row in matrix.values() for predicted in row)]))
-    if len(labels) <= _LARGEST_MATRIX:
-        return labels, True
-    mistakes: dict[str, int] = dict.fromkeys(labels, 0)
-    for true, row in matrix.items():
-        for predicted, images in row.items():
-            if predicted != true:
-                mistakes[true] += images
-                mistakes[predicted] += images
-    worst = set(sorted(labels, key=lambda label: -mistakes[label])[:_LARGEST_MATRIX])
-    return [label for label in labels if label in worst], False
+    if complete := len(labels) <= _LARGEST_MATRIX:
+        shown = set(labels)
+    else:
+        mistakes: Counter[str] = Counter()
+        for true, row in matrix.items():
+            for predicted, images in row.items():
+                if predicted != true:
+                    mistakes.update({true: images, predicted: images})
+        shown = {label for label, _ in mistakes.most_common(_LARGEST_MATRIX)} or set(labels[:_LARGEST_MATRIX])
+    return [label for label in matrix if label in shown], [label for label in labels if label in shown], complete
 
 
 def _svg(figure: Figure) -> str:

@@ -61,5 +61,6 @@ def draw_classes(names: Sequence[str], labels: Sequence[int], parts: Sequence[st
         if named:
             axes.set_xticks(range(len(names)), [names[index] for index in order], rotation=60, ha="right")
         axes.grid(axis="x", visible=False)
-        axes.legend(frameon=False)
+        # Beside the bars: over them it would be dark text on blue.
+        figure.legend(loc="outside right upper", frameon=False)
         figure.savefig(path, dpi=110)

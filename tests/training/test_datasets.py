@@ -12,15 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from click.testing import CliRunner
 from PIL import Image
 
+from cli import main
 from core.errors import TrainingError
+from tests.serving import serving, sha256
 from tests.training.helpers import SHAPES, write_shapes
 from training.datasets import archives, cifar10, detect, load_dataset
-from training.datasets.cifar10 import load_arrays, read_cifar10
+from training.datasets.cifar10 import load_arrays, read_cifar10, read_cifar10_folder
 from training.datasets.folders import read_folders
 from training.datasets.manifests import read_manifest
+from training.datasets.published import PUBLISHED, PublishedDataset, PublishedFile
 from training.datasets.stanford_dogs import read_stanford_dogs
+from training.download import check_form
 
 
 def _image(path: Path, colour: str = "red") -> Path:
@@ -158,8 +163,8 @@ def _dogs(folder: Path) -> dict[str, str]:
 
 
 def test_stanford_dogs(tmp_path: Path) -> None:
-    sha256 = _dogs(tmp_path)
-    dataset = read_stanford_dogs(tmp_path, tmp_path / "cache", sha256)
+    hashes = _dogs(tmp_path)
+    dataset = read_stanford_dogs(tmp_path, tmp_path / "cache", hashes)
     assert dataset.labels == ("Chihuahua", "African_hunting_dog")
     assert dataset.synsets == ("n02085620", "n02116738")
     assert [(sample.label, sample.part) for sample in dataset.samples] == [
@@ -171,7 +176,7 @@ def test_stanford_dogs(tmp_path: Path) -> None:
     assert all(sample.path is not None and sample.path.is_file() for sample in dataset.samples)
     # Unpacked once: without the archives' bodies it still works.
     (tmp_path / "images.tar").write_bytes(b"")
-    assert len(read_stanford_dogs(tmp_path, tmp_path / "cache", sha256).samples) == 4
+    assert len(read_stanford_dogs(tmp_path, tmp_path / "cache", hashes).samples) == 4
 
 
 def test_altered_stanford_dogs_are_refused(tmp_path: Path) -> None:
@@ -256,3 +261,63 @@ def test_what_is_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
         load_dataset(tmp_path / "photo.jpg", "auto", tmp_path)
     with pytest.raises(TrainingError, match="does not exist"):
         load_dataset(tmp_path / "nowhere", "auto", tmp_path)
+
+
+def test_extracted_cifar10_is_read_like_its_archive(tmp_path: Path) -> None:
+    _cifar(tmp_path / "archive.tar.gz")
+    archives.extract(tmp_path / "archive.tar.gz", tmp_path / "set")
+    folder = tmp_path / "set" / cifar10.FOLDER
+    assert detect(tmp_path / "set") == detect(folder) == "cifar10"
+    archived = read_cifar10(tmp_path / "archive.tar.gz", md5=None)
+    extracted = read_cifar10_folder(folder, md5={})
+    assert extracted.labels == archived.labels
+    for one, other in zip(extracted.samples, archived.samples, strict=True):
+        assert (one.name, one.label, one.part) == (other.name, other.label, other.part)
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+    # These are not the published files.
+    with pytest.raises(TrainingError, match=r"batches.meta is not the published file: its md5 is"):
+        load_dataset(tmp_path / "set", "auto", tmp_path)
+    (folder / "data_batch_2").unlink()
+    with pytest.raises(TrainingError, match="data_batch_2 is missing"):
+        read_cifar10_folder(folder, md5={})
+
+
+@pytest.mark.parametrize("lists", [".", "lists"])
+def test_extracted_stanford_dogs_are_read_like_their_archives(tmp_path: Path, lists: str) -> None:
+    hashes = _dogs(tmp_path)
+    folder = tmp_path / "dogs"
+    for archive, target in (("images.tar", folder), ("lists.tar", folder / lists)):
+        with tarfile.open(tmp_path / archive) as tar:
+            tar.extractall(target, filter="data")
+    (folder / "Annotation" / "n02085620-Chihuahua").mkdir(parents=True)
+    assert detect(folder) == "stanford-dogs"
+    archived = read_stanford_dogs(tmp_path, tmp_path / "cache", hashes)
+    extracted = load_dataset(folder, "auto", tmp_path / "cache")
+    assert (extracted.labels, extracted.synsets) == (archived.labels, archived.synsets)
+    assert [(s.name, s.label, s.part) for s in extracted.samples] == [
+        (s.name, s.label, s.part) for s in archived.samples
+    ]
+    assert all(sample.path is not None and folder in sample.path.parents for sample in extracted.samples)
+
+
+def test_a_download_names_its_address_and_its_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "set.tar").write_bytes(b"published")
+    with serving(served) as address:
+        files = [PublishedFile(f"{address}/set.tar", sha256(content)) for content in (b"published", b"altered")]
+        for name, file in zip(("good", "bad"), files, strict=True):
+            monkeypatch.setitem(PUBLISHED, "cifar10", PublishedDataset("https://example.org/", (file,)))
+            result = CliRunner().invoke(main, ["train", str(tmp_path / name), "--download", "cifar10"])
+            digits = file.hash.partition(":")[2]
+            assert f"{file.url} to " in result.output and f"published sha256, {digits}" in result.output
+            assert "https://example.org/" in result.output
+            assert (result.exit_code == 0) == (name == "good") == (tmp_path / name / "set.tar").exists()
+    assert (tmp_path / "good" / "set.tar").read_bytes() == b"published"
+
+
+def test_the_published_files_have_the_form_that_a_download_checks() -> None:
+    for dataset in PUBLISHED.values():
+        for file in dataset.files:
+            check_form(file.hash)
+            assert file.url.startswith(dataset.page.rpartition("/")[0])

@@ -1,4 +1,4 @@
-"""Data sets: folders by class, ``.lst`` manifests, Stanford Dogs' and CIFAR-10's archives, and mixtures of them."""
+"""Data sets: folders by class, ``.lst`` manifests, Stanford Dogs and CIFAR-10, archived or extracted, and mixtures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.datasets.folders import read_folders
 from training.datasets.manifests import read_manifest
 from training.datasets.mixtures import read_mixture
 from training.datasets.samples import ImageDataset
-from training.datasets.stanford_dogs import read_stanford_dogs
+from training.datasets.stanford_dogs import is_extracted, read_extracted_dogs, read_stanford_dogs
 
 KINDS = ("auto", "folders", "lst", "stanford-dogs", "cifar10", "mixture")
 
@@ -30,8 +30,13 @@ def load_dataset(source: Path, kind: str, cache: Path) -> ImageDataset:
     try:
         match detect(source) if kind == "auto" else kind:
             case "cifar10":
-                return cifar10.read_cifar10(source / cifar10.ARCHIVE if source.is_dir() else source)
+                if (source / cifar10.ARCHIVE).is_file():
+                    return cifar10.read_cifar10(source / cifar10.ARCHIVE)
+                folder = cifar10.find_folder(source)
+                return cifar10.read_cifar10(source) if folder is None else cifar10.read_cifar10_folder(folder)
             case "stanford-dogs":
+                if is_extracted(source):
+                    return read_extracted_dogs(source)
                 return read_stanford_dogs(source if source.is_dir() else source.parent, cache)
             case "mixture":
                 return read_mixture(source)
@@ -46,9 +51,9 @@ def load_dataset(source: Path, kind: str, cache: Path) -> ImageDataset:
 def detect(source: Path) -> str:
     """Detects the format of the data set at `source`, one of `KINDS`."""
     if source.is_dir():
-        if (source / cifar10.ARCHIVE).is_file():
+        if (source / cifar10.ARCHIVE).is_file() or cifar10.find_folder(source):
             return "cifar10"
-        return "stanford-dogs" if (source / "images.tar").is_file() else "folders"
+        return "stanford-dogs" if (source / "images.tar").is_file() or is_extracted(source) else "folders"
     if source.suffix == ".lst":
         return "lst"
     if source.suffix == ".toml":
@@ -59,5 +64,5 @@ def detect(source: Path) -> str:
         return "stanford-dogs"
     raise TrainingError(
         f"{source} is not a data set: give a folder with a folder for each class, a .lst manifest, a mixture (.toml), "
-        f"Stanford Dogs' images.tar or {cifar10.ARCHIVE}"
+        f"Stanford Dogs' images.tar, {cifar10.ARCHIVE}, or the folder of either, extracted or not"
     )

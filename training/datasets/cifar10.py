@@ -1,4 +1,4 @@
-"""Read CIFAR-10 (Krizhevsky 2009) from ``cifar-10-python.tar.gz``, pickled batches as its author publishes them.
+"""Read CIFAR-10 (Krizhevsky 2009): ``cifar-10-python.tar.gz`` or its extracted folder, pickled batches.
 
 Unpickling can execute any code, so the batches are read by an unpickler that is restricted to arrays.
 """
@@ -9,7 +9,7 @@ import codecs
 import io
 import pickle
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,19 @@ ARCHIVE = "cifar-10-python.tar.gz"
 # Published on https://www.cs.toronto.edu/~kriz/cifar.html.
 MD5 = "c58f30108f718f92721af3b95e74349a"
 SIDE = 32
-_FOLDER = "cifar-10-batches-py"
+FOLDER = "cifar-10-batches-py"
+_META = "batches.meta"
 _BATCHES = {f"data_batch_{number}": TRAIN for number in range(1, 6)} | {"test_batch": TEST}
+# Of the extracted files, which the archive's hash no longer protects.
+BATCH_MD5 = {
+    _META: "5ff9c542aee3614f3951f8cda6e48888",
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
 # A batch is 29.3 MiB; larger members are refused.
 _MAX_MEMBER_BYTES = 100_000_000
 
@@ -38,6 +49,9 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
 }
+
+# What a damaged or foreign file raises.
+_DAMAGE = (tarfile.TarError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError, TypeError)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -61,12 +75,45 @@ def read_cifar10(archive: Path, md5: str | None = MD5) -> ImageDataset:
         check_hash(archive, "md5", md5)
     try:
         with tarfile.open(archive) as tar:
-            names = [text(name) for name in _member(tar, "batches.meta")["label_names"]]
-            samples = tuple(s for batch, part in _BATCHES.items() for s in _samples(_member(tar, batch), batch, part))
-    except (tarfile.TarError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError, TypeError) as error:
+            return _dataset(archive, lambda name: _member(tar, name))
+    except _DAMAGE as error:
         raise TrainingError(f"{archive} is not CIFAR-10's archive for Python: {error!r}") from error
+
+
+def find_folder(source: Path) -> Path | None:
+    """The folder of extracted batches: `source`, or the one in it; None if there is none."""
+    return next((folder for folder in (source, source / FOLDER) if (folder / _META).is_file()), None)
+
+
+def read_cifar10_folder(folder: Path, md5: Mapping[str, str] | None = None) -> ImageDataset:
+    """Reads the extracted archive, with the same split.
+
+    Args:
+        md5: the files' expected hashes; None: the published ones.
+
+    Raises:
+        TrainingError: a file is missing, altered or damaged.
+    """
+    expected = BATCH_MD5 if md5 is None else md5
+
+    def read(name: str) -> dict[str, Any]:
+        if not (folder / name).is_file():
+            raise TrainingError(f"{folder / name} is missing")
+        if name in expected:
+            check_hash(folder / name, "md5", expected[name])
+        return load_arrays((folder / name).read_bytes())
+
+    try:
+        return _dataset(folder, read)
+    except _DAMAGE as error:
+        raise TrainingError(f"{folder} is not CIFAR-10 for Python: {error!r}") from error
+
+
+def _dataset(source: Path, read: Callable[[str], dict[str, Any]]) -> ImageDataset:
+    names = [text(name) for name in read(_META)["label_names"]]
+    samples = tuple(sample for batch, part in _BATCHES.items() for sample in _samples(read(batch), batch, part))
     if any(not 0 <= sample.label < len(names) for sample in samples):
-        raise TrainingError(f"{archive}: a label without a name")
+        raise TrainingError(f"{source}: a label without a name")
     return ImageDataset("CIFAR-10", tuple(names), None, samples)
 
 
@@ -88,7 +135,7 @@ def text(value: bytes | str) -> str:
 
 
 def _member(tar: tarfile.TarFile, name: str) -> dict[str, Any]:
-    member = tar.getmember(f"{_FOLDER}/{name}")
+    member = tar.getmember(f"{FOLDER}/{name}")
     file = tar.extractfile(member)
     if file is None or member.size > _MAX_MEMBER_BYTES:
         raise TrainingError(f"{name} is not a file of CIFAR-10")

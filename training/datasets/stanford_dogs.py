@@ -1,4 +1,4 @@
-"""Read Stanford Dogs (Khosla et al. 2011): 20,580 photos of 120 breeds, in ``images.tar`` and ``lists.tar``."""
+"""Read Stanford Dogs (Khosla et al. 2011): 20,580 photos of 120 breeds, in two archives or extracted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ SHA256 = {
     "images.tar": "a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58",
     "lists.tar": "34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c",
 }
+IMAGES = "Images"
 _LISTS = {"train_list.mat": TRAIN, "test_list.mat": TEST}
 
 
@@ -32,11 +33,36 @@ def read_stanford_dogs(folder: Path, cache: Path, sha256: dict[str, str] = SHA25
         if not unpacked[name].exists():
             check_hash(folder / name, "sha256", expected)
             extract(folder / name, unpacked[name])
-    images = unpacked["images.tar"] / "Images"
+    return _read(unpacked["images.tar"] / IMAGES, unpacked["lists.tar"])
+
+
+def is_extracted(folder: Path) -> bool:
+    """Whether `folder` has the extracted photos, ``Images``, and lists, in ``lists`` or beside."""
+    return (folder / IMAGES).is_dir() and _lists_folder(folder) is not None
+
+
+def read_extracted_dogs(folder: Path) -> ImageDataset:
+    """Reads the extracted archives, with the published split; annotations are not used.
+
+    Raises:
+        TrainingError: the lists are missing or invalid.
+    """
+    lists = _lists_folder(folder)
+    if lists is None:
+        raise TrainingError(f"{folder} lacks {' or '.join(_LISTS)}, beside {IMAGES} or in the folder lists")
+    return _read(folder / IMAGES, lists)
+
+
+def _lists_folder(folder: Path) -> Path | None:
+    found = (place for place in (folder, folder / "lists") if all((place / name).is_file() for name in _LISTS))
+    return next(found, None)
+
+
+def _read(images: Path, lists: Path) -> ImageDataset:
     items = [
         (file, Path(file).parts[0], part, images / file)
         for name, part in _LISTS.items()
-        for file in _files(unpacked["lists.tar"] / name)
+        for file in _files(lists / name)
     ]
     return build_dataset("Stanford Dogs", items)
 
