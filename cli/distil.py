@@ -12,12 +12,13 @@ from rich.console import Console
 
 from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
 from core.errors import TrainingError
+from core.standard_error import silenced_stderr
 from training.architectures import ARCHITECTURES
 from training.config import OPTIMIZERS
 from training.distillation.config import DistillationConfig, make_config
 from training.distillation.photos import choose_photos
 from training.distillation.teacher_folder import check_teacher
-from training.requirement import require_tensorflow, silenced_stderr
+from training.requirement import require_tensorflow
 from training.run_folder import RUN_FILE, read_run
 
 CACHE = Path("var/distillation-cache")

@@ -17,10 +17,12 @@ from rich.text import Text
 
 from app_tier.bundle import ModelBundle, load_bundle
 from benchmarks.report import output_file
+from cli.tables import print_table
 from core.output_files import write_output_file
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from core.sizes import format_bytes
+from evaluation.comparison import compare
 from evaluation.figures import measure, most_confused
 from evaluation.latency import measure_latency
 from evaluation.localize import LOCALIZERS, localizer
@@ -66,6 +68,7 @@ def evaluate(
     Photos are decoded and classified with the worker's own code.  Reports accuracy, top-5, precision, recall and F1
     (micro, macro, weighted, per class), confusions, calibration, suspected label errors, the time for an image and the
     model's size.  Photos that cannot be decoded, or whose label the model does not have, are listed and left out.
+    Models with different labels are compared on the photos whose labels all of them have.
     """
     console = Console()
     photos, problems = read_truth(images, truth)
@@ -143,12 +146,18 @@ _ROWS: tuple[tuple[str, Callable[[Evaluation], str]], ...] = (
 
 
 def _print(console: Console, evaluations: Sequence[Evaluation], problems: Sequence[str]) -> None:
-    table = Table("", *(escape(_heading(each, evaluations)) for each in evaluations))
+    table = Table("figure", *(escape(_heading(each, evaluations)) for each in evaluations))
     for column in table.columns[1:]:
         column.justify = "right"
     for name, show in _ROWS:
         table.add_row(name, *(show(each) for each in evaluations))
-    console.print(table)
+    if len(evaluations) > 1:
+        comparisons = compare([each.predictions for each in evaluations])
+        table.add_section()
+        table.add_row("labels shared with the first", *(f"{each.labels:,}" for each in comparisons))
+        table.add_row(f"accuracy, {comparisons[0].images:,} shared photos", *(_share(e.accuracy) for e in comparisons))
+        table.add_row("agreement with the first", *(_share(each.agreement) for each in comparisons))
+    print_table(console, table)
     first = evaluations[0]
     pairs = most_confused(first.figures["confusion"], 5)
     if pairs:
@@ -162,6 +171,10 @@ def _print(console: Console, evaluations: Sequence[Evaluation], problems: Sequen
             console.print(Text(f"  {sentence}"), soft_wrap=True)
         if len(sentences) > _MOST_SENTENCES:
             console.print(f"  … and {len(sentences) - _MOST_SENTENCES} more; --json lists all.")
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _heading(evaluation: Evaluation, all_of_them: Sequence[Evaluation]) -> str:

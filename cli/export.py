@@ -12,9 +12,10 @@ from rich.text import Text
 from api_client.image_files import collect
 from core.errors import ArgumentError
 from core.sizes import format_bytes
+from core.standard_error import silenced_stderr
 from evaluation.truth import read_truth
 from training.export_formats import DESCRIPTIONS, Kind
-from training.requirement import require_tensorflow, silenced_stderr
+from training.requirement import require_tensorflow
 from training.trained_run import TrainedRun
 
 if TYPE_CHECKING:

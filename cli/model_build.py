@@ -15,12 +15,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from api_client.image_files import collect
 from core.errors import ArgumentError, ExportError
 from core.settings import Settings
+from core.standard_error import silenced_stderr
 from local_cloud.model_choice import OFF, bundle_folder, cache_folder
 from local_cloud.sample_photos import make_crops
 from training.download import download, download_package
 from training.efficientnet_lite_variants import VARIANTS, Variant
 from training.export_formats import Kind
-from training.requirement import require_tensorflow, silenced_stderr
+from training.requirement import require_tensorflow
 
 if TYPE_CHECKING:
     from training.export import Exported

@@ -13,6 +13,7 @@ from core.profiles import PROFILES
 # 0: any that is free.
 PORT = click.IntRange(0, 65_535)
 
+
 class OutputFile(click.Path):
     """A file to write: checked before the work whose result it gets, not after it.
 

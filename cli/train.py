@@ -16,11 +16,11 @@ from rich.text import Text
 
 from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
 from core.errors import TrainingError
+from core.standard_error import silenced_stderr
 from training.architectures import ARCHITECTURES
 from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, TrainingConfig, make_config
 from training.datasets import KINDS, load_dataset
 from training.datasets.published import PUBLISHED, PublishedDataset, download_dataset
-from training.requirement import silenced_stderr
 from training.run_folder import RUN_FILE, read_run
 
 if TYPE_CHECKING:

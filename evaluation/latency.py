@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_tier.bundle import ModelBundle
-from app_tier.classifier import Classifier
+from evaluation.predictions import open_classifier
 
 WARM_UP = 3
 
@@ -23,7 +23,7 @@ def measure_latency(bundles: Sequence[ModelBundle], pictures: Sequence[Sequence[
     Args:
         pictures: for each bundle the same images, in its own input size, uint8 RGB.
     """
-    classifiers = [Classifier(bundle, interpreters=1, top_k=1) for bundle in bundles]
+    classifiers = [open_classifier(bundle, 1) for bundle in bundles]
     for classifier, images in zip(classifiers, pictures, strict=True):
         for _ in range(WARM_UP):
             classifier.probabilities(images[:1])

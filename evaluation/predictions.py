@@ -17,6 +17,7 @@ from app_tier.classifier import Classifier
 from app_tier.decode import DecodeLimits, decode_image
 from core.errors import EvaluationError, ImageError
 from core.settings import Settings
+from core.standard_error import silenced_stderr
 from evaluation.truth import ClassFinder, LabelledPhoto, synsets_of
 
 BATCH_SIZE = 8
@@ -70,6 +71,16 @@ def decoder(spec: InputSpec, localize: Localizer | None = None) -> Callable[[Pat
     return decode
 
 
+def open_classifier(bundle: ModelBundle, interpreters: int) -> Classifier:
+    """Opens a bundle's classifier without LiteRT's remarks on the processor.
+
+    Raises:
+        BundleError: the model cannot be run.
+    """
+    with silenced_stderr():
+        return Classifier(bundle, interpreters=interpreters, top_k=1)
+
+
 def predict(
     bundle: ModelBundle,
     photos: Sequence[LabelledPhoto],
@@ -94,7 +105,7 @@ def predict(
     ]
 
     cores = os.cpu_count() or 1
-    classifier, decode = Classifier(bundle, interpreters=cores, top_k=1), decoder(bundle.input, localize)
+    classifier, decode = open_classifier(bundle, cores), decoder(bundle.input, localize)
 
     def classify(chunk: Sequence[tuple[LabelledPhoto, int]]) -> tuple[list[int], list[NDArray[np.float32]], list[str]]:
         pixels, positions, problems = [], [], []

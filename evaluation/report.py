@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 from PIL import Image, ImageOps
 
+from evaluation.comparison import compare
 from evaluation.figures import most_confused, suspected_label_errors
 from evaluation.plots import confusion_matrix, reliability
 from evaluation.predictions import Predictions
@@ -41,27 +41,26 @@ class Evaluation:
 
 def to_json(evaluations: Sequence[Evaluation], problems: Sequence[str]) -> dict[str, Any]:
     """The figures as JSON values: the first bundle's at the top level, those of all under ``bundles``."""
+    comparisons = compare([each.predictions for each in evaluations])
     bundles = [
         {
             "model": each.name,
             "bundle": str(each.predictions.bundle.folder),
             "latency_milliseconds": round(each.latency_milliseconds, 2),
             "size_bytes": each.size_bytes,
-            "agreement": agreement(evaluations[0].predictions, each.predictions),
+            "agreement": comparison.agreement,
+            "shared": {
+                "images": comparison.images,
+                "accuracy": comparison.accuracy,
+                "labels": comparison.labels,
+            },
             **each.figures,
             "suspected_label_errors": [_suspect(each.predictions, number) for number in _suspects(each.predictions)],
             "left_out": [*problems, *each.predictions.left_out],
         }
-        for each in evaluations
+        for each, comparison in zip(evaluations, comparisons, strict=True)
     ]
     return {**bundles[0], "bundles": bundles}
-
-
-def agreement(first: Predictions, other: Predictions) -> float | None:
-    """The share of photos with the same predicted label; None if the photos or the models' labels differ."""
-    if first.photos != other.photos or first.bundle.labels != other.bundle.labels:
-        return None
-    return round(float(np.mean(first.predicted == other.predicted)), 4)
 
 
 def to_html(evaluations: Sequence[Evaluation], problems: Sequence[str], source: str, now: datetime) -> str:
@@ -77,7 +76,7 @@ def to_html(evaluations: Sequence[Evaluation], problems: Sequence[str], source: 
     return environment.get_template(_TEMPLATE).render(
         first=first,
         evaluations=evaluations,
-        agreements=[agreement(first.predictions, each.predictions) for each in evaluations],
+        comparisons=compare([each.predictions for each in evaluations]),
         per_class=sorted(first.figures["per_class"], key=lambda row: (row["recall"], row["label"])),
         pairs=most_confused(first.figures["confusion"], _PAIRS),
         matrix=matrix,

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_tier.bundle import InputSpec, ModelBundle, load_bundle
-from app_tier.classifier import Classifier, preprocess
+from app_tier.classifier import preprocess
 from core.bundle_manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE
 from core.errors import ExportError, ImageError
 from evaluation.figures import measure
-from evaluation.predictions import decoder, predict
+from evaluation.predictions import decoder, open_classifier, predict
 from evaluation.truth import LabelledPhoto
 from training.export_formats import DESCRIPTIONS, Kind
 from training.model_card import CARD_FILE, write_card
@@ -177,7 +177,7 @@ def compare(ours: NDArray[np.float32], exact: NDArray[np.float32]) -> Parity:
 
 
 def _compare_on(model: Any, bundle: ModelBundle, images: Sequence[Pixels]) -> Parity:
-    classifier = Classifier(bundle, interpreters=1, top_k=1)
+    classifier = open_classifier(bundle, 1)
     ours = [classifier.probabilities(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
     return compare(np.concatenate(ours), float_probabilities(model, images, bundle.input))
 

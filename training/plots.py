@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from training.datasets.samples import PARTS
 
@@ -61,6 +62,7 @@ def draw_classes(names: Sequence[str], labels: Sequence[int], parts: Sequence[st
         if named:
             axes.set_xticks(range(len(names)), [names[index] for index in order], rotation=60, ha="right")
         axes.grid(axis="x", visible=False)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         # Beside the bars: over them it would be dark text on blue.
         figure.legend(loc="outside right upper", frameon=False)
         figure.savefig(path, dpi=110)

@@ -19,6 +19,7 @@ from sklearn.metrics import confusion_matrix
 
 import cli
 from core.errors import EvaluationError
+from evaluation import plots
 from evaluation.figures import (
     best_temperature,
     calibration_bins,
@@ -242,3 +243,13 @@ def test_bundles_side_by_side_say_how_often_they_agree(tmp_path: Path) -> None:
     first, second = json.loads(figures.read_text())["bundles"]
     assert second["agreement"] == 1.0 and first["size_bytes"] == second["size_bytes"]
     assert first["latency_milliseconds"] > 0
+
+
+def test_the_confusion_matrix_has_rows_only_for_the_photos_classes() -> None:
+    svg, complete = plots.confusion_matrix({"cat": {"cat": 3, "fox": 1}, "dog": {"dog": 2}})
+    assert complete and svg.count("fox") == 1 and svg.count("cat") == 2 and svg.count("dog") == 2
+    # Of many classes, those that are confused: a class with no mistake is no row.
+    many = {f"class {number}": {f"class {number}": 5} for number in range(60)}
+    many["class 7"]["class 8"] = 2
+    svg, complete = plots.confusion_matrix(many)
+    assert not complete and set(re.findall(r"class \d+", svg)) == {"class 7", "class 8"}

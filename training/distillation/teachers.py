@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_tier.bundle import InputSpec, load_bundle
-from app_tier.classifier import Classifier
 from core.bundle_manifest import MANIFEST_FILE
+from evaluation.predictions import open_classifier
 from evaluation.truth import synsets_of
 from training.distillation.teacher_folder import check_teacher
 from training.export import float_probabilities
@@ -49,7 +49,7 @@ class BundleTeacher:
             synsets_of(bundle),
             bundle.input,
         )
-        self._classifier = Classifier(bundle, interpreters=cores, top_k=1)
+        self._classifier = open_classifier(bundle, cores)
         self._pool = ThreadPoolExecutor(cores)
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
