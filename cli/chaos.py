@@ -15,7 +15,8 @@ from rich.console import Console
 from api_client.image_files import collect
 from benchmarks.report import output_file
 from chaos.run import run_chaos
-from cli.session import clients_of, stop_on_signals
+from cli.options import quiet
+from cli.session import clients_of, progress_console, stop_on_signals
 from core.output_files import write_output_file
 from local_cloud.sample_photos import make_crops
 
@@ -37,6 +38,7 @@ from local_cloud.sample_photos import make_crops
     help="Time limit, seconds.",
 )
 @output_file("--json", "json_path", "Also write the report to this file.")
+@quiet
 def chaos(
     images: tuple[Path, ...],
     count: int,
@@ -66,7 +68,7 @@ def chaos(
             faults=faults,
             timeout_seconds=timeout_seconds,
             connect=clients_of,
-            console=errors,
+            console=progress_console(),
         )
     for problem in report.problems:
         errors.print(problem, style="red", markup=False, highlight=False)

@@ -24,6 +24,8 @@ from api_client.client import NO_ANSWER_TIMEOUT_SECONDS, ApiClient, NotUploaded
 from api_client.image_files import as_unicode
 from api_client.responses import ApiError
 from api_client.upload_files import LEFT_OUT, UploadFile, select
+from cli.options import quiet
+from cli.session import print_progress, progress_console
 from core.csv_export import as_text
 from core.errors import NoPhotosError
 from core.file_selection import FileKind
@@ -51,6 +53,7 @@ class CannotRunError(click.ClickException):
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Also write a CSV file, with one line for each image in the order of PATHS.",
 )
+@quiet
 def classify(
     paths: tuple[Path, ...], url: str | None, token: str, scores: bool, as_json: bool, output: Path | None
 ) -> None:
@@ -155,7 +158,9 @@ class Report:
         self._rows: dict[int, tuple[str, str, float | str]] = {}
         self._started = time.monotonic()
         self.failed = 0
-        console = Console(stderr=True)
+        # Remarks on a file are results; the address and the bars are progress.
+        self._remarks = Console(stderr=True)
+        console = progress_console()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -163,7 +168,7 @@ class Report:
             TimeElapsedColumn(),
             TextColumn("{task.fields[rate]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or console.quiet,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -205,7 +210,8 @@ class Report:
         else:
             self._print(result_line(path, answer))
         if note := result.get("note"):
-            self._progress.console.print(Text(f"{displayable(path)}: {note}"), soft_wrap=True)
+            remarks = self._remarks if self._progress.disable else self._progress.console
+            remarks.print(Text(f"{displayable(path)}: {note}"), soft_wrap=True)
         self._progress.update(self._answering, advance=1, rate=self._rate())
 
     def _print(self, line: str) -> None:
@@ -233,7 +239,7 @@ class Report:
         if self._rows:
             seconds = time.monotonic() - self._started
             failed = f", {self.failed:,} failed" if self.failed else ""
-            click.echo(f"{len(self._rows):,} images in {seconds:.1f} s, {self._rate()}{failed}.", err=True)
+            print_progress(f"{len(self._rows):,} images in {seconds:.1f} s, {self._rate()}{failed}.")
 
     def _write(self, writer: Any) -> None:
         headings = ["image", "label", "score"] if self._scores else ["image", "label"]

@@ -26,7 +26,18 @@ from aws.fleet import Fleet
 from benchmarks.report import output_file
 from cli import options
 from cli.demo_report import doubt, to_html
-from cli.session import clients_of, console, local_stack, print_plain, short_path, stop_on_signals, waiting
+from cli.options import quiet
+from cli.session import (
+    clients_of,
+    console,
+    local_stack,
+    print_plain,
+    progress_console,
+    short_path,
+    stop_on_signals,
+    waiting,
+)
+from cli.tables import print_table
 from core.jobs import parse_result_line
 from core.output_files import write_output_file
 from local_cloud.fleet_size_history import Change, FleetSizeHistory
@@ -51,6 +62,7 @@ MAX_TABLE_ROWS = 40
 @options.max_size
 @options.profile
 @options.model
+@quiet
 def demo(
     images: tuple[Path, ...],
     json_path: Path | None,
@@ -89,8 +101,10 @@ def demo(
     settings["authentication"] = "off"
     settings["model_bundle"] = str(bundle)
     with local_stack(max_size, settings, boot_seconds=boot_seconds) as stack:
-        console.print(f"Running at {stack.web_url}; logs in {short_path(stack.log_directory)}", highlight=False)
-        run = classify_folder(stack, clients_of(stack), photos, console)
+        progress_console(stderr=False).print(
+            f"Running at {stack.web_url}; logs in {short_path(stack.log_directory)}", highlight=False, soft_wrap=True
+        )
+        run = classify_folder(stack, clients_of(stack), photos, progress_console(stderr=False))
     report = run.report
     if json_path is not None:
         write_report(report, json_path)
@@ -158,8 +172,8 @@ def classify_folder(stack: LocalStack, clients: Clients, images: Sequence[Path],
         console.print(f"[red]not stored[/red] {problem}", highlight=False)
 
     results.sort(key=lambda result: str(result["key"]))
-    _print_table(console, results_store, results)
-    _print_history(console, history)
+    _print_table(results_store, results)
+    _print_history(history)
     failed = sum(result["status"] == "failed" for result in results)
     report = {
         "images": len(images),
@@ -192,7 +206,7 @@ def _page(run: DemoRun, photos: Sequence[Path], bundle: ModelBundle) -> str:
     )
 
 
-def _print_table(console: Console, store: ResultStore, results: Sequence[dict[str, Any]]) -> None:
+def _print_table(store: ResultStore, results: Sequence[dict[str, Any]]) -> None:
     """Prints the results as stored: each `image, label` pair is read from the output bucket."""
     table = Table(title=f"s3://{store.bucket}", title_justify="left")
     for heading in ("image", "label", "score", ""):
@@ -203,12 +217,12 @@ def _print_table(console: Console, store: ResultStore, results: Sequence[dict[st
         remark = "failed" if result["status"] == "failed" else doubt(result) if result["unsure"] else ""
         style = "red" if remark == "failed" else "dim" if result["unsure"] else ""
         table.add_row(*(_plain(text) for text in (name, answer, score, remark)), style=style)
-    console.print(table)
+    print_table(console, table)
     if len(results) > MAX_TABLE_ROWS:
         console.print(f"… and {len(results) - MAX_TABLE_ROWS} more.")
 
 
-def _print_history(console: Console, history: FleetSizeHistory) -> None:
+def _print_history(history: FleetSizeHistory) -> None:
     console.print(
         "Instances: " + " → ".join(f"{change.size} ({change.seconds:.1f} s)" for change in history.changes),
         soft_wrap=True,

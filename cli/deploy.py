@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import click
 from rich.console import Console
@@ -17,7 +20,8 @@ from aws.stack_resources import STACK_TAG, Alarm, StackResources
 from aws.stacks import ChangeSet, Event, Stack, StackError, StackState
 from aws.state import StateStore
 from cli.fleet import NoStatusError, read_status
-from cli.session import use_aws
+from cli.options import quiet
+from cli.session import progress_console, use_aws
 from cli.tables import print_table
 from core.errors import CloudError, DecodeError
 from core.paths import REPOSITORY_ROOT
@@ -56,6 +60,7 @@ class _Parameter(click.ParamType[tuple[str, str]]):
 )
 @click.option("--yes", is_flag=True, help="Execute the changes without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the changes, but execute nothing.")
+@quiet
 def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, dry_run: bool) -> None:
     """Create or update the stack on AWS.
 
@@ -72,7 +77,7 @@ def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, 
 
     def upload(bucket: str, key: str, body: bytes) -> None:
         if not dry_run:
-            console.print(f"Uploading the program, {format_bytes(len(body))}.", highlight=False)
+            progress_console(stderr=False).print(f"Uploading the program, {format_bytes(len(body))}.", highlight=False)
             PresignedFileStore(clients["s3"], bucket).put(key, body)
 
     def use_template(name: str, version: int) -> None:
@@ -91,8 +96,9 @@ def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, 
 
 @click.command()
 @_stack_name
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--env", is_flag=True, help="Print the settings for other commands, as shell `export` lines, and end.")
-def status(stack_name: str, env: bool) -> None:
+def status(stack_name: str, as_json: bool, env: bool) -> None:
     """Show the stack on AWS: its state, outputs, alarms and fleet.
 
     `eval "$(elastic status --env)"` lets `elastic fleet`, `watch`, `dlq`, `token` and `image` work on it.
@@ -103,6 +109,9 @@ def status(stack_name: str, env: bool) -> None:
     if env:
         for variable, value in settings_of(state.outputs).items():
             click.echo(f"export {variable}={value}")
+        return
+    if as_json:
+        click.echo(json.dumps(_status_fields(state, stack_name, clients)))
         return
     console.print(Text(f"{stack_name}: {state.status} {state.reason}".rstrip()))
     console.print(Text(drift_of(state, stack_name)))
@@ -117,6 +126,7 @@ def status(stack_name: str, env: bool) -> None:
 @_stack_name
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @click.option("--images", "with_images", is_flag=True, help="Delete the machine images and their snapshots, too.")
+@quiet
 def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
     """Delete the stack on AWS, with all photos and results.
 
@@ -134,7 +144,11 @@ def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
     if not yes and click.prompt(f"Type the stack's name to delete it ({state.stack_id})") != stack_name:
         raise StackError("that is not the stack's name; nothing was deleted")
     remaining = teardown.destroy(
-        stack, resources, fleet, lambda step: console.print(Text(f"{step} …")), on_event=print_event
+        stack,
+        resources,
+        fleet,
+        lambda step: progress_console(stderr=False).print(Text(f"{step} …")),
+        on_event=print_event,
     )
     for image in images_to_delete:
         images.delete(image)
@@ -142,6 +156,25 @@ def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
     if remaining:
         raise StackError(f"these resources still carry the stack's tag: {', '.join(remaining)}")
     console.print("No resource with the stack's tag remains.")
+
+
+def _status_fields(state: StackState, stack_name: str, clients: Clients) -> dict[str, Any]:
+    fleet = None
+    if bucket := state.outputs.get("StateBucket"):
+        with contextlib.suppress(NoStatusError, DecodeError, CloudError):
+            fleet = json.loads(read_status(StateStore(clients["s3"], bucket)).encode())
+    return {
+        "name": stack_name,
+        "status": state.status,
+        "reason": state.reason,
+        "drift": state.drift,
+        "outputs": dict(state.outputs),
+        "alarms": [
+            {"name": alarm.name, "state": alarm.state, "description": alarm.description}
+            for alarm in StackResources(clients, stack_name).alarms()
+        ],
+        "fleet": fleet,
+    }
 
 
 def existing(stack: Stack) -> StackState:
@@ -183,7 +216,7 @@ def print_event(event: Event) -> None:
     """Prints an event of the stack."""
     style = "red" if "FAILED" in event.status else "green" if event.status.endswith("COMPLETE") else "dim"
     reason = f"  {event.reason}" if event.reason else ""
-    console.print(Text(f"{event.status:32} {event.logical_id}{reason}", style))
+    progress_console(stderr=False).print(Text(f"{event.status:32} {event.logical_id}{reason}", style))
 
 
 def drift_of(state: StackState, stack_name: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import click
 from rich.console import Console
 
+from cli.options import quiet
+from cli.session import progress_console
 from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
 from core.errors import TrainingError
 from core.standard_error import silenced_stderr
@@ -109,6 +111,7 @@ _PHOTOS = click.Path(path_type=Path, exists=True)
     show_default=True,
     help="Folder for cached features, 52 KiB a view for ResNet-50 at 160 pixels; may be deleted after the run.",
 )
+@quiet
 def distil(
     photos: tuple[Path, ...],
     exclude: tuple[Path, ...],
@@ -143,7 +146,7 @@ def distil(
         folder = new_folder(out, config.architecture)
     require_tensorflow()
     with stoppable(folder, "elastic distil", console):
-        _distil(config, folder, cache, console)
+        _distil(config, folder, cache, progress_console(stderr=False))
 
 
 def _distil(config: DistillationConfig, folder: Path, cache: Path, console: Console) -> None:
@@ -168,7 +171,7 @@ def _distil(config: DistillationConfig, folder: Path, cache: Path, console: Cons
     config = dataclasses.replace(config, precision=numbers)
     run = Distillation(config, teacher, photos, folder, cache / cache_name(config, teacher, photos), console).run()
     agreement = run["validation"]["agreement"]
-    console.print(
+    Console().print(
         f"Best epoch {run['best_epoch']}: the teacher's answer for {agreement:.1%} of {run['validation']['images']:,} "
         f"validation photos\nThe run's folder: {folder}",
         highlight=False,

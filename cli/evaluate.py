@@ -17,6 +17,8 @@ from rich.text import Text
 
 from app_tier.bundle import ModelBundle, load_bundle
 from benchmarks.report import output_file
+from cli.options import quiet
+from cli.session import progress_console
 from cli.tables import print_table
 from core.output_files import write_output_file
 from core.paths import REPOSITORY_ROOT
@@ -55,6 +57,7 @@ _MOST_SENTENCES = 10
 )
 @output_file("--json", "json_path", "Write all figures to this file.")
 @output_file("--report", "report_path", "Write a report to this file, HTML with pictures.")
+@quiet
 def evaluate(
     images: Path,
     truth: Path | None,
@@ -109,7 +112,7 @@ def _progress() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=progress_console(),
         transient=True,
     )
 

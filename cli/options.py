@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cli.session import set_quiet
 from core.profiles import PROFILES
 
 # 0: any that is free.
@@ -50,6 +51,15 @@ model = click.option(
     help="The model bundle: its folder, or the name of a shipped one or of one that `elastic model build` has built.",
 )
 max_size = click.option("--max-size", type=click.IntRange(min=1), help="Maximum number of instances.  [default: 15]")
+
+
+quiet = click.option(
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, parameter, value: set_quiet(value),
+    help="Print results and errors, but no progress.",
+)
 
 
 def _set_profile(_context: click.Context, _parameter: click.Parameter, profile: str | None) -> None:

@@ -17,7 +17,8 @@ from aws.models import ModelStore
 from aws.releases import ReleaseStore
 from aws.state import StateStore
 from cli.fleet import read_status
-from cli.session import connect_to_cloud
+from cli.options import quiet
+from cli.session import connect_to_cloud, print_progress
 from cli.tables import print_table
 from core.errors import ArgumentError, ElasticError
 from core.fleet_status import FleetStatus
@@ -51,6 +52,7 @@ def rollout() -> None:
     "--model", "model", help=f"NAME@VERSION of the model store; `{IMAGE_MODEL}`: the model in the machine image."
 )
 @follow_option
+@quiet
 def start(image_id: str | None, model: str | None, wait: bool) -> None:
     """Roll the fleet over to an image, a model or both: new instances are launched first, then old ones drained."""
     if image_id is None and model is None:
@@ -93,6 +95,7 @@ def status(as_json: bool) -> None:
 
 @rollout.command()
 @follow_option
+@quiet
 def abort(wait: bool) -> None:
     """Abort the rollout in progress: the fleet returns to its previous release."""
     releases = ReleaseStore(state_store())
@@ -108,7 +111,7 @@ def begin(releases: ReleaseStore, target: Callable[[ReleaseRecord], tuple[str, s
     """
     record = releases.change(lambda record: record.begun(*target(record), now=time.time()))
     assert record.target is not None  # noqa: S101
-    click.echo(f"begun: {record.target.title}", err=True)
+    print_progress(f"begun: {record.target.title}")
 
 
 def follow(releases: ReleaseStore, *, wait: bool, fails: bool = True) -> None:
@@ -122,12 +125,12 @@ def follow(releases: ReleaseStore, *, wait: bool, fails: bool = True) -> None:
         ReleaseError: the rollout was rolled back, and `fails`.
     """
     if not wait:
-        click.echo("the controller carries the rollout out; `elastic rollout status` shows its progress", err=True)
+        print_progress("the controller carries the rollout out; `elastic rollout status` shows its progress")
         return
     printed = ""
     while (record := releases.read()).phase is not Phase.STEADY:
         if (reason := record.reason) and reason != printed:
-            click.echo(reason, err=True)
+            print_progress(reason)
             printed = reason
         time.sleep(POLL_SECONDS)
     outcome = record.past[-1]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmarks.chromium import browser
+from cli.options import quiet
 from cli.session import console, local_stack, stop_on_signals
 from core.errors import ArgumentError, ElasticError
 from core.sizes import format_bytes
@@ -48,6 +49,7 @@ class NotInTimeError(ElasticError):
     show_default=True,
     help="Folder for the screenshots.",
 )
+@quiet
 def screenshots(out: Path) -> None:
     """Take the documentation's screenshots of the pages.
 

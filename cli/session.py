@@ -22,6 +22,29 @@ if TYPE_CHECKING:
     from local_cloud.stack import LocalStack
 
 console = Console()
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Whether this command hides its progress; the option --quiet calls it."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether this command hides its progress."""
+    return _quiet
+
+
+def progress_console(*, stderr: bool = True) -> Console:
+    """A console for what a command says while it works; it prints nothing with --quiet.  Results go elsewhere."""
+    return Console(stderr=stderr, quiet=_quiet)
+
+
+def print_progress(sentence: str) -> None:
+    """Prints a step on standard error, unless --quiet is given."""
+    if not _quiet:
+        click.echo(sentence, err=True)
 
 
 def print_plain(sentence: str) -> None:
@@ -84,7 +107,7 @@ def local_stack(max_size: int | None, settings: dict[str, Any] | None = None, **
         stack = LocalStack({**(settings or {}), **limit}, on_step=say, **options)
         stack.__enter__()
     try:
-        console.print(f"Started in {time.monotonic() - started:.1f} s.", highlight=False)
+        progress_console(stderr=False).print(f"Started in {time.monotonic() - started:.1f} s.", highlight=False)
         yield stack
     finally:
         stack.stop()
@@ -97,15 +120,15 @@ def waiting(step: str) -> Iterator[Callable[[str], None]]:
     Yields:
         A function that is called with the next step.
     """
-    with console.status(f"{step} …") as status:
+    shown = progress_console(stderr=False)
+    with shown.status(f"{step} …") as status:
 
         def say(step: str) -> None:
             status.update(f"{step} …")
-            if not console.is_terminal:
-                print_plain(f"{step} …")
+            if not shown.is_terminal:
+                shown.print(Text(f"{step} …"), soft_wrap=True)
 
-        if not console.is_terminal:
-            print_plain(f"{step} …")
+        say(step)
         yield say
 
 

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
+from cli.options import quiet
+from cli.session import progress_console
 from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
 from core.errors import TrainingError
 from core.standard_error import silenced_stderr
@@ -117,6 +119,7 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
     show_default=True,
     help="Folder for decoded images, about 3 × side² bytes each; may be deleted between runs.",
 )
+@quiet
 def train(
     data: Path | None, download: str | None, out: Path | None, resume: Path | None, cache: Path, **options: Any
 ) -> None:
@@ -148,12 +151,12 @@ def train(
         config = make_config(data, options)
         folder = new_folder(out, config.architecture)
     with stoppable(folder, "elastic train", console):
-        _train(config, folder, cache, console)
+        _train(config, folder, cache, progress_console(stderr=False))
 
 
 def _download(dataset: PublishedDataset, folder: Path, console: Console) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=progress_console(stderr=False), transient=True) as progress:
         task = progress.add_task("downloading", total=None)
         download_dataset(
             dataset,
@@ -194,7 +197,7 @@ def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) 
     folder.mkdir(parents=True, exist_ok=True)
     write_data(data, folder)
     run = Training(config, data, folder, console).run()
-    _print_summary(run, folder, console)
+    _print_summary(run, folder, Console())
 
 
 def _print_summary(run: dict[str, Any], folder: Path, console: Console) -> None:

@@ -10,6 +10,7 @@ import click
 
 from app_tier.bundle import load_bundle
 from cli import options
+from cli.options import quiet
 from cli.session import console, local_stack, print_plain, short_path, stop_on_signals
 from core.errors import ElasticError
 from core.stack_registry import RegisteredStack
@@ -35,6 +36,7 @@ MAX_RESTARTS, RESTART_PERIOD_SECONDS = 5, 60.0
 @click.option(
     "--controller/--no-controller", default=True, help="Whether to start the controller; see `elastic controller`."
 )
+@quiet
 def up(
     boot_seconds: float, max_size: int | None, model: str | None, port: int, cloud_port: int, controller: bool
 ) -> None:

@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import main
+from cli import main, options, session
 from cli.lazy_group import LazyCommand, LazyGroup
 from core.paths import REPOSITORY_ROOT
 
@@ -95,3 +95,53 @@ def test_the_package_runs_as_a_module() -> None:
         [sys.executable, "-m", "cli", "--help"], cwd=REPOSITORY_ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("Usage: elastic ")
+
+
+# Those that say nothing while they work, and those whose progress is what they are asked for.
+WITHOUT_PROGRESS = {
+    "stacks", "watch", "controller", "fleet", "dlq list", "dlq redrive", "model list", "model shadow", "rollout status",
+    "token create", "token list", "token revoke", "image list", "image prune", "status", "simulate",
+}  # fmt: skip
+
+
+def leaves() -> Iterator[tuple[str, click.Command]]:
+    for path, command in COMMANDS.items():
+        # Benchmarks print each measurement as it is made.
+        if not isinstance(command, click.Group) and path[0] != "bench":
+            yield " ".join(path), command
+
+
+def flags(command: click.Command) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts}
+
+
+def test_every_command_that_lists_has_json() -> None:
+    listing = [
+        (name, command)
+        for name, command in leaves()
+        if name.split()[-1] in ("list", "status", "stacks") or first_sentence(command.help or "").startswith("Show ")
+    ]
+    assert len(listing) > 7
+    assert [name for name, command in listing if "--json" not in flags(command)] == []
+
+
+def test_every_command_that_prints_progress_can_be_quiet() -> None:
+    assert {name for name, command in leaves() if "--quiet" not in flags(command)} == WITHOUT_PROGRESS
+
+
+def test_quiet_hides_progress_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    @click.command()
+    @options.quiet
+    def work() -> None:
+        with session.waiting("Working") as say:
+            say("Still working")
+        session.print_progress("half done")
+        session.progress_console().print("nearly done")
+        click.echo("the result")
+
+    loud, quiet = (CliRunner().invoke(work, arguments) for arguments in ([], ["--quiet"]))
+    assert loud.exit_code == quiet.exit_code == 0
+    assert loud.stdout == "Working …\nStill working …\nthe result\n" and loud.stderr == "half done\nnearly done\n"
+    assert quiet.output == "the result\n"
+    # Of one command, not of the process.
+    assert CliRunner().invoke(work, []).output == loud.output

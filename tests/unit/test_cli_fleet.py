@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
 
@@ -102,3 +103,19 @@ def test_following_shows_the_newest_and_survives_a_bucket_that_fails(monkeypatch
     console = Console(file=io.StringIO(), width=140)
     follow(store, console, stop, wall_clock=lambda: 1000.0)  # type: ignore[arg-type]
     assert store.count("get") == 4
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_terminal_cuts_no_name(width: int) -> None:
+    instance = dataclasses.replace(
+        STATUS.instances[0],
+        name="app-tier-with-a-long-name-1",
+        instance_id="i-0123456789abcdef0",
+        model="resnet50-photos@1",
+    )
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(dataclasses.replace(STATUS, instances=(instance,)), 1002.0))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for whole in (instance.name, instance.instance_id, instance.model):
+        assert whole in text
+    assert "…" not in text
