@@ -32,12 +32,14 @@ class MemoryWatch:
 
     Attributes:
         peak_rss_mib: the peak of all worker processes together; shared pages count for each.
+        peak_process_mib: the peak of the largest worker process.
         peak_pss_mib: the peak of the workers and the arbiter together, each shared page counted once (proportional
             set size, see proc(5)).
     """
 
     def __init__(self, arbiter_pid: int) -> None:
         self.peak_rss_mib = 0.0
+        self.peak_process_mib = 0.0
         self.peak_pss_mib = 0.0
         self._arbiter = psutil.Process(arbiter_pid)
         self._stop = threading.Event()
@@ -64,6 +66,7 @@ class MemoryWatch:
             workers = [worker.memory_full_info() for worker in self._arbiter.children()]
             arbiter = self._arbiter.memory_full_info()
             self.peak_rss_mib = max(self.peak_rss_mib, sum(worker.rss for worker in workers) / _MIB)
+            self.peak_process_mib = max(self.peak_process_mib, *(worker.rss / _MIB for worker in workers), 0.0)
             self.peak_pss_mib = max(self.peak_pss_mib, sum(each.pss for each in (arbiter, *workers)) / _MIB)
 
 

@@ -12,6 +12,9 @@ BENCHMARKS = {
     "rollout": LazyCommand("benchmarks.rollout:command", "Measure waits and lost results while the model changes."),
     "scale": LazyCommand("benchmarks.scale:command", "Measure the local stack's speed by workers and backlog."),
     "web": LazyCommand("benchmarks.web:command", "Measure the web tier: uploads, viewers and memory."),
+    "web-limits": LazyCommand(
+        "benchmarks.web_limits:command", "Measure the web tier under the worst input that it accepts."
+    ),
     "worker": LazyCommand("benchmarks.worker:command", "Measure one worker: speed, cold start and memory."),
 }
 

@@ -1,9 +1,9 @@
 """A worker class of gunicorn whose connections get a thread only when the header of their request has arrived.
 
-Gunicorn's own threaded worker reads a header in a thread, without a limit on the time: as many connections as there are
-threads, each of which sends a letter now and then, stop the server.  And its event loop waits, for two seconds each, for
-clients to close the connections that it closes.  Here both wait beside the event loop, which costs a descriptor each, for
-at most `HEADER_SECONDS` and `LINGER_SECONDS`.
+Gunicorn's own threaded worker reads a header in a thread, without a limit on the time: as many connections as there
+are threads, each of which sends a letter now and then, stop the server.  And its event loop waits, for two seconds
+each, for clients to close the connections that it closes.  Here both wait beside the event loop, which costs a
+descriptor each, for at most `HEADER_SECONDS` and `LINGER_SECONDS`.
 
 The header stays in the socket while it is incomplete (``MSG_PEEK``), so that gunicorn's parser reads it as ever.
 ``SO_RCVLOWAT`` keeps the event loop from waking up for what it has seen already.
@@ -26,6 +26,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEADER_SECONDS = 10.0
 LINGER_SECONDS = 2.0
+DRAIN_SECONDS = 0.1
 _LINGER_BYTES = 64 * 1024
 # Fits into the smallest buffer that Linux gives a connection; browsers and proxies send a few KiB at most.
 MAX_HEADER_BYTES = 32 * 1024
@@ -114,6 +115,13 @@ class HeaderWaitingWorker(ThreadWorker):  # type: ignore[misc]
             super().finish_request(conn, fs)
         else:
             self._linger(conn)
+
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
+        """Whether a connection may have further requests: not if the rest of a body that no view read is missing.
+
+        In a thread, as this runs, gunicorn itself waits five seconds for it.  The client's end is waited for anyway.
+        """
+        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS))
 
     def murder_pending(self) -> None:
         """Close connections whose time is over: for a header, or for the client's end of the connection."""

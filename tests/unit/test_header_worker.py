@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from core.paths import REPOSITORY_ROOT
-from web_tier.header_worker import MAX_HEADER_BYTES, HeaderWaitingWorker, connections_within, raised_descriptor_limit
+from web_tier.header_worker import (
+    DRAIN_SECONDS,
+    HEADER_SECONDS,
+    MAX_HEADER_BYTES,
+    HeaderWaitingWorker,
+    connections_within,
+    raised_descriptor_limit,
+)
 
 THREADS = 2
 SLOW = 5 * THREADS
@@ -23,7 +30,7 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 _SECONDS = 60.0
 _APP = """
 def app(environ, start_response):
-    body = environ["wsgi.input"].read()
+    body = b"" if environ["PATH_INFO"] == "/unread" else environ["wsgi.input"].read()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
@@ -123,6 +130,23 @@ def test_the_beginning_of_a_header_behind_a_body_occupies_no_thread(port: int) -
         for connection in behind:
             assert receive(connection).endswith(b"body")
         assert answers(port)
+
+
+def test_a_body_that_no_view_reads_is_hardly_waited_for(port: int) -> None:
+    """As of a request without a token: gunicorn itself would wait for five seconds in a thread."""
+    refused = b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx"
+    with connections(port, SLOW, refused) as unfinished:
+        for connection in unfinished:
+            assert receive(connection).startswith(b"HTTP/1.1 200 OK")
+            connection.sendall(b"x")
+        assert answers(port)
+        for connection in unfinished:
+            assert connection.recv(100) == b"", "closed by the server"
+    assert DRAIN_SECONDS < HEADER_SECONDS / 50
+    with connections(port, 1, refused + b"x" * 99) as [connection]:
+        assert receive(connection).startswith(b"HTTP/1.1 200 OK")
+        connection.sendall(GET + b"\r\n")
+        assert receive(connection).startswith(b"HTTP/1.1 200 OK"), "a body that is complete is discarded"
 
 
 def test_a_client_that_does_not_close_its_end_stops_nothing(port: int) -> None:
