@@ -59,8 +59,6 @@ def load_bundle(folder: Path) -> ModelBundle:
         return ModelBundle(
             folder, str(manifest["name"]), str(manifest["version"]), _input_spec(manifest["input"]), labels
         )
-    except FileNotFoundError as error:
-        raise BundleError(f"{folder} is not a model bundle: it has no {Path(str(error.filename)).name}") from error
     except OSError as error:
         raise BundleError(f"the model bundle {folder} cannot be read: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,12 @@ from core.output_files import check_output_file, write_output_file
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def output_file(option: str, name: str, text: str) -> Callable[[_F], _F]:
+def output_file(option: str, name: str, text: str, endings: Collection[str] = ()) -> Callable[[_F], _F]:
     """An option with a file to write; one that cannot be written is refused before the work, not after it."""
 
     def check(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
         if path is not None:
-            check_output_file(path)
+            check_output_file(path, endings)
         return path
 
     return click.option(option, name, type=click.Path(path_type=Path), callback=check, metavar="FILE", help=text)

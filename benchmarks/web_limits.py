@@ -28,7 +28,7 @@ from rich.table import Table
 
 from api_client.client import ApiClient
 from benchmarks.photos import load_photos
-from benchmarks.report import machine, write_json
+from benchmarks.report import json_option, machine, write_json
 from benchmarks.slow_clients import SlowClients
 from benchmarks.web_memory import MemoryWatch
 from core.errors import ElasticError
@@ -207,9 +207,7 @@ def _tables(report: dict[str, Any]) -> list[Table]:
 
 
 @click.command("web-limits")
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
-)
+@json_option
 def command(json_path: Path | None) -> None:
     """Measure the web tier under the worst input that it accepts.
 

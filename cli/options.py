@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,30 +11,6 @@ from core.profiles import PROFILES
 
 # 0: any that is free.
 PORT = click.IntRange(0, 65_535)
-
-
-class OutputFile(click.Path):
-    """A file to write: checked before the work whose result it gets, not after it.
-
-    Args:
-        endings: the endings that its name may have; empty: any.
-    """
-
-    def __init__(self, *endings: str) -> None:
-        super().__init__(path_type=Path, dir_okay=False, writable=True)
-        self._endings = endings
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Convert to a path; wrong usage if the file cannot be written."""
-        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
-        if self._endings and path.suffix.lower() not in self._endings:
-            self.fail(f"{value} must end in {' or '.join(self._endings)}", param, ctx)
-        if not path.parent.is_dir():
-            self.fail(f"there is no folder {path.parent}", param, ctx)
-        if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
-            self.fail(f"the folder {path.parent} cannot be written to", param, ctx)
-        return path
-
 
 boot_seconds = click.option(
     "--boot-seconds",

@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cli import options
+from benchmarks.report import output_file
 from cli.session import console
 from core.errors import ElasticError
 from core.prices import load_prices
@@ -44,8 +44,8 @@ _EPILOG = "\b\nTraces:\n" + "\n".join(f"  {trace.name:<{_NAME_WIDTH}}  {trace.ti
     "--profile", type=click.Choice(tuple(PROFILES)), help="Scaling profile.  [default: EIC_PROFILE, else balanced]"
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random draws.")
-@click.option("--json", "json_path", type=options.OutputFile(), help="Write all figures to this file.")
-@click.option("--picture", type=options.OutputFile(*PICTURE_ENDINGS), help="Draw a chart, .png or .svg.")
+@output_file("--json", "json_path", "Write all figures to this file.")
+@output_file("--picture", "picture", "Draw a chart, .png or .svg.", PICTURE_ENDINGS)
 def simulate(
     traces: tuple[str, ...], profile: str | None, seed: int, json_path: Path | None, picture: Path | None
 ) -> None:

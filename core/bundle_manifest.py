@@ -46,6 +46,10 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
             if actual != expected:
                 raise BundleError(f"{folder / file_name} is not the file that {MANIFEST_FILE} describes")
         missing = {MODEL_FILE, LABELS_FILE} - manifest["sha256"].keys()
+    except FileNotFoundError as error:
+        if not folder.is_dir():
+            raise BundleError(f"there is no model bundle {folder}") from error
+        raise BundleError(f"{folder} is not a model bundle: it has no {Path(str(error.filename)).name}") from error
     except OSError as error:
         raise BundleError(f"the model bundle {folder} cannot be read: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:

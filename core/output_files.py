@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 
 from core.errors import ArgumentError
 
 
-def check_output_file(path: Path) -> None:
+def check_output_file(path: Path, endings: Collection[str] = ()) -> None:
     """Check that a file can be written, without touching it.
 
+    Args:
+        endings: the endings that its name may have, in lower case; empty: any.
+
     Raises:
-        ArgumentError: its folder does not exist or is read-only, or the path is that of a folder.
+        ArgumentError: its folder does not exist or is read-only, the path is a folder's, or its ending is another.
     """
+    if endings and path.suffix.lower() not in endings:
+        raise ArgumentError(f"{path} must end in {' or '.join(endings)}")
     folder = path.absolute().parent
     if not folder.is_dir():
         raise ArgumentError(f"{path} cannot be written: there is no folder {path.parent}")

@@ -78,6 +78,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "bench rollout": ("--workers 0", "--rate 0", "--steady-seconds -1", "--json nowhere/a.json"),
     "bench scale": ("--json nowhere/a.json", "--json empty", "--quick photos"),
     "bench web": ("--images nowhere", "--images empty", "--rounds 0", "--json nowhere/a.json"),
+    "bench web-limits": ("--json nowhere/a.json", "--json empty", "extra"),
     "bench worker": ("--images nowhere", "--images empty", "--bundle model", "--repeat 0", "--json nowhere/a.json"),
     "simulate": ("--trace nothing", "--trace text.txt", "--profile slow"),
     "chaos": ("--photos 0", "--images nowhere", "--images empty", "--timeout 0", "--json nowhere/a.json"),

@@ -64,5 +64,5 @@ def test_the_controller_ends_with_a_sentence() -> None:
         text=True,
         timeout=60,
     )
-    assert done.returncode == 1 and "the model bundle /nope cannot be read" in done.stderr
+    assert done.returncode == 2 and "there is no model bundle /nope" in done.stderr
     assert "Traceback" not in done.stderr

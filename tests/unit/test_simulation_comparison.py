@@ -156,7 +156,7 @@ def test_a_wrong_trace_is_named_in_one_sentence(arguments: list[str], sentence: 
         (["--picture", "chart"], "chart must end in .png or .svg"),
         (["--picture", "/nope/chart.png"], "there is no folder /nope"),
         (["--json", "/nope/report.json"], "there is no folder /nope"),
-        (["--json", "/"], "'/' is a directory"),
+        (["--json", "/"], "/ is a folder"),
         (["--seed", "-1"], "-1 is not in the range"),
     ],
 )
