@@ -14,12 +14,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from gunicorn.glogging import Logger
-
 from core.errors import SettingsError
-from core.log_format import OneLineFormatter
 from core.settings import Settings
 from web_tier.header_worker import HeaderWaitingWorker, connections_within, raised_descriptor_limit
+from web_tier.observability.gunicorn_log import OneLineLogger
 from web_tier.observability.metrics import DIRECTORY_VARIABLE
 from web_tier.security.bind_address import check_addresses
 from web_tier.services import EXTENSION
@@ -41,14 +39,6 @@ timeout = 60
 graceful_timeout = 20
 # Longer than the page's poll interval, so that a browser keeps its connection to a process with a warm cache.
 keepalive = 15
-
-
-class OneLineLogger(Logger):  # type: ignore[misc]
-    """Gunicorn's log in the form of ours: it has texts of clients, too, and goes to the same stream."""
-
-    def _set_handler(self, log: Any, output: Any, fmt: Any, stream: Any = None) -> None:
-        super()._set_handler(log, output, OneLineFormatter(fmt._fmt, fmt.datefmt), stream)
-
 
 logger_class = OneLineLogger
 # The application logs requests itself, without polling.

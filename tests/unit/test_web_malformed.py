@@ -24,7 +24,7 @@ from core.errors import CloudError
 from core.log_format import FORMAT, OneLineFormatter
 from tests.properties import examples
 from tests.web import JPEG, WebBench
-from web_tier.gunicorn_config import OneLineLogger
+from web_tier.observability.gunicorn_log import OneLineLogger
 from web_tier.security.forwarded import is_well_formed
 
 BATCH = "20260101-000000-0123456789ab"
