@@ -49,7 +49,7 @@ def test_a_model_that_no_worker_could_load_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if refused:
-        with pytest.raises(BundleError, match="the model bundle"):
+        with pytest.raises(BundleError, match="model bundle"):
             check_model(Settings.from_environment(environment), environment)
     else:
         check_model(Settings.from_environment(environment), environment)
