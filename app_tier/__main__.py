@@ -21,7 +21,7 @@ from typing import Any
 
 from app_tier.bundle import ModelBundle, load_bundle
 from app_tier.classifier import Classifier
-from app_tier.decode import DecodedImage, DecodeLimits, decode_file
+from app_tier.decode import DecodedImage, DecodeLimits, decode_file, needs_own_process
 from app_tier.fleet_start import running_since
 from app_tier.heartbeat import HeartbeatReporter, report_failure
 from app_tier.interruption import watch_for_interruption
@@ -39,7 +39,7 @@ from aws.models import ModelStore
 from aws.queue import JobQueue
 from aws.state import StateStore
 from core import process_setup
-from core.errors import BundleError, CloudError, ElasticError
+from core.errors import BundleError, CloudError, ElasticError, UnsupportedImageError
 from core.fleet_status import KEY as STATUS_KEY
 from core.heartbeat import key_of
 from core.jobs import ClassificationResult
@@ -144,7 +144,12 @@ def decoder_for(bundle: ModelBundle, settings: Settings) -> Callable[[bytes], De
         decode_file,
         height=bundle.input.height,
         width=bundle.input.width,
-        limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio),
+        limits=DecodeLimits(
+            settings.max_image_bytes,
+            settings.max_image_pixels,
+            settings.max_aspect_ratio,
+            settings.decode_memory_bytes,
+        ),
     )
 
 
@@ -156,7 +161,13 @@ def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: M
         bundle = load_bundle(ModelStore(state).fetch(model, model_cache(settings), Path(settings.model_bundle)))
         classifier, decode = Classifier(bundle, 1, 1), decoder_for(bundle, settings)
         smoke_test(classifier, decode)
-        return lambda body: classifier.classify([decode(body).pixels])[0][0].label
+
+        def label(body: bytes) -> str:
+            if needs_own_process(body):
+                raise UnsupportedImageError("not compared: it is decoded in another process")
+            return classifier.classify([decode(body).pixels])[0][0].label
+
+        return label
 
     read = functools.partial(read_object, state, SHADOW_KEY)
     return ShadowRunner(read, load_candidate, lambda key: images.get(key), own.full_name)
@@ -193,6 +204,7 @@ def build_worker(
         max_jobs_in_hand=settings.max_jobs_in_hand,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         idle_shutdown_seconds=settings.idle_shutdown_seconds,
+        decode_memory_bytes=settings.decode_memory_bytes,
     )
     log.info("worker %s runs %s", options.worker_id, options.model)
     return Worker(

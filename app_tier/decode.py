@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
-import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pillow_heif
@@ -33,6 +31,7 @@ from PIL import (  # noqa: F401
 
 from app_tier.decode_bitmap import open_bitmap, open_icon
 from app_tier.decode_jpeg import load_incomplete
+from app_tier.decode_memory import decode_memory, decoding_bytes
 from app_tier.decode_png import without_long_metadata
 from app_tier.decode_tiff import open_tiff, silence_libtiff
 from app_tier.sample_range import to_eight_bits
@@ -47,6 +46,7 @@ from core.errors import (
 )
 from core.formats import format_name
 from core.image_header import ImageHeader, read_header
+from core.settings import Settings
 from core.sizes import format_bytes
 
 # `Image.draft` lets the JPEG decoder shrink by 2, 4 or 8 while it decodes.  It may stop at twice the required
@@ -56,10 +56,9 @@ _DRAFT_MARGIN = 2
 # EXIF's tag for how the camera was held.
 _ORIENTATION = 0x0112
 
-# Decoded images above this size are held one at a time, whatever the number of threads: a few together would not fit
-# into a small instance.  A JPEG is counted as it is decoded, at reduced scale.
-LARGE_PIXELS = 8_000_000
-_one_large_at_a_time = threading.Lock()
+# libavif decodes the frame of a file at its own size, up to 268 megapixels, and only then scales it to the size in the
+# header; other libraries refuse a file whose sizes differ.  Such formats belong into a process with a limit.
+_FORMATS_OF_ANY_SIZE = ("AVIF",)
 
 # Intermediate modes that bicubic resampling handles without loss; all others become RGB or RGBA first.
 _RESIZABLE_MODES = ("RGB", "L", "CMYK", "RGBA", "LA")
@@ -75,11 +74,15 @@ silence_libtiff()
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """Limits on the file, on width × height, and on the longer side divided by the shorter one."""
+    """Limits on the file, on width × height, and on the longer side divided by the shorter one.
+
+    `memory_bytes` is the limit on what all images take together that this process is decoding.
+    """
 
     max_bytes: int
     max_pixels: int
     max_aspect_ratio: float
+    memory_bytes: int = Settings().decode_memory_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +134,49 @@ def decode_file(body: bytes, height: int, width: int, limits: DecodeLimits) -> D
             raise _refusal(header.format, error) from error
 
 
+def needs_own_process(body: bytes) -> bool:
+    """Whether a file's header cannot say how much memory its decoder will take."""
+    try:
+        return read_header(io.BytesIO(body)).format in _FORMATS_OF_ANY_SIZE
+    except ImageError:
+        return False  # refused before it is decoded
+
+
 def _decode(header: ImageHeader, body: bytes, height: int, width: int, limits: DecodeLimits) -> DecodedImage:
     draft_size = (_DRAFT_MARGIN * width, _DRAFT_MARGIN * height)
+    while True:
+        needed_bytes = decoding_bytes(header, body, draft_size)
+        if needed_bytes > limits.memory_bytes:
+            raise TooManyPixelsError(
+                f"decoding the image takes up to {format_bytes(needed_bytes)} of memory, more than the limit of"
+                f" {format_bytes(limits.memory_bytes)}"
+            )
+        with (
+            decode_memory.reserve(needed_bytes, limits.memory_bytes),
+            _open(header.format, body, limits) as image,
+        ):
+            _check_size(image.width, image.height, limits)
+            if image.width * image.height <= header.width * header.height:
+                return _load(image, header.format, body, height, width)
+            # The decoder sees another size than the header: a GIF's frame may be larger than its screen.
+            header = replace(header, width=image.width, height=image.height)
+
+
+def _load(image: Image.Image, format: str, body: bytes, height: int, width: int) -> DecodedImage:
+    draft_size = (_DRAFT_MARGIN * width, _DRAFT_MARGIN * height)
     note = ""
-    with _open(header.format, body, limits) as image:
-        # The decoder may see another size than the header: a GIF's frame may be larger than its screen.
-        _check_size(image.width, image.height, limits)
-        image.draft("RGB", draft_size)
-        large = image.width * image.height > LARGE_PIXELS
-        with _one_large_at_a_time if large else contextlib.nullcontext():
-            try:
-                image.load()
-            except OSError:
-                if header.format != "JPEG":
-                    raise
-                loaded, note = load_incomplete(body, draft_size)
-            else:
-                loaded = image
-            # After `load`, which turns a TIFF and a HEIC itself; turning the small square is cheaper than turning all.
-            orientation = _orientation(loaded)
-            square = _resize_centre(_to_resizable(loaded), height, width)
+    image.draft("RGB", draft_size)
+    try:
+        image.load()
+    except OSError:
+        if format != "JPEG":
+            raise
+        loaded, note = load_incomplete(body, draft_size)
+    else:
+        loaded = image
+    # After `load`, which turns a TIFF and a HEIC itself; turning the small square is cheaper than turning all.
+    orientation = _orientation(loaded)
+    square = _resize_centre(_to_resizable(loaded), height, width)
     return DecodedImage(np.asarray(_turn_upright(_flatten(square), orientation)), note)
 
 

@@ -1,7 +1,8 @@
-"""Decode a JPEG whose end is missing, where nearly all of the picture is there.
+"""What Pillow does not do for JPEGs: count what their decoder holds, and read one whose end is missing.
 
-The decoder of libjpeg fills what is missing with gray and does not report where.  So the file is decoded twice, each
-time with an end marker added, and once with meaningless data before it: a row that depends on missing data differs.
+Of the latter nearly all of the picture must be there.  The decoder of libjpeg fills what is missing with gray and does
+not report where.  So the file is decoded twice, each time with an end marker added, and once with meaningless data
+before it: a row that depends on missing data differs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,43 @@ _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _START_OF_SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _COEFFICIENTS = 64
+_COEFFICIENT_BYTES = 2
+# Progressive frames of Huffman and of arithmetic coding.
+_PROGRESSIVE_FRAMES = (0xC2, 0xC6, 0xCA, 0xCE)
+# The longest side of what is coded together: blocks of eight samples, up to four in a row.
+_UNIT = 32
+
+
+def coefficient_bytes(body: bytes) -> int:
+    """The memory that libjpeg holds for the coefficients of a whole JPEG, in bytes; 0 where it decodes row by row.
+
+    It keeps them where a file has several scans: where it is progressive, or its components come one after the other.
+    """
+    frame: bytes | None = None
+    is_progressive = False
+    offset = 2
+    while (found := _MARKER.search(body, offset)) is not None:
+        marker, start = found[1][0], found.end()
+        length = int.from_bytes(body[start : start + 2], "big")
+        segment = body[start + 2 : start + length]
+        if marker in _FRAMES and len(segment) >= 6:
+            frame, is_progressive = segment, marker in _PROGRESSIVE_FRAMES
+        elif marker == _START_OF_SCAN:
+            break
+        offset = start + max(2, length)
+    else:
+        return 0
+    if frame is None or not segment:
+        return 0
+    components = frame[5]
+    if not is_progressive and segment[0] >= components:
+        return 0
+    height, width = (int.from_bytes(frame[at : at + 2], "big") for at in (1, 3))
+    return _COEFFICIENT_BYTES * components * _rounded_up(width) * _rounded_up(height)
+
+
+def _rounded_up(samples: int) -> int:
+    return -(-samples // _UNIT) * _UNIT
 
 
 def load_incomplete(body: bytes, draft_size: tuple[int, int]) -> tuple[Image.Image, str]:

@@ -2,12 +2,14 @@
 
 A job that is delivered again may have been in hand when its worker crashed, and its image may be the reason: too little
 memory, or a defect of a codec.  Decoded here, such an image crashes the child process instead of the worker: the other
-jobs in hand are answered, and this one reaches the dead-letter queue.
+jobs in hand are answered, and this one reaches the dead-letter queue.  So are images of formats whose headers do not
+say how much memory their decoder will take.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -16,13 +18,16 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from pathlib import Path
 
 from app_tier.decode import DecodedImage
+from app_tier.decode_memory import decode_memory
 from core.errors import ElasticError
+from core.settings import Settings
 
-# Enough for the largest image within the limits, and little enough for a small instance to keep its worker running.
-MEMORY_LIMIT_BYTES = 1536 * 1024 * 1024
 TIMEOUT_SECONDS = 20.0
+# The kernel ends the process with the highest value first when memory is short: the child, not the worker.
+_OOM_SCORE = 1000
 
 
 class QuarantineError(ElasticError):
@@ -34,10 +39,18 @@ class Quarantine:
 
     Args:
         decode: decodes a file's bytes in the child process; must be picklable.
+        memory_bytes: limit on what the child may take beyond what it has when it starts.  While it decodes, no other
+            large image is decoded, so that both together stay within the limit.
     """
 
-    def __init__(self, decode: Callable[[bytes], DecodedImage], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        decode: Callable[[bytes], DecodedImage],
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        memory_bytes: int = Settings().decode_memory_bytes,
+    ) -> None:
         self._decode = decode
+        self._memory_bytes = memory_bytes
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
@@ -50,7 +63,7 @@ class Quarantine:
             ImageError: as `decode` raises it.
             QuarantineError: the child crashed or did not finish in time; the next image gets a new one.
         """
-        with self._lock:
+        with self._lock, decode_memory.reserve(self._memory_bytes, self._memory_bytes):
             try:
                 pool = self._started()
                 return pool.submit(self._decode, body).result(self._timeout_seconds)
@@ -67,7 +80,9 @@ class Quarantine:
         if self._pool is None:
             # Spawned, since a fork of a process with running threads may hang.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, context, initializer=_prepare_child)
+            self._pool = ProcessPoolExecutor(
+                1, context, initializer=functools.partial(_prepare_child, self._memory_bytes)
+            )
             self._pid = self._pool.submit(os.getpid).result(self._timeout_seconds)
         return self._pool
 
@@ -80,13 +95,17 @@ class Quarantine:
             self._pool, self._pid = None, 0
 
 
-def _prepare_child() -> None:
+def _prepare_child(memory_bytes: int) -> None:
     # Ctrl-C and the supervisor's SIGTERM are for the worker, which ends this process when it is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = MEMORY_LIMIT_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), "ascii")
+    # What is written to counts, not address space: libraries reserve far more of it than they use.
+    (in_use,) = (
+        line.split()[1] for line in Path("/proc/self/status").read_text("ascii").splitlines() if "VmData" in line
+    )
+    limit, (_soft, hard) = int(in_use) * 1024 + memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _end_with_parent() -> None:

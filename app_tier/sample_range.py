@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WHITES = (255, 1023, 4095, 16_383, 65_535)
-_ROWS_AT_A_TIME = 256
+_SAMPLES_AT_A_TIME = 1 << 19
 _MID_GRAY = 128
 
 
@@ -47,9 +47,10 @@ def scale(samples: NDArray[np.generic], low: float, high: float) -> NDArray[np.u
     """Scale samples so that `low` becomes 0 and `high` 255; what lies outside is clipped."""
     scaled = np.full(samples.shape, _MID_GRAY, np.uint8)
     if high > low:
-        # In steps, since the intermediate values take eight bytes each.
-        for row in range(0, len(samples), _ROWS_AT_A_TIME):
-            rows = samples[row : row + _ROWS_AT_A_TIME].astype(np.float64)
+        # In steps, since the intermediate values take eight bytes each; a wide image has few rows in a step.
+        step = max(1, _SAMPLES_AT_A_TIME * len(samples) // samples.size)
+        for row in range(0, len(samples), step):
+            rows = samples[row : row + step].astype(np.float64)
             rows = np.nan_to_num((rows - low) * (255.0 / (high - low)), nan=0.0)
-            scaled[row : row + _ROWS_AT_A_TIME] = np.rint(rows.clip(0.0, 255.0))
+            scaled[row : row + step] = np.rint(rows.clip(0.0, 255.0))
     return scaled

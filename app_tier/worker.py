@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app_tier.decode import DecodedImage
+from app_tier.decode import DecodedImage, needs_own_process
 from app_tier.idleness import Idleness
 from app_tier.in_hand import InHand
 from app_tier.quarantine import Quarantine, QuarantineError
@@ -30,6 +30,7 @@ from core.errors import AlreadyExistsError, CloudError, DecodeError, ImageError,
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
 from core.periodic_task import PeriodicTask
 from core.response_time import response_time
+from core.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class WorkerOptions:
     max_jobs_in_hand: int
     shutdown_grace_seconds: float
     idle_shutdown_seconds: float = 0.0
+    decode_memory_bytes: int = Settings().decode_memory_bytes
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ class Worker:
         self._options = options
         self._on_report = on_report
         self._clock = clock
-        self._quarantine = Quarantine(decode)
+        self._quarantine = Quarantine(decode, memory_bytes=options.decode_memory_bytes)
         self._in_hand = InHand(options.max_jobs_in_hand)
         self._statistics = Statistics(clock())
         # Both are bounded by what is in hand, so they need no bound of their own.
@@ -226,7 +228,7 @@ class Worker:
                 fetched = self._clock()
                 work.stage_milliseconds["fetch"] = (fetched - started) * 1000
                 try:
-                    decoded = self._decoder_for(work)(body)
+                    decoded = self._decoder_for(work, body)(body)
                     work.pixels, work.note = decoded.pixels, decoded.note
                 finally:
                     work.stage_milliseconds["decode"] = (self._clock() - fetched) * 1000
@@ -260,8 +262,9 @@ class Worker:
             return
         self._store(work, self._failed(work, job, MissingImageError()), only_if_new=True)
 
-    def _decoder_for(self, work: _Work) -> Callable[[bytes], DecodedImage]:
-        return self._quarantine.decode if work.delivery.receive_count >= SUSPECT_RECEIVE_COUNT else self._decode
+    def _decoder_for(self, work: _Work, body: bytes) -> Callable[[bytes], DecodedImage]:
+        is_suspect = work.delivery.receive_count >= SUSPECT_RECEIVE_COUNT
+        return self._quarantine.decode if is_suspect or needs_own_process(body) else self._decode
 
     # --- classify --------------------------------------------------------------------------------
 

@@ -273,6 +273,18 @@ def _jpeg2000_size(file: IO[bytes]) -> Size:
     raise EOFError
 
 
+def jpeg2000_codestream(file: IO[bytes]) -> int:
+    """The offset of the codestream in a JPEG 2000 file, the one that is decoded.
+
+    Raises:
+        EOFError: there is none.
+        ValueError: the file's boxes are damaged.
+    """
+    if read_at(file, 0, 4) == _J2K:
+        return 0
+    return _find_box(file, b"jp2c", len(_JP2), None)[0]
+
+
 def _codestream_size(file: IO[bytes], offset: int) -> Size:
     right, bottom, left, top = struct.unpack(">4I", read_at(file, offset + 8, 16))
     return right - left, bottom - top

@@ -9,9 +9,10 @@ from typing import IO
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR = 274, 277, 284
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUBSAMPLING = 338, 339, 530
 _WANTED = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR}
-_WANTED |= {_EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUBSAMPLING}
+_WANTED |= {_TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUBSAMPLING}
 # Types of whole numbers, by their code.
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
 _MAX_TAGS = 65_535
@@ -22,7 +23,8 @@ _MAX_VALUES = 64
 class TiffHeader:
     """How a TIFF stores its first image: TIFF 6.0's tags with their default values.
 
-    `bits` has one entry for each sample of a pixel; `width` and `height` are as stored, before any turn.
+    `bits` has one entry for each sample of a pixel; `width` and `height` are as stored, before any turn; the tile's
+    sides are 0 where the image is stored in strips.
     """
 
     width: int
@@ -37,6 +39,8 @@ class TiffHeader:
     subsampling: tuple[int, ...]
     is_little_endian: bool
     is_big: bool
+    tile_width: int = 0
+    tile_height: int = 0
 
     @property
     def samples(self) -> int:
@@ -72,6 +76,8 @@ def read_tiff_header(file: IO[bytes]) -> TiffHeader:
         subsampling=tags.get(_SUBSAMPLING, (2, 2)),
         is_little_endian=little,
         is_big=big,
+        tile_width=_first(tags, _TILE_WIDTH, 0),
+        tile_height=_first(tags, _TILE_HEIGHT, 0),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from PIL import Image
 
 from app_tier import decode as decode_module
 from app_tier.decode import DecodeLimits, decode_file, decode_image
+from app_tier.decode_memory import decoding_bytes
 from core.errors import (
     BrokenImageError,
     EmptyImageError,
@@ -25,6 +27,7 @@ from core.errors import (
     UnsupportedImageError,
 )
 from core.formats import format_name
+from core.image_header import read_header
 from core.settings import Settings
 from tests.conftest import PHOTOS
 from tests.image_samples import (
@@ -151,8 +154,10 @@ def test_images_of_extreme_aspect_are_refused(size: tuple[int, int], refused: bo
         assert decode(body).shape == (SIZE, SIZE, 3)
 
 
-def test_large_images_are_held_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "LARGE_PIXELS", 9_999)
+def test_images_that_do_not_fit_together_are_decoded_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_tier.decode_memory.SMALL_BYTES", 0)
+    needed = decoding_bytes(read_header(io.BytesIO(PNG)), PNG, (2 * SIZE, 2 * SIZE))
+    limits = DecodeLimits(10**7, 10**8, 100, memory_bytes=2 * needed - 1)
     resize, held, most = decode_module._resize_centre, 0, 0
 
     def watch(*arguments: Any) -> Image.Image:
@@ -165,7 +170,7 @@ def test_large_images_are_held_one_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(decode_module, "_resize_centre", watch)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(decode, [PNG] * 8))
+        list(pool.map(lambda body: decode_image(body, SIZE, SIZE, limits), [PNG] * 8))
     assert most == 1
 
 
