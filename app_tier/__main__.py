@@ -64,7 +64,7 @@ def main() -> int:
         assigned = assignment(metadata, stop, time.monotonic) if instance else Assignment()
         clients = Clients(max_connections=io_threads(settings) + 4)
         state = StateStore(clients["s3"], settings.state_bucket)
-        put = functools.partial(state.put, key_of(instance)) if instance else None
+        put = functools.partial(state.put, key_of(instance, settings.worker_role_id)) if instance else None
         try:
             bundle, classifier = load(settings, assigned, state, stop)
         except (BundleError, CloudError) as error:

@@ -26,7 +26,7 @@ from app_tier.quarantine import Quarantine, QuarantineError
 from app_tier.statistics import Report, Statistics, Vitals
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
-from core.errors import AlreadyExistsError, CloudError, DecodeError, ImageError, MissingImageError, NotFoundError
+from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError, NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
 from core.periodic_task import PeriodicTask
 from core.response_time import response_time
@@ -249,18 +249,16 @@ class Worker:
     def _answer_missing(self, work: _Work, job: ClassificationJob) -> None:
         """Store a failure for a missing image, unless its batch was deleted or the image is already answered."""
         try:
-            self._images.read_batch(job.batch_id)
-        except NotFoundError:
-            # Deleted with all its data: a result would bring some of that back.
-            self._settled.put((work.delivery.receipt_handle, None))
-            return
-        except DecodeError as error:
-            log.warning("the batch %s: %s", job.batch_id, error)  # the batch exists, so that the failure may be stored
+            exists = self._images.has_batch(job.batch_id)
         except Exception as error:
             self._log_trouble(job, error)
             self._back_off(work)
             return
-        self._store(work, self._failed(work, job, MissingImageError()), only_if_new=True)
+        if exists:
+            self._store(work, self._failed(work, job, MissingImageError()), only_if_new=True)
+        else:
+            # Deleted with all its data: a result would bring some of that back.
+            self._settled.put((work.delivery.receipt_handle, None))
 
     def _decoder_for(self, work: _Work, body: bytes) -> Callable[[bytes], DecodedImage]:
         is_suspect = work.delivery.receive_count >= SUSPECT_RECEIVE_COUNT

@@ -74,6 +74,11 @@ class ImageStore:
         """
         return self._read_batch(batch_id)[0]
 
+    def has_batch(self, batch_id: str) -> bool:
+        """Whether a batch's record exists, without the right to read it, which has its owner's name."""
+        key = BATCH_RECORDS.key_of(batch_id)
+        return any(stored.key == key for stored in list_objects(self._client, self.bucket, key))
+
     def _read_batch(self, batch_id: str) -> tuple[BatchRecord, str]:
         with cloud_errors(f"reading the batch {batch_id}"):
             response = self._client.get_object(Bucket=self.bucket, Key=BATCH_RECORDS.key_of(batch_id))

@@ -54,11 +54,16 @@ class Heartbeat(Record):
     shadow_agreed: Count = 0
 
 
-def key_of(instance_id: str) -> str:
-    """The key of the heartbeat of an instance's worker."""
-    return HEARTBEATS.key_of(instance_id)
+def key_of(instance_id: str, role_id: str = "") -> str:
+    """The key of the heartbeat of an instance's worker.
+
+    Args:
+        role_id: the id of the workers' role.  With it, the key has the value of IAM's variable ``aws:userid``, so that
+            a policy can allow each instance to write its own heartbeat and no other.
+    """
+    return HEARTBEATS.key_of(f"{role_id}:{instance_id}" if role_id else instance_id)
 
 
 def instance_of(key: str) -> str:
     """The id of the instance whose heartbeat has this key."""
-    return HEARTBEATS.name_of(key)
+    return HEARTBEATS.name_of(key).rpartition(":")[2]

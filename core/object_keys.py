@@ -15,6 +15,7 @@ OWNER = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
 TOKEN_ID = r"[0-9a-f]{16}"  # noqa: S105 - a pattern is no secret
 # A part of a model's key, of a tag and of a folder's name.
 MODEL_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+ROLE_ID = r"[A-Z0-9]{16,64}"
 _INSTANCE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
@@ -74,7 +75,8 @@ LONG_NAMES = KeyFamily("names/", f"{BATCH_ID}/[0-9a-f]{{64}}")
 CANCELLED_MARKS = KeyFamily("", BATCH_ID, "/cancelled")
 RESULT_TABLES = KeyFamily("", BATCH_ID, "/results.csv")
 # The state bucket.
-HEARTBEATS = KeyFamily("workers/", _INSTANCE_ID, ".json")
+# Before the instance may stand the id of its role: together they are what IAM calls the user id of an instance.
+HEARTBEATS = KeyFamily("workers/", f"(?:{ROLE_ID}:)?{_INSTANCE_ID}", ".json")
 TOKENS = KeyFamily("tokens/", TOKEN_ID, ".json")
 USAGE = KeyFamily("usage/", TOKEN_ID, ".json")
 PENDING_WEBHOOKS = KeyFamily("webhooks/", BATCH_ID, ".json")

@@ -106,6 +106,9 @@ class Settings:
         "required hash of those weights: algorithm, colon, hexadecimal digits",
     )
     model_cache: str = _setting("", "folder for models from the model store; empty: the system's temporary folder")
+    worker_role_id: str = _setting(
+        "", "id of the workers' role, under which heartbeats are stored so that an instance can write only its own"
+    )
     worker_id: str = _setting("", "name of this worker in results and logs; empty: the host's name")
     interpreters: int = _setting(0, "interpreters, each with one thread; 0: one for each core", 0, 64)
     io_threads: int = _setting(0, "threads that fetch, decode and store images; 0: four for each core", 0, 64)

@@ -125,10 +125,33 @@ class Program:
 
     def needs(self, tier: str) -> set[Need]:
         """All actions that a tier needs."""
+        return {
+            Need(action, use.resource)
+            for use, expressions in self._reachable(tier)
+            for expression in expressions
+            for action in self._actions(expression)
+        }
+
+    def keys(self, tier: str) -> set[tuple[Need, str]]:
+        """The S3 actions of a tier with the families of `core.object_keys` that the same functions refer to."""
+        found = set()
+        for use, expressions in self._reachable(tier):
+            families = {
+                expression.name
+                for expression in expressions
+                if isinstance(expression, NameExpr) and expression.fullname.startswith("core.object_keys.")
+            }
+            for expression in expressions:
+                for action in self._actions(expression):
+                    if action.startswith("s3:") and action != "s3:ListBucket":
+                        found |= {(Need(action, use.resource), family) for family in families}
+        return found
+
+    def _reachable(self, tier: str) -> Iterator[tuple[_Use, list[Expression]]]:
+        """The functions of `aws` that a tier reaches, with the expressions of their bodies."""
         modules = self._modules(ENTRIES[tier])
         uses = list(self._uses(modules))
         seen: set[_Use] = set()
-        needs: set[Need] = set()
         while uses:
             use = uses.pop()
             if use in seen:
@@ -137,10 +160,10 @@ class Program:
             body = self._body(use)
             if body is None:
                 continue
-            for expression in _expressions(body):
+            expressions = _expressions(body)
+            for expression in expressions:
                 uses += self._used_by(expression, modules, use)
-                needs |= {Need(action, use.resource) for action in self._actions(expression)}
-        return needs
+            yield use, expressions
 
     def constructions(self, tier: str) -> Iterator[tuple[str, str]]:
         """For each object that a tier creates of a class in `RESOURCES`: the class, and the setting that is passed."""

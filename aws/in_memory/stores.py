@@ -65,6 +65,10 @@ class InMemoryImageStore(CallRecorder):
             raise NotFoundError(f"reading the batch {batch_id} failed")
         return BatchRecord.decode(self.batches[batch_id].encode())
 
+    def has_batch(self, batch_id: str) -> bool:
+        self._record("has_batch", batch_id)
+        return batch_id in self.batches
+
     def update_batch(self, batch_id: str, change: Callable[[BatchRecord], BatchRecord]) -> BatchRecord:
         self._record("update_batch", batch_id)
         with self._lock:

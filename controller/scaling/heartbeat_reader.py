@@ -12,7 +12,7 @@ from aws.state import StateObject
 from controller.scaling.instance_tracker import Report
 from core.counter_delta import CounterDelta
 from core.errors import CloudError, DecodeError
-from core.heartbeat import Heartbeat, instance_of, key_of
+from core.heartbeat import Heartbeat, instance_of
 from core.object_keys import HEARTBEATS, KeyFamily
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class HeartbeatReader:
         self._clock = clock
         self._keep = keep
         self._changed_at: dict[str, float] = {}
+        self._keys: dict[str, str] = {}
         self._fetched: dict[str, str] = {}  # ETag of the heartbeat that `latest` holds
         self._new_answers: CounterDelta[Counter[str]] = CounterDelta(Counter())
         self._there_before: frozenset[str] | None = None
@@ -80,7 +81,9 @@ class HeartbeatReader:
         now = self._clock()
         if not eager and now - self.looked_at < self._interval_seconds:
             return
-        etags = {instance_of(stored.key): stored.etag for stored in self._store.list(HEARTBEATS)}
+        listed = {instance_of(stored.key): stored for stored in self._store.list(HEARTBEATS)}
+        etags = {instance_id: stored.etag for instance_id, stored in listed.items()}
+        self._keys = {instance_id: stored.key for instance_id, stored in listed.items()}
         for instance_id, etag in etags.items():
             before = self.latest.get(instance_id)
             if before is None or before.etag != etag:
@@ -103,7 +106,7 @@ class HeartbeatReader:
         changed = [key for key, report in self.latest.items() if self._fetched.get(key) != report.etag]
         changed.sort(key=lambda key: (key not in present, self._changed_at[key]))
         for instance_id in changed[:MAX_FETCHES]:
-            found = self._store.get(key_of(instance_id))
+            found = self._store.get(self._keys[instance_id])
             if found is None:
                 continue
             self._fetched[instance_id] = found.etag
@@ -129,7 +132,7 @@ class HeartbeatReader:
             heartbeat = self.latest[instance_id].heartbeat
             has_left = heartbeat is not None and heartbeat.leaving
             if has_left or now - self._changed_at[instance_id] >= self._forget_after_seconds:
-                self._store.delete(key_of(instance_id))
+                self._store.delete(self._keys[instance_id])
                 self._forget(instance_id)
                 removed += 1
                 if removed == MAX_REMOVALS:

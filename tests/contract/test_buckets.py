@@ -129,6 +129,7 @@ def test_a_batch_record_comes_back_and_is_not_an_image(images: ImageStore) -> No
     record = BatchRecord("2026-03-01T00:00:00+00:00", "ada", "ü, a,b", cancelled=True)
     images.create_batch(BATCH_ID, record)
     assert images.read_batch(BATCH_ID) == record
+    assert images.has_batch(BATCH_ID) and not images.has_batch(BATCH_ID[:-1] + "f")
     assert list(images.list(BATCH_ID)) == []
 
 

@@ -57,7 +57,7 @@ def run(command: Any, *arguments: str, status: int = 0) -> str:
 
 @pytest.mark.parametrize(
     "parameters",
-    [{}, {"WorkerNetwork": "nat", "AlarmEmail": "", "PurchaseOption": "spot"}],
+    [{}, {"WorkerNetwork": "nat", "AlarmEmail": "", "PurchaseOption": "spot", "S3PrefixListId": "pl-63a5400a"}],
     ids=["public addresses", "NAT"],
 )
 def test_a_stack_comes_and_goes_without_a_trace(account: Account, parameters: dict[str, str]) -> None:
@@ -71,6 +71,7 @@ def test_a_stack_comes_and_goes_without_a_trace(account: Account, parameters: di
     conditions = {
         "MakeNat": bool(parameters),
         "UseSpot": bool(parameters),
+        "ConfineWorkers": bool(parameters),
         "HasAlarmEmail": not parameters,
         "MakeName": False,
     }

@@ -1,7 +1,8 @@
 """IAM for the emulator: each tier signs with a key of its own, and requests that its role does not allow are refused.
 
 The policies are those that the stack has created, read from the emulator's IAM.  Actions and resources are compared,
-conditions are not: the emulator has no context keys.  Keys that belong to no tier are not restricted.
+conditions are not: the emulator has no context keys.  ``aws:userid``
+stands for any instance with any role.  Keys that belong to no tier are not restricted.
 """
 
 from __future__ import annotations
@@ -88,11 +89,17 @@ def is_allowed(statements: Statements, request: Request) -> bool:
     return all(
         any(
             request.action in _list(statement["Action"])
-            and any(resource == "*" or fnmatchcase(resource, pattern) for pattern in _list(statement["Resource"]))
+            and any(
+                resource == "*" or fnmatchcase(resource, _resolved(pattern)) for pattern in _list(statement["Resource"])
+            )
             for statement in statements
         )
         for resource in request.resources
     )
+
+
+def _resolved(pattern: str) -> str:
+    return pattern.replace("${aws:userid}", "*:i-*")
 
 
 def identify(service: str, environ: Mapping[str, Any], body: bytes) -> tuple[str, tuple[str, ...]]:

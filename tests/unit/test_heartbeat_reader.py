@@ -147,3 +147,15 @@ def test_a_heartbeat_travels() -> None:
     for body in (b"", b"[]", b'{"v": 2}', b"\xff", b'{"v": 1, "unknown": 1}'):
         with pytest.raises(DecodeError):
             Heartbeat.decode(body)
+
+
+def test_a_heartbeat_below_its_role_is_that_of_its_instance_and_goes_with_it() -> None:
+    bench, role = Bench(), "AROAEXAMPLEEXAMPLE123"
+    key = key_of("i-1", role)
+    assert key == f"workers/{role}:i-1.json" and instance_of(key) == "i-1"
+    bench.store.put(key, Heartbeat(1.0, 0.0, "m@1", answered=3, leaving=True).encode())
+    bench.reports.refresh(["i-1"], eager=True)
+    found = bench.reports.latest["i-1"].heartbeat
+    assert found is not None and found.answered == 3
+    bench.reports.refresh([], eager=True)
+    assert not bench.store.objects

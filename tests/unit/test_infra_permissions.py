@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
+from core import object_keys
 from tests.iam import ENTRIES, RESOURCES, SETTINGS, Need, Program
 from tests.stack.emulated import original
 
@@ -37,6 +39,74 @@ BESIDE_THE_CODE = {
 }
 # Actions that IAM can restrict to no resource; all others on "*" need a condition or a narrower ARN.
 UNRESTRICTABLE = {"ec2:DescribeInstances"}
+
+
+# The objects of each bucket, by the names of their families in `core.object_keys`, and those that have a key alone.
+_BATCH = "20260102-030405-0123456789ab"
+_ROLE_ID, _OWN, _OTHER = "AROAEXAMPLEEXAMPLE123", "i-0123456789abcdef0", "i-0fedcba9876543210"
+KEYS = {
+    "InputBucket": {
+        "IMAGES": f"{_BATCH}/00000-cat.jpg",
+        "BATCH_RECORDS": f"batches/{_BATCH}.json",
+        "OWNED_BATCHES": f"owners/ada/{'0' * 14}-{_BATCH}",
+        "DELETED_BATCHES": f"deleted/{_BATCH}",
+        "LONG_NAMES": f"names/{_BATCH}/{'0' * 64}",
+    },
+    "OutputBucket": {
+        "IMAGES": f"{_BATCH}/00000-cat.jpg",
+        "CANCELLED_MARKS": f"{_BATCH}/cancelled",
+        "RESULT_TABLES": f"{_BATCH}/results.csv",
+    },
+    "StateBucket": {
+        "HEARTBEATS": f"workers/{_ROLE_ID}:{_OWN}.json",
+        "another worker's": f"workers/{_ROLE_ID}:{_OTHER}.json",
+        "without a role": f"workers/{_OWN}.json",
+        "TOKENS": f"tokens/{'0' * 16}.json",
+        "USAGE": f"usage/{'0' * 16}.json",
+        "PENDING_WEBHOOKS": f"webhooks/{_BATCH}.json",
+        "MODEL_FILES": f"models/files/{'0' * 64}",
+        "MODEL_VERSIONS": "models/versions/resnet50/1.json",
+        "shadow": "models/shadow.json",
+        "status": "controller/status.json",
+        "lease": "controller/lease.json",
+        "session key": "web/session-key",
+        "program": f"program/{'0' * 64}.tar.gz",
+    },
+}
+
+
+def _every(bucket: str) -> dict[str, set[str]]:
+    return {verb: set(KEYS[bucket]) for verb in ("Get", "Put", "Delete")}
+
+
+_HEARTBEATS = {"HEARTBEATS", "another worker's", "without a role"}
+# Which of them each tier may get, put and delete.  Images, results and what belongs to them are handled as one.
+ACCESS = {
+    "worker": {
+        "InputBucket": {"Get": {"IMAGES"}},
+        # The mark and the table lie among the results; no family of keys separates them.
+        "OutputBucket": {"Put": set(KEYS["OutputBucket"])},
+        "StateBucket": {"Get": {"MODEL_FILES", "MODEL_VERSIONS", "shadow", "status"}, "Put": {"HEARTBEATS"}},
+    },
+    "web": {
+        "InputBucket": _every("InputBucket"),
+        "OutputBucket": _every("OutputBucket"),
+        "StateBucket": {
+            "Get": {*_HEARTBEATS, "TOKENS", "USAGE", "status", "lease", "session key", "program"},
+            "Put": {"USAGE", "session key", "PENDING_WEBHOOKS"},
+            "Delete": {"PENDING_WEBHOOKS"},
+        },
+    },
+    "controller": {
+        "InputBucket": _every("InputBucket"),
+        "OutputBucket": _every("OutputBucket"),
+        "StateBucket": {
+            "Get": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS", "program"},
+            "Put": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
+            "Delete": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
+        },
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +156,57 @@ def test_a_role_may_do_what_its_tier_does_and_nothing_else(
     assert granted(template, ROLES[tier]) == program.needs(tier) | BESIDE_THE_CODE[tier]
 
 
+def patterns(template: dict[str, Any], role: str) -> list[tuple[str, str, str]]:
+    """What a role allows on objects: the action, the bucket, and the pattern of the keys."""
+    found = []
+    for statement in statements(template, role):
+        for resource in as_list(statement["Resource"]):
+            text = resource.get("Fn::Sub", "") if isinstance(resource, dict) else ""
+            parts = re.fullmatch(r"\$\{(\w+Bucket)\.Arn\}/(.*)", text)
+            if parts:
+                pattern = parts[2].replace("${!aws:userid}", f"{_ROLE_ID}:{_OWN}")
+                found += [(action, parts[1], pattern) for action in as_list(statement["Action"])]
+    return found
+
+
+@pytest.mark.parametrize("tier", ACCESS)
+def test_each_kind_of_object_may_be_read_and_written_by_the_tiers_that_do(template: dict[str, Any], tier: str) -> None:
+    allowed = patterns(template, ROLES[tier])
+    for bucket, keys in KEYS.items():
+        for kind, key in keys.items():
+            for verb in ("Get", "Put", "Delete"):
+                expected = kind in ACCESS[tier][bucket].get(verb, set())
+                action = f"s3:{verb}Object"
+                found = any(rule[:2] == (action, bucket) and fnmatchcase(key, rule[2]) for rule in allowed)
+                assert found is expected, f"{tier}: {action} of {kind} in {bucket}"
+
+
+@pytest.mark.parametrize("tier", ACCESS)
+def test_each_statement_allows_what_the_tier_does(template: dict[str, Any], tier: str) -> None:
+    for action, bucket, pattern in patterns(template, ROLES[tier]):
+        kinds = ACCESS[tier][bucket].get(action.removeprefix("s3:").removesuffix("Object"), set())
+        assert any(fnmatchcase(KEYS[bucket][kind], pattern) for kind in kinds), f"{tier}: {action} {bucket}/{pattern}"
+
+
+def test_every_family_of_keys_has_been_decided_on() -> None:
+    named = {name for name in vars(object_keys) if isinstance(getattr(object_keys, name), object_keys.KeyFamily)}
+    assert {kind for keys in KEYS.values() for kind in keys if kind.isupper()} == named
+    for keys in KEYS.values():
+        for kind in named & keys.keys():
+            assert getattr(object_keys, kind).owns(keys[kind])
+    assert object_keys.HEARTBEATS.owns(KEYS["StateBucket"]["another worker's"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tier", ENTRIES)
+def test_the_keys_that_the_code_names_are_among_those_of_its_tier(program: Program, tier: str) -> None:
+    found = program.keys(tier)
+    assert tier == "worker" or found
+    for need, family in found:
+        verb = need.action.removeprefix("s3:").removesuffix("Object")
+        assert family in ACCESS[tier][need.resource].get(verb, set()), f"{need.action} of {family}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", ENTRIES)
 def test_each_store_works_on_the_resource_that_the_comparison_takes_for_its(program: Program, tier: str) -> None:
@@ -122,7 +243,37 @@ def test_workers_write_only_answers_and_heartbeats(template: dict[str, Any]) -> 
         if "s3:PutObject" in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
-    assert writable == {"${OutputBucket.Arn}/2*", "${StateBucket.Arn}/workers/*"}
+    assert writable == {"${OutputBucket.Arn}/2*", "${StateBucket.Arn}/workers/${!aws:userid}.json"}
+
+
+def test_a_fleet_is_ordered_from_the_workers_template_only(template: dict[str, Any]) -> None:
+    for sid in ("OrderFleet", "LaunchFromTemplate"):
+        (statement,) = [found for found in statements(template, "ControllerRole") if found["Sid"] == sid]
+        resources = [resource["Fn::Sub"] for resource in as_list(statement["Resource"])]
+        others = [text for text in resources if re.search(r":(\*/\*|launch-template/)", text)]
+        if sid == "OrderFleet":
+            assert [text.rpartition(":")[2] for text in others] == ["launch-template/${WorkerTemplate}"]
+        else:
+            assert statement["Condition"]["ArnEquals"]["ec2:LaunchTemplate"]["Fn::Sub"].endswith("/${WorkerTemplate}")
+
+
+def test_through_the_endpoint_of_s3_only_the_stacks_buckets_are_reached(template: dict[str, Any]) -> None:
+    policy = template["Resources"]["S3Endpoint"]["Properties"]["PolicyDocument"]
+    reached = {
+        logical_id(resource)
+        for statement in policy["Statement"]
+        for resource in as_list(statement["Resource"])
+        if statement["Sid"] != "LogAgent"
+    }
+    assert reached == {"InputBucket", "OutputBucket", "StateBucket"}
+    needed = {
+        action
+        for role in ROLES.values()
+        for statement in statements(template, role)
+        for action in as_list(statement["Action"])
+        if action.startswith("s3:")
+    }
+    assert set(policy["Statement"][0]["Action"]) == needed
 
 
 def test_the_controller_terminates_and_names_only_instances_of_its_fleet(template: dict[str, Any]) -> None:

@@ -26,6 +26,16 @@ def status(*instance_ids: str) -> FleetStatus:
     return FleetStatus(1.0, "c", "", 0, 15, 2.0, 0.03, False, 30.0, None, 0.0, 0.0, 0, None, instances)
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/%72eadyz", "/metrics", "/metric%73"])
+def test_readiness_and_metrics_are_for_requests_that_come_directly(path: str) -> None:
+    behind = WebBench(forwarded_proxies=1, authentication="tokens")
+    forwarded = {"X-Forwarded-For": "203.0.113.7"}
+    admin = behind.token("ops", "admin", "read")
+    assert behind.client.get(path, headers={**forwarded, **admin}).status_code == 404
+    assert behind.client.get(path, headers=admin).status_code == 200
+    assert behind.client.get("/healthz", headers=forwarded).status_code == 200
+
+
 def test_the_fleet_is_reported_as_the_controller_reported_it(bench: WebBench) -> None:
     response = bench.client.get("/api/v1/fleet")
     assert (response.status_code, json.loads(response.data)["detail"]) == (404, "no controller has reported yet")

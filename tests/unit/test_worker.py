@@ -229,7 +229,7 @@ def test_a_missing_image_waits_while_it_is_unknown_whether_its_batch_was_deleted
     bench = Bench()
     bench.upload("beagle")
     bench.images.objects.clear()
-    bench.images.fail_next("read_batch", math.inf)
+    bench.images.fail_next("has_batch", math.inf)
     with bench.running():
         until(lambda: bench.queue.count("extend") > 0)
     assert not bench.results.objects

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, abort, request
 from flask.typing import ResponseReturnValue
 
 from web_tier.auth.identity import identity
@@ -10,6 +10,17 @@ from web_tier.errors import try_again
 from web_tier.services import services
 
 blueprint = Blueprint("operations", __name__)
+
+
+@blueprint.before_request
+def refuse_clients_of_a_proxy() -> None:
+    """Respond with 404 to what a trusted proxy forwards, but to the liveness: readiness and metrics are for operators.
+
+    A proxy's own rule on paths compares the path as it was sent, so that ``/%72eadyz`` would pass.
+    """
+    is_forwarded = services().settings.forwarded_proxies > 0 and "X-Forwarded-For" in request.headers
+    if is_forwarded and request.endpoint != f"{blueprint.name}.{health.__name__}":
+        abort(404)
 
 
 @blueprint.get("/healthz")
