@@ -29,7 +29,7 @@ from app_tier.metrics import MetricReporter
 from app_tier.prediction_stats import PredictionStats
 from app_tier.release import Assignment, assignment, find_bundle
 from app_tier.shadow import ShadowRunner
-from app_tier.smoke_test import smoke_test
+from app_tier.smoke_test import run_apart, smoke_test
 from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
@@ -122,7 +122,7 @@ def io_threads(settings: Settings) -> int:
 def load(
     settings: Settings, assigned: Assignment, state: StateStore, stop: threading.Event
 ) -> tuple[ModelBundle, Classifier]:
-    """Load the assigned model and run its smoke test.
+    """Load the assigned model and run its smoke test: first in another process, where a crash harms nothing.
 
     Raises:
         BundleError: the model does not exist, is damaged, cannot be run or fails its smoke test.
@@ -131,6 +131,8 @@ def load(
     cache = model_cache(settings)
     folder = find_bundle(assigned.model, Path(settings.model_bundle), cache, ModelStore(state), stop, time.monotonic)
     bundle = load_bundle(folder)
+    if folder != Path(settings.model_bundle):
+        run_apart(folder)  # the image's own was tried when the image was made
     interpreters = settings.interpreters or os.cpu_count() or 1
     classifier = Classifier(bundle, interpreters, settings.top_k)
     label = smoke_test(classifier, decoder_for(bundle, settings))
@@ -158,7 +160,9 @@ def build_shadow(settings: Settings, state: StateStore, clients: Clients, own: M
     images = ImageStore(clients["s3"], settings.input_bucket, settings.max_image_bytes)
 
     def load_candidate(model: str) -> Callable[[bytes], str]:
-        bundle = load_bundle(ModelStore(state).fetch(model, model_cache(settings), Path(settings.model_bundle)))
+        folder = ModelStore(state).fetch(model, model_cache(settings), Path(settings.model_bundle))
+        bundle = load_bundle(folder)
+        run_apart(folder)
         classifier, decode = Classifier(bundle, 1, 1), decoder_for(bundle, settings)
         smoke_test(classifier, decode)
 

@@ -9,6 +9,8 @@ from typing import Any
 from core.bundle_manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, verify_bundle
 from core.errors import BundleError
 
+# The interpreter allocates the input, and an image is decoded to it.
+_MAX_SIDE = 2048
 _CHANNEL_ORDERS = ("RGB", "BGR")
 _RESIZES = ("largest centred square, bicubic",)
 
@@ -68,5 +70,8 @@ def load_bundle(folder: Path) -> ModelBundle:
 def _input_spec(fields: dict[str, Any]) -> InputSpec:
     if fields["dtype"] != "float32" or fields["channels"] not in _CHANNEL_ORDERS or fields["resize"] not in _RESIZES:
         raise BundleError("the bundle asks for a preprocessing that this version does not know")
+    height, width = int(fields["height"]), int(fields["width"])
+    if not (0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE):
+        raise BundleError(f"the bundle asks for an input of {width} × {height} pixels; up to {_MAX_SIDE} are possible")
     first, second, third = (float(value) for value in fields["subtract"])
-    return InputSpec(int(fields["height"]), int(fields["width"]), fields["channels"], (first, second, third))
+    return InputSpec(height, width, fields["channels"], (first, second, third))

@@ -25,7 +25,7 @@ from app_tier.decode_memory import decode_memory
 from core.errors import ElasticError
 from core.settings import Settings
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 # The kernel ends the process with the highest value first when memory is short: the child, not the worker.
 _OOM_SCORE = 1000
 

@@ -1,7 +1,8 @@
 """``python -m app_tier.smoke_test BUNDLE``: check that a worker can run on this machine.
 
 One generated image is decoded and classified as every photo is, with all of a worker's imports; no cloud is needed.
-Prints the label; if something is missing, prints one sentence and exits with status 1.
+Prints the label; if something is missing, prints one sentence and exits with status 1.  A model can crash the
+interpreter, or take memory and time without end, so `run_apart` runs this in a process with limits.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import io
 import math
 import os
+import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +25,7 @@ from app_tier.classifier import Classifier
 from app_tier.decode import DecodedImage
 from aws.clients import Clients
 from core.errors import BundleError, ElasticError, ImageError
+from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 
 # The services that a worker uses; creating a client reads the service's description.
@@ -30,6 +34,11 @@ _REGION = "us-east-1"
 _SIZE = (640, 480)
 # The sum of an int8 softmax differs from 1 by a few thousandths.
 _TOLERANCE = 0.05
+# Of the process that tries a model: many times what a usable one takes.
+_MEMORY_BYTES = 1024 * 1024 * 1024
+TIMEOUT_SECONDS = 120.0
+# The kernel ends the process with the highest value first when memory is short.
+_OOM_SCORE = 1000
 
 
 def smoke_test(classifier: Classifier, decode: Callable[[bytes], DecodedImage]) -> str:
@@ -69,12 +78,49 @@ def classify_one(folder: Path) -> str:
     return smoke_test(Classifier(bundle, 1, 1), decoder_for(bundle, Settings()))
 
 
+def run_apart(
+    folder: Path,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
+) -> str:
+    """Run the smoke test of the bundle in `folder` in a process of its own; return the sentence that it prints.
+
+    Raises:
+        BundleError: the test failed, crashed, or took too long; the message says which.
+    """
+    try:
+        done = run(
+            (sys.executable, "-m", "app_tier.smoke_test", str(folder.resolve())),
+            cwd=REPOSITORY_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BundleError(f"the smoke test of {folder} took longer than {timeout_seconds:g} s") from error
+    if done.returncode < 0:
+        raise BundleError(f"the model in {folder} crashes the interpreter: signal {-done.returncode}")
+    if done.returncode:
+        last = (done.stderr.strip() or f"it ended with status {done.returncode}").splitlines()[-1]
+        raise BundleError(last)
+    return done.stdout.strip()
+
+
+def _limit_this_process() -> None:
+    for kind, most in ((resource.RLIMIT_DATA, _MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
+        _soft, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), "ascii")
+
+
 def main(arguments: list[str]) -> int:
     """Run the smoke test; return the exit status."""
     if len(arguments) != 1:
         print("usage: python -m app_tier.smoke_test BUNDLE", file=sys.stderr)
         return 2
     started = time.perf_counter()
+    _limit_this_process()
     try:
         label = classify_one(Path(arguments[0]))
         os.environ.setdefault("AWS_DEFAULT_REGION", _REGION)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +20,14 @@ from cli.options import quiet
 from cli.rollout import begin, fleet_status, follow, follow_option, state_store
 from cli.session import print_progress
 from cli.tables import print_table
+from core.errors import BundleError
 from core.fleet_status import FleetStatus
-from core.paths import REPOSITORY_ROOT
 from core.releases import Phase, ReleaseError, ReleaseRecord
 from core.shadow import KEY as SHADOW_KEY
 from core.shadow import Shadow
 from core.sizes import format_bytes
 
 console = Console()
-SMOKE_SECONDS = 120.0
 
 
 @click.group(
@@ -138,29 +134,19 @@ def before(record: ReleaseRecord) -> tuple[str, str]:
     return record.previous.image_id, record.previous.model
 
 
-def check(folder: Path, run: Callable[..., Any] = subprocess.run) -> str:
+def check(folder: Path) -> str:
     """Runs the worker's smoke test on a bundle; returns the sentence that it prints.
-
-    In a process of its own, since a bad model may crash the interpreter.
 
     Raises:
         ModelError: the smoke test failed.
     """
+    # Here, since it imports the interpreter, which other commands do not need.
+    from app_tier.smoke_test import run_apart
+
     try:
-        done = run(
-            (sys.executable, "-m", "app_tier.smoke_test", str(folder.resolve())),
-            cwd=REPOSITORY_ROOT,
-            capture_output=True,
-            text=True,
-            timeout=SMOKE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"the smoke test of {folder} took longer than {SMOKE_SECONDS:g} s") from error
-    if done.returncode:
-        last = (done.stderr.strip() or f"it ended with status {done.returncode}").splitlines()[-1]
-        raise ModelError(f"{folder} was not added: {last}")
-    return str(done.stdout).strip()
+        return run_apart(folder)
+    except BundleError as error:
+        raise ModelError(f"{folder} was not added: {error}") from error
 
 
 def find(versions: list[ModelVersion], name: str) -> ModelVersion:

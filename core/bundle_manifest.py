@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
 from core.errors import BundleError, DecodeError
+from core.sizes import format_bytes
 from core.versioned_json import parse_json
 
 MANIFEST_FILE = "bundle.json"
 MODEL_FILE = "model.tflite"
 LABELS_FILE = "labels.txt"
 _MAX_BYTES = 1024 * 1024
+# The files that a manifest may name, with the limits on their sizes; no path, which could lead anywhere.
+_MAX_FILE_BYTES = {MODEL_FILE: 512 * 1024 * 1024, LABELS_FILE: 16 * 1024 * 1024, "card.md": 16 * 1024 * 1024}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -24,7 +30,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST_FILE
     try:
-        manifest = parse_json(path.read_bytes(), _MAX_BYTES, "a bundle manifest")
+        if path.exists() and not path.is_file():  # opening a pipe would wait
+            raise BundleError(f"{path} is not a file")
+        with path.open("rb") as file:
+            manifest = parse_json(file.read(_MAX_BYTES + 1), _MAX_BYTES, "a bundle manifest")
     except DecodeError as error:
         raise BundleError(f"{path} is {error}") from error
     if not isinstance(manifest, dict):
@@ -41,7 +50,7 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_manifest(folder)
         for file_name, expected in manifest["sha256"].items():
-            with (folder / file_name).open("rb") as file:
+            with _open_file(folder, file_name) as file:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
             if actual != expected:
                 raise BundleError(f"{folder / file_name} is not the file that {MANIFEST_FILE} describes")
@@ -57,3 +66,17 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
     if missing:
         raise BundleError(f"{folder / MANIFEST_FILE} gives no sha256 for {', '.join(sorted(missing))}")
     return manifest
+
+
+def _open_file(folder: Path, name: str) -> io.BufferedReader:
+    """Open a file that a manifest names: one of a bundle's files in its folder, not a link, a device or a pipe."""
+    if name not in _MAX_FILE_BYTES:
+        raise BundleError(f"{folder / MANIFEST_FILE} names {name!r}, which is no file of a bundle")
+    path = folder / name
+    # Opening a pipe would wait, and a link could lead to another file.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_BYTES[name]:
+        os.close(handle)
+        raise BundleError(f"{path} is not a file of at most {format_bytes(_MAX_FILE_BYTES[name])}")
+    return os.fdopen(handle, "rb")

@@ -50,6 +50,16 @@ def broken_as(folder: Path, version: str) -> Path:
     return folder
 
 
+def crashing_as(folder: Path, version: str) -> Path:
+    """One whose hashes are right and whose model ends the process that loads it, by SIGABRT.  Returns `folder`."""
+    shipped_as(folder, version)
+    model = bytearray((folder / "model.tflite").read_bytes())
+    model[2204:2208] = bytes(4)  # an offset in the FlatBuffer
+    (folder / "model.tflite").write_bytes(model)
+    _write_manifest(folder, json.loads((folder / "bundle.json").read_text("utf-8")))
+    return folder
+
+
 def _write_manifest(folder: Path, fields: dict[str, Any]) -> None:
     sha256 = {name: _digest(folder / name) for name in ("model.tflite", "labels.txt")}
     (folder / "bundle.json").write_text(json.dumps({**fields, "sha256": sha256}), "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import TrainingError
+from core.sizes import format_bytes
 from local_cloud.reachability import status_of
 from training.config import check_weights_file
 
@@ -24,6 +26,8 @@ _REACHED_WITHIN_SECONDS = 4.0
 _COUNTED_NAME = re.compile(r"(conv2d|batch_normalization|dense)(_\d+)?")
 # The gain of a new residual block: with 1, its random output would dominate that of the pretrained layers.
 _NEW_BLOCK_GAMMA = 0.1
+# Of all arrays of a file; a ResNet-152's take 230 MiB.
+_MAX_TOTAL_BYTES = 4 * 1024**3
 _LAST_BATCH_NORM = re.compile(r"conv\d_block\d+_3_bn")
 
 
@@ -63,7 +67,7 @@ def read_weights(file: Path) -> Weights:
                 return _read_h5(file)
             case _:
                 return _named(keras.models.load_model(file, compile=False).layers)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, MemoryError, zipfile.BadZipFile) as error:
         raise TrainingError(f"the weights {file} cannot be read: {error}") from error
 
 
@@ -116,6 +120,8 @@ def _named(layers: Iterable[keras.layers.Layer]) -> Weights:
 def _read_npz(file: Path) -> Weights:
     found: dict[str, dict[int, NDArray[np.float32]]] = {}
     # Without pickles: loading an array of objects could execute any code.
+    with zipfile.ZipFile(file) as members:
+        _check_total(file, sum(member.file_size for member in members.infolist()))
     with np.load(file, allow_pickle=False) as arrays:
         for key in arrays:
             layer, _, number = key.rpartition("/")
@@ -129,8 +135,31 @@ def _read_h5(file: Path) -> Weights:
         if "layer_names" not in root.attrs:
             raise TrainingError(f"{file} does not name its layers as the files of keras.applications do")
         names = [_text(name) for name in root.attrs["layer_names"]]
-        arrays = {name: [root[name][_text(key)][()] for key in root[name].attrs["weight_names"]] for name in names}
+        found = {name: [_own(root, name, _text(key)) for key in root[name].attrs["weight_names"]] for name in names}
+        _check_total(file, sum(dataset.nbytes for datasets in found.values() for dataset in datasets))
+        arrays = {name: [dataset[()] for dataset in datasets] for name, datasets in found.items()}
     return {name: weights for name, weights in arrays.items() if weights}
+
+
+def _own(root: h5py.Group, layer: str, key: str) -> h5py.Dataset:
+    """A dataset of the file itself: HDF5's links and external storage can refer to any other file of this machine."""
+    path = f"{layer}/{key}"
+    parts = path.strip("/").split("/")
+    for depth in range(1, len(parts) + 1):
+        if not isinstance(root.get("/".join(parts[:depth]), getlink=True), h5py.HardLink):
+            raise ValueError(f"{path} is a link")
+    dataset = root[path]
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{path} is stored in another file")
+    return dataset
+
+
+def _check_total(file: Path, size_bytes: int) -> None:
+    """Raises TrainingError if the arrays of a file, which may be compressed, take too much memory."""
+    if size_bytes > _MAX_TOTAL_BYTES:
+        raise TrainingError(
+            f"the weights {file} have {format_bytes(size_bytes)}, more than {format_bytes(_MAX_TOTAL_BYTES)}"
+        )
 
 
 def _text(value: bytes | str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,74 @@ def test_files_that_hold_no_weights(tmp_path: Path, name: str, content: bytes | 
         (tmp_path / name).write_bytes(content)
     with pytest.raises(TrainingError, match=sentence):
         read_weights(tmp_path / name)
+
+
+def _linked(file: h5py.File, outside: Path) -> None:
+    file["layer/kernel"] = h5py.ExternalLink(str(outside), "secret")
+
+
+def _softly_linked(file: h5py.File, outside: Path) -> None:
+    file["layer/other"] = np.zeros(2, np.float32)
+    file["layer/kernel"] = h5py.SoftLink("/layer/other")
+
+
+def _stored_outside(file: h5py.File, outside: Path) -> None:
+    external = [(str(outside), 0, 8)]
+    file.create_dataset("layer/kernel", (2,), np.float32, external=external)
+
+
+def _virtual(file: h5py.File, outside: Path) -> None:
+    layout = h5py.VirtualLayout((2,), np.float32)
+    layout[:] = h5py.VirtualSource(str(outside), "secret", (2,))
+    file.create_virtual_dataset("layer/kernel", layout)
+
+
+def _endless(file: h5py.File, outside: Path) -> None:
+    file.create_dataset("layer/kernel", (1 << 40,), np.float32, chunks=(1 << 16,))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (_linked, "layer/kernel is a link"),
+        (_softly_linked, "layer/kernel is a link"),
+        (_stored_outside, "layer/kernel is stored in another file"),
+        (_virtual, "layer/kernel is stored in another file"),
+        (_endless, "have 4096 GiB, more than 4 GiB"),
+    ],
+)
+def test_an_h5_file_reads_no_other_file_and_not_more_than_fits(
+    tmp_path: Path, make: Callable[[h5py.File, Path], None], sentence: str
+) -> None:
+    outside = tmp_path / "outside.h5"
+    with h5py.File(outside, "w") as file:
+        file["secret"] = np.ones(2, np.float32)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_group("layer").attrs["weight_names"] = ["kernel"]
+        file.attrs["layer_names"] = ["layer"]
+        make(file, outside)
+    with pytest.raises(TrainingError, match=sentence):
+        read_weights(tmp_path / "w.h5")
+
+
+def test_an_npz_file_that_expands_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_MAX_TOTAL_BYTES", 1_000_000)
+    np.savez_compressed(tmp_path / "w.npz", **{"layer/0": np.zeros(1_000_000, np.float32)})
+    with pytest.raises(TrainingError, match=r"have 3\.8 MiB, more than 977 KiB"):
+        read_weights(tmp_path / "w.npz")
+
+
+def test_an_npz_file_with_a_pickle_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", **{"layer/0": np.array([object], dtype=object)})
+    with pytest.raises(TrainingError, match="cannot be read"):
+        read_weights(tmp_path / "w.npz")
+
+
+def test_a_keras_file_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x), keras.layers.Dense(1)])
+    model.save(tmp_path / "w.keras")
+    with pytest.raises(TrainingError, match=r"cannot be read: .*[Ll]ambda"):
+        read_weights(tmp_path / "w.keras")
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app_tier.__main__ import build_shadow, load
 from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
+from app_tier.release import Assignment
+from app_tier.smoke_test import run_apart
+from aws.in_memory import InMemoryStateStore
+from aws.models import ModelStore
 from core.errors import BundleError
-from tests.bundles import SHIPPED, SHIPPED_NAME
+from core.settings import Settings
+from tests.bundles import SHIPPED, SHIPPED_NAME, crashing_as
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +53,11 @@ def test_predictions_are_the_best_five_in_order(classifier: Classifier) -> None:
     assert len(top) == 5 and scores == sorted(scores, reverse=True) and 0 < sum(scores) <= 1.01
 
 
+def replace(path: Path, make: Callable[[Path], Any]) -> None:
+    path.unlink()
+    make(path)
+
+
 def spoil_label(folder: Path) -> None:
     (folder / "labels.txt").write_text("dog\n")
 
@@ -69,6 +83,14 @@ def edit_manifest(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], N
         (edit_manifest(lambda m: m["input"].update(subtract=[1, 2])), "not a bundle manifest"),
         (edit_manifest(lambda m: m["sha256"].pop("model.tflite")), "gives no sha256 for model.tflite"),
         (edit_manifest(lambda m: m.pop("name")), "not a bundle manifest"),
+        (edit_manifest(lambda m: m["sha256"].update({"../../dev/zero": "0"})), "which is no file of a bundle"),
+        (edit_manifest(lambda m: m["sha256"].update({"/dev/zero": "0"})), "which is no file of a bundle"),
+        (edit_manifest(lambda m: m["input"].update(height=10**6)), r"128 × 1000000 pixels; up to 2048"),
+        (edit_manifest(lambda m: m["input"].update(height=-1)), "up to 2048 are possible"),
+        (lambda folder: replace(folder / "labels.txt", lambda path: path.symlink_to("/etc/passwd")), "cannot be read"),
+        (lambda folder: replace(folder / "labels.txt", lambda path: path.symlink_to("/dev/zero")), "cannot be read"),
+        (lambda folder: replace(folder / "model.tflite", os.mkfifo), "is not a file of at most 512 MiB"),
+        (lambda folder: replace(folder / "bundle.json", os.mkfifo), "is not a file"),
     ],
 )
 def test_a_spoilt_bundle_is_refused(tmp_path: Path, spoil: Callable[[Path], Any], sentence: str) -> None:
@@ -77,3 +99,32 @@ def test_a_spoilt_bundle_is_refused(tmp_path: Path, spoil: Callable[[Path], Any]
     spoil(folder)
     with pytest.raises(BundleError, match=sentence):
         load_bundle(folder)
+
+
+def test_a_model_that_crashes_the_interpreter_crashes_a_child_only(tmp_path: Path) -> None:
+    folder = crashing_as(tmp_path / "bundle", "2")
+    load_bundle(folder)  # all of its hashes are right
+    with pytest.raises(BundleError, match="crashes the interpreter: signal 6"):
+        run_apart(folder)
+
+
+def test_a_model_that_takes_too_long_is_refused(tmp_path: Path) -> None:
+    def hang(command: tuple[str, ...], timeout: float, **options: Any) -> subprocess.CompletedProcess[str]:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    with pytest.raises(BundleError, match="took longer than 3 s"):
+        run_apart(tmp_path, 3, hang)
+
+
+@pytest.mark.parametrize("use", ["serve", "compare"])
+def test_a_worker_loads_no_model_of_the_store_before_a_child_has_run_it(tmp_path: Path, use: str) -> None:
+    state = InMemoryStateStore()
+    models: Any = state
+    ModelStore(models).add(crashing_as(tmp_path / "bundle", "2"), 1.0)
+    settings = Settings(model_bundle=str(SHIPPED), model_cache=str(tmp_path / "cache"))
+    with pytest.raises(BundleError, match="crashes the interpreter"):
+        if use == "serve":
+            load(settings, Assignment(2, "resnet50-photos@2"), models, threading.Event())
+        else:
+            clients: Any = {"s3": None}
+            build_shadow(settings, models, clients, load_bundle(SHIPPED))._load("resnet50-photos@2")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app_tier import smoke_test
 from aws.in_memory import InMemoryStateStore
 from aws.models import ModelError, ModelVersion
 from cli.model import agreement_of, before, check, find, shadow_of, state_of
@@ -62,21 +62,24 @@ def test_a_version_is_found_by_its_full_name_or_by_an_unambiguous_version() -> N
         find([], "9")
 
 
-def test_a_bundle_that_fails_its_smoke_test_is_refused_with_the_reason() -> None:
+def test_a_bundle_that_fails_its_smoke_test_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> str:
+        raise BundleError("a label too few")
+
+    monkeypatch.setattr(smoke_test, "run_apart", fail)
+    with pytest.raises(ModelError, match="b was not added: a label too few"):
+        check(Path("b"))
+
+
+def test_a_smoke_test_in_another_process_says_what_failed() -> None:
     def run(status: int, out: str, error: str) -> Any:
         return lambda *_, **__: SimpleNamespace(returncode=status, stdout=out, stderr=error)
 
-    assert check(Path("b"), run(0, "a worker can run here\n", "")) == "a worker can run here"
-    with pytest.raises(ModelError, match="b was not added: a label too few"):
-        check(Path("b"), run(1, "", "a warning\na label too few\n"))
-    with pytest.raises(ModelError, match="it ended with status -11"):
-        check(Path("b"), run(-11, "", ""))
-
-    def hang(*_: object, **__: object) -> None:
-        raise subprocess.TimeoutExpired("smoke", 120)
-
-    with pytest.raises(ModelError, match="took longer than 120 s"):
-        check(Path("b"), hang)
+    assert smoke_test.run_apart(Path("b"), run=run(0, "a worker can run here\n", "")) == "a worker can run here"
+    with pytest.raises(BundleError, match=r"^a label too few$"):
+        smoke_test.run_apart(Path("b"), run=run(1, "", "a warning\na label too few\n"))
+    with pytest.raises(BundleError, match="it ended with status 3"):
+        smoke_test.run_apart(Path("b"), run=run(3, "", ""))
 
 
 def test_the_candidate_and_its_agreement_are_read() -> None:
