@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import traceback
 import warnings
 from dataclasses import dataclass, replace
 
@@ -151,15 +152,29 @@ def _decode(header: ImageHeader, body: bytes, height: int, width: int, limits: D
                 f"decoding the image takes up to {format_bytes(needed_bytes)} of memory, more than the limit of"
                 f" {format_bytes(limits.memory_bytes)}"
             )
-        with (
-            decode_memory.reserve(needed_bytes, limits.memory_bytes),
-            _open(header.format, body, limits) as image,
-        ):
-            _check_size(image.width, image.height, limits)
-            if image.width * image.height <= header.width * header.height:
-                return _load(image, header.format, body, height, width)
-            # The decoder sees another size than the header: a GIF's frame may be larger than its screen.
-            header = replace(header, width=image.width, height=image.height)
+        with decode_memory.reserve(needed_bytes, limits.memory_bytes):
+            try:
+                found = _decode_once(header, body, height, width, limits)
+            except Exception as error:
+                traceback.clear_frames(error.__traceback__)  # they refer to the picture
+                raise
+        if isinstance(found, DecodedImage):
+            return found
+        header = found
+
+
+def _decode_once(
+    header: ImageHeader, body: bytes, height: int, width: int, limits: DecodeLimits
+) -> DecodedImage | ImageHeader:
+    """Decode an image, or return a header with the size that its decoder sees, where that is larger.
+
+    A GIF's frame may be larger than its screen.
+    """
+    with _open(header.format, body, limits) as image:
+        _check_size(image.width, image.height, limits)
+        if image.width * image.height > header.width * header.height:
+            return replace(header, width=image.width, height=image.height)
+        return _load(image, header.format, body, height, width)
 
 
 def _load(image: Image.Image, format: str, body: bytes, height: int, width: int) -> DecodedImage:

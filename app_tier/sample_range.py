@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WHITES = (255, 1023, 4095, 16_383, 65_535)
-_SAMPLES_AT_A_TIME = 1 << 19
+_SAMPLES_AT_A_TIME = 1 << 17
 _MID_GRAY = 128
 
 

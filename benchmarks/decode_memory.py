@@ -39,7 +39,7 @@ from app_tier.bundle import load_bundle
 from app_tier.classifier import Classifier
 from app_tier.decode import DecodeLimits, decode_file, needs_own_process
 from app_tier.decode_memory import decoding_bytes
-from app_tier.quarantine import Quarantine
+from app_tier.quarantine import Quarantine, QuarantineError
 from benchmarks.report import machine, peak_rss_mib, write_json
 from core.errors import ImageError
 from core.image_header import read_header
@@ -241,7 +241,7 @@ def _limits() -> DecodeLimits:
 def _outcome(decode: Callable[[bytes], Any], body: bytes, classifier: Classifier | None = None) -> str:
     try:
         decoded = decode(body)
-    except (ImageError, MemoryError) as error:
+    except (ImageError, MemoryError, QuarantineError) as error:
         return f"{type(error).__name__}: {error}"[:100]
     if classifier is not None:
         classifier.classify([decoded.pixels])

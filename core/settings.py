@@ -71,7 +71,7 @@ class Settings:
     max_image_bytes: int = _setting(10 * 1024 * 1024, "largest image file, bytes", 1)
     max_image_pixels: int = _setting(60_000_000, "largest image, width × height in pixels", 1)
     decode_memory_bytes: int = _setting(
-        1424 * 1024 * 1024,
+        1472 * 1024 * 1024,
         "most memory for all images together that a worker is decoding, bytes; an image that needs more is refused",
         64 * 1024 * 1024,
     )

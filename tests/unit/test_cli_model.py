@@ -14,6 +14,7 @@ from aws.in_memory import InMemoryStateStore
 from aws.models import ModelError, ModelVersion
 from cli.model import agreement_of, before, check, find, shadow_of, state_of
 from cli.rollout import follow, lines_of, table_of
+from core.errors import BundleError
 from core.releases import ReleaseError, ReleaseRecord
 from core.shadow import KEY, Shadow
 
