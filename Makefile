@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 CHECKOV := var/checkov
 DOCS := var/docs
 API_CLIENT := var/openapi-client
+AUDIT := var/audit
 UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
@@ -31,7 +32,7 @@ COMPILE_MACHINE := $(COMPILE) --python-version 3.11 --python-platform aarch64-ma
 # worker of `make demo`, compiles the program anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo run chaos check test test-image test-stack lint docs lock setup clean
+.PHONY: help demo run chaos check test test-image test-stack lint audit docs lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -75,6 +76,9 @@ lint: $(VENV)/.installed-all ## Style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(VENV)/.installed-run $(AUDIT)/.installed ## Compare every lock with the advisories for Python packages
+	$(BIN)/python -m tests.audit $(AUDIT)/bin/pip-audit
+
 docs: $(DOCS)/.installed ## The documentation as a web site in var/site
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
@@ -85,6 +89,7 @@ lock: $(BIN)/uv ## Write the locks, with hashes, from the lists of packages
 	$(COMPILE_UNIVERSAL) docs/requirements.in --constraints requirements.txt --output-file docs/requirements.txt
 	$(COMPILE_UNIVERSAL) infra/checkov.in --output-file infra/checkov.txt
 	$(COMPILE_UNIVERSAL) tests/openapi_client/requirements.in --output-file tests/openapi_client/requirements.txt
+	$(COMPILE_UNIVERSAL) tests/audit/requirements.in --output-file tests/audit/requirements.txt
 	for folder in ami app_tier infra; do \
 	    $(COMPILE_MACHINE) $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
 
@@ -128,6 +133,12 @@ $(API_CLIENT)/.installed: tests/openapi_client/requirements.txt | $(BIN)/python
 	@echo "Installing the generator of API clients into $(API_CLIENT), once."
 	@$(BIN)/python -m venv --clear $(API_CLIENT)
 	@$(API_CLIENT)/bin/python $(PIP) --require-hashes --requirement tests/openapi_client/requirements.txt
+	@touch $@
+
+$(AUDIT)/.installed: tests/audit/requirements.txt | $(BIN)/python
+	@echo "Installing the audit of the locks into $(AUDIT), once."
+	@$(BIN)/python -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python $(PIP) --require-hashes --requirement tests/audit/requirements.txt
 	@touch $@
 
 $(BIN)/uv: Makefile | $(BIN)/python

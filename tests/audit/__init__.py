@@ -1,0 +1,1 @@
+"""``make audit``: compare every lock with the published advisories for Python packages."""
