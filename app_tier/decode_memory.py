@@ -88,7 +88,8 @@ def _jpeg2000_bytes(body: bytes, pixels: int) -> int:
     right, bottom, _x, _y, tile_width, tile_height, tile_x, tile_y, components = struct.unpack_from(">8IH", body, start)
     tiles: int = -(-(right - tile_x) // max(1, tile_width)) * -(-(bottom - tile_y) // max(1, tile_height))
     per_pixel = _JPEG2000_BYTES_PER_PIXEL[min(max(1, components), len(_JPEG2000_BYTES_PER_PIXEL)) - 1]
-    return per_pixel * pixels + tiles * (_TILE_BYTES + components * _TILE_COMPONENT_BYTES)
+    total: int = per_pixel * pixels + tiles * (_TILE_BYTES + components * _TILE_COMPONENT_BYTES)
+    return total
 
 
 class DecodeMemory:

@@ -318,7 +318,9 @@ def _table(report: dict[str, Any]) -> Table:
 
 
 @click.command("decode-memory")
-@click.option("--megapixels", type=float, default=60.0, show_default=True, help="Size of each picture.")
+@click.option(
+    "--megapixels", type=click.FloatRange(0.1, 60), default=60.0, show_default=True, help="Size of each picture."
+)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
 )

@@ -14,6 +14,7 @@ class ChaosReport:
     lost: int
     doubled: int
     kills: int
+    troubles: int
     faults_injected: int
     seconds: float
     problems: tuple[str, ...]
@@ -22,7 +23,7 @@ class ChaosReport:
         """The numbers, by name."""
         return {
             name: getattr(self, name)
-            for name in ("accepted", "answered", "lost", "doubled", "kills", "faults_injected", "seconds")
+            for name in ("accepted", "answered", "lost", "doubled", "kills", "troubles", "faults_injected", "seconds")
         }
 
 

@@ -1,15 +1,17 @@
 """Run the chaos test: classify photos on a local stack under faults, then check that none was lost or doubled.
 
 Workers are killed, the controller is stopped and restarted, and the emulated cloud throttles, fails, delays, cuts
-connections and delivers twice (`local_cloud.faults`).  In the end the buckets must hold exactly one result for each
-accepted photo, and queues and fleet must be empty.  The seed determines the faults and kills; their timing relative to
-the program's steps depends on the machine.
+connections and delivers twice (`local_cloud.faults`).  Machines are in trouble (`chaos.troubles`).  In the end the
+buckets must hold exactly one result for each accepted photo, and queues and fleet must be empty.  The seed determines
+the faults and kills; their timing relative to the program's steps depends on the machine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,7 @@ from chaos.deadline import POLL_SECONDS, Deadline
 from chaos.delivery_check import check_delivery, keep_result_versions, read_result_versions
 from chaos.report import ChaosReport, shortfalls
 from chaos.sabotage import Saboteur
+from chaos.troubles import Troubles, clock_variables
 from chaos.uploads import Uploader
 from core.errors import CloudError
 from local_cloud.fault_control import FaultControl
@@ -59,6 +62,7 @@ def run_chaos(
     seed: int,
     kills: int,
     faults: int,
+    troubles: int,
     timeout_seconds: float,
     connect: Callable[[LocalStack], Clients],
     console: Console,
@@ -69,22 +73,34 @@ def run_chaos(
         photos: what to upload.
         kills: the minimum of kills for the run to be valid.
         faults: the minimum of faults, likewise.
+        troubles: how many troubles of machines to cause.
         timeout_seconds: time limit until all photos are answered and queues and fleet are empty.
         connect: opens clients of a stack's cloud.
 
     Raises:
         ElasticError: the stack did not start, or the buckets could not be read in the end.
     """
-    with LocalStack(SETTINGS, faults=seed) as stack:
-        saboteur = Saboteur(stack, random.Random(seed), kills)  # noqa: S311 - repeatable, not secret
-        return _Run(stack, connect(stack), photos, saboteur, timeout_seconds).run(faults, console)
+    with tempfile.TemporaryDirectory() as folder:
+        clock_file = Path(folder) / "clock"
+        clock_file.write_text("0", "ascii")
+        variables = clock_variables(clock_file, os.environ.get("PYTHONPATH", "")) if troubles else {}
+        with LocalStack(SETTINGS, faults=seed, variables=variables) as stack:
+            saboteur = Saboteur(stack, random.Random(seed), kills)  # noqa: S311 - repeatable, not secret
+            trouble = Troubles(stack, saboteur.workers, FaultControl(stack.endpoint_url), clock_file, troubles)
+            return _Run(stack, connect(stack), photos, saboteur, trouble, timeout_seconds).run(faults, console)
 
 
 class _Run:
     """One run on a started stack."""
 
     def __init__(
-        self, stack: LocalStack, clients: Clients, photos: Sequence[Path], saboteur: Saboteur, timeout_seconds: float
+        self,
+        stack: LocalStack,
+        clients: Clients,
+        photos: Sequence[Path],
+        saboteur: Saboteur,
+        troubles: Troubles,
+        timeout_seconds: float,
     ) -> None:
         settings = stack.settings
         self._s3 = clients["s3"]
@@ -97,6 +113,7 @@ class _Run:
         self._faults = FaultControl(stack.endpoint_url)
         self._photos = photos
         self._saboteur = saboteur
+        self._troubles = troubles
         self._started = time.monotonic()
         self._deadline = Deadline(timeout_seconds)
 
@@ -109,7 +126,8 @@ class _Run:
             BatchProgress(console, len(self._photos), history, lambda: f"{self._saboteur.kills} kills") as progress,
         ):
             uploader = Uploader(self._api, self._jobs, self._saboteur, self._photos, self._deadline, progress.uploaded)
-            self._classify(batch_id, uploader, progress)
+            with self._troubles:
+                self._classify(batch_id, uploader, progress)
             self._faults.set(enabled=False)
             progress.show_note("no faults from here on; waiting for an empty queue and no instances")
             problems = self._wait_until_empty(history)
@@ -123,9 +141,11 @@ class _Run:
         counts, kills = self._faults.counts(), self._saboteur.kills
         by_kind = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         console.print(f"Faults: {by_kind}", highlight=False, soft_wrap=True)
+        console.print(f"Troubles: {'; '.join(self._troubles.caused) or 'none'}", highlight=False, soft_wrap=True)
         problems += shortfalls(
             ("photos accepted", len(uploader.accepted), len(self._photos)),
             ("kills", kills, self._saboteur.target_kills),
+            ("troubles", len(self._troubles.caused), len(self._troubles.troubles)),
             ("faults", sum(counts.values()), min_faults),
         )
         return ChaosReport(
@@ -134,6 +154,7 @@ class _Run:
             lost=len(delivery.lost),
             doubled=len(delivery.doubled),
             kills=kills,
+            troubles=len(self._troubles.caused),
             faults_injected=sum(counts.values()),
             seconds=seconds,
             problems=(*delivery.lost, *delivery.doubled, *problems),

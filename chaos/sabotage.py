@@ -43,9 +43,13 @@ class Saboteur:
     def work(self) -> None:
         """Kills `target_kills` workers, or fewer if `stop` is set before."""
         while self.kills < self.target_kills and not self.stop.wait(self._dice.uniform(*SECONDS_BETWEEN_KILLS)):
-            workers = sorted(self._workers(), key=lambda process: process.pid)
+            workers = self.workers()
             if workers and self._kill(self._dice.choice(workers)) and self.kills % KILLS_PER_CONTROLLER_STOP == 0:
                 self._restart_controller()
+
+    def workers(self) -> list[psutil.Process]:
+        """The running worker processes, by their ids."""
+        return sorted(self._workers(), key=lambda process: process.pid)
 
     def _workers(self) -> Iterator[psutil.Process]:
         for process in psutil.Process(self._stack.process("local-cloud").pid).children():

@@ -30,6 +30,13 @@ from local_cloud.sample_photos import make_crops
 @click.option("--kills", type=click.IntRange(min=0), default=20, show_default=True, help="Number of workers to kill.")
 @click.option("--faults", type=click.IntRange(min=0), default=200, show_default=True, help="Minimum number of faults.")
 @click.option(
+    "--troubles",
+    type=click.IntRange(0, 6),
+    default=6,
+    show_default=True,
+    help="How many troubles of machines: stopped, full disk, few files, wrong clock; with any, the cloud is slow.",
+)
+@click.option(
     "--timeout",
     "timeout_seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -45,15 +52,17 @@ def chaos(
     seed: int | None,
     kills: int,
     faults: int,
+    troubles: int,
     timeout_seconds: float,
     json_path: Path | None,
 ) -> None:
     """Test that no photo is lost while faults are injected.
 
     Photos are classified on a local stack while workers are killed, the controller is restarted, the cloud's requests
-    are throttled, delayed and fail, and jobs are delivered twice.  Then both buckets are compared.  Prints JSON; ends
-    with status 0 only if no photo was lost or doubled, queues and fleet are empty, and there were at least the
-    requested numbers of kills and faults.
+    are throttled, delayed and fail, jobs are delivered twice, and machines are in trouble: a worker is stopped, disks
+    are full, files are few, the web tier's clock is wrong.  Then both buckets are compared.  Prints JSON; ends with
+    status 0 only if no photo was lost or doubled, queues and fleet are empty, and there were at least the requested
+    numbers of kills, faults and troubles.
     """
     stop_on_signals(raising=True)
     errors = Console(stderr=True)
@@ -66,6 +75,7 @@ def chaos(
             seed=seed,
             kills=kills,
             faults=faults,
+            troubles=troubles,
             timeout_seconds=timeout_seconds,
             connect=clients_of,
             console=progress_console(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import requests
@@ -26,6 +26,10 @@ class FaultControl:
     def set(self, *, enabled: bool) -> None:
         """Switches faults on or off."""
         requests.post(self._url, json={"enabled": enabled}, timeout=_TIMEOUT_SECONDS).raise_for_status()
+
+    def change(self, fields: Mapping[str, float]) -> None:
+        """Changes rates and delays: fields of `local_cloud.faults.FaultSpec`."""
+        requests.post(self._url, json=dict(fields), timeout=_TIMEOUT_SECONDS).raise_for_status()
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -9,9 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import requests
@@ -67,6 +67,7 @@ class LocalStack:
         controller: whether to start the controller.
         faults: the seed of faults to inject, or fields of `local_cloud.faults.FaultSpec`; None: no faults.
         never_boots: the number of first instances that never start a worker.
+        variables: further environment variables of the stack's processes.
         log_by_port: write the logs into a folder below `log_directory` that is named by the web tier's port.
 
     Attributes:
@@ -89,6 +90,7 @@ class LocalStack:
         never_boots: int = 0,
         log_by_port: bool = False,
         on_step: Callable[[str], None] = lambda step: None,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         defaults = {
             **LOCAL_SETTINGS,
@@ -109,6 +111,7 @@ class LocalStack:
         self._never_boots = never_boots
         self._log_by_port = log_by_port
         self._on_step = on_step
+        self._variables = variables
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> LocalStack:
@@ -167,7 +170,7 @@ class LocalStack:
 
     def _start_cloud(self) -> None:
         port = self._cloud_port if _is_free(self._cloud_port) else 0
-        self.environment = {**os.environ, **self.settings.to_environment(), **LOCAL_CREDENTIALS}
+        self.environment = {**os.environ, **self._variables, **self.settings.to_environment(), **LOCAL_CREDENTIALS}
         self.environment.pop("AWS_ENDPOINT_URL", None)
         arguments = [
             "--port",

@@ -181,13 +181,15 @@ def test_an_h5_file_reads_no_other_file_and_not_more_than_fits(
 
 def test_an_npz_file_that_expands_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "_MAX_TOTAL_BYTES", 1_000_000)
-    np.savez_compressed(tmp_path / "w.npz", **{"layer/0": np.zeros(1_000_000, np.float32)})
+    arrays: dict[str, Any] = {"layer/0": np.zeros(1_000_000, np.float32)}
+    np.savez_compressed(tmp_path / "w.npz", **arrays)
     with pytest.raises(TrainingError, match=r"have 3\.8 MiB, more than 977 KiB"):
         read_weights(tmp_path / "w.npz")
 
 
 def test_an_npz_file_with_a_pickle_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "w.npz", **{"layer/0": np.array([object], dtype=object)})
+    arrays: dict[str, Any] = {"layer/0": np.array([object], dtype=object)}
+    np.savez(tmp_path / "w.npz", **arrays)
     with pytest.raises(TrainingError, match="cannot be read"):
         read_weights(tmp_path / "w.npz")
 
