@@ -40,7 +40,7 @@ from app_tier.classifier import Classifier
 from app_tier.decode import DecodeLimits, decode_file, needs_own_process
 from app_tier.decode_memory import decoding_bytes
 from app_tier.quarantine import Quarantine, QuarantineError
-from benchmarks.report import machine, peak_rss_mib, write_json
+from benchmarks.report import json_option, machine, peak_rss_mib, write_json
 from core.errors import ImageError
 from core.image_header import read_header
 from core.paths import REPOSITORY_ROOT
@@ -321,9 +321,7 @@ def _table(report: dict[str, Any]) -> Table:
 @click.option(
     "--megapixels", type=click.FloatRange(0.1, 60), default=60.0, show_default=True, help="Size of each picture."
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file."
-)
+@json_option
 def command(megapixels: float, json_path: Path | None) -> None:
     """Measure what decoding takes, kind by kind and all at once, against what a worker counts."""
     report = measure(megapixels) | {"machine": machine()}

@@ -101,7 +101,7 @@ ACCESS = {
         "InputBucket": _every("InputBucket"),
         "OutputBucket": _every("OutputBucket"),
         "StateBucket": {
-            "Get": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS", "program"},
+            "Get": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS", "shadow", "program"},
             "Put": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
             "Delete": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
         },
