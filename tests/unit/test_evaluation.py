@@ -197,11 +197,12 @@ def test_what_cannot_be_evaluated_is_named_and_the_rest_goes_on(tmp_path: Path) 
     picture(photos / "beagle" / "1.jpg")
     picture(photos / "unicorn" / "2.jpg")
     (photos / "beagle" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (photos / "beagle" / "<script>.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     report, figures = tmp_path / "report.html", tmp_path / "figures.json"
     status, output = run("--images", photos, "--json", figures, "--report", report)
     assert status == 0, output
     fields = json.loads(figures.read_text())
-    assert fields["images"] == 1 and len(fields["left_out"]) == 2
+    assert fields["images"] == 1 and len(fields["left_out"]) == 3
     assert (
         f"{SHIPPED_NAME} does not know that label" in output
         and "beagle/broken.jpg: the JPEG image is damaged" in output
@@ -209,6 +210,7 @@ def test_what_cannot_be_evaluated_is_named_and_the_rest_goes_on(tmp_path: Path) 
     page = report.read_text()
     # Nothing is fetched: every picture and drawing is inside.
     assert not re.search(r"(src|href)=\"(?!data:|#)", page) and "<script" not in page and "<svg" in page
+    assert "beagle/&lt;script&gt;.jpg" in page
 
 
 def test_an_empty_folder_is_a_sentence(tmp_path: Path) -> None:
