@@ -29,6 +29,7 @@ from cli.demo_report import doubt, to_html
 from cli.options import quiet
 from cli.session import (
     clients_of,
+    command_name,
     console,
     local_stack,
     print_plain,
@@ -111,13 +112,13 @@ def demo(
     answered = report["classified"] + report["failed"]
     console.print(
         f"{answered} of {report['images']} answered ({report['failed']} of them cannot be classified) in "
-        f"{report['seconds']:.1f} s, {report['images_per_second']} images/s, at most {report['peak_instances']} "
-        f"instances, {report['final_instances']} now.",
+        f"{report['seconds']:.1f} s, {report['images_per_second']} images/s; instances: at most "
+        f"{report['peak_instances']}, {report['final_instances']} now.",
         highlight=False,
         soft_wrap=True,
     )
     if report_path is None:
-        print_plain("To see the pictures with their labels: elastic demo --report report.html")
+        print_plain(f"To see the pictures with their labels: {command_name()} demo --report report.html")
     else:
         with waiting("Writing the report"):
             write_output_file(report_path, _page(run, photos, model_bundle))

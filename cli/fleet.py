@@ -26,7 +26,8 @@ from core.prices import load_prices
 POLL_SECONDS = 1.0
 # A status older than this was written by a controller that has stopped; several times the longest interval.
 STALE_SECONDS = 30.0
-SPARKLINE_WIDTH = 60
+# With its title and its maximum it fits 80 columns.
+SPARKLINE_WIDTH = 52
 MAX_DECISIONS_SHOWN = 8
 _BARS = " ▁▂▃▄▅▆▇█"
 _STATE_STYLES = {"booting": "yellow", "running": "green", "silent": "red"}

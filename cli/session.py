@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -156,6 +157,12 @@ def stop_on_signals(raising: bool = False) -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
     return stop
+
+
+def command_name() -> str:
+    """How to call this program again from here: the path of the installed command, or `elastic`."""
+    path = Path(sys.argv[0])
+    return short_path(path.absolute()) if path.name == "elastic" else "elastic"
 
 
 def short_path(path: Path) -> str:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from aws.stacks import Stack
-from cli.deploy import deploy, destroy
+from cli.deploy import deploy, destroy, status
 from core.settings import Settings
 from infra import deployment, stack_waiter, teardown, template
 from infra.outputs import settings_of
@@ -49,9 +49,9 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     made.close()
 
 
-def run(command: Any, *arguments: str, status: int = 0) -> str:
+def run(command: Any, *arguments: str, exit_status: int = 0) -> str:
     result = CliRunner().invoke(command, ["--stack-name", "photos", *arguments])
-    assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+    assert result.exit_code == exit_status, f"{result.output}\n{result.exception!r}"
     return result.output
 
 
@@ -81,6 +81,9 @@ def test_a_stack_comes_and_goes_without_a_trace(account: Account, parameters: di
         if conditions.get(resource.get("Condition", ""), True) and resource["Type"] not in UNKNOWN_TYPES
     }
     assert made == expected
+    shown = json.loads(run(status, "--json").splitlines()[-1])
+    assert shown["name"] == "photos" and shown["status"] == "CREATE_COMPLETE" and shown["fleet"] is None
+    assert shown["outputs"] == stack.state().outputs  # type: ignore[union-attr]
     # Without its name nothing is deleted.
     assert "was deleted" in repr(CliRunner().invoke(destroy, ["--stack-name", "photos"], input="other\n").exception)
     assert stack.state() is not None

@@ -114,8 +114,9 @@ def test_a_narrow_terminal_cuts_no_name(width: int) -> None:
         model="resnet50-photos@1",
     )
     console = Console(file=io.StringIO(), width=width)
-    console.print(render(dataclasses.replace(STATUS, instances=(instance,)), 1002.0))
+    history = tuple(Sample(float(at), 90_000, 0, 0, 0, 15, 0.0) for at in range(500))
+    console.print(render(dataclasses.replace(STATUS, instances=(instance,), history=history), 1002.0))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for whole in (instance.name, instance.instance_id, instance.model):
         assert whole in text
-    assert "…" not in text
+    assert width < 80 or ("…" not in text and "at most 90000" in text)
