@@ -24,6 +24,7 @@ from api_client.client import NO_ANSWER_TIMEOUT_SECONDS, ApiClient, NotUploaded
 from api_client.image_files import as_unicode
 from api_client.responses import ApiError
 from api_client.upload_files import LEFT_OUT, UploadFile, select
+from benchmarks.report import output_file
 from cli.options import quiet
 from cli.session import print_progress, progress_console
 from core.csv_export import as_text
@@ -48,11 +49,7 @@ class CannotRunError(click.ClickException):
 @click.option("--token", envvar="ELASTIC_TOKEN", default="", help="An access token; better set ELASTIC_TOKEN.")
 @click.option("--scores", is_flag=True, help="Print `image, label, score`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: one object with all fields for each image.")
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Also write a CSV file, with one line for each image in the order of PATHS.",
-)
+@output_file("--output", "output", "Also write a CSV file, with one line for each image in the order of PATHS.")
 @quiet
 def classify(
     paths: tuple[Path, ...], url: str | None, token: str, scores: bool, as_json: bool, output: Path | None

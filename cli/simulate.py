@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.report import output_file
-from cli.session import console
+from cli.options import quiet
+from cli.session import console, progress_console
 from core.errors import ElasticError
 from core.prices import load_prices
 from core.profiles import PROFILES
@@ -46,6 +47,7 @@ _EPILOG = "\b\nTraces:\n" + "\n".join(f"  {trace.name:<{_NAME_WIDTH}}  {trace.ti
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random draws.")
 @output_file("--json", "json_path", "Write all figures to this file.")
 @output_file("--picture", "picture", "Draw a chart, .png or .svg.", PICTURE_ENDINGS)
+@quiet
 def simulate(
     traces: tuple[str, ...], profile: str | None, seed: int, json_path: Path | None, picture: Path | None
 ) -> None:
@@ -61,7 +63,7 @@ def simulate(
     usd_per_hour = settings.instance_usd_per_hour or load_prices().worker_usd_per_hour(
         split_list(settings.instance_types)
     )
-    comparisons = run(chosen, settings, seed, Console(stderr=True))
+    comparisons = run(chosen, settings, seed, progress_console())
     console.print(tables(comparisons))
     console.print(summary(comparisons, usd_per_hour), highlight=False, soft_wrap=True)
     if json_path is not None:

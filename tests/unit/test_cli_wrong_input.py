@@ -80,7 +80,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "bench web": ("--images nowhere", "--images empty", "--rounds 0", "--json nowhere/a.json"),
     "bench web-limits": ("--json nowhere/a.json", "--json empty", "extra"),
     "bench worker": ("--images nowhere", "--images empty", "--bundle model", "--repeat 0", "--json nowhere/a.json"),
-    "simulate": ("--trace nothing", "--trace text.txt", "--profile slow"),
+    "simulate": ("--trace nothing", "--trace text.txt", "--profile slow", "--json nowhere/a.json",
+                 "--picture nowhere/a.png", "--picture a.xyz"),
     "chaos": ("--photos 0", "--images nowhere", "--images empty", "--timeout 0", "--json nowhere/a.json"),
     "screenshots": ("--out text.txt", "--out text.txt/a", "extra"),
 }  # fmt: skip
