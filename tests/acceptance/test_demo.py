@@ -26,7 +26,8 @@ def test_demo_answers_every_photo_and_reports(make_images: Callable[..., list[Pa
     paths[2].write_bytes(b"this is no image")
     report_path = tmp_path / "report.json"
 
-    run = demo("--images", str(paths[0].parent), "--json", str(report_path))
+    page_path = tmp_path / "report.html"
+    run = demo("--images", str(paths[0].parent), "--json", str(report_path), "--report", str(page_path))
 
     assert run.returncode == 0, run.stdout + run.stderr
     report = json.loads(report_path.read_text())
@@ -39,6 +40,11 @@ def test_demo_answers_every_photo_and_reports(make_images: Callable[..., list[Pa
     assert [result["status"] for result in report["results"]].index("failed") == 2
     assert "notes.txt" in run.stdout and "not an image" in run.stdout
     assert "Instances: 0 (" in run.stdout
+    # Each step is named while it is waited for, and the page has the pictures that could be classified.
+    for step in ("Checking the model …", "Starting the web tier …", "uploaded 6/6", page_path.as_uri()):
+        assert step in run.stdout
+    page = page_path.read_text()
+    assert page.count("data:image/jpeg;base64,") == 5 and page.count('class="failed"') == 1
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from tests.unit.test_cli import COMMANDS
 LEAVES = [" ".join(path) for path, command in COMMANDS.items() if not isinstance(command, click.Group)]
 # What takes seconds to import, and what wrong input needs none of.
 SLOW = ("tensorflow", "keras", "moto", "torch", "matplotlib", "cv2", "playwright")
+# Modules of these that have imported one of those are imported anew.
+OURS = ("training", "evaluation", "simulation", "local_cloud", "benchmarks")
 
 # The working directory has these: the photo `a.jpg`; the folder `photos` with it; `empty`, an empty folder; `text.txt`,
 # a text; `model`, a folder that is no model bundle; `run`, one that is no training run.  `nowhere` does not exist.
@@ -104,15 +106,20 @@ class Forbidden(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         raise AssertionError(f"{module.__name__} was imported")
 
 
+def _uses_a_slow_package(module: ModuleType) -> bool:
+    names = (
+        each.__name__ if isinstance(each, ModuleType) else each.__module__ if isinstance(each, type) else ""
+        for each in vars(module).values()
+    )
+    return any(name.partition(".")[0] in SLOW for name in names)
+
+
 @pytest.fixture
 def nothing_slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Lets a command import no slow package, start no process and no stack."""
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in SLOW or any(
-            getattr(each, "__name__", "").partition(".")[0] in SLOW
-            for each in vars(module).values()
-            if name.startswith(("training", "evaluation", "simulation", "local_cloud"))
-        ):
+        package = name.partition(".")[0]
+        if package in SLOW or (package in OURS and _uses_a_slow_package(module)):
             monkeypatch.delitem(sys.modules, name)
 
     def refuse(*arguments: object, **_: object) -> NoReturn:
