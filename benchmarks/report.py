@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from core.errors import ArgumentError
 from core.output_files import check_output_file, write_output_file
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -20,8 +21,11 @@ def output_file(option: str, name: str, text: str, endings: Collection[str] = ()
     """An option with a file to write; one that cannot be written is refused before the work, not after it."""
 
     def check(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
-        if path is not None:
-            check_output_file(path, endings)
+        try:
+            if path is not None:
+                check_output_file(path, endings)
+        except ArgumentError as error:
+            raise click.BadParameter(str(error)) from error
         return path
 
     return click.option(option, name, type=click.Path(path_type=Path), callback=check, metavar="FILE", help=text)
