@@ -126,7 +126,7 @@ def make_config(data: Path, options: dict[str, Any]) -> TrainingConfig:
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("weights") not in (None, IMAGENET, NO_WEIGHTS):
         # Absolute, since a run may be resumed from another working directory.
-        given["weights"] = str(check_weights_file(Path(given["weights"])).resolve())
+        given["weights"] = str(check_weights_file(Path(given["weights"]).resolve()))
     if isinstance(given.get("augment"), str):
         names = (name.strip() for name in given["augment"].split(","))
         given["augment"] = tuple(name for name in names if name and name != "none")

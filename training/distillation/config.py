@@ -101,7 +101,7 @@ def make_config(photos: tuple[Path, ...], exclude: tuple[Path, ...], options: di
     given.setdefault("weights", NO_WEIGHTS)
     if given["weights"] != NO_WEIGHTS:
         # Absolute, since a run may be resumed from another working directory.
-        given["weights"] = str(check_weights_file(Path(given["weights"])).resolve())
+        given["weights"] = str(check_weights_file(Path(given["weights"]).resolve()))
     # Random layers are not worth freezing.
     frozen_until = NO_LAYER if given["weights"] == NO_WEIGHTS else architecture.frozen_until or NO_LAYER
     defaults = {"side": architecture.side, "frozen_until": frozen_until, "momentum": 0.9}
