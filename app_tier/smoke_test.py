@@ -120,7 +120,6 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m app_tier.smoke_test BUNDLE", file=sys.stderr)
         return 2
     started = time.perf_counter()
-    _limit_this_process()
     try:
         label = classify_one(Path(arguments[0]))
         os.environ.setdefault("AWS_DEFAULT_REGION", _REGION)
@@ -135,4 +134,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    _limit_this_process()
     sys.exit(main(sys.argv[1:]))

@@ -45,6 +45,7 @@ from core.errors import ImageError
 from core.image_header import read_header
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
+from core.sizes import format_bytes
 
 MIB = 1024 * 1024
 # What a worker, its interpreters and its child process have beside the images: a machine with 2 GiB has so much left.
@@ -279,13 +280,14 @@ def measure(megapixels: float, *, together: bool = True) -> dict[str, Any]:
 def problems(report: dict[str, Any]) -> list[str]:
     """A sentence for each bound that does not hold."""
     found = [
-        f"{entry['kind']}: {entry['held_bytes'] / MIB:.0f} MiB held, {entry['counted_bytes'] / MIB:.0f} counted"
+        f"{entry['kind']}: {format_bytes(entry['held_bytes'])} held, {format_bytes(entry['counted_bytes'])} counted"
         for entry in report["files"]
         if entry["held_bytes"] > entry["counted_bytes"] and not entry["in_own_process"]
     ]
     together = report.get("together")
     if together is not None and together["peak_mib"] > together["bound_mib"]:
-        found.append(f"together: {together['peak_mib']} MiB, more than {together['bound_mib']}")
+        peak, bound = (format_bytes(together[name] * MIB) for name in ("peak_mib", "bound_mib"))
+        found.append(f"together: {peak}, more than {bound}")
     return found
 
 

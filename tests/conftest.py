@@ -6,7 +6,8 @@ import csv
 import io
 import itertools
 import os
-from collections.abc import Callable, Generator
+import resource
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -30,6 +31,8 @@ hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, prin
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
+LIMITED = resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE
+
 # A BMP with masks of 7, 18 and 7 bits, which other decoders refuse.
 READ_ALL_THE_SAME = {"not-an-image-1.bmp"}
 
@@ -46,6 +49,17 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nor the configuration and credentials of a person who runs the tests.
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, os.devnull)
+
+
+@pytest.fixture(autouse=True)
+def _no_limit_is_left() -> Iterator[None]:
+    """A limit that a test sets on this process would fail others: without memory no thread starts."""
+    before = {kind: resource.getrlimit(kind) for kind in LIMITED}
+    yield
+    after = {kind: resource.getrlimit(kind) for kind in LIMITED}
+    for kind, (soft, _hard) in before.items():
+        resource.setrlimit(kind, (soft, after[kind][1]))
+    assert after == before
 
 
 @pytest.fixture(scope="session")
