@@ -103,7 +103,6 @@ def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: S
     agreement = candidate["agreement"]
     assert agreement["compared"] == agreement["agreed"] >= 5, "the same weights agree with themselves"
     assert status.trouble is None, "a release that works is not slowed down by one that does not"
-    assert any("cannot work: the model has" in decision.reason for decision in status.decisions)
     assert status.quality is not None and status.quality.reference_images > 10
     assert delivery["lost"] == delivery["doubled"] == 0
     assert delivery["accepted"] == len(answered), "a photo was refused"
