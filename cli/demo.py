@@ -210,7 +210,7 @@ def _page(run: DemoRun, photos: Sequence[Path], bundle: ModelBundle) -> str:
 def _print_table(store: ResultStore, results: Sequence[dict[str, Any]]) -> None:
     """Prints the results as stored: each `image, label` pair is read from the output bucket."""
     table = Table(title=f"s3://{store.bucket}", title_justify="left")
-    for heading in ("image", "label", "score", ""):
+    for heading in ("image", "label", "score", "remark"):
         table.add_column(heading, justify="right" if heading == "score" else "left", overflow="fold")
     for result in results[:MAX_TABLE_ROWS]:
         name, answer = parse_result_line(store.line(result["key"]))
