@@ -40,8 +40,11 @@ MAX_RESTART_SECONDS = 62.0
 MAX_STOP_SECONDS = 10.0
 BOOTS = 3
 PHOTOS = 60
+REDELIVERED = 3
 INSTANCE_ID = "i-00000000000000001"
 TIMEOUT_SECONDS = 30.0
+# How much of the worker's log is printed with a failed check.
+LOG_CHARACTERS = 4000
 
 
 class ImageTest:
@@ -54,6 +57,7 @@ class ImageTest:
         self._photos = photos
         self._console = console
         self._root = folder / "root"
+        self._interrupted_prefix = ""
 
     def run(self) -> None:
         """Runs all checks."""
@@ -75,7 +79,7 @@ class ImageTest:
                 self._check("most workers at a time", str(most[0]), most[0] == 1)
             cloud.metadata.set_user_data(INSTANCE_ID, cloud.user_data(idle_shutdown_seconds="1"))
             with self._machine() as machine:
-                self._idle(machine, cloud.settings.visibility_timeout_seconds)
+                self._idle(cloud, machine)
         self._check("left mounted or running", *self._leftovers())
 
     # --- making ----------------------------------------------------------------------------------
@@ -160,7 +164,7 @@ class ImageTest:
         """Stops the worker while it has jobs, as systemd does at shutdown."""
         unit = self._inside(Path("/etc/systemd/system/elastic-drain.service")).read_text()
         (command,) = re.findall(r"^ExecStop=(.*)$", unit, re.MULTILINE)
-        cloud.upload(self._photos * 3)
+        self._interrupted_prefix = cloud.upload(self._photos * 3)
         self._until(lambda: cloud.queue.backlog().in_flight > 0)
         started = time.monotonic()
         stopped = machine.run(shlex.split(command), USER)
@@ -172,6 +176,8 @@ class ImageTest:
         # Jobs of a receive request that was answered after the end become visible after the visibility timeout.
         given_back = backlog.in_flight <= MAX_MESSAGES_PER_REQUEST and backlog.visible > 0
         self._check("jobs given back", f"{backlog.visible} wait, {backlog.in_flight} in flight", given_back)
+        # A job that is delivered again is decoded in a process of its own.
+        cloud.queue.receive(REDELIVERED, wait_seconds=0)
         again = machine.run(("sh", "-c", self._crontab(machine)[1]), USER)
         self._check("no start after that", f"status {again.returncode}", not machine.workers())
 
@@ -185,12 +191,20 @@ class ImageTest:
         bounded = log.stat().st_size < 2**20 and files == ["worker.log", "worker.log.1", "worker.log.2"]
         self._check("log after 4 rotations", ", ".join(files), bounded)
 
-    def _idle(self, machine: Machine, visibility_timeout_seconds: float) -> None:
+    def _idle(self, cloud: Cloud, machine: Machine) -> None:
+        """Answers what the stopped worker left, some of it for the second time, in a process of its own."""
         marker = ("test", "-e", str(RUN_DIRECTORY / "idle"))
-        # Jobs of the stopped worker's last receive request may be in flight until their visibility timeout.
+        # These jobs, and those of the stopped worker's last receive request, are in flight until their visibility
+        # timeout.
+        visibility_timeout_seconds = cloud.settings.visibility_timeout_seconds
         self._until(lambda: machine.run(marker).returncode == 0, TIMEOUT_SECONDS + visibility_timeout_seconds)
         idle = machine.run(marker).returncode == 0
         self._check("leaves its marker when idle", "yes" if idle else "no", idle)
+        backlog = cloud.queue.backlog()
+        answers = cloud.answers(self._interrupted_prefix)
+        good = sum("error:" not in line for line in answers)
+        finding = f"{good} of {PHOTOS * 3}, {backlog.total} jobs left"
+        self._check("answers of interrupted jobs", finding, good == PHOTOS * 3 and backlog.total == 0)
 
     # --- helpers ---------------------------------------------------------------------------------
 
@@ -217,6 +231,8 @@ class ImageTest:
 
     def _check(self, what: str, finding: str, passed: bool) -> None:
         self.rows.append((what, finding, passed))
+        if not passed and self._inside(WORKER_LOG).exists():
+            self._console.print(self._inside(WORKER_LOG).read_text()[-LOG_CHARACTERS:], markup=False, highlight=False)
         self._console.print(f"{what}: {finding}", style=None if passed else "red", highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager

@@ -68,13 +68,15 @@ class Cloud:
             ElasticError: the timeout has passed.
         """
         deadline = time.monotonic() + timeout_seconds
-        while True:
-            keys = [stored.key for stored in self._results.list(prefix)]
-            if len(keys) >= count:
-                return [self._results.line(key) for key in keys]
+        while (answered := sum(1 for _ in self._results.list(prefix))) < count:
             if time.monotonic() > deadline:
-                raise ElasticError(f"{len(keys)} of {count} photos were answered in {timeout_seconds:g} s")
+                raise ElasticError(f"{answered} of {count} photos were answered in {timeout_seconds:g} s")
             time.sleep(POLL_SECONDS)
+        return self.answers(prefix)
+
+    def answers(self, prefix: str) -> list[str]:
+        """The lines of the results so far."""
+        return [self._results.line(stored.key) for stored in self._results.list(prefix)]
 
 
 @contextmanager

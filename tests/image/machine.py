@@ -24,6 +24,8 @@ from local_cloud.processes import spawn
 # unshare ends with the process that started it (by SIGKILL, since it ignores SIGTERM).
 _NAMESPACES = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
 _MOUNTS = 'mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/run" && mount -t tmpfs tmpfs "$0/tmp"'
+# Without it, a worker's locks with its child processes are refused.
+_MOUNT_SHARED_MEMORY = 'mkdir -p "$0/dev/shm" && mount -t tmpfs -o mode=1777 tmpfs "$0/dev/shm"'
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # This machine's access to the package index, passed to pip but not stored in the image.
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -100,11 +102,15 @@ def run_in(root: Path, command: Sequence[str]) -> str:
 class Machine:
     """The booted root file system: cron, and the processes that it starts.  A context manager.
 
-    Of systemd it does only what a worker needs: it mounts /proc and /run, and creates the files of tmpfiles.d.
+    Of systemd it does only what a worker needs: it mounts /proc, /run, /tmp and /dev/shm, and creates the files of
+    tmpfiles.d.
     """
 
     def __init__(self, root: Path, log: Path) -> None:
-        boot = f'{_MOUNTS}\nchroot "$0" systemd-tmpfiles --create elastic.conf\nexec chroot "$0" cron -f'
+        boot = (
+            f"{_MOUNTS} && {_MOUNT_SHARED_MEMORY}\n"
+            'chroot "$0" systemd-tmpfiles --create elastic.conf\nexec chroot "$0" cron -f'
+        )
         self._root = root
         self._log = log
         self._command = (*_NAMESPACES, "sh", "-ec", boot, str(root))
