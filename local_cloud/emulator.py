@@ -25,6 +25,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from local_cloud import moto_caches, moto_ec2, moto_s3, moto_sqs
 from local_cloud.faults import FaultInjector, FaultSpec
+from local_cloud.s3_object_requests import ObjectRequests
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -66,7 +67,7 @@ def create_server(port: int, *, plain_queues: bool = False, faults: FaultSpec | 
     moto_s3.install()
     if not plain_queues:
         moto_sqs.install()
-    app: WSGIApplication = _Dispatcher(create_backend_app)
+    app: WSGIApplication = ObjectRequests(_Dispatcher(create_backend_app))
     if faults is not None:
         app = FaultInjector(app, faults, _redeliver)
     return make_server(HOST, port, app, threaded=True, request_handler=_RequestHandler)

@@ -24,17 +24,17 @@ _moto_key_response = S3Response._key_response
 _moto_bucket_response = S3Response._bucket_response
 
 # Reentrant, since moto handles some requests for a bucket as requests for a key.
-_one_at_a_time = threading.RLock()
+ONE_AT_A_TIME = threading.RLock()
 
 
 # These two run after the request's body has been read, so that a slow upload does not block other requests.
 def _key_response(self: S3Response, *args: Any, **kwargs: Any) -> Any:
-    with _one_at_a_time:
+    with ONE_AT_A_TIME:
         return _moto_key_response(self, *args, **kwargs)
 
 
 def _bucket_response(self: S3Response, *args: Any, **kwargs: Any) -> Any:
-    with _one_at_a_time:
+    with ONE_AT_A_TIME:
         return _moto_bucket_response(self, *args, **kwargs)
 
 
