@@ -7,6 +7,7 @@ all of them at an embedded cloud.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,15 +29,11 @@ READ_TIMEOUT_SECONDS = 30
 MAX_ATTEMPTS = 5
 
 _NO_REGION = "no region of AWS is set: set AWS_REGION, or AWS_PROFILE to a profile with a region"
-_NOT_FOUND = {
-    "404",
-    "NoSuchKey",
-    "NoSuchBucket",
-    "NotFound",
-    "AWS.SimpleQueueService.NonExistentQueue",
-    "QueueDoesNotExist",
-    "InvalidInstanceID.NotFound",
-}
+# How services name what does not exist: most by the code's beginning or end, CloudFormation and Auto Scaling by the
+# message of a ValidationError.
+_NOT_FOUND = re.compile(r"404|NoSuch\w+|.*(NotFound|NotFoundException|DoesNotExist|NonExistentQueue)")
+_VALIDATION = "ValidationError"
+_NOT_FOUND_MESSAGE = re.compile(r"does not exist|\bnot found\b")
 _ALREADY_EXISTS = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
 
 
@@ -140,18 +137,24 @@ def cloud_errors(doing: str) -> Iterator[None]:
     """Convert botocore's errors to the program's; `doing` completes the sentence "… failed".
 
     Raises:
-        NotFoundError: the bucket, object, queue or instance does not exist.
+        NotFoundError: the object, queue, instance, stack or whatever the request names does not exist.
         AlreadyExistsError: a conditional write found an object.
         CloudError: anything else, after botocore's retries.
     """
     try:
         yield
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        kind = NotFoundError if code in _NOT_FOUND else AlreadyExistsError if code in _ALREADY_EXISTS else CloudError
-        raise kind(f"{doing} failed: {error}") from error
+        raise _kind(error)(f"{doing} failed: {error}") from error
     except BotoCoreError as error:
         raise CloudError(f"{doing} failed: {error}") from error
+
+
+def _kind(error: ClientError) -> type[CloudError]:
+    named = error.response.get("Error", {})
+    code, message = str(named.get("Code", "")), str(named.get("Message", ""))
+    if _NOT_FOUND.fullmatch(code) or (code == _VALIDATION and _NOT_FOUND_MESSAGE.search(message)):
+        return NotFoundError
+    return AlreadyExistsError if code in _ALREADY_EXISTS else CloudError
 
 
 def _parse_timestamp(value: Any) -> datetime:

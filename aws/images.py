@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from aws.builders import POLL_SECONDS, ImageBuildError, as_tags, is_code, resolve_image
+from aws.builders import POLL_SECONDS, ImageBuildError, as_tags, resolve_image
 from aws.clients import cloud_errors
-from core.errors import CloudError, NotFoundError
+from core.errors import NotFoundError
 
 IMAGE_TAG = "elastic:image"
 _TAG_PREFIX = "elastic:"
-_NO_TEMPLATE = ("InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTemplateId.NotFound")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +115,8 @@ class Images:
                 (version,) = self._ec2.describe_launch_template_versions(
                     LaunchTemplateName=launch_template_name, Versions=["$Default"]
                 )["LaunchTemplateVersions"]
-        except CloudError as error:
-            if is_code(error, *_NO_TEMPLATE):
-                return None
-            raise
+        except NotFoundError:
+            return None
         named: str | None = version["LaunchTemplateData"].get("ImageId")
         return resolve_image(self._ssm, named.removeprefix("resolve:ssm:")) if named else None
 
@@ -134,10 +131,8 @@ class Images:
         """Describe an image; None while EC2 does not list the new image yet."""
         try:
             return self.describe(image_id)
-        except CloudError as error:
-            if isinstance(error, NotFoundError) or is_code(error, "InvalidAMIID.NotFound"):
-                return None
-            raise
+        except NotFoundError:
+            return None
 
 
 def _image(entry: dict[str, Any]) -> MachineImage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -53,9 +54,12 @@ class StackResources:
             ]
 
     def stop_groups(self, names: Iterable[str]) -> None:
-        """Scale Auto Scaling groups to 0, so that they terminate their instances and launch no more."""
+        """Scale Auto Scaling groups to 0, so that they terminate their instances and launch no more.
+
+        A group that does not exist is no error: an earlier attempt to delete the stack may have deleted it.
+        """
         for name in names:
-            with cloud_errors(f"stopping the group {name}"):
+            with contextlib.suppress(NotFoundError), cloud_errors(f"stopping the group {name}"):
                 self._clients["autoscaling"].update_auto_scaling_group(
                     AutoScalingGroupName=name, MinSize=0, DesiredCapacity=0
                 )

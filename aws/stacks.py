@@ -10,11 +10,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from aws.clients import cloud_errors
-from core.errors import CloudError
+from core.errors import CloudError, NotFoundError
 
-# CloudFormation's messages for an empty change set, and for a stack that does not exist.
+# CloudFormation's messages for an empty change set.
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
-_NO_STACK = "does not exist"
 # The status of a stack whose first change set has not been executed.
 REVIEW = "REVIEW_IN_PROGRESS"
 CAPABILITIES = ("CAPABILITY_IAM",)
@@ -110,10 +109,8 @@ class Stack:
         try:
             with cloud_errors(f"describing the stack {self.name}"):
                 (entry,) = self._client.describe_stacks(StackName=name_or_id)["Stacks"]
-        except CloudError as error:
-            if _NO_STACK in str(error):
-                return None
-            raise
+        except NotFoundError:
+            return None
         return StackState(
             stack_id=entry["StackId"],
             status=entry["StackStatus"],

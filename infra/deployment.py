@@ -98,10 +98,11 @@ def deploy(
         after = _execute(stack, change_set, actions, polling)
     if after is None or not after.usable or "ROLLBACK" in after.status:
         raise StackError(_failure(stack.name, after))
-    if "LaunchTemplateName" in after.outputs:
-        actions.use_template(after.outputs["LaunchTemplateName"], int(after.outputs["LaunchTemplateVersion"]))
+    # First, since the web tier and the controller wait for it.
     if before is None or "StateBucket" not in before.outputs:
         actions.upload(after.outputs["StateBucket"], key_of(sha256), spec.program.body)
+    if "LaunchTemplateName" in after.outputs:
+        actions.use_template(after.outputs["LaunchTemplateName"], _template_version(after))
     return after
 
 
@@ -124,6 +125,16 @@ def _execute(stack: Stack, change_set: ChangeSet, actions: StackActions, polling
     stack.events(stack_id, seen)  # marks the events of earlier operations as seen
     stack.execute(change_set.change_set_id)
     return follow(stack, stack_id, seen, actions.show_event, polling)
+
+
+def _template_version(state: StackState) -> int:
+    version = state.outputs.get("LaunchTemplateVersion", "")
+    if not version.isdecimal():
+        raise StackError(
+            f"the stack's output LaunchTemplateVersion is {version!r}, not a number: workers still come from the "
+            f"default version of {state.outputs['LaunchTemplateName']}; repeat the command"
+        )
+    return int(version)
 
 
 def _failure(name: str, state: StackState | None) -> str:

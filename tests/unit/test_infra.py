@@ -126,6 +126,15 @@ def test_a_new_stack_is_made_and_then_gets_its_program() -> None:
     assert notes.versions == [("the-LaunchTemplateName", 3)]
 
 
+def test_a_version_that_is_no_number_is_an_error_after_the_program_is_stored() -> None:
+    after = replace(DONE, outputs={**DONE.outputs, "LaunchTemplateVersion": "unknown"})
+    stack, notes = FakeStack([None, replace(DONE, status="CREATE_IN_PROGRESS"), after]), Notes()
+    with pytest.raises(StackError, match="LaunchTemplateVersion is 'unknown', not a number"):
+        deploy(stack, SPEC, notes.actions(), polling())
+    assert notes.uploads == [("the-StateBucket", KEY)], "instances wait for it"
+    assert notes.versions == []
+
+
 def test_an_update_stores_the_program_before_instances_ask_for_it_and_keeps_parameters() -> None:
     before = replace(DONE, parameters={"DomainName": "old.example.org", "ImageDays": "7", "Forgotten": "1"})
     stack, notes = FakeStack([before]), Notes()
