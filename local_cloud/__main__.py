@@ -45,13 +45,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
     faults = [] if options.faults is None else ["--faults", options.faults]
+    where = ["--port", str(options.port)] if options.listener is None else ["--listener", str(options.listener)]
     emulator = spawn(
-        [sys.executable, "-m", "local_cloud.emulator", "--port", str(options.port), *faults],
+        [sys.executable, "-m", "local_cloud.emulator", *where, *faults],
         os.environ,
         options.log_directory / "emulator.log",
         REPOSITORY_ROOT,
         stdout=subprocess.PIPE,
+        pass_fds=() if options.listener is None else (options.listener,),
     )
+    if options.listener is not None:
+        os.close(options.listener)  # else clients of an emulator that has ended would wait instead of failing
     supervisor = None
     try:
         assert emulator.stdout is not None
@@ -102,6 +106,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local_cloud", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="port of the emulator on 127.0.0.1 (default: a free one)")
+    parser.add_argument(
+        "--listener", type=int, metavar="FD", help="an inherited listening socket for the emulator, instead of a port"
+    )
     parser.add_argument(
         "--boot-seconds", type=float, default=0.0, help="simulated time from an instance's launch to its worker's start"
     )

@@ -52,10 +52,13 @@ class _RequestHandler(MotoRequestHandler):
         """Logs nothing: a line for each request costs time, and the tiers have their own logs."""
 
 
-def create_server(port: int, *, plain_queues: bool = False, faults: FaultSpec | None = None) -> BaseWSGIServer:
+def create_server(
+    port: int, *, listener: int | None = None, plain_queues: bool = False, faults: FaultSpec | None = None
+) -> BaseWSGIServer:
     """Creates a server bound to `port` of the loopback interface (0: a free one), with a thread for each connection.
 
     Args:
+        listener: the descriptor of a listening socket that is used instead.
         plain_queues: keep moto's own SQS queues, for the benchmark that compares the two.
         faults: the faults to inject; see `local_cloud.faults`.
 
@@ -70,7 +73,7 @@ def create_server(port: int, *, plain_queues: bool = False, faults: FaultSpec | 
     app: WSGIApplication = ObjectRequests(_Dispatcher(create_backend_app))
     if faults is not None:
         app = FaultInjector(app, faults, _redeliver)
-    return make_server(HOST, port, app, threaded=True, request_handler=_RequestHandler)
+    return make_server(HOST, port, app, threaded=True, request_handler=_RequestHandler, fd=listener)
 
 
 def _redeliver(region: str, queue_url: str, receipt_handle: str) -> bool:
@@ -92,6 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the server until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m local_cloud.emulator", description="The embedded AWS.")
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 (default): a free one")
+    parser.add_argument("--listener", type=int, metavar="FD", help="an inherited listening socket, instead of a port")
     parser.add_argument("--plain-queues", action="store_true", help=argparse.SUPPRESS)  # for benchmarks.queue_backlog
     parser.add_argument(
         "--faults",
@@ -102,7 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    server = create_server(options.port, plain_queues=options.plain_queues, faults=options.faults)
+    server = create_server(
+        options.port, listener=options.listener, plain_queues=options.plain_queues, faults=options.faults
+    )
     print(f"http://{HOST}:{server.port}", flush=True)
     server.serve_forever()
 

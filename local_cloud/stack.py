@@ -26,6 +26,8 @@ from local_cloud.credentials import LOCAL_CREDENTIALS
 from local_cloud.processes import spawn, stop_all
 
 START_TIMEOUT_SECONDS = 60.0
+_HOST = "127.0.0.1"
+_BACKLOG = 128
 
 # Settings that differ from those of a fleet on EC2: instances boot at once and cost nothing, but all share the
 # machine's cores, so that each uses one, and more than a few do not help.
@@ -115,24 +117,28 @@ class LocalStack:
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> LocalStack:
-        # The socket is bound here and passed on, so that no other program can take the port in between.
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", self._web_port if _is_free(self._web_port) else 0))
-            listener.listen(128)
-            port = listener.getsockname()[1]
-            self.web_url = f"http://127.0.0.1:{port}"
+        # The sockets are bound here and passed on, so that no other program can take a port in between, and so that
+        # the processes know each other's address before it is served.
+        with _listener(self._web_port) as web, _listener(self._cloud_port) as cloud:
+            self.web_url, self.endpoint_url = _address(web), _address(cloud)
             if self._log_by_port:
-                self.log_directory /= str(port)
-            self._start(listener)
+                self.log_directory /= str(web.getsockname()[1])
+            self._start(web, cloud)
         return self
 
-    def _start(self, listener: socket.socket) -> None:
+    def _start(self, web: socket.socket, cloud: socket.socket) -> None:
         try:
             self._on_step("Starting the embedded cloud: S3, SQS and EC2")
-            self._start_cloud()
+            self._start_cloud(cloud)
+            # Both load for more than a second, the web tier without a request, except for the key of its sessions.
+            if self.settings.authentication == "off":
+                self._start_web_tier(web)
+                self._wait_for_cloud()
+            else:
+                self._wait_for_cloud()
+                self._start_web_tier(web)
             self._on_step("Starting the web tier")
-            self._start_web_tier(listener)
+            self._wait_for_web_tier()
             if self._with_controller:
                 self._on_step("Starting the controller")
                 self.start_controller()
@@ -168,13 +174,17 @@ class LocalStack:
         """One of the processes ``local-cloud``, ``web-tier`` and ``controller``."""
         return self._processes[name]
 
-    def _start_cloud(self) -> None:
-        port = self._cloud_port if _is_free(self._cloud_port) else 0
-        self.environment = {**os.environ, **self._variables, **self.settings.to_environment(), **LOCAL_CREDENTIALS}
-        self.environment.pop("AWS_ENDPOINT_URL", None)
+    def _start_cloud(self, listener: socket.socket) -> None:
+        self.environment = {
+            **os.environ,
+            **self._variables,
+            **self.settings.to_environment(),
+            **LOCAL_CREDENTIALS,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+        }
         arguments = [
-            "--port",
-            str(port),
+            "--listener",
+            str(listener.fileno()),
             "--boot-seconds",
             str(self._boot_seconds),
             "--never-boot",
@@ -184,15 +194,20 @@ class LocalStack:
         ]
         if self._faults is not None:
             arguments += ["--faults", json.dumps(self._faults)]
-        process = self._spawn("local-cloud", [sys.executable, "-m", "local_cloud", *arguments], stdout=subprocess.PIPE)
+        self._spawn(
+            "local-cloud",
+            [sys.executable, "-m", "local_cloud", *arguments],
+            stdout=subprocess.PIPE,
+            pass_fds=(listener.fileno(),),
+        )
+
+    def _wait_for_cloud(self) -> None:
+        process = self._processes["local-cloud"]
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
             raise StackError(f"the embedded cloud did not start; see {self.log_directory / 'local-cloud.log'}")
-        addresses = json.loads(line)
-        self.endpoint_url = addresses["endpoint_url"]
-        self.metadata_url = addresses["metadata_url"]
-        self.environment["AWS_ENDPOINT_URL"] = self.endpoint_url
+        self.metadata_url = json.loads(line)["metadata_url"]
 
     def _start_web_tier(self, listener: socket.socket) -> None:
         self._spawn(
@@ -209,7 +224,6 @@ class LocalStack:
             ],
             pass_fds=(listener.fileno(),),
         )
-        self._wait_for_web_tier()
 
     def _wait_for_web_tier(self) -> None:
         def answers() -> bool:
@@ -249,11 +263,20 @@ class LocalStack:
         return self._processes[name]
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+def _listener(port: int) -> socket.socket:
+    """A socket that listens on loopback: on `port`, or on a free one if that is in use."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((_HOST, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        if port:
+            return _listener(0)
+        raise
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    return f"http://{_HOST}:{listener.getsockname()[1]}"
