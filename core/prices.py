@@ -75,7 +75,7 @@ class Prices:
             "S3, listing": image["s3_lists"] * of["s3_write"],
             "S3, reading": image["s3_reads"] * of["s3_read"],
             "SQS": image["sqs_requests"] * of["sqs_request"],
-            "photos kept a week": image["photo_gb"] * of["s3_gb_month"] * image["photo_days"] / DAYS_A_MONTH,
+            "photos kept": image["photo_gb"] * of["s3_gb_month"] * image["photo_days"] / DAYS_A_MONTH,
             "load balancer, photos in": image["photo_gb"] * of["load_balancer_capacity_unit_hour"],
         }
 

@@ -54,6 +54,8 @@ def test_the_table_is_about_the_stack_of_the_template() -> None:
     for parameter, tier in (("WebInstanceType", "web"), ("ControllerInstanceType", "controller")):
         [default] = re.findall(rf"  {parameter}:\n    Type: .*\n    Default: (.*)", stack_template())
         assert PRICES.stack[f"{tier}_instance_type"] == default
+    [types] = re.findall(r"  InstanceTypes:\n.*\n    Default: (.*)", stack_template())
+    assert split_list(types)[0] == PRICES.stack["worker_instance_type"]
     assert stack_template().count("Type: AWS::CloudWatch::Alarm") == PRICES.stack["alarms"]
     assert stack_template().count("Type: AWS::CloudWatch::Dashboard") == PRICES.stack["dashboards"]
     assert set(re.findall(r"VolumeSize: (\d+)", stack_template())) <= {str(PRICES.stack["disk_gb"])}
