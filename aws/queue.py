@@ -21,12 +21,14 @@ class ReceivedJob:
     """One delivery of one job.  `job` is None where the message's body is not a job (poison).
 
     `sent_at` is when it was enqueued, in seconds since the epoch by SQS's clock; None if SQS does not report it.
+    `message_id` is the same for each delivery of a message.
     """
 
     job: ClassificationJob | None
     receipt_handle: str
     receive_count: int
     sent_at: float | None = None
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,7 @@ class JobQueue:
                 WaitTimeSeconds=wait_seconds,
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
-        return [
-            _received(message["Body"], message["ReceiptHandle"], message.get("Attributes", {}))
-            for message in response.get("Messages", [])
-        ]
+        return [_received(message, message.get("Attributes", {})) for message in response.get("Messages", [])]
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         """Delete delivered jobs.  A handle that SQS no longer accepts is no error: its job was deleted already."""
@@ -131,13 +130,14 @@ class JobQueue:
         return Backlog(visible=visible + delayed, in_flight=in_flight)
 
 
-def _received(body: str, receipt_handle: str, attributes: Mapping[str, str]) -> ReceivedJob:
+def _received(message: Mapping[str, str], attributes: Mapping[str, str]) -> ReceivedJob:
     sent_milliseconds = attributes.get("SentTimestamp")
     return ReceivedJob(
-        job=_decode(body),
-        receipt_handle=receipt_handle,
+        job=_decode(message["Body"]),
+        receipt_handle=message["ReceiptHandle"],
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
         sent_at=None if sent_milliseconds is None else int(sent_milliseconds) / 1000,
+        message_id=message["MessageId"],
     )
 
 

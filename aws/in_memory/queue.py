@@ -115,7 +115,10 @@ class InMemoryJobQueue(CallRecorder):
                 self._arrived.wait(min(max(wait_seconds, _SHORTEST_POLL_SECONDS), _LONGEST_POLL_SECONDS))
                 if wait_seconds:
                     chosen = self._deliver(min(max_jobs, MAX_MESSAGES_PER_REQUEST))
-            return [ReceivedJob(_decode(m.body), m.receipt_handle, m.receive_count, m.sent_at_seconds) for m in chosen]
+            return [
+                ReceivedJob(_decode(m.body), m.receipt_handle, m.receive_count, m.sent_at_seconds, str(m.number))
+                for m in chosen
+            ]
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         self._record("delete", list(receipt_handles))
