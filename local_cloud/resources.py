@@ -28,8 +28,8 @@ def create_resources(clients: Clients, settings: Settings) -> None:
         for bucket in (settings.input_bucket, settings.output_bucket, settings.state_bucket):
             create_bucket(clients["s3"], bucket)
         create_queues(clients["sqs"], settings)
-        _notify_queue(clients, settings)
-        _create_launch_template(clients["ec2"], settings.launch_template_name)
+        notify_queue(clients, settings)
+        create_launch_template(clients["ec2"], settings.launch_template_name)
 
 
 def create_bucket(client: Any, bucket: str) -> None:
@@ -61,7 +61,7 @@ def create_queues(client: Any, settings: Settings) -> None:
     )
 
 
-def _notify_queue(clients: Clients, settings: Settings) -> None:
+def notify_queue(clients: Clients, settings: Settings) -> None:
     """Lets S3 send the job queue a notification of each dropped photo."""
     if clients["s3"].get_bucket_notification_configuration(Bucket=settings.input_bucket).get("QueueConfigurations"):
         return
@@ -82,7 +82,8 @@ def _notify_queue(clients: Clients, settings: Settings) -> None:
     queue.release([message.receipt_handle for message in received if not message.is_void])
 
 
-def _create_launch_template(client: Any, name: str) -> None:
+def create_launch_template(client: Any, name: str) -> None:
+    """Creates a launch template with an image that stands for the app tier's, unless it exists."""
     try:
         client.describe_launch_templates(LaunchTemplateNames=[name])
         return

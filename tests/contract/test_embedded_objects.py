@@ -15,6 +15,8 @@ from moto.s3.models import FakeKey, s3_backends
 
 from local_cloud import moto_s3
 
+pytestmark = pytest.mark.own_emulator
+
 
 @pytest.fixture
 def client() -> Iterator[FlaskClient]:

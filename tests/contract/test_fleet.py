@@ -16,6 +16,8 @@ from core.settings import Settings
 from local_cloud.moto_ec2 import CAPACITY_HEADER
 from local_cloud.supervisor import EmulatedMachines
 
+pytestmark = pytest.mark.not_on_aws(reason="launches instances, which needs a real image and costs money")
+
 _tokens = itertools.count(1)
 
 
@@ -173,6 +175,7 @@ def test_instances_are_launched_in_a_subnet_asked_for(clients: Clients, settings
     assert reservation["Instances"][0]["SubnetId"] in subnets
 
 
+@pytest.mark.own_emulator
 def test_instances_that_ended_long_ago_are_forgotten(clients: Clients, embedded_fleet: Fleet) -> None:
     launched: list[str] = []
     for _ in range(2):

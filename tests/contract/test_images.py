@@ -26,6 +26,8 @@ from core.errors import CloudError, NotFoundError
 from core.packaging import Archive
 from core.settings import Settings
 
+pytestmark = pytest.mark.not_on_aws(reason="launches instances, which needs a real image and costs money")
+
 ARCHIVE = Archive(b"the program")
 _numbers = itertools.count(1)
 
