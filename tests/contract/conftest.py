@@ -135,10 +135,15 @@ def embedded_queue(clients: Clients, settings: Settings) -> JobQueue:
 
 
 @pytest.fixture
-def embedded_fleet(clients: Clients, settings: Settings, endpoint: Endpoint) -> Fleet:
-    if not endpoint.is_ours:
-        create_launch_template(clients["ec2"], settings.launch_template_name)
-    return Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, ["t3.small", "t3a.small"])
+def launch_template(clients: Clients, settings: Settings) -> str:
+    """The name of a launch template."""
+    create_launch_template(clients["ec2"], settings.launch_template_name)
+    return settings.launch_template_name
+
+
+@pytest.fixture
+def embedded_fleet(clients: Clients, settings: Settings, launch_template: str) -> Fleet:
+    return Fleet(clients["ec2"], launch_template, settings.fleet_name, ["t3.small", "t3a.small"])
 
 
 def take(queue: JobQueue | InMemoryJobQueue, count: int) -> list[ReceivedJob]:

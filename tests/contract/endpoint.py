@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from aws.clients import Clients
-from aws.objects import delete_below
+from aws.stack_resources import StackResources
 from core.paths import REPOSITORY_ROOT
 from core.prices import load_prices
 from core.settings import Settings
@@ -88,7 +88,7 @@ class Endpoint:
         if self.is_ours:
             return
         for bucket in buckets_of(settings):
-            delete_below(clients["s3"], bucket, "")
+            StackResources(clients, settings.fleet_name).empty_bucket(bucket)
             clients["s3"].delete_bucket(Bucket=bucket)
         for queue in (settings.queue_name, settings.dead_letter_queue_name):
             clients["sqs"].delete_queue(QueueUrl=clients["sqs"].get_queue_url(QueueName=queue)["QueueUrl"])

@@ -83,6 +83,7 @@ def test_instances_get_the_lowest_free_names(fleet: Fleet) -> None:
     assert sorted(instance.name for instance in fleet.describe()) == [f"app-tier-{number}" for number in range(1, 5)]
 
 
+@pytest.mark.own_emulator
 def test_what_ec2_has_no_capacity_for_is_reported(fleet: Fleet, set_capacity: Callable[[int], None]) -> None:
     set_capacity(2)
     some = fleet.launch(5, "some")
@@ -95,6 +96,7 @@ def test_what_ec2_has_no_capacity_for_is_reported(fleet: Fleet, set_capacity: Ca
     assert len(fleet.describe()) == 2
 
 
+@pytest.mark.own_emulator
 def test_what_spot_has_no_capacity_for_is_launched_on_demand(
     clients: Clients, settings: Settings, capacity: list[int]
 ) -> None:
@@ -168,6 +170,7 @@ def test_instances_are_of_a_type_asked_for_and_want_imdsv2(clients: Clients, emb
     assert instance["MetadataOptions"]["HttpTokens"] == "required"
 
 
+@pytest.mark.usefixtures("launch_template")
 def test_instances_are_launched_in_a_subnet_asked_for(clients: Clients, settings: Settings) -> None:
     subnets = [subnet["SubnetId"] for subnet in clients["ec2"].describe_subnets()["Subnets"][:2]]
     launched = launch(Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, (), subnets), 1)

@@ -78,7 +78,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(clients: Clients, settings: Settings) -> Iterator[Bench]:
+def bench(clients: Clients, settings: Settings, launch_template: str) -> Iterator[Bench]:
     bench = Bench(clients, settings)
     yield bench
     for image in bench.images.list():
