@@ -32,7 +32,7 @@ COMPILE_MACHINE := $(COMPILE) --python-version 3.11 --python-platform aarch64-ma
 # worker of `make demo`, compiles the program anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo run chaos check test test-image test-stack lint audit docs lock setup clean
+.PHONY: help demo run chaos check test test-contract test-image test-stack lint audit docs lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -61,6 +61,9 @@ test: $(VENV)/.installed-all $(API_CLIENT)/.installed ## The whole test suite
 	@# More processes than cores, because those with a stack often wait for it; tests/conftest.py decides the order.
 	$(PYTEST) --numprocesses 4 --no-loadscope-reorder $(COVERAGE_OPTIONS) \
 	    $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
+
+test-contract: $(VENV)/.installed-all ## The contract with AWS: ENDPOINT=aws or the URL of an emulator; else our own. Prints the cost
+	$(BIN)/python -m pytest tests/contract --count-requests --endpoint "$(ENDPOINT)"
 
 test-image: $(VENV)/.installed-run ## The image's provisioning, run for real in a Debian root file system; needs root
 	@$(BIN)/python -m tests.image

@@ -27,7 +27,7 @@ from app_tier.statistics import Report, Statistics, Vitals
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
 from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError, NotFoundError
-from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction
+from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction, is_key
 from core.periodic_task import PeriodicTask
 from core.response_time import response_time
 from core.settings import Settings
@@ -215,6 +215,9 @@ class Worker:
         job = work.delivery.job
         if self._stop.is_set():
             self._give_back(work, delay_seconds=0)
+        elif work.delivery.is_void:
+            log.info("a notification of S3 asks for nothing: it is deleted")
+            self._settled.put((work.delivery.receipt_handle, None))
         elif job is None:
             log.error(
                 "a message is not a job (delivery %d); it will end in the dead-letter queue",
@@ -247,9 +250,12 @@ class Worker:
                 self._ready.put(work)
 
     def _answer_missing(self, work: _Work, job: ClassificationJob) -> None:
-        """Store a failure for a missing image, unless its batch was deleted or the image is already answered."""
+        """Store a failure for a missing image, unless its batch was deleted or the image is already answered.
+
+        A dropped photo is no part of a batch: one that was deleted needs no answer.
+        """
         try:
-            exists = self._images.has_batch(job.batch_id)
+            exists = is_key(job.key) and self._images.has_batch(job.batch_id)
         except Exception as error:
             self._log_trouble(job, error)
             self._back_off(work)

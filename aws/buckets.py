@@ -15,12 +15,29 @@ from urllib.parse import quote, unquote
 from aws.clients import cloud_errors
 from aws.conflict_retry import retry_on_conflict
 from aws.objects import StoredObject as StoredObject  # re-exported for users of the stores
-from aws.objects import check_bucket, delete_below, delete_objects, only_ours, read_body
+from aws.objects import check_bucket, delete_below, delete_objects, list_top_level, only_ours, read_body
 from aws.objects import list_objects as list_objects
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, ConflictError, DecodeError, ImageTooLargeError, NotFoundError
-from core.jobs import MAX_NAME_BYTES, MAX_RESULT_BYTES, ClassificationResult, batch_of, clean_name
-from core.object_keys import BATCH_RECORDS, CANCELLED_MARKS, IMAGES, LONG_NAMES, RESULT_TABLES
+from core.jobs import (
+    MAX_NAME_BYTES,
+    MAX_RESULT_BYTES,
+    ClassificationResult,
+    ascii_name,
+    base_name,
+    batch_of,
+    clean_name,
+    is_batch_id,
+)
+from core.object_keys import (
+    BATCH_RECORDS,
+    CANCELLED_MARKS,
+    DROPPED,
+    IMAGES,
+    INPUT_PREFIXES,
+    LONG_NAMES,
+    RESULT_TABLES,
+)
 from core.versioned_json import RECORDS
 
 # S3 allows 2 KiB of metadata for an object, names of the entries included.
@@ -210,6 +227,15 @@ class ImageStore:
         listing = list_objects(self._client, self.bucket, f"{batch_id}/")
         return only_ours(listing, self.bucket, IMAGES)
 
+    def list_dropped(self) -> Iterator[StoredObject]:
+        """List the dropped photos, without objects that stand for folders; see `core.dropped_photos`."""
+        listing = list_objects(self._client, self.bucket, DROPPED.prefix)
+        return (stored for stored in listing if DROPPED.owns(stored.key))
+
+    def list_misplaced(self) -> Iterator[str]:
+        """List the keys and prefixes at the top of the bucket that belong neither to a batch nor to dropped photos."""
+        return (name for name in list_top_level(self._client, self.bucket) if is_misplaced(name))
+
     def _metadata(self, key: str) -> dict[str, str]:
         with cloud_errors("reading the image's metadata"):
             metadata: dict[str, str] = self._client.head_object(Bucket=self.bucket, Key=key)["Metadata"]
@@ -270,7 +296,7 @@ class ResultStore:
                 Body=body,
                 ContentType="text/plain; charset=utf-8",
                 # The key ends like an image's: without another name, a viewer would open the text as a picture.
-                ContentDisposition=f'inline; filename="{result.key.partition("/")[2]}.txt"',
+                ContentDisposition=f'inline; filename="{ascii_name(base_name(result.key))}.txt"',
                 Metadata=metadata,
                 **condition,
             )
@@ -303,12 +329,14 @@ class ResultStore:
         return result_line(key, body)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
-        """List the results whose keys begin with `prefix` (``<batch_id>/``; empty: all), in the order of their keys.
+        """List the results whose keys begin with `prefix`, in the order of their keys.
+
+        The prefix is ``<batch_id>/``, that of dropped photos, or empty: all.
 
         Args:
             start_after: only keys after this one.
         """
-        return (stored for stored in self._list(prefix, start_after) if IMAGES.owns(stored.key))
+        return (stored for stored in self._list(prefix, start_after) if is_answerable(stored.key))
 
     def list_batch(self, batch_id: str) -> tuple[Sequence[StoredObject], bool]:
         """List the results of a batch, and whether it was cancelled (`mark_cancelled`), in one listing."""
@@ -356,7 +384,17 @@ class ResultStore:
 
     def _list(self, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
         listing = list_objects(self._client, self.bucket, prefix, start_after)
-        return only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS, RESULT_TABLES)
+        return only_ours(listing, self.bucket, IMAGES, DROPPED, CANCELLED_MARKS, RESULT_TABLES)
+
+
+def is_answerable(key: str) -> bool:
+    """Whether `key` is that of an image of a batch or of a dropped photo, and so that of a result."""
+    return IMAGES.owns(key) or DROPPED.owns(key)
+
+
+def is_misplaced(name: str) -> bool:
+    """Whether a key or a prefix at the top of the input bucket belongs neither to a batch nor to dropped photos."""
+    return name not in INPUT_PREFIXES and not (name.endswith("/") and is_batch_id(name.removesuffix("/")))
 
 
 def _long_name_key(key: str, digest: str) -> str:

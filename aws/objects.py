@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from aws.clients import cloud_errors
 from core.errors import CloudError
-from core.object_keys import KeyFamily
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,12 @@ class StoredObject:
     last_modified: datetime
 
 
+class KeyKind(Protocol):
+    """A kind of keys: a family of them, or the keys below a prefix."""
+
+    def owns(self, key: str) -> bool: ...
+
+
 def list_objects(client: Any, bucket: str, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
     """List the objects whose keys begin with `prefix` and come after `start_after`, 1,000 in a request."""
     arguments = {"StartAfter": start_after} if start_after else {}
@@ -41,7 +46,15 @@ def list_objects(client: Any, bucket: str, prefix: str, start_after: str = "") -
                 yield StoredObject(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"])
 
 
-def only_ours(listing: Iterable[StoredObject], place: str, *families: KeyFamily) -> Iterator[StoredObject]:
+def list_top_level(client: Any, bucket: str) -> Iterator[str]:
+    """List the keys in a bucket that have no slash, and the prefixes up to the first slash of all others."""
+    with cloud_errors(f"listing the bucket {bucket}"):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Delimiter="/"):
+            yield from (entry["Key"] for entry in page.get("Contents", []))
+            yield from (entry["Prefix"] for entry in page.get("CommonPrefixes", []))
+
+
+def only_ours(listing: Iterable[StoredObject], place: str, *families: KeyKind) -> Iterator[StoredObject]:
     """Filter a listing for objects whose keys are of one of the families.
 
     Foreign objects are logged when the listing ends: as a warning once for each place, later at DEBUG.

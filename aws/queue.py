@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from aws.clients import cloud_errors
+from core.dropped_photos import decode_notification
 from core.errors import CloudError, DecodeError
 from core.jobs import ClassificationJob
 
@@ -18,15 +19,20 @@ _SEND_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class ReceivedJob:
-    """One delivery of one job.  `job` is None where the message's body is not a job (poison).
+    """One delivery of one job, which may be S3's notification of a dropped photo.
+
+    `job` is None where the message's body is not a job (poison), or asks for nothing (`is_void`), as S3's test event.
 
     `sent_at` is when it was enqueued, in seconds since the epoch by SQS's clock; None if SQS does not report it.
+    `message_id` is the same for each delivery of a message.
     """
 
     job: ClassificationJob | None
     receipt_handle: str
     receive_count: int
     sent_at: float | None = None
+    message_id: str = ""
+    is_void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +95,7 @@ class JobQueue:
                 WaitTimeSeconds=wait_seconds,
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
-        return [
-            _received(message["Body"], message["ReceiptHandle"], message.get("Attributes", {}))
-            for message in response.get("Messages", [])
-        ]
+        return [_received(message, message.get("Attributes", {})) for message in response.get("Messages", [])]
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         """Delete delivered jobs.  A handle that SQS no longer accepts is no error: its job was deleted already."""
@@ -131,21 +134,30 @@ class JobQueue:
         return Backlog(visible=visible + delayed, in_flight=in_flight)
 
 
-def _received(body: str, receipt_handle: str, attributes: Mapping[str, str]) -> ReceivedJob:
+def _received(message: Mapping[str, str], attributes: Mapping[str, str]) -> ReceivedJob:
     sent_milliseconds = attributes.get("SentTimestamp")
+    job, is_void = decode_message(message["Body"])
     return ReceivedJob(
-        job=_decode(body),
-        receipt_handle=receipt_handle,
+        job=job,
+        receipt_handle=message["ReceiptHandle"],
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
         sent_at=None if sent_milliseconds is None else int(sent_milliseconds) / 1000,
+        message_id=message["MessageId"],
+        is_void=is_void,
     )
 
 
-def _decode(body: str) -> ClassificationJob | None:
+def decode_message(body: str) -> tuple[ClassificationJob | None, bool]:
+    """The job in a message, in either encoding, and whether the message asks for nothing."""
     try:
-        return ClassificationJob.decode(body)
+        return ClassificationJob.decode(body), False
     except DecodeError:
-        return None
+        pass
+    try:
+        job = decode_notification(body)
+    except DecodeError:
+        return None, False
+    return job, job is None
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:

@@ -109,12 +109,17 @@ class StackResources:
 
 
 def _versions(client: Any, bucket: str) -> Iterator[list[dict[str, str]]]:
-    """The versions and delete markers of a bucket, as many at a time as one request deletes."""
-    pages = client.get_paginator("list_object_versions")
-    for page in pages.paginate(Bucket=bucket, PaginationConfig={"PageSize": _KEYS_PER_DELETE}):
+    """The versions and delete markers of a bucket, as many at a time as one request deletes.
+
+    The caller deletes each chunk, so that the next one is the first page again: moto finds no page behind a deleted
+    version.
+    """
+    while True:
+        page = client.list_object_versions(Bucket=bucket, MaxKeys=_KEYS_PER_DELETE)
         chunk = [
             {"Key": entry["Key"], "VersionId": entry["VersionId"]}
             for entry in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
         ]
-        if chunk:
-            yield chunk
+        if not chunk:
+            return
+        yield chunk

@@ -18,7 +18,7 @@ COMMANDS = {
     "watch": LazyCommand("cli.watch:watch", "Print each `image, label` line as it is stored, until Ctrl-C."),
     "controller": LazyCommand("cli.controller:controller", "Run the controller in the foreground, until Ctrl-C."),
     "fleet": LazyCommand("cli.fleet:fleet", "Show the fleet live: backlog, history, instances, scaling decisions."),
-    "dlq": LazyCommand("cli.dlq:dlq", "List or redrive the jobs in the dead-letter queue."),
+    "dlq": LazyCommand("cli.dlq:dlq", "List, redrive or delete the jobs in the dead-letter queue."),
     "model": LazyCommand("cli.model:model", "Manage model bundles: build, list, add, promote, roll back, compare."),
     "rollout": LazyCommand("cli.rollout:rollout", "Manage rolling updates of the fleet: start, status, abort."),
     "token": LazyCommand("cli.token:token", "Manage access tokens for the web tier: create, list, revoke."),

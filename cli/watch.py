@@ -37,11 +37,12 @@ def print_results(results: ResultStore, show: Callable[[str], None], stop: threa
     Raises:
         CloudError: the bucket cannot be listed.
     """
-    seen = {stored.key for stored in results.list()} if from_now else set[str]()
+    # A photo that is dropped again under its key may get another answer, a job that is delivered again the same.
+    seen = {stored.key: stored.etag for stored in results.list()} if from_now else dict[str, str]()
     while not stop.is_set():
         for stored in results.list():
-            if stored.key not in seen:
-                seen.add(stored.key)
+            if seen.get(stored.key) != stored.etag:
+                seen[stored.key] = stored.etag
                 try:
                     show(results.line(stored.key))
                 except ElasticError as error:

@@ -27,6 +27,7 @@ from aws.metrics import MetricSink
 from aws.queue import JobQueue
 from aws.state import StateStore
 from controller.housekeeping.deletions import Deletions
+from controller.housekeeping.dropped_photos import DroppedPhotos
 from controller.housekeeping.empty_batches import INTERVAL_SECONDS, EmptyBatches
 from controller.housekeeping.janitor import Janitor
 from controller.housekeeping.result_tables import ResultTables
@@ -175,7 +176,7 @@ def build_reconciler(
 
 
 def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTask]:
-    """Wire the housekeeping tasks from settings: the janitor, webhooks, deletions, result tables, empty batches."""
+    """Wire the housekeeping tasks from settings: the janitor, webhooks, deletions and the like."""
     jobs = JobQueue(clients["sqs"], settings.queue_name)
     dead_letters = DeadLetters(JobQueue(clients["sqs"], settings.dead_letter_queue_name), jobs)
     images = ImageStore(clients["s3"], settings.input_bucket)
@@ -192,7 +193,12 @@ def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTas
         "result tables": ResultTables(images, results).round,
     }
     tasks = [PeriodicTask(name, settings.janitor_interval_seconds, round) for name, round in rounds.items()]
-    return [*tasks, PeriodicTask("empty batches", INTERVAL_SECONDS, EmptyBatches(index, images, results).round)]
+    dropped = DroppedPhotos(jobs, images, results, settings.orphan_age_seconds)
+    return [
+        *tasks,
+        PeriodicTask("dropped photos", settings.drop_sweep_seconds, dropped.round),
+        PeriodicTask("empty batches", INTERVAL_SECONDS, EmptyBatches(index, images, results).round),
+    ]
 
 
 if __name__ == "__main__":

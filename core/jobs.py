@@ -5,7 +5,8 @@
   ``image name, label`` and whose metadata holds everything else.
 
 Both share one *key*, ``<batch_id>/<position>-<safe name>``: the key of the input object is the key of
-the result, so a redelivered job only stores the same result again.
+the result, so a redelivered job only stores the same result again.  The key of a dropped photo is ``drop/`` and any
+name; its jobs have ``drop`` in place of a batch id.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from core.errors import DecodeError
-from core.object_keys import BATCH_ID, IMAGES
+from core.object_keys import BATCH_ID, DROPPED, IMAGES
 from core.response_time import ResponseTime
 from core.versioned_json import Row, SharedText, between, decode_record, encode_record, record
 
@@ -120,9 +121,13 @@ def image_key(batch_id: str, position: int, name: str) -> str:
     """
     if not 0 <= position <= MAX_POSITION:
         raise ValueError(f"position must be 0 to {MAX_POSITION}, not {position}")
-    ascii_name = unicodedata.normalize("NFKD", base_name(name)).encode("ascii", "ignore").decode()
-    safe = _UNSAFE.sub("_", ascii_name).strip("._")[-64:] or "image"
+    safe = ascii_name(base_name(name)).strip("._")[-64:] or "image"
     return f"{batch_id}/{position:05d}-{safe}"
+
+
+def ascii_name(name: str) -> str:
+    """A name of letters, digits, ``.``, ``_`` and ``-`` that resembles `name`."""
+    return _UNSAFE.sub("_", unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode())
 
 
 def shown_name(key: str) -> str:
@@ -188,7 +193,7 @@ class ClassificationJob:
         """
         if not (self.job_id and self.batch_id and self.bucket and self.key and self.name):
             raise ValueError("a field is empty")
-        if not is_key(self.key) or batch_of(self.key) != self.batch_id:
+        if not (is_key(self.key) or DROPPED.owns(self.key)) or batch_of(self.key) != self.batch_id:
             raise ValueError("the key does not belong to the batch")
 
 

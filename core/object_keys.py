@@ -1,7 +1,8 @@
 """Object keys: the families of keys that this program writes, and the names in them.
 
 A bucket can also hold foreign objects: a photo copied there by hand, the empty object that S3's console makes for a
-folder.  The stores' listings yield only keys of the requested family, so no caller has to filter.
+folder.  The stores' listings yield only keys of the requested family, so no caller has to filter.  Only below ``drop/``
+in the input bucket are other programs asked to put objects, under any key: see `core.dropped_photos`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+# S3's limit.
+MAX_KEY_BYTES = 1024
 BATCH_ID = r"[0-9]{8}-[0-9]{6}-[0-9a-f]{12}"
 _POSITION_AND_NAME = r"[0-9]{5}-[A-Za-z0-9._-]{1,64}"
 OWNER = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
@@ -63,8 +66,32 @@ class KeyFamily:
         return self._pattern.fullmatch(key) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenKeys:
+    """The keys below a prefix whose rest other programs choose: of any characters, but not that of a folder."""
+
+    prefix: str
+
+    def name_of(self, key: str) -> str:
+        """The part of a key after the prefix.
+
+        Raises:
+            ValueError: it is another key, or that of a folder.
+        """
+        if not self.owns(key):
+            raise ValueError(f"{key!r} is not a key such as {self.prefix}…")
+        return key[len(self.prefix) :]
+
+    def owns(self, key: str) -> bool:
+        """Whether a key is one of these."""
+        return (
+            key.startswith(self.prefix) and not key.endswith("/") and len(key.encode(errors="replace")) <= MAX_KEY_BYTES
+        )
+
+
 # The input bucket, and with the same key the output bucket.
 IMAGES = KeyFamily("", f"{BATCH_ID}/{_POSITION_AND_NAME}")
+DROPPED = OpenKeys("drop/")
 # The input bucket, beside the images.
 BATCH_RECORDS = KeyFamily("batches/", BATCH_ID, ".json")
 OWNED_BATCHES = KeyFamily("owners/", f"{OWNER}/[0-9]{{14}}-{BATCH_ID}")
@@ -99,3 +126,5 @@ FAMILIES = (
     MODEL_FILES,
     MODEL_VERSIONS,
 )
+# The prefixes in the input bucket, beside those of its batches.
+INPUT_PREFIXES = frozenset(kind.prefix for kind in (BATCH_RECORDS, OWNED_BATCHES, DELETED_BATCHES, LONG_NAMES, DROPPED))

@@ -180,6 +180,12 @@ class Settings:
         1.0,
     )
 
+    drop_sweep_seconds: float = _setting(
+        300.0,
+        "time between two sweeps for photos below `drop/` in the input bucket whose notification has not come, seconds",
+        1.0,
+    )
+
     # The web tier
     unsure_below: float = _setting(0.5, "an answer with a lower score is shown as unsure", 0.0, 1.0)
     classify_wait_seconds: float = _setting(

@@ -10,6 +10,8 @@ import json
 from typing import Any
 
 from aws.clients import Clients, cloud_errors
+from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue
+from core.object_keys import DROPPED
 from core.settings import Settings
 
 DEAD_LETTER_RETENTION_SECONDS = 14 * 24 * 3600  # SQS's maximum: time to investigate
@@ -17,19 +19,21 @@ INSTANCE_TYPE = "t3.small"
 
 
 def create_resources(clients: Clients, settings: Settings) -> None:
-    """Creates buckets, queues, machine image and launch template, unless they exist.
+    """Creates buckets with notifications, queues, machine image and launch template, unless they exist.
 
     Raises:
         CloudError: a service refused or failed, or a queue with the name has other attributes.
     """
     with cloud_errors("creating the resources"):
         for bucket in (settings.input_bucket, settings.output_bucket, settings.state_bucket):
-            _create_bucket(clients["s3"], bucket)
-        _create_queues(clients["sqs"], settings)
-        _create_launch_template(clients["ec2"], settings.launch_template_name)
+            create_bucket(clients["s3"], bucket)
+        create_queues(clients["sqs"], settings)
+        notify_queue(clients, settings)
+        create_launch_template(clients["ec2"], settings.launch_template_name)
 
 
-def _create_bucket(client: Any, bucket: str) -> None:
+def create_bucket(client: Any, bucket: str) -> None:
+    """Creates a bucket in the client's region, unless it exists."""
     region = client.meta.region_name
     # us-east-1 is S3's default; it refuses that region as an explicit constraint.
     location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
@@ -37,7 +41,8 @@ def _create_bucket(client: Any, bucket: str) -> None:
         client.create_bucket(Bucket=bucket, **location)
 
 
-def _create_queues(client: Any, settings: Settings) -> None:
+def create_queues(client: Any, settings: Settings) -> None:
+    """Creates the job queue and its dead-letter queue, unless they exist."""
     dead_letter_queue_url = client.create_queue(
         QueueName=settings.dead_letter_queue_name,
         Attributes={"MessageRetentionPeriod": str(DEAD_LETTER_RETENTION_SECONDS)},
@@ -56,7 +61,29 @@ def _create_queues(client: Any, settings: Settings) -> None:
     )
 
 
-def _create_launch_template(client: Any, name: str) -> None:
+def notify_queue(clients: Clients, settings: Settings) -> None:
+    """Lets S3 send the job queue a notification of each dropped photo."""
+    if clients["s3"].get_bucket_notification_configuration(Bucket=settings.input_bucket).get("QueueConfigurations"):
+        return
+    sqs = clients["sqs"]
+    url = sqs.get_queue_url(QueueName=settings.queue_name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    below = {"Key": {"FilterRules": [{"Name": "prefix", "Value": DROPPED.prefix}]}}
+    clients["s3"].put_bucket_notification_configuration(
+        Bucket=settings.input_bucket,
+        NotificationConfiguration={
+            "QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"], "Filter": below}]
+        },
+    )
+    # S3 sends a test event at once.  A worker would delete it, but an instance would be launched for it.
+    queue = JobQueue(sqs, settings.queue_name)
+    received = queue.receive(MAX_MESSAGES_PER_REQUEST, wait_seconds=0)
+    queue.delete([message.receipt_handle for message in received if message.is_void])
+    queue.release([message.receipt_handle for message in received if not message.is_void])
+
+
+def create_launch_template(client: Any, name: str) -> None:
+    """Creates a launch template with an image that stands for the app tier's, unless it exists."""
     try:
         client.describe_launch_templates(LaunchTemplateNames=[name])
         return

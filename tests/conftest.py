@@ -37,6 +37,12 @@ LIMITED = resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resou
 READ_ALL_THE_SAME = {"not-an-image-1.bmp"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the contract tests; see `tests.contract.endpoint`."""
+    parser.addoption("--endpoint", default="", help="hold the contract against this cloud: an emulator's URL, or aws")
+    parser.addoption("--count-requests", action="store_true", help="print how many requests the contract tests sent")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests decide about settings and clouds themselves."""

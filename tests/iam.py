@@ -44,6 +44,7 @@ RESOURCES = {
     "aws.state.StateStore": "StateBucket",
     "aws.queue.JobQueue": "JobQueue",
     "aws.dead_letters.DeadLetters._dead": "DeadLetterQueue",
+    "aws.dead_letters._Pass._queue": "DeadLetterQueue",
     "aws.fleet.Fleet": "*",
     "aws.metrics.MetricSink": "*",
 }

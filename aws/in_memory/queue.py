@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from aws.in_memory.clock import ManualClock
 from aws.in_memory.recorder import CallRecorder
-from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, ReceivedJob
-from core.errors import DecodeError
+from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, ReceivedJob, decode_message
 from core.jobs import ClassificationJob
 
 # Without a pause, a loop that receives from an empty queue would starve the threads it waits for.
@@ -80,7 +79,7 @@ class InMemoryJobQueue(CallRecorder):
     @property
     def jobs(self) -> list[ClassificationJob]:
         """The jobs that are not deleted, oldest first, without poison messages."""
-        found = [_decode(message.body) for message in self.messages]
+        found = [decode_message(message.body)[0] for message in self.messages]
         return [job for job in found if job is not None]
 
     def put_body(self, body: str) -> None:
@@ -115,7 +114,7 @@ class InMemoryJobQueue(CallRecorder):
                 self._arrived.wait(min(max(wait_seconds, _SHORTEST_POLL_SECONDS), _LONGEST_POLL_SECONDS))
                 if wait_seconds:
                     chosen = self._deliver(min(max_jobs, MAX_MESSAGES_PER_REQUEST))
-            return [ReceivedJob(_decode(m.body), m.receipt_handle, m.receive_count, m.sent_at_seconds) for m in chosen]
+            return [_received(message) for message in chosen]
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         self._record("delete", list(receipt_handles))
@@ -197,8 +196,8 @@ class InMemoryJobQueue(CallRecorder):
         self._arrived.notify_all()
 
 
-def _decode(body: str) -> ClassificationJob | None:
-    try:
-        return ClassificationJob.decode(body)
-    except DecodeError:
-        return None
+def _received(message: Message) -> ReceivedJob:
+    job, is_void = decode_message(message.body)
+    return ReceivedJob(
+        job, message.receipt_handle, message.receive_count, message.sent_at_seconds, str(message.number), is_void
+    )

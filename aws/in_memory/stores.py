@@ -11,7 +11,7 @@ from typing import IO
 from urllib.parse import quote
 
 from aws.batch_index import index_key
-from aws.buckets import PresignedPost, StoredObject, result_line
+from aws.buckets import PresignedPost, StoredObject, is_answerable, is_misplaced, result_line
 from aws.in_memory.clock import ManualClock
 from aws.in_memory.recorder import CallRecorder
 from aws.objects import only_ours
@@ -19,7 +19,7 @@ from aws.state import MAX_BYTES, StateObject
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, CloudError, ConflictError, ImageTooLargeError, NotFoundError
 from core.jobs import ClassificationResult, clean_name, is_batch_id
-from core.object_keys import CANCELLED_MARKS, IMAGES, RESULT_TABLES, KeyFamily
+from core.object_keys import CANCELLED_MARKS, DROPPED, IMAGES, RESULT_TABLES, KeyFamily
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,15 @@ class InMemoryImageStore(CallRecorder):
         self._record("list", batch_id)
         return only_ours(_list(self.objects, f"{batch_id}/"), self.bucket, IMAGES)
 
+    def list_dropped(self) -> Iterator[StoredObject]:
+        self._record("list_dropped")
+        return (stored for stored in _list(self.objects, DROPPED.prefix) if DROPPED.owns(stored.key))
+
+    def list_misplaced(self) -> Iterator[str]:
+        self._record("list_misplaced")
+        top = {"".join(key.partition("/")[:2]) for key in self.objects}
+        return (name for name in sorted(top) if is_misplaced(name))
+
     def _stored(self, key: str) -> InMemoryObject:
         if key not in self.objects:
             raise NotFoundError(f"fetching the image failed: {key}")
@@ -174,8 +183,8 @@ class InMemoryResultStore(CallRecorder):
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         self._record("list", prefix)
         listing = (stored for stored in _list(self.objects, prefix) if stored.key > start_after)
-        ours = only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS, RESULT_TABLES)
-        return (stored for stored in ours if IMAGES.owns(stored.key))
+        ours = only_ours(listing, self.bucket, IMAGES, DROPPED, CANCELLED_MARKS, RESULT_TABLES)
+        return (stored for stored in ours if is_answerable(stored.key))
 
     def list_batch(self, batch_id: str) -> tuple[Sequence[StoredObject], bool]:
         return list(self.list(f"{batch_id}/")), CANCELLED_MARKS.key_of(batch_id) in self.objects

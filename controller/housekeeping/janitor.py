@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from aws.buckets import ImageStore, ResultStore
 from aws.dead_letters import DeadLetters
-from aws.queue import JobQueue
+from aws.queue import JobQueue, ReceivedJob
 from core.errors import NotFoundError
 from core.jobs import ClassificationJob, ClassificationResult, Failure, is_batch_id, new_job_id
 from core.periodic_task import ItemGuard
@@ -28,7 +28,8 @@ WORKER_ID = "janitor"
 LOOK_BACK = timedelta(hours=24)
 # While the queue is not empty, an upload counts as an orphan if an upload that is this much younger was answered.
 OVERTAKEN_BY = timedelta(minutes=15)
-MAX_DEAD_LETTERS_PER_ROUND = 1000
+# More are hidden for longer than a visibility timeout while they are received.
+MAX_DEAD_LETTERS_PER_ROUND = 10_000
 # A batch is settled when all of its images are answered and the last image, or a batch without images itself, is this
 # old.  Clients usually add images within minutes, and presigned uploads expire after a quarter of an hour.
 SETTLED_AFTER = timedelta(hours=1)
@@ -110,8 +111,8 @@ class Janitor:
         # Caches that save requests; without an entry, an object is only checked once more.
         self._settled_at: dict[str, datetime] = {}
         self._enqueued_at: dict[str, datetime] = {}
-        self._answered_letters: set[str] = set()
-        self._settled_letters = 0
+        self._settled_letters: set[str] = set()
+        self._letters_counted = 0
         self._letters_looked_at = _LONG_AGO
 
     def round(self) -> None:
@@ -128,24 +129,34 @@ class Janitor:
         guard.raise_failures()
 
     def _answer_dead_letters(self) -> None:
-        """Store a failure for each dead letter whose image has no result."""
-        now = self._clock()
-        unchanged = self._dead_letters.count() == self._settled_letters
-        if unchanged and (not self._settled_letters or now - self._letters_looked_at < LOOK_AGAIN_AFTER):
+        """Store a failure for each dead letter whose image has no result.
+
+        Receiving them all takes a request for each ten, so it is done when their number has changed, after a failure,
+        and now and then, because one may have taken the place of another.
+        """
+        now, count = self._clock(), self._dead_letters.count()
+        if count == self._letters_counted and (not count or now - self._letters_looked_at < LOOK_AGAIN_AFTER):
             return
         letters = self._dead_letters.peek(MAX_DEAD_LETTERS_PER_ROUND)
-        guard, answered, settled = ItemGuard(), set(), 0
+        guard, settled = ItemGuard(), set()
         for letter in letters:
             with guard.item("a dead letter" if letter.job is None else f"the dead letter of {letter.job.key}"):
-                if letter.job is not None:
-                    self._answer(letter.job)
-                    answered.add(letter.job.job_id)
-                settled += 1
-        self._answered_letters, self._settled_letters, self._letters_looked_at = answered, settled, now
+                if letter.message_id not in self._settled_letters:
+                    self._settle(letter)
+                settled.add(letter.message_id)
+        # SQS's count is approximate, and an operator's `elastic dlq list` hides letters: fewer than counted are all
+        # that there are if the next look finds none beside these.
+        complete = len(letters) >= count or settled <= self._settled_letters
+        self._letters_counted = count if complete and len(settled) == len(letters) else -1
+        self._settled_letters, self._letters_looked_at = settled, now
         guard.raise_failures()
 
-    def _answer(self, job: ClassificationJob) -> None:
-        if job.job_id in self._answered_letters or self._results.exists(job.key):
+    def _settle(self, letter: ReceivedJob) -> None:
+        job = letter.job
+        if job is None:
+            log.error("the dead letter %s is not a job: `elastic dlq delete --not-jobs` deletes it", letter.message_id)
+            return
+        if self._results.exists(job.key):
             return
         log.error("%s is a dead letter: answering with a failure", job.key)
         self._results.put(

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from api_client.client import ApiClient
+from aws.clients import Clients
 from local_cloud.fleet_size_history import FleetSizeHistory
 from local_cloud.stack import LocalStack
 from tests.bench import Bench, running_bench
@@ -95,6 +96,23 @@ def test_two_batches_with_the_same_names_do_not_mix(
         answers = list(pool.map(bench.classify, folders))
     labels = [[answer["label"] for answer in batch] for batch in answers]
     assert labels[0] == labels[1][::-1] and labels[0][0] != labels[0][1]
+
+
+def test_photos_that_are_put_into_the_bucket_are_answered_under_the_same_keys(
+    bench: Bench, photos: list[tuple[Path, str]]
+) -> None:
+    s3 = Clients(environment=bench.stack.environment)["s3"]
+    paths = [path for path, _label in photos[:4]]
+    uploaded = bench.classify(paths)
+    for path in paths:
+        s3.upload_file(str(path), bench.images.bucket, f"drop/my photos/ä+{path.name}")
+    keys = [f"drop/my photos/ä+{path.name}" for path in sorted(paths)]
+    wait_until(lambda: [stored.key for stored in bench.results.list("drop/")] == keys, "they were not answered")
+    answers = [bench.results.get(key) for key in keys]
+    assert {answer.name: answer.label for answer in answers} == {
+        f"my photos/ä+{answer['name']}": answer["label"] for answer in uploaded
+    }
+    wait_until(lambda: bench.queue.backlog().total == 0, "a notification was left")
 
 
 def test_killing_a_worker_in_the_middle_of_a_batch_loses_nothing(bench: Bench, make_images: MakeImages) -> None:

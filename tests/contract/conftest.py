@@ -1,17 +1,17 @@
-"""A real emulator process and clients that speak to it, and both sides of the contract.
+"""A cloud and clients of it, and both sides of the contract.
 
-`images`, `results`, `index`, `store`, `queue` and `fleet` are each the class of `aws` on the emulator, and then its
-in-memory stand-in.  What only the emulator has is tested with `embedded_images` and the like.
+`images`, `results`, `index`, `store`, `queue` and `fleet` are each the class of `aws` on the cloud, and then its
+in-memory stand-in.  What only the cloud has is tested with `embedded_images` and the like.  The cloud is the emulator
+of this program, unless ``--endpoint`` names another one: see `tests.contract.endpoint`.
 """
 
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -27,13 +27,13 @@ from aws.in_memory import (
     InMemoryResultStore,
     InMemoryStateStore,
 )
-from aws.queue import JobQueue
+from aws.queue import JobQueue, ReceivedJob
 from aws.state import StateStore
 from core.jobs import ClassificationJob
-from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
-from local_cloud.resources import create_resources
-from tests.waiting import PATIENCE_SECONDS
+from local_cloud.resources import create_launch_template
+from tests.contract.endpoint import RUN, Endpoint
+from tests.waiting import wait_until
 
 VISIBILITY_TIMEOUT_SECONDS = 30
 MAX_RECEIVE_COUNT = 2
@@ -43,57 +43,70 @@ EMULATOR, IN_MEMORY = "emulator", "in memory"
 _numbers = itertools.count(1)
 
 
+_endpoint = pytest.StashKey[Endpoint]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the cloud."""
+    config.stash[_endpoint] = Endpoint(config.getoption("--endpoint"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Against another cloud, run what is about that cloud."""
+    cloud = config.stash[_endpoint]
+    if cloud.is_ours:
+        return
+    here = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    in_memory = [item for item in here if IN_MEMORY in item.name]
+    config.hook.pytest_deselected(items=in_memory)
+    items[:] = [item for item in items if item not in in_memory]
+    for item in here:
+        if reason := cloud.skip_reason(item):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print how many requests were sent, and what they cost."""
+    cloud = config.stash[_endpoint]
+    if cloud.requests and config.getoption("--count-requests"):
+        terminalreporter.write_line(cloud.report())
+
+
 @pytest.fixture(scope="package")
-def clients() -> Iterator[Clients]:
-    """Clients of an emulator that runs for all tests of this folder."""
-    emulator = subprocess.Popen(
-        [sys.executable, "-m", "local_cloud.emulator", "--port", "0"],
-        cwd=REPOSITORY_ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert emulator.stdout is not None
-        endpoint_url = emulator.stdout.readline().strip()
-        assert endpoint_url, "the emulator did not start"
-        # Clients read the environment when they are opened: it need not stay set for longer than that.
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("AWS_ENDPOINT_URL", endpoint_url)
-            environment.setenv("AWS_ACCESS_KEY_ID", "test")
-            environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-            environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            clients = Clients(max_connections=32)
-            for service in ("s3", "sqs", "ec2", "iam", "ssm", "cloudwatch"):
-                clients[service]
+def endpoint(pytestconfig: pytest.Config) -> Endpoint:
+    """The cloud that the contract is held against."""
+    return pytestconfig.stash[_endpoint]
+
+
+@pytest.fixture(scope="package")
+def clients(endpoint: Endpoint) -> Iterator[Clients]:
+    """Clients of the cloud; if it is our emulator, one that runs for all tests of this folder."""
+    with endpoint.connect() as clients:
         yield clients
-    finally:
-        emulator.terminate()
-        assert emulator.wait(timeout=PATIENCE_SECONDS) == 0
-        if emulator.stdout is not None:
-            emulator.stdout.close()
 
 
 @pytest.fixture
-def settings(clients: Clients) -> Settings:
+def settings(clients: Clients, endpoint: Endpoint) -> Iterator[Settings]:
     """Settings with names that no other test uses, and everything that they name, created."""
-    number = next(_numbers)
+    number = f"{RUN}-{next(_numbers)}"
     settings = replace(
         Settings(),
-        input_bucket=f"input-{number}",
-        output_bucket=f"output-{number}",
-        state_bucket=f"state-{number}",
-        queue_name=f"jobs-{number}",
-        dead_letter_queue_name=f"jobs-{number}-dead",
-        launch_template_name=f"app-tier-{number}",
-        fleet_name=f"fleet-{number}",
+        input_bucket=f"contract-input-{number}",
+        output_bucket=f"contract-output-{number}",
+        state_bucket=f"contract-state-{number}",
+        queue_name=f"contract-jobs-{number}",
+        dead_letter_queue_name=f"contract-jobs-{number}-dead",
+        launch_template_name=f"contract-app-tier-{number}",
+        fleet_name=f"contract-fleet-{number}",
         visibility_timeout_seconds=VISIBILITY_TIMEOUT_SECONDS,
         max_receive_count=MAX_RECEIVE_COUNT,
     )
-    create_resources(clients, settings)
-    return settings
+    endpoint.create(clients, settings)
+    yield settings
+    endpoint.delete(clients, settings)
 
 
-# --- on the emulator -----------------------------------------------------------------------------
+# --- on the cloud -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -122,8 +135,27 @@ def embedded_queue(clients: Clients, settings: Settings) -> JobQueue:
 
 
 @pytest.fixture
-def embedded_fleet(clients: Clients, settings: Settings) -> Fleet:
-    return Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, ["t3.small", "t3a.small"])
+def launch_template(clients: Clients, settings: Settings) -> str:
+    """The name of a launch template."""
+    create_launch_template(clients["ec2"], settings.launch_template_name)
+    return settings.launch_template_name
+
+
+@pytest.fixture
+def embedded_fleet(clients: Clients, settings: Settings, launch_template: str) -> Fleet:
+    return Fleet(clients["ec2"], launch_template, settings.fleet_name, ["t3.small", "t3a.small"])
+
+
+def take(queue: JobQueue | InMemoryJobQueue, count: int) -> list[ReceivedJob]:
+    """Receives `count` jobs; SQS may respond with fewer than there are."""
+    received: list[ReceivedJob] = []
+
+    def receive() -> bool:
+        received.extend(queue.receive(min(10, count - len(received)), 1))
+        return len(received) == count
+
+    wait_until(receive, f"{count} jobs were not received")
+    return received
 
 
 # --- both sides ----------------------------------------------------------------------------------
@@ -182,7 +214,7 @@ def dead_letters(
         return lambda: [ClassificationJob.decode(body) for body in memory.dead_letters]
     clients, settings = request.getfixturevalue("clients"), request.getfixturevalue("settings")
     dead = JobQueue(clients["sqs"], settings.dead_letter_queue_name)
-    return lambda: [delivery.job for delivery in dead.receive(10, 0) if delivery.job is not None]
+    return lambda: [delivery.job for delivery in take(dead, 1) if delivery.job is not None]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, DecodeError, ImageTooLargeError, NotFoundError
 from core.jobs import ClassificationResult, Failure, Prediction, clean_name, image_key, new_batch_id
 from tests.contract.conftest import MAX_IMAGE_BYTES
+from tests.contract.endpoint import RUN
 from tests.waiting import PATIENCE_SECONDS
 
 BATCH_ID = new_batch_id(datetime(2026, 3, 1, tzinfo=UTC))
@@ -159,9 +160,9 @@ def test_what_does_not_exist_is_not_found(images: ImageStore, results: ResultSto
 
 def test_a_missing_bucket_is_not_found(clients: Clients) -> None:
     with pytest.raises(NotFoundError):
-        ImageStore(clients["s3"], "no-bucket").get(image_key(BATCH_ID, 0, "cat.jpg"))
+        ImageStore(clients["s3"], f"absent-{RUN}").get(image_key(BATCH_ID, 0, "cat.jpg"))
     with pytest.raises(NotFoundError):
-        list(ResultStore(clients["s3"], "no-bucket").list())
+        list(ResultStore(clients["s3"], f"absent-{RUN}").list())
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -324,7 +325,7 @@ def test_the_buckets_can_be_looked_for(images: ImageStore, results: ResultStore)
 
 def test_a_missing_bucket_does_not_pass_for_one(clients: Clients) -> None:
     with pytest.raises(NotFoundError):
-        ImageStore(clients["s3"], "no-such-bucket").check()
+        ImageStore(clients["s3"], f"absent-{RUN}").check()
 
 
 def test_an_owners_batches_come_newest_first_page_by_page(index: BatchIndex | InMemoryBatchIndex) -> None:

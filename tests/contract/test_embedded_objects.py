@@ -29,6 +29,8 @@ _SIGNED = {
     )
 }
 
+pytestmark = pytest.mark.own_emulator
+
 
 @pytest.fixture
 def client() -> Iterator[FlaskClient]:

@@ -20,6 +20,8 @@ from local_cloud import moto_sqs
 from tests.properties import examples
 from tests.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.own_emulator
+
 ACCOUNT, REGION = "123456789012", "us-east-1"
 
 

@@ -14,6 +14,8 @@ from aws.clients import Clients
 from core.paths import REPOSITORY_ROOT
 from tests.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.own_emulator
+
 COMMAND = [sys.executable, "-m", "local_cloud.emulator", "--port"]
 
 

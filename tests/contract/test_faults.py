@@ -25,6 +25,8 @@ from local_cloud.fault_control import CONTROL_PATH
 from local_cloud.resources import create_resources
 from tests.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.own_emulator
+
 BATCH = "20260101-120000-0123456789ab"
 KEY = f"{BATCH}/00000-dog.jpg"
 JOB = ClassificationJob("job", BATCH, "elastic-input", KEY, "dog.jpg")

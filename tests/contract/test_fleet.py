@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from aws.clients import Clients
-from aws.fleet import Fleet
+from aws.fleet import OWNER_TAG, Fleet
 from aws.in_memory import InMemoryFleet
 from core.settings import Settings
 from local_cloud.moto_ec2 import CAPACITY_HEADER
+from local_cloud.supervisor import EmulatedMachines
+
+pytestmark = pytest.mark.not_on_aws(reason="launches instances, which needs a real image and costs money")
 
 _tokens = itertools.count(1)
 
@@ -80,6 +83,7 @@ def test_instances_get_the_lowest_free_names(fleet: Fleet) -> None:
     assert sorted(instance.name for instance in fleet.describe()) == [f"app-tier-{number}" for number in range(1, 5)]
 
 
+@pytest.mark.own_emulator
 def test_what_ec2_has_no_capacity_for_is_reported(fleet: Fleet, set_capacity: Callable[[int], None]) -> None:
     set_capacity(2)
     some = fleet.launch(5, "some")
@@ -92,6 +96,7 @@ def test_what_ec2_has_no_capacity_for_is_reported(fleet: Fleet, set_capacity: Ca
     assert len(fleet.describe()) == 2
 
 
+@pytest.mark.own_emulator
 def test_what_spot_has_no_capacity_for_is_launched_on_demand(
     clients: Clients, settings: Settings, capacity: list[int]
 ) -> None:
@@ -136,6 +141,27 @@ def test_instances_of_others_are_not_ours(clients: Clients, settings: Settings, 
     assert [instance.instance_id for instance in other.describe()] == [theirs]
 
 
+def test_only_instances_of_the_fleet_and_its_template_become_workers(
+    clients: Clients, settings: Settings, embedded_fleet: Fleet
+) -> None:
+    (ours,) = launch(embedded_fleet, 1)
+    launch(Fleet(clients["ec2"], settings.launch_template_name, "another-fleet"), 1)
+    name, owner = {"Key": "Name", "Value": "web-instance"}, {"Key": OWNER_TAG, "Value": settings.fleet_name}
+    image_id = clients["ec2"].register_image(Name=f"web-{settings.fleet_name}")["ImageId"]
+    template = {"LaunchTemplateName": settings.launch_template_name}
+    # A web server beside the fleet, one that claims to be ours, and one from the template without an owner.
+    for source, tags in (
+        ({"ImageId": image_id}, [name]),
+        ({"ImageId": image_id}, [owner]),
+        ({"LaunchTemplate": template}, [name]),
+    ):
+        clients["ec2"].run_instances(
+            **source, MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": tags}]
+        )
+    machines = EmulatedMachines(clients["ec2"], settings.fleet_name, settings.launch_template_name)
+    assert [instance.instance_id for instance in machines.running()] == [ours]
+
+
 def test_instances_are_of_a_type_asked_for_and_want_imdsv2(clients: Clients, embedded_fleet: Fleet) -> None:
     launched = launch(embedded_fleet, 1)
     (reservation,) = clients["ec2"].describe_instances(InstanceIds=launched)["Reservations"]
@@ -144,6 +170,7 @@ def test_instances_are_of_a_type_asked_for_and_want_imdsv2(clients: Clients, emb
     assert instance["MetadataOptions"]["HttpTokens"] == "required"
 
 
+@pytest.mark.usefixtures("launch_template")
 def test_instances_are_launched_in_a_subnet_asked_for(clients: Clients, settings: Settings) -> None:
     subnets = [subnet["SubnetId"] for subnet in clients["ec2"].describe_subnets()["Subnets"][:2]]
     launched = launch(Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, (), subnets), 1)
@@ -151,6 +178,7 @@ def test_instances_are_launched_in_a_subnet_asked_for(clients: Clients, settings
     assert reservation["Instances"][0]["SubnetId"] in subnets
 
 
+@pytest.mark.own_emulator
 def test_instances_that_ended_long_ago_are_forgotten(clients: Clients, embedded_fleet: Fleet) -> None:
     launched: list[str] = []
     for _ in range(2):

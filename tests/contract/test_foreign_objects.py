@@ -14,12 +14,14 @@ from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.in_memory import InMemoryImageStore, InMemoryResultStore
 from aws.in_memory.stores import InMemoryObject
+from aws.queue import JobQueue
 from chaos.delivery_check import keep_result_versions, read_result_versions
 from core.batch_record import BatchRecord
 from core.errors import DecodeError
 from core.jobs import MAX_RESULT_BYTES, ClassificationResult, Prediction, clean_name, image_key, new_batch_id
 from core.settings import Settings
-from tests.contract.conftest import IN_MEMORY
+from local_cloud.resources import notify_queue
+from tests.contract.conftest import IN_MEMORY, take
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 BATCH_ID = new_batch_id(NOW)
@@ -68,6 +70,49 @@ def test_images_are_listed_without_what_lies_beside_them(buckets: Buckets) -> No
     for name in FOREIGN:
         buckets.put(buckets.images.bucket, f"{BATCH_ID}/{name}", b"pixels")
     assert [stored.key for stored in buckets.images.list(BATCH_ID)] == keys
+
+
+# In keys, S3 allows any text: separators of URLs, of headers and of XML, in any script.
+DROPPED_KEYS = [f"drop/{name}" for name in ("a b+c%20d.jpg", 'cats/"q";\'.jpg', "ä/ü ẞ.jpg", "<&>.jpg", "🐈.jpg", "~")]
+
+
+def test_dropped_photos_and_their_answers_have_any_key(buckets: Buckets) -> None:
+    for key in (*DROPPED_KEYS, "drop/", "drop/folder/", "elsewhere/a.jpg", "photo.jpg"):
+        buckets.put(buckets.images.bucket, key, b"pixels")
+    assert sorted(stored.key for stored in buckets.images.list_dropped()) == sorted(DROPPED_KEYS)
+    for key in DROPPED_KEYS:
+        assert buckets.images.get(key) == b"pixels"
+        buckets.results.put(result(key))
+        assert buckets.results.get(key).label == "tabby"
+    assert sorted(stored.key for stored in buckets.results.list("drop/")) == sorted(DROPPED_KEYS)
+    assert sorted(stored.key for stored in buckets.results.list()) == sorted(DROPPED_KEYS)
+
+
+def test_what_lies_elsewhere_in_the_input_bucket_is_listed_by_its_first_part(buckets: Buckets) -> None:
+    buckets.images.put(image_key(BATCH_ID, 0, "a.jpg"), b"x", "a.jpg")
+    buckets.images.create_batch(BATCH_ID, BatchRecord())
+    for key in ("drop/a.jpg", "photo.jpg", "a b/1.jpg", "a b/2/3.jpg", f"{BATCH_ID}x/1.jpg", "/x"):
+        buckets.put(buckets.images.bucket, key, b"pixels")
+    assert sorted(buckets.images.list_misplaced()) == sorted(["photo.jpg", "a b/", f"{BATCH_ID}x/", "/"])
+
+
+@pytest.mark.not_on_aws(reason="S3 may send to a queue with the stack's policy only")
+def test_s3_notifies_the_queue_of_dropped_photos_only(clients: Clients, settings: Settings) -> None:
+    queue = JobQueue(clients["sqs"], settings.queue_name)
+    notify_queue(clients, settings)
+    assert queue.backlog().total == 0, "the test event was deleted"
+    for key in (*DROPPED_KEYS, "photo.jpg", f"{BATCH_ID}/00000-a.jpg", "batches/x.json"):
+        clients["s3"].put_object(Bucket=settings.input_bucket, Key=key, Body=b"pixels")
+    source = {"Bucket": settings.input_bucket, "Key": "photo.jpg"}
+    clients["s3"].copy_object(Bucket=settings.input_bucket, Key="drop/copied.jpg", CopySource=source)
+    clients["s3"].upload_fileobj(io.BytesIO(bytes(9 << 20)), settings.input_bucket, "drop/in parts.jpg")
+    received = take(queue, len(DROPPED_KEYS) + 2)
+    assert sorted(found.job.key for found in received if found.job) == sorted(
+        [*DROPPED_KEYS, "drop/copied.jpg", "drop/in parts.jpg"]
+    )
+    assert {found.job.bucket for found in received if found.job} == {settings.input_bucket}
+    notify_queue(clients, settings)
+    assert queue.backlog().total == len(received), "no second test event"
 
 
 def test_results_are_listed_without_what_lies_beside_them(buckets: Buckets) -> None:

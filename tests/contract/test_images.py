@@ -26,6 +26,8 @@ from core.errors import CloudError, NotFoundError
 from core.packaging import Archive
 from core.settings import Settings
 
+pytestmark = pytest.mark.not_on_aws(reason="launches instances, which needs a real image and costs money")
+
 ARCHIVE = Archive(b"the program")
 _numbers = itertools.count(1)
 
@@ -76,7 +78,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(clients: Clients, settings: Settings) -> Iterator[Bench]:
+def bench(clients: Clients, settings: Settings, launch_template: str) -> Iterator[Bench]:
     bench = Bench(clients, settings)
     yield bench
     for image in bench.images.list():

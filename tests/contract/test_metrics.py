@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from aws.clients import Clients
 from aws.metrics import NAMESPACE, Metric, MetricSink
 
 
+@pytest.mark.not_on_aws(reason="each metric costs $0.30 a month, and arrives after minutes")
 def test_metrics_arrive(clients: Clients) -> None:
     MetricSink(clients["cloudwatch"], "fleet-of-this-test").put(
         {"ImagesAnswered": Metric(42, "Count"), "MeanServiceTime": Metric(0.025, "Seconds")}

@@ -19,6 +19,8 @@ from local_cloud.resources import create_resources
 from tests.stack.emulated import emulated, original
 from tests.stack.world import Account
 
+pytestmark = pytest.mark.own_emulator
+
 # What moto's CloudFormation passes over; docs/reference/stack-on-the-emulator.md says so.
 UNKNOWN_TYPES = {
     "AWS::Budgets::Budget",

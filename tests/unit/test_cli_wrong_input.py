@@ -45,6 +45,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "fleet": ("--once", "--json", "EIC_LOCAL_STACK=1 "),
     "dlq list": ("", "--limit 0", "--json"),
     "dlq redrive": ("", "--limit many", "EIC_LOCAL_STACK=1 "),
+    "dlq delete": ("", "--all --not-jobs", "--all --yes", "a-key --limit 0"),
     "model add": ("nowhere", "model", "text.txt", "empty"),
     "model list": ("", "--json", "EIC_CLOUD=azure "),
     "model promote": ("", "a@1", "EIC_LOCAL_STACK=1 a@1"),

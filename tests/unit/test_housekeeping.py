@@ -14,7 +14,8 @@ def test_clients_that_fail_unexpectedly_end_one_round_of_each_task() -> None:
         for method in ("get_paginator", "list_objects_v2", "get_queue_url", "get_queue_attributes"):
             getattr(client, method).side_effect = RuntimeError("a fault of the client")
     tasks = build_housekeeping(Settings(), clients)  # type: ignore[arg-type]
-    assert [task.name for task in tasks] == ["janitor", "webhooks", "deletions", "result tables", "empty batches"]
+    names = ["janitor", "webhooks", "deletions", "result tables", "dropped photos", "empty batches"]
+    assert [task.name for task in tasks] == names
     for task in tasks:
         assert not task.run_round() and not task.run_round()
         assert (task.health.rounds, task.health.failures) == (2, 2)

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import yaml
 from aws.fleet import Instance
 from aws.stacks import Change, ChangeSet, Event, Resource, StackError, StackState
 from cli.deploy import alarms_of, drift_of, table_of
+from core.object_keys import DROPPED
 from core.packaging import Archive
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
@@ -319,6 +321,34 @@ def test_each_bucket_is_private_encrypted_expiring_and_for_tls_only() -> None:
         assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
         (statement,) = resources[f"{name}Policy"]["Properties"]["PolicyDocument"]["Statement"]
         assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_s3_notifies_the_job_queue_of_dropped_photos_and_may_do_nothing_else() -> None:
+    resources = original()["Resources"]
+    bucket = resources["InputBucket"]
+    (notified,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
+    (rule,) = notified["Filter"]["S3Key"]["Rules"]
+    assert (notified["Event"], rule) == ("s3:ObjectCreated:*", {"Name": "prefix", "Value": DROPPED.prefix})
+    queue = {"Fn::GetAtt": ["JobQueue", "Arn"]}
+    assert notified["Queue"] == queue
+    # S3 checks when it is configured that it may send.
+    assert bucket["DependsOn"] == "QueuePolicy"
+    statements = resources["QueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (allowed,) = [statement for statement in statements if statement["Effect"] == "Allow"]
+    assert allowed["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert (allowed["Action"], allowed["Resource"]) == ("sqs:SendMessage", queue)
+    # Buckets of other accounts may have such a name.
+    assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    pattern = allowed["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"]
+    named = pattern.replace("${AWS::Partition}", "aws")
+    assert fnmatchcase("arn:aws:s3:::photos-inputbucket-1a2b3c4d5e6f", named)
+    assert not fnmatchcase("arn:aws:s3:::photos-outputbucket-1a2b3c4d5e6f", named)
+
+
+def test_photos_are_deleted_after_their_days_however_they_came() -> None:
+    rules = original()["Resources"]["InputBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    prefixes = [rule["Prefix"] for rule in rules if rule.get("ExpirationInDays") == {"Ref": "ImageDays"}]
+    assert sorted(prefixes) == ["2", DROPPED.prefix]
 
 
 @pytest.mark.parametrize("name", ["WorkerTemplate", "WebTemplate", "ControllerTemplate"])

@@ -47,6 +47,7 @@ _ROLE_ID, _OWN, _OTHER = "AROAEXAMPLEEXAMPLE123", "i-0123456789abcdef0", "i-0fed
 KEYS = {
     "InputBucket": {
         "IMAGES": f"{_BATCH}/00000-cat.jpg",
+        "DROPPED": "drop/cats/a b.jpg",
         "BATCH_RECORDS": f"batches/{_BATCH}.json",
         "OWNED_BATCHES": f"owners/ada/{'0' * 14}-{_BATCH}",
         "DELETED_BATCHES": f"deleted/{_BATCH}",
@@ -54,6 +55,7 @@ KEYS = {
     },
     "OutputBucket": {
         "IMAGES": f"{_BATCH}/00000-cat.jpg",
+        "DROPPED": "drop/cats/a b.jpg",
         "CANCELLED_MARKS": f"{_BATCH}/cancelled",
         "RESULT_TABLES": f"{_BATCH}/results.csv",
     },
@@ -83,7 +85,7 @@ _HEARTBEATS = {"HEARTBEATS", "another worker's", "without a role"}
 # Which of them each tier may get, put and delete.  Images, results and what belongs to them are handled as one.
 ACCESS = {
     "worker": {
-        "InputBucket": {"Get": {"IMAGES"}},
+        "InputBucket": {"Get": {"IMAGES", "DROPPED"}},
         # The mark and the table lie among the results; no family of keys separates them.
         "OutputBucket": {"Put": set(KEYS["OutputBucket"])},
         "StateBucket": {"Get": {"MODEL_FILES", "MODEL_VERSIONS", "shadow", "status"}, "Put": {"HEARTBEATS"}},
@@ -189,7 +191,8 @@ def test_each_statement_allows_what_the_tier_does(template: dict[str, Any], tier
 
 
 def test_every_family_of_keys_has_been_decided_on() -> None:
-    named = {name for name in vars(object_keys) if isinstance(getattr(object_keys, name), object_keys.KeyFamily)}
+    kinds = object_keys.KeyFamily, object_keys.OpenKeys
+    named = {name for name in vars(object_keys) if isinstance(getattr(object_keys, name), kinds)}
     assert {kind for keys in KEYS.values() for kind in keys if kind.isupper()} == named
     for keys in KEYS.values():
         for kind in named & keys.keys():
@@ -243,7 +246,8 @@ def test_workers_write_only_answers_and_heartbeats(template: dict[str, Any]) -> 
         if "s3:PutObject" in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
-    assert writable == {"${OutputBucket.Arn}/2*", "${StateBucket.Arn}/workers/${!aws:userid}.json"}
+    answers = {"${OutputBucket.Arn}/2*", "${OutputBucket.Arn}/drop/*"}
+    assert writable == {*answers, "${StateBucket.Arn}/workers/${!aws:userid}.json"}
 
 
 def test_a_fleet_is_ordered_from_the_workers_template_only(template: dict[str, Any]) -> None:

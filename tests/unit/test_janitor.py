@@ -8,6 +8,7 @@ import pytest
 
 from aws.dead_letters import DeadLetters
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore, ManualClock
+from aws.queue import Backlog
 from controller.housekeeping.janitor import LOOK_AGAIN_AFTER, LOOK_BACK, SETTLED_AFTER, Janitor, find_orphans
 from core.batch_record import BatchRecord
 from core.jobs import ClassificationJob, ClassificationResult, Prediction, image_key, new_batch_id, new_job_id
@@ -118,18 +119,6 @@ def test_a_dead_letter_that_was_answered_keeps_its_answer() -> None:
     assert bench.results.line(job.key) == "dög.jpg, beagle"
 
 
-def test_redriven_letters_are_jobs_again_and_what_is_no_job_stays() -> None:
-    bench = Bench()
-    jobs = [bench.upload(position) for position in range(25)]
-    bench.dead.send(jobs)
-    bench.dead.put_body("not a job")
-    letters = DeadLetters(bench.dead, bench.queue)  # type: ignore[arg-type]
-    assert len(letters.peek(100)) == 26 and letters.count() == 26
-    assert letters.redrive(100) == 25
-    assert bench.queue.jobs == jobs and letters.count() == 1
-    assert letters.peek(5)[0].job is None
-
-
 def test_trouble_with_one_task_does_not_stop_the_other() -> None:
     bench = Bench()
     bench.upload(1)
@@ -192,13 +181,34 @@ def test_one_dead_letter_that_cannot_be_answered_does_not_hold_up_the_others_and
     assert poisoned.key in bench.results.objects
 
 
-def test_letters_that_are_no_jobs_cost_one_look() -> None:
+@pytest.mark.parametrize("letters", [1, 2, 25])
+@pytest.mark.parametrize("miscounted_by", [-1, 0, 3])
+def test_letters_cost_two_looks_at_most_whatever_they_are_and_however_sqs_counts(
+    letters: int, miscounted_by: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = Bench()
-    bench.dead.put_body("not a job")
+    for _letter in range(letters):
+        bench.dead.put_body("not a job")
+    counted = Backlog(letters + miscounted_by, 0)
+    monkeypatch.setattr(bench.dead, "backlog", lambda: counted)
+    bench.janitor.round()
     bench.janitor.round()
     looks = bench.dead.count("receive")
-    bench.janitor.round()
+    for _round in range(5):
+        bench.janitor.round()
     assert bench.dead.count("receive") == looks
+
+
+def test_a_letter_that_another_looked_at_is_answered_in_the_next_round() -> None:
+    bench = Bench()
+    first, second = bench.upload(1), bench.upload(2)
+    bench.dead.send([first, second])
+    held = bench.dead.receive(1, 0)
+    bench.janitor.round()
+    assert (first.key in bench.results.objects, second.key in bench.results.objects) == (False, True)
+    bench.dead.release([letter.receipt_handle for letter in held])
+    bench.janitor.round()
+    assert first.key in bench.results.objects
 
 
 def test_another_dead_letter_in_the_place_of_a_redriven_one_is_answered() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -264,6 +265,35 @@ def test_one_failing_image_does_not_take_its_batch_along() -> None:
     with bench.running():
         until(lambda: len(bench.results.objects) == 2)
     assert keys[1] not in bench.results.objects and len(bench.queue.jobs) == 1
+
+
+def put_notification(bench: Bench, key: str, event: str = "ObjectCreated:Put") -> None:
+    photo = {"bucket": {"name": "test-input"}, "object": {"key": key, "eTag": "0"}}
+    bench.queue.put_body(json.dumps({"Records": [{"eventName": event, "s3": photo}]}))
+
+
+def test_a_dropped_photo_is_answered_under_its_key() -> None:
+    bench = Bench()
+    for key, body in (("drop/cats/a b.jpg", b"tabby"), ("drop/broken.jpg", b"broken")):
+        bench.images.put(key, body, "")
+    put_notification(bench, "drop%2Fcats%2Fa+b.jpg")
+    put_notification(bench, "drop/broken.jpg")
+    with bench.running():
+        until(lambda: not bench.queue.messages)
+    assert bench.line("drop/cats/a b.jpg") == "cats/a b.jpg, tabby"
+    assert bench.line("drop/broken.jpg") == "broken.jpg, error: the image is damaged or incomplete"
+
+
+def test_notifications_that_ask_for_nothing_are_deleted_without_an_answer() -> None:
+    bench = Bench()
+    bench.queue.put_body('{"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "test-input"}')
+    put_notification(bench, "drop/a.jpg", "ObjectRemoved:Delete")
+    # It was deleted before it was classified.
+    put_notification(bench, "drop/gone.jpg")
+    (key,) = bench.upload("beagle")
+    with bench.running():
+        until(lambda: not bench.queue.messages)
+    assert list(bench.results.objects) == [key]
 
 
 def test_poison_never_crashes_the_worker_and_is_left_to_the_dead_letter_queue() -> None:
