@@ -34,7 +34,7 @@ _positive = click.FloatRange(min=0, min_open=True)
     show_default=True,
     help="What one worker answers; `elastic bench worker` measures it.",
 )
-@click.option("--photo-kb", type=_positive, default=100.0, show_default=True, help="Size of an image, kB.")
+@click.option("--image-bytes", type=click.IntRange(min=1), default=100_000, show_default=True, help="Size of an image.")
 @click.option("--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True, help="How long it is kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def costs(
@@ -42,7 +42,7 @@ def costs(
     hours: float,
     instance_type: str | None,
     images_per_second: float,
-    photo_kb: float,
+    image_bytes: int,
     keep_days: float,
     as_json: bool,
 ) -> None:
@@ -53,7 +53,7 @@ def costs(
     """
     prices = load_prices()
     chosen = instance_type or str(prices.stack["worker_instance_type"])
-    workload = Workload(images, hours, chosen, images_per_second, photo_kb, keep_days)
+    workload = Workload(images, hours, chosen, images_per_second, image_bytes, keep_days)
     found = estimate(workload, prices)
     if found is None:
         known = ", ".join(sorted(prices.instances))

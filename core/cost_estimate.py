@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from core.prices import Prices
 
 SECONDS_AN_HOUR = 3600
-_KB_A_GB = 1_000_000
+_BYTES_A_GB = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Workload:
         hours: how long the stack exists.
         instance_type: of the workers.
         images_per_second: that one worker answers.
-        photo_kb: an image's size, in kB (1,000 bytes).
+        image_bytes: an image's size.
         keep_days: how long photos are kept.
     """
 
@@ -28,7 +28,7 @@ class Workload:
     hours: float
     instance_type: str
     images_per_second: float
-    photo_kb: float
+    image_bytes: int
     keep_days: float
 
     @property
@@ -66,7 +66,7 @@ def estimate(workload: Workload, prices: Prices) -> Estimate | None:
     worker_usd_per_hour = prices.worker_usd_per_hour([workload.instance_type])
     if worker_usd_per_hour is None:
         return None
-    photos = {"photo_gb": workload.photo_kb / _KB_A_GB, "photo_days": workload.keep_days}
+    photos = {"photo_gb": workload.image_bytes / _BYTES_A_GB, "photo_days": workload.keep_days}
     per_image = replace(prices, image={**prices.image, **photos}).per_image
     return Estimate(
         standing={name: usd * workload.hours for name, usd in prices.standing.items()},

@@ -74,7 +74,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "deploy": ("--dry-run", "--parameter a", "AWS_REGION=eu-central-1 --yes"),
     "status": ("", "--env", "AWS_PROFILE=absent "),
     "destroy": ("--yes", "--images extra", "AWS_REGION=eu-central-1 --yes"),
-    "costs": ("--images -1", "--instance-type z9.mega", "--images-per-second 0", "--photo-kb small"),
+    "costs": ("--images -1", "--instance-type z9.mega", "--images-per-second 0", "--image-bytes small"),
     "bench groups": ("", "--images photos --truth text.txt --bundle model",
                      "--images photos --truth nowhere --bundle model",
                      "--images photos --truth truth.csv --bundle model"),

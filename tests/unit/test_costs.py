@@ -17,7 +17,7 @@ from core.fleet_costs import format_usd
 from core.prices import load_prices
 
 PRICES = load_prices()
-MILLION = Workload(1_000_000, 1.0, "c6i.large", 49.0, 100.0, 7.0)
+MILLION = Workload(1_000_000, 1.0, "c6i.large", 49.0, 100_000, 7.0)
 
 
 def test_a_million_images_and_an_hour_cost_what_the_documentation_computes() -> None:
@@ -31,8 +31,8 @@ def test_a_million_images_and_an_hour_cost_what_the_documentation_computes() -> 
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"photo_kb": 1000.0}, "photos kept"),
-        ({"photo_kb": 1000.0}, "load balancer, photos in"),
+        ({"image_bytes": 1_000_000}, "photos kept"),
+        ({"image_bytes": 1_000_000}, "load balancer, photos in"),
         ({"keep_days": 70.0}, "photos kept"),
         ({"images": 10_000_000}, "SQS"),
     ],
@@ -56,7 +56,7 @@ def test_a_type_without_a_price_has_no_estimate() -> None:
 
 
 def test_the_table_and_the_json_agree() -> None:
-    arguments = ["--images", "20000", "--hours", "2", "--photo-kb", "2000"]
+    arguments = ["--images", "20000", "--hours", "2", "--image-bytes", "2000000"]
     table = CliRunner().invoke(costs, arguments, terminal_width=100).output
     fields = json.loads(CliRunner().invoke(costs, [*arguments, "--json"]).output)
     assert fields["instance_type"] == PRICES.stack["worker_instance_type"]
