@@ -38,6 +38,7 @@ from controller.scaling.heartbeat_reader import HeartbeatReader
 from controller.scaling.instance_tracker import InstanceTracker
 from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import Observer
+from controller.scaling.policies import POLICIES
 from controller.scaling.policy import Limits
 from controller.scaling.reconciler import Reconciler, explain
 from controller.scaling.schedule import floor_at, parse_schedule
@@ -73,7 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("%s", error)
         return error.exit_status
     if options.dry_run:
-        explain(parts.observer, parts.limits, settings.controller_interval_seconds, stop)
+        policy = POLICIES[settings.scaling_policy]
+        explain(parts.observer, parts.limits, settings.controller_interval_seconds, stop, policy)
         return 0
     tasks = build_housekeeping(settings, Clients())
     for task in tasks:
@@ -106,6 +108,7 @@ class Parts:
             split_list(settings.instance_types),
             split_list(settings.subnet_ids),
             spot=settings.purchase_option == "spot",
+            name_prefix=settings.instance_name_prefix,
         )
         self.tracker = InstanceTracker(
             settings.boot_grace_seconds, settings.heartbeat_timeout_seconds, max_step_seconds=settings.heartbeat_seconds
@@ -171,6 +174,7 @@ def build_reconciler(
             time.time,
             lambda: tuple(task.health for task in tasks),
         ),
+        policy=POLICIES[settings.scaling_policy],
     )
 
 

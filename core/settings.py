@@ -21,6 +21,16 @@ PREFIX = "EIC_"
 PURCHASE_OPTIONS = ("on-demand", "spot")
 CLOUDS = ("auto", "aws")
 AUTHENTICATIONS = ("off", "tokens")
+SCALING_POLICIES = ("backlog", "request")
+# The settings in which `DEPLOYMENT_ID` is replaced by the setting `deployment_id`.
+DEPLOYMENT_ID = "{id}"
+NAMES = (
+    "input_bucket",
+    "output_bucket",
+    "state_bucket",
+    "queue_name",
+    "dead_letter_queue_name",
+)
 MIN_SESSION_KEY_CHARACTERS = 32
 _KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
 _KIND_NAMES = {"int": "a whole number", "float": "a number", "str": "text"}
@@ -46,6 +56,7 @@ class Settings:
     local_stack: int = _setting(0, "port of the local stack to join; 0: the only one", 0, 65_535)
 
     # Names in the cloud
+    deployment_id: str = _setting("elastic", "replaces `{id}` in the names of buckets and queues")
     input_bucket: str = _setting("elastic-input", "S3 bucket for uploaded images")
     output_bucket: str = _setting("elastic-output", "S3 bucket for results")
     state_bucket: str = _setting("elastic-state", "S3 bucket for lease, status, heartbeats and models")
@@ -53,6 +64,12 @@ class Settings:
     dead_letter_queue_name: str = _setting("elastic-jobs-dead", "SQS queue for jobs that failed too often")
     launch_template_name: str = _setting("elastic-app-tier", "EC2 launch template of the app tier")
     fleet_name: str = _setting("elastic", "value of the tag `elastic:fleet` of this fleet's instances")
+    instance_name_prefix: str = _setting(
+        "app-tier-", "names of the fleet's instances before their numbers, which begin with 1"
+    )
+    web_instance_name: str = _setting(
+        "", "local stack: name of an emulated instance that stands for the web tier's machine; empty: none"
+    )
 
     # How instances are launched
     instance_types: str = _setting("t3.small,t3a.small", "EC2 instance types to choose from, separated by commas")
@@ -123,7 +140,10 @@ class Settings:
 
     # Scaling
     profile: str = _setting(
-        DEFAULT_PROFILE, "`balanced`, `fast` or `thrifty`: values of some of the settings below; see core/profiles.py"
+        DEFAULT_PROFILE, "`balanced`, `fast`, `thrifty` or `course`: values of some settings; see core/profiles.py"
+    )
+    scaling_policy: str = _setting(
+        "backlog", "`backlog`: weighs boots against waits; `request`: one instance for each request, and then none"
     )
     min_size: int = _setting(0, "fewest instances kept running", 0)
     max_size: int = _setting(15, "most instances kept running", 1)
@@ -259,6 +279,8 @@ class Settings:
         return cls(**{**values, **(overrides or {})})
 
     def __post_init__(self) -> None:
+        for name in NAMES:
+            object.__setattr__(self, name, getattr(self, name).replace(DEPLOYMENT_ID, self.deployment_id))
         problems = []
         for field in dataclasses.fields(self):
             value, low, high = getattr(self, field.name), field.metadata["minimum"], field.metadata["maximum"]
@@ -275,6 +297,8 @@ class Settings:
             problems.append(f"{PREFIX}MIN_SIZE must not exceed {PREFIX}MAX_SIZE")
         if self.profile not in PROFILES:
             problems.append(f"{PREFIX}PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
+        if self.scaling_policy not in SCALING_POLICIES:
+            problems.append(f"{PREFIX}SCALING_POLICY must be {' or '.join(SCALING_POLICIES)}")
         if self.purchase_option not in PURCHASE_OPTIONS:
             problems.append(f"{PREFIX}PURCHASE_OPTION must be {' or '.join(PURCHASE_OPTIONS)}")
         if self.cloud not in CLOUDS:

@@ -17,7 +17,9 @@ INSTANCE_TYPE = "t3.small"
 
 
 def create_resources(clients: Clients, settings: Settings) -> None:
-    """Creates buckets, queues, machine image and launch template, unless they exist.
+    """Creates buckets, queues, machine image and launch template, and the web tier's instance if it has a name.
+
+    What exists is left as it is.
 
     Raises:
         CloudError: a service refused or failed, or a queue with the name has other attributes.
@@ -26,7 +28,9 @@ def create_resources(clients: Clients, settings: Settings) -> None:
         for bucket in (settings.input_bucket, settings.output_bucket, settings.state_bucket):
             _create_bucket(clients["s3"], bucket)
         _create_queues(clients["sqs"], settings)
-        _create_launch_template(clients["ec2"], settings.launch_template_name)
+        image_id = _create_launch_template(clients["ec2"], settings.launch_template_name)
+        if settings.web_instance_name:
+            _create_web_instance(clients["ec2"], settings.web_instance_name, image_id)
 
 
 def _create_bucket(client: Any, bucket: str) -> None:
@@ -56,10 +60,11 @@ def _create_queues(client: Any, settings: Settings) -> None:
     )
 
 
-def _create_launch_template(client: Any, name: str) -> None:
+def _create_launch_template(client: Any, name: str) -> str:
+    """Creates the workers' machine image and launch template unless they exist; returns the image's id."""
     try:
-        client.describe_launch_templates(LaunchTemplateNames=[name])
-        return
+        found = client.describe_launch_template_versions(LaunchTemplateName=name, Versions=["$Default"])
+        return str(found["LaunchTemplateVersions"][0]["LaunchTemplateData"]["ImageId"])
     except client.exceptions.ClientError as error:
         if "NotFound" not in error.response["Error"]["Code"]:
             raise
@@ -73,3 +78,17 @@ def _create_launch_template(client: Any, name: str) -> None:
             "MetadataOptions": {"HttpTokens": "required", "InstanceMetadataTags": "enabled"},  # IMDSv2
         },
     )
+    return str(image_id)
+
+
+def _create_web_instance(client: Any, name: str, image_id: str) -> None:
+    """Creates an instance that stands for the web tier's machine, unless it exists: no worker, and not of the fleet."""
+    filters = [
+        {"Name": "tag:Name", "Values": [name]},
+        {"Name": "instance-state-name", "Values": ["pending", "running"]},
+    ]
+    if not client.describe_instances(Filters=filters)["Reservations"]:
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
+        client.run_instances(
+            ImageId=image_id, InstanceType=INSTANCE_TYPE, MinCount=1, MaxCount=1, TagSpecifications=tags
+        )
