@@ -249,7 +249,7 @@ class Worker:
     def _answer_missing(self, work: _Work, job: ClassificationJob) -> None:
         """Store a failure for a missing image, unless its batch was deleted or the image is already answered."""
         try:
-            exists = self._images.has_batch(job.batch_id)
+            exists = not job.batch_id or self._images.has_batch(job.batch_id)
         except Exception as error:
             self._log_trouble(job, error)
             self._back_off(work)

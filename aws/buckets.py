@@ -19,6 +19,7 @@ from aws.objects import check_bucket, delete_below, delete_objects, only_ours, r
 from aws.objects import list_objects as list_objects
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, ConflictError, DecodeError, ImageTooLargeError, NotFoundError
+from core.image_layouts import is_named, result_key
 from core.jobs import MAX_NAME_BYTES, MAX_RESULT_BYTES, ClassificationResult, batch_of, clean_name
 from core.object_keys import BATCH_RECORDS, CANCELLED_MARKS, IMAGES, LONG_NAMES, RESULT_TABLES
 from core.versioned_json import RECORDS
@@ -118,6 +119,8 @@ class ImageStore:
 
     def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
         """Store an image, replacing one of the same key.
+
+        A named image needs no `name` beside its key.
 
         Raises:
             AlreadyExistsError: `only_if_new` is set and there is an image with this key.
@@ -220,6 +223,8 @@ class ImageStore:
 
         That object is stored here, before the image.  Its key is the name's digest, so that it never changes.
         """
+        if name == key:
+            return {}
         encoded = quote(name)
         if len(encoded) <= _MAX_METADATA_NAME_BYTES:
             return {"name": encoded}
@@ -235,7 +240,7 @@ class ImageStore:
 
     def _name(self, metadata: Mapping[str, str], key: str) -> str:
         """The name of an image, normalized for a job, because another program may have written it."""
-        name = unquote(metadata.get("name", key.partition("/")[2]))
+        name = unquote(metadata["name"]) if "name" in metadata else key.partition("/")[2] or key
         long_name_key = _long_name_key(key, metadata.get(_LONG_NAME, ""))
         if LONG_NAMES.owns(long_name_key):
             with contextlib.suppress(NotFoundError), cloud_errors("reading the image's name"):
@@ -245,7 +250,9 @@ class ImageStore:
 
 
 class ResultStore:
-    """Store of results, each under the key of its image.
+    """Store of results, each found by the key of its image.
+
+    `core.image_layouts` decides on the key and the body of the object.
 
     Every method raises `CloudError` where S3 fails after botocore's retries, `NotFoundError` where the
     object does not exist.
@@ -266,11 +273,11 @@ class ResultStore:
         with cloud_errors("storing the result"):
             self._client.put_object(
                 Bucket=self.bucket,
-                Key=result.key,
+                Key=result_key(result.key),
                 Body=body,
                 ContentType="text/plain; charset=utf-8",
                 # The key ends like an image's: without another name, a viewer would open the text as a picture.
-                ContentDisposition=f'inline; filename="{result.key.partition("/")[2]}.txt"',
+                **({} if is_named(result.key) else {"ContentDisposition": _text_file(result.key)}),
                 Metadata=metadata,
                 **condition,
             )
@@ -282,15 +289,15 @@ class ResultStore:
             DecodeError: the object is not a result.
         """
         with cloud_errors("fetching the result"):
-            response = self._client.get_object(Bucket=self.bucket, Key=key)
+            response = self._client.get_object(Bucket=self.bucket, Key=result_key(key))
             body = read_body(response, MAX_RESULT_BYTES)
         return ClassificationResult.decode(key, body, response["Metadata"])
 
     def exists(self, key: str) -> bool:
-        """Whether there is a result with this key."""
+        """Whether there is a result for the image with this key."""
         try:
             with cloud_errors("looking for the result"):
-                self._client.head_object(Bucket=self.bucket, Key=key)
+                self._client.head_object(Bucket=self.bucket, Key=result_key(key))
         except NotFoundError:
             return False
         return True
@@ -298,9 +305,22 @@ class ResultStore:
     def line(self, key: str) -> str:
         """Read the line in the body of a result object."""
         with cloud_errors("fetching the result"):
-            response = self._client.get_object(Bucket=self.bucket, Key=key)
+            response = self._client.get_object(Bucket=self.bucket, Key=result_key(key))
             body = read_body(response, MAX_RESULT_BYTES)
         return result_line(key, body)
+
+    def delete(self, key: str) -> None:
+        """Delete the result of the image with this key; one that does not exist is no error."""
+        delete_objects(self._client, self.bucket, [result_key(key)])
+
+    def list_named(self, start_after: str = "") -> Iterator[str]:
+        """List the keys of the result objects of named images, in their order, 1,000 in a request.
+
+        Args:
+            start_after: only keys after this one.
+        """
+        listing = list_objects(self._client, self.bucket, "", start_after, folders=False)
+        return (stored.key for stored in listing)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         """List the results whose keys begin with `prefix` (``<batch_id>/``; empty: all), in the order of their keys.
@@ -357,6 +377,10 @@ class ResultStore:
     def _list(self, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
         listing = list_objects(self._client, self.bucket, prefix, start_after)
         return only_ours(listing, self.bucket, IMAGES, CANCELLED_MARKS, RESULT_TABLES)
+
+
+def _text_file(key: str) -> str:
+    return f'inline; filename="{key.partition("/")[2]}.txt"'
 
 
 def _long_name_key(key: str, digest: str) -> str:

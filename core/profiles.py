@@ -49,5 +49,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "input_bucket": "{id}-in-bucket",
         "output_bucket": "{id}-out-bucket",
         "queue_name": "{id}-req-queue",
+        "compat_keys": "name",
+        "compat_answer": "stem:label",
     },
 }

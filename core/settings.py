@@ -22,6 +22,8 @@ PURCHASE_OPTIONS = ("on-demand", "spot")
 CLOUDS = ("auto", "aws")
 AUTHENTICATIONS = ("off", "tokens")
 SCALING_POLICIES = ("backlog", "request")
+COMPAT_KEYS = ("batch", "name")
+COMPAT_ANSWERS = ("name:label", "stem:label", "label")
 # The settings in which `DEPLOYMENT_ID` is replaced by the setting `deployment_id`.
 DEPLOYMENT_ID = "{id}"
 NAMES = (
@@ -208,6 +210,14 @@ class Settings:
     compat_wait_seconds: float = _setting(
         300.0, "how long `POST /` with an `inputFile` waits for the result, seconds", 0.0, 3600.0
     )
+    compat_keys: str = _setting(
+        "batch",
+        "keys of the images of `POST /`: `batch`: of hidden batches; `name`: the file's name, and for its result the "
+        "name without ending, which all clients share",
+    )
+    compat_answer: str = _setting(
+        "name:label", "response of `POST /`: `name:label`; `stem:label`: the name without its ending; or `label` alone"
+    )
     webhook_allow_private: int = _setting(0, "1: webhooks may use plain HTTP and private addresses", 0, 1)
 
     client_silence_seconds: float = _setting(
@@ -299,6 +309,10 @@ class Settings:
             problems.append(f"{PREFIX}PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
         if self.scaling_policy not in SCALING_POLICIES:
             problems.append(f"{PREFIX}SCALING_POLICY must be {' or '.join(SCALING_POLICIES)}")
+        if self.compat_keys not in COMPAT_KEYS:
+            problems.append(f"{PREFIX}COMPAT_KEYS must be {' or '.join(COMPAT_KEYS)}")
+        if self.compat_answer not in COMPAT_ANSWERS:
+            problems.append(f"{PREFIX}COMPAT_ANSWER must be one of {', '.join(COMPAT_ANSWERS)}")
         if self.purchase_option not in PURCHASE_OPTIONS:
             problems.append(f"{PREFIX}PURCHASE_OPTION must be {' or '.join(PURCHASE_OPTIONS)}")
         if self.cloud not in CLOUDS:

@@ -203,6 +203,17 @@ def test_an_image_that_is_gone_is_answered_with_a_failure() -> None:
     assert bench.line(key) == "beagle.jpg, error: the uploaded image is no longer stored"
 
 
+def test_a_named_image_is_answered_under_its_name_and_with_a_failure_if_it_is_gone() -> None:
+    bench = Bench()
+    bench.images.put("a.jpg", b"beagle", "a.jpg")
+    jobs = [ClassificationJob(new_job_id(), "", "test-input", name, name) for name in ("a.jpg", "b.jpg")]
+    bench.queue.send(jobs)
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    bodies = {key: stored.body for key, stored in bench.results.objects.items()}
+    assert bodies == {"a": b"beagle", "b": b"error: the uploaded image is no longer stored"}
+
+
 def test_an_image_that_is_gone_never_takes_the_place_of_an_answer() -> None:
     """A cancelled batch has its answers already, and its jobs are still in the queue."""
     bench = Bench()
