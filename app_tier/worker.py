@@ -97,6 +97,8 @@ class Worker:
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
         fleet_running_since: since when some instance of the fleet has been running, in seconds since the epoch.
+        respond: called with each result once it is stored, before its job is deleted; a job for which it raises is
+            delivered again.
     """
 
     def __init__(
@@ -112,8 +114,10 @@ class Worker:
         on_answer: Callable[[ClassificationResult], None] = lambda result: None,
         wall_clock: Callable[[], float] = time.time,
         fleet_running_since: float = 0.0,
+        respond: Callable[[ClassificationResult], None] = lambda result: None,
     ) -> None:
         self._on_answer = on_answer
+        self._respond = respond
         self._wall_clock = wall_clock
         self._fleet_running_since = fleet_running_since
         self._jobs = jobs
@@ -337,6 +341,7 @@ class Worker:
     def _store(self, work: _Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         try:
             self._results.put(self._timed(work, result), only_if_new=only_if_new)
+            self._respond(result)
         except AlreadyExistsError:
             self._settled.put((work.delivery.receipt_handle, None))
         except Exception as error:  # this job is delivered again; the others are not affected

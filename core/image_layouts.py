@@ -80,6 +80,13 @@ def without_ending(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
+def answer_line(name: str, answer: str, form: str) -> str:
+    """An answer in one of `core.settings.COMPAT_ANSWERS`: one line, since `core.jobs.clean_name` has made the name."""
+    if form == "label":
+        return answer
+    return f"{without_ending(name) if form == 'stem:label' else name}:{answer}"
+
+
 def result_line(name: str, answer: str) -> str:
     """Format one line ``image name, label``: CSV with a space after the comma, quoted only where needed."""
     return ", ".join(_quote(text) for text in (name, answer))

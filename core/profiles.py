@@ -49,6 +49,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "input_bucket": "{id}-in-bucket",
         "output_bucket": "{id}-out-bucket",
         "queue_name": "{id}-req-queue",
+        "response_queue_name": "{id}-resp-queue",
         "compat_keys": "name",
         "compat_answer": "stem:label",
     },

@@ -32,6 +32,7 @@ NAMES = (
     "state_bucket",
     "queue_name",
     "dead_letter_queue_name",
+    "response_queue_name",
 )
 MIN_SESSION_KEY_CHARACTERS = 32
 _KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
@@ -64,6 +65,9 @@ class Settings:
     state_bucket: str = _setting("elastic-state", "S3 bucket for lease, status, heartbeats and models")
     queue_name: str = _setting("elastic-jobs", "SQS queue of jobs")
     dead_letter_queue_name: str = _setting("elastic-jobs-dead", "SQS queue for jobs that failed too often")
+    response_queue_name: str = _setting(
+        "", "SQS queue to which workers also send answers, and from which the web tier takes them; empty: none"
+    )
     launch_template_name: str = _setting("elastic-app-tier", "EC2 launch template of the app tier")
     fleet_name: str = _setting("elastic", "value of the tag `elastic:fleet` of this fleet's instances")
     instance_name_prefix: str = _setting(
@@ -216,7 +220,9 @@ class Settings:
         "name without ending, which all clients share",
     )
     compat_answer: str = _setting(
-        "name:label", "response of `POST /`: `name:label`; `stem:label`: the name without its ending; or `label` alone"
+        "name:label",
+        "response of `POST /`, and message of the response queue: `name:label`; `stem:label`: the name without its "
+        "ending; or `label` alone",
     )
     webhook_allow_private: int = _setting(0, "1: webhooks may use plain HTTP and private addresses", 0, 1)
 

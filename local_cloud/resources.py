@@ -58,6 +58,8 @@ def _create_queues(client: Any, settings: Settings) -> None:
             "RedrivePolicy": json.dumps(redrive_policy),
         },
     )
+    if settings.response_queue_name:
+        client.create_queue(QueueName=settings.response_queue_name)
 
 
 def _create_launch_template(client: Any, name: str) -> str:

@@ -43,6 +43,7 @@ RESOURCES = {
     "aws.buckets.ResultStore": "OutputBucket",
     "aws.state.StateStore": "StateBucket",
     "aws.queue.JobQueue": "JobQueue",
+    "aws.response_queue.ResponseQueue": "ResponseQueue",
     "aws.dead_letters.DeadLetters._dead": "DeadLetterQueue",
     "aws.fleet.Fleet": "*",
     "aws.metrics.MetricSink": "*",
@@ -53,6 +54,7 @@ SETTINGS = {
     "OutputBucket": "output_bucket",
     "StateBucket": "state_bucket",
     "JobQueue": "queue_name",
+    "ResponseQueue": "response_queue_name",
     "DeadLetterQueue": "dead_letter_queue_name",
 }
 # Methods of a client that send no request.
@@ -71,6 +73,7 @@ ACTIONS = {
     "head_bucket": ("s3:ListBucket",),
     "get_queue_url": ("sqs:GetQueueUrl",),
     "get_queue_attributes": ("sqs:GetQueueAttributes",),
+    "send_message": ("sqs:SendMessage",),
     "send_message_batch": ("sqs:SendMessage",),
     "receive_message": ("sqs:ReceiveMessage",),
     "delete_message_batch": ("sqs:DeleteMessage",),

@@ -24,10 +24,12 @@ from aws.in_memory import (
     InMemoryFleet,
     InMemoryImageStore,
     InMemoryJobQueue,
+    InMemoryResponseQueue,
     InMemoryResultStore,
     InMemoryStateStore,
 )
 from aws.queue import JobQueue
+from aws.response_queue import ResponseQueue
 from aws.state import StateStore
 from core.jobs import ClassificationJob
 from core.paths import REPOSITORY_ROOT
@@ -170,6 +172,15 @@ def queue(side: str, request: pytest.FixtureRequest) -> JobQueue | InMemoryJobQu
         return InMemoryJobQueue(time.time, VISIBILITY_TIMEOUT_SECONDS, MAX_RECEIVE_COUNT)
     queue: JobQueue = request.getfixturevalue("embedded_queue")
     return queue
+
+
+@pytest.fixture
+def responses(side: str, clients: Clients, settings: Settings) -> ResponseQueue | InMemoryResponseQueue:
+    if side == IN_MEMORY:
+        return InMemoryResponseQueue()
+    named = replace(settings, response_queue_name=f"{settings.queue_name}-responses")
+    create_resources(clients, named)
+    return ResponseQueue(clients["sqs"], named.response_queue_name)
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ class ResultWaiter:
         self._count = 0
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._look_now = threading.Event()
 
     @property
     def waiting(self) -> int:
@@ -103,6 +104,10 @@ class ResultWaiter:
             raise WaitFailedError
         return waiter.answered
 
+    def look_now(self) -> None:
+        """Looks for results without further delay: one has been stored."""
+        self._look_now.set()
+
     def close(self) -> None:
         """Ends all waiting without results: the server is about to stop."""
         with self._lock:
@@ -130,7 +135,8 @@ class ResultWaiter:
             took = self._clock() - started
             pause = max(MIN_INTERVAL_SECONDS, INTERVAL_PART * (self._clock() - youngest), took)
             # Not woken by requests that arrive meanwhile: each of them would cause a listing.
-            time.sleep(min(pause, MAX_INTERVAL_SECONDS))
+            self._look_now.wait(min(pause, MAX_INTERVAL_SECONDS))
+            self._look_now.clear()
 
     def _poll_once(self, outstanding: list[str]) -> None:
         firsts: dict[str, str] = {}

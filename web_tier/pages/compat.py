@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort
 from flask.typing import ResponseReturnValue
 
-from core.image_layouts import without_ending
+from core.image_layouts import answer_line
 from web_tier.api.request_body import one_uploaded_file
 from web_tier.auth.quotas import submit_single
 from web_tier.errors import try_again
@@ -34,15 +34,5 @@ def classify() -> ResponseReturnValue:
         answer = found.single_images.wait(submitted, found.settings.compat_wait_seconds)
     if answer is None:
         return try_again(f"{submitted.name} has not been classified in time; please try again soon")
-    line = _line(submitted.name, answer.answer, found.settings.compat_answer)
+    line = answer_line(submitted.name, answer.answer, found.settings.compat_answer)
     return Response(line, 200 if answer.failure is None else 422, mimetype="text/plain")
-
-
-def _line(name: str, answer: str, form: str) -> str:
-    """The response in one of `core.settings.COMPAT_ANSWERS`.
-
-    The name of a submitted file is cleaned: it has no line break that would make two answers of one.
-    """
-    if form == "label":
-        return answer
-    return f"{without_ending(name) if form == 'stem:label' else name}:{answer}"
