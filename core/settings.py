@@ -35,6 +35,7 @@ NAMES = (
     "response_queue_name",
 )
 MIN_SESSION_KEY_CHARACTERS = 32
+MIN_MESSAGE_BYTES = 1024  # SQS's lower bound
 _KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
 _KIND_NAMES = {"int": "a whole number", "float": "a number", "str": "text"}
 
@@ -114,6 +115,13 @@ class Settings:
         43_200,
     )
     max_receive_count: int = _setting(8, "deliveries of a job before it is moved to the dead-letter queue", 1, 1000)
+    max_message_bytes: int = _setting(
+        0,
+        "largest message of the local stack's job queue, 1024 or more, bytes; an image whose name makes its job "
+        "longer is refused; 0: SQS's own limit",
+        0,
+        1024 * 1024,
+    )
     receive_wait_seconds: int = _setting(5, "long poll of the job queue, seconds", 0, 20)
 
     # The app tier
@@ -313,6 +321,8 @@ class Settings:
             problems.append(f"{PREFIX}MIN_SIZE must not exceed {PREFIX}MAX_SIZE")
         if self.profile not in PROFILES:
             problems.append(f"{PREFIX}PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
+        if 0 < self.max_message_bytes < MIN_MESSAGE_BYTES:
+            problems.append(f"{PREFIX}MAX_MESSAGE_BYTES must be 0, or at least {MIN_MESSAGE_BYTES}")
         if self.scaling_policy not in SCALING_POLICIES:
             problems.append(f"{PREFIX}SCALING_POLICY must be {' or '.join(SCALING_POLICIES)}")
         if self.compat_keys not in COMPAT_KEYS:

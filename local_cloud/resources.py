@@ -56,6 +56,7 @@ def _create_queues(client: Any, settings: Settings) -> None:
         Attributes={
             "VisibilityTimeout": str(settings.visibility_timeout_seconds),
             "RedrivePolicy": json.dumps(redrive_policy),
+            **({"MaximumMessageSize": str(settings.max_message_bytes)} if settings.max_message_bytes else {}),
         },
     )
     if settings.response_queue_name:

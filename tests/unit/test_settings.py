@@ -40,6 +40,9 @@ def test_the_environment_wins_over_defaults_and_overrides_over_both() -> None:
         ({"EIC_MIN_SIZE": "5", "EIC_MAX_SIZE": "4"}, "must not exceed"),
         ({"EIC_MAXSIZE": "4"}, "EIC_MAXSIZE is not a setting"),
         ({"EIC_PROFILE": "frugal"}, "EIC_PROFILE must be one of balanced, fast, thrifty, course, not 'frugal'"),
+        ({"EIC_MAX_MESSAGE_BYTES": "1023"}, "EIC_MAX_MESSAGE_BYTES must be 0, or at least 1024"),
+        ({"EIC_COMPAT_KEYS": "id"}, "EIC_COMPAT_KEYS must be batch or name"),
+        ({"EIC_COMPAT_ANSWER": "x"}, "EIC_COMPAT_ANSWER must be one of name:label, stem:label, label"),
         ({"EIC_SCALING_POLICY": "guess"}, "EIC_SCALING_POLICY must be backlog or request"),
     ],
 )

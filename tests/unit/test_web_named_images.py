@@ -112,3 +112,20 @@ def test_the_api_keeps_the_keys_of_batches() -> None:
     found = bench.client.post("/api/v1/classify?name=dog.jpg", data=JPEG, content_type="image/jpeg").get_json()
     assert (found["name"], found["label"], found["key"] in bench.images.objects) == ("dog.jpg", "beagle", True)
     assert found["key"].endswith("/00000-dog.jpg")
+
+
+def test_a_name_that_makes_its_job_longer_than_a_message_is_refused_and_the_others_go_on() -> None:
+    bench = WebBench(compat_keys="name", max_message_bytes=1024)
+    batch_id, long_name = bench.create_batch(), "x" * 1000 + ".jpg"
+    report = bench.upload(batch_id, [(long_name, JPEG), ("a.jpg", JPEG)])
+    assert [(file["name"], file["code"]) for file in report["rejected"]] == [(long_name, "name_too_long")]
+    permitted = bench.client.post(
+        f"/api/v1/batches/{batch_id}/uploads", json={"files": [{"name": long_name, "size_bytes": len(JPEG)}]}
+    )
+    key = permitted.get_json()["uploads"][0]["key"]
+    bench.images.put(key, JPEG, long_name)
+    completed = bench.client.post(f"/api/v1/batches/{batch_id}/uploads/complete", json={"keys": [key]}).get_json()
+    assert [file["code"] for file in completed["rejected"]] == ["name_too_long"]
+    assert [job.name for job in bench.queue.jobs] == ["a.jpg"]
+    bench.answer_at_once()
+    assert post(bench, long_name).status_code == 200, "named images have shorter names"

@@ -200,19 +200,32 @@ class UploadService:
         keys.update(entry.key for entry in self._results.list(f"{batch_id}/"))
         return max((position_of(key) + 1 for key in keys if is_key(key)), default=0)
 
+    def new_job(self, batch_id: str, key: str, name: str) -> ClassificationJob:
+        """A job for a stored image."""
+        return ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name)
+
+    def check_job(self, job: ClassificationJob) -> Failure | None:
+        """Why a job cannot be enqueued: the queue takes no message of its length."""
+        limit = self._settings.max_message_bytes
+        if limit and len(job.encode().encode()) > limit:
+            return Failure("name_too_long", "the name is too long for this server's queue")
+        return None
+
     def _store(
         self, batch_id: str, position: int, file: UploadedFile, positions: _Positions, keep: _Keep
     ) -> Stored | Rejected | NotStored:
         name = clean_name(file.filename)
         with file.body:
-            failure = self._check(file)
+            checked = self._check(file)
             while position < positions.end:
                 key = image_key(batch_id, position, name)
+                job = self.new_job(batch_id, key, name)
+                failure = checked or self.check_job(job)
                 try:
                     if self._put(key, name, file, failure, keep):
                         if failure is not None:
                             return Rejected(name, key, failure)
-                        return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
+                        return Stored(job)
                     # Another request has stored a file of this name at this position.
                     other = positions.take() if keep is _Keep.EVERYTHING else self.next_position(batch_id)
                     position = max(position + 1, other)
@@ -224,8 +237,9 @@ class UploadService:
 
     def _store_named(self, file: UploadedFile) -> Stored | Rejected | NotStored:
         key = named_key(file.filename)
+        job = self.new_job("", key, key)
         with file.body:
-            failure = self._check(file)
+            failure = self._check(file) or self.check_job(job)
             try:
                 self._results.delete(key)
                 self._put(key, key, file, failure, _Keep.NOTHING)
@@ -234,7 +248,7 @@ class UploadService:
                 return NotStored(key, 0, "not_stored", "could not be stored, please try again")
         if failure is not None:
             return Rejected(key, key, failure)
-        return Stored(ClassificationJob(new_job_id(), "", self._images.bucket, key, key))
+        return Stored(job)
 
     def _put(self, key: str, name: str, file: UploadedFile, failure: Failure | None, keep: _Keep) -> bool:
         """Stores an image, or its failure; returns False if what is stored there has to be kept."""
