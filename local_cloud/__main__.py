@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
 
         supervisor = Supervisor(
-            EmulatedMachines(clients["ec2"]),
+            EmulatedMachines(clients["ec2"], settings.fleet_name, settings.launch_template_name),
             start,
             options.boot_seconds,
             settings.shutdown_grace_seconds,

@@ -4,9 +4,9 @@
 moto always ``MinCount``.  The embedded cloud has capacity, so here it is ``MaxCount``.
 
 *EC2 Fleet*: moto ignores the client token of ``CreateFleet``, so that a repeated request launches again; it never
-lacks capacity, ignores the launch template's metadata options, and keeps every fleet for ever.  Here a repeated token
-returns the first response, the header `CAPACITY_HEADER` (see `local_cloud.faults`) limits the capacity, and only the
-latest fleets are kept, as long as their tokens.
+lacks capacity, ignores the launch template's metadata options, does not tag instances with the launch template, and
+keeps every fleet for ever.  Here a repeated token returns the first response, the header `CAPACITY_HEADER` (see
+`local_cloud.faults`) limits the capacity, and only the latest fleets are kept, as long as their tokens.
 
 *Terminated instances*: EC2 describes them for about an hour, moto for ever, and each adds a third of a millisecond to
 every description of the fleet.  Here only the latest ones are kept.
@@ -70,7 +70,7 @@ def _launch_fleet(self: Fleets) -> dict[str, Any]:
         result = _moto_create_fleet(self).result
         assert isinstance(result, dict)
         response = dict(result)
-        _apply_metadata_options(self, response.get("Instances", []))
+        _apply_template(self, response.get("Instances", []))
     missing = {
         "ErrorCode": "InsufficientInstanceCapacity",
         "ErrorMessage": "There is no Spot capacity or On-Demand capacity available that matches your request.",
@@ -79,15 +79,20 @@ def _launch_fleet(self: Fleets) -> dict[str, Any]:
     return response
 
 
-def _apply_metadata_options(self: Fleets, launched: list[dict[str, Any]]) -> None:
+def _apply_template(self: Fleets, launched: list[dict[str, Any]]) -> None:
+    """Sets the metadata options and the tags that EC2 gives to instances of a launch template."""
     for config in self.params["LaunchTemplateConfigs"]:
         name = config["LaunchTemplateSpecification"].get("LaunchTemplateName")
         if name is None:
             continue
-        options = self.ec2_backend.get_launch_template_by_name(name).default_version().data.get("MetadataOptions")
-        if options:
-            for instance_id in chain.from_iterable(entry["InstanceIds"] for entry in launched):
-                self.ec2_backend.get_instance(instance_id).metadata_options = MetadataOptions(options)
+        version = self.ec2_backend.get_launch_template_by_name(name).default_version()
+        options = version.data.get("MetadataOptions")
+        tags = {"aws:ec2launchtemplate:id": version.template.id, "aws:ec2launchtemplate:version": str(version.number)}
+        for instance_id in chain.from_iterable(entry["InstanceIds"] for entry in launched):
+            instance = self.ec2_backend.get_instance(instance_id)
+            instance.add_tags(tags)
+            if options:
+                instance.metadata_options = MetadataOptions(options)
 
 
 def _drop_terminated(backend: EC2Backend) -> None:

@@ -1,4 +1,4 @@
-"""Run one worker process for each EC2 instance that is running in the emulator."""
+"""Run one worker process for each EC2 instance of the fleet that is running in the emulator."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aws.clients import cloud_errors
+from aws.fleet import OWNER_TAG
 from core.errors import CloudError
 from local_cloud.processes import Process, spawn
 
 log = logging.getLogger(__name__)
+
+# EC2 tags each instance with the launch template that it was launched from.
+TEMPLATE_TAG = "aws:ec2launchtemplate:id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,17 @@ class Machines(Protocol):
 
 
 class EmulatedMachines:
-    """All pending and running instances of the emulator."""
+    """The pending and running instances of one fleet: with its owner tag, launched from its launch template.
 
-    def __init__(self, client: Any) -> None:
+    On EC2, too, only these have the program, from the template's image.  Any other instance of the emulator is the
+    affair of the client that launched it.
+    """
+
+    def __init__(self, client: Any, fleet_name: str, launch_template_name: str) -> None:
         self._client = client
+        self._fleet_name = fleet_name
+        self._template_name = launch_template_name
+        self._template_id = ""
 
     def running(self) -> list[EmulatedInstance]:
         """Lists the instances that should have a worker.
@@ -47,8 +58,12 @@ class EmulatedMachines:
         Raises:
             CloudError: the emulator did not answer.
         """
-        filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
         with cloud_errors("describing instances"):
+            filters = [
+                {"Name": "instance-state-name", "Values": ["pending", "running"]},
+                {"Name": f"tag:{OWNER_TAG}", "Values": [self._fleet_name]},
+                {"Name": f"tag:{TEMPLATE_TAG}", "Values": [self._find_template()]},
+            ]
             return [
                 _instance(entry)
                 for page in self._client.get_paginator("describe_instances").paginate(Filters=filters)
@@ -64,6 +79,12 @@ class EmulatedMachines:
         """
         with cloud_errors("terminating instances"):
             self._client.terminate_instances(InstanceIds=instance_ids)
+
+    def _find_template(self) -> str:
+        if not self._template_id:
+            found = self._client.describe_launch_templates(LaunchTemplateNames=[self._template_name])
+            self._template_id = found["LaunchTemplates"][0]["LaunchTemplateId"]
+        return self._template_id
 
 
 def _instance(entry: dict[str, Any]) -> EmulatedInstance:

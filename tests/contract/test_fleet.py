@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from aws.clients import Clients
-from aws.fleet import Fleet
+from aws.fleet import OWNER_TAG, Fleet
 from aws.in_memory import InMemoryFleet
 from core.settings import Settings
 from local_cloud.moto_ec2 import CAPACITY_HEADER
 from local_cloud.resources import create_resources
+from local_cloud.supervisor import EmulatedMachines
 
 _tokens = itertools.count(1)
 
@@ -158,6 +159,27 @@ def test_instances_of_others_are_not_ours(clients: Clients, settings: Settings, 
     )
     assert [instance.instance_id for instance in embedded_fleet.describe()] == [ours]
     assert [instance.instance_id for instance in other.describe()] == [theirs]
+
+
+def test_only_instances_of_the_fleet_and_its_template_become_workers(
+    clients: Clients, settings: Settings, embedded_fleet: Fleet
+) -> None:
+    (ours,) = launch(embedded_fleet, 1)
+    launch(Fleet(clients["ec2"], settings.launch_template_name, "another-fleet"), 1)
+    name, owner = {"Key": "Name", "Value": "web-instance"}, {"Key": OWNER_TAG, "Value": settings.fleet_name}
+    image_id = clients["ec2"].register_image(Name=f"web-{settings.fleet_name}")["ImageId"]
+    template = {"LaunchTemplateName": settings.launch_template_name}
+    # A web server beside the fleet, one that claims to be ours, and one from the template without an owner.
+    for source, tags in (
+        ({"ImageId": image_id}, [name]),
+        ({"ImageId": image_id}, [owner]),
+        ({"LaunchTemplate": template}, [name]),
+    ):
+        clients["ec2"].run_instances(
+            **source, MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": tags}]
+        )
+    machines = EmulatedMachines(clients["ec2"], settings.fleet_name, settings.launch_template_name)
+    assert [instance.instance_id for instance in machines.running()] == [ours]
 
 
 def test_instances_are_of_a_type_asked_for_and_want_imdsv2(clients: Clients, embedded_fleet: Fleet) -> None:

@@ -20,7 +20,6 @@ import requests
 
 from ami.variables import instance_variables, read_variables
 from aws.clients import Clients
-from aws.fleet import OWNER_TAG
 from aws.metadata import ENDPOINT_VARIABLE, InstanceMetadata
 from core.paths import REPOSITORY_ROOT
 from local_cloud.credentials import LOCAL_CREDENTIALS
@@ -39,23 +38,6 @@ ROLES = {"web": "WebRole", "controller": "ControllerRole", "worker": "WorkerRole
 PACE = {
     f"EIC_{name.upper()}": str(value) for name, value in LOCAL_SETTINGS.items() if name not in ("model_bundle",)
 } | {"EIC_JANITOR_INTERVAL_SECONDS": "2"}
-
-
-class FleetMachines(EmulatedMachines):
-    """The instances of one fleet, without those of the web tier and the controller, which run no worker."""
-
-    def __init__(self, client: Any, fleet_name: str) -> None:
-        super().__init__(client)
-        self._fleet_name = fleet_name
-
-    def running(self) -> list[EmulatedInstance]:
-        filters = [{"Name": f"tag:{OWNER_TAG}", "Values": [self._fleet_name]}]
-        ours = {
-            entry["InstanceId"]
-            for reservation in self._client.describe_instances(Filters=filters)["Reservations"]
-            for entry in reservation["Instances"]
-        }
-        return [instance for instance in super().running() if instance.instance_id in ours]
 
 
 class Account:
@@ -167,7 +149,10 @@ class Tiers:
         self._processes: list[subprocess.Popen[str]] = []
         self._stop = threading.Event()
         self._supervisor = Supervisor(
-            FleetMachines(account.clients["ec2"], stack_name), self._start_worker, 0.0, grace_seconds=10.0
+            EmulatedMachines(account.clients["ec2"], stack_name, f"{stack_name}-worker"),
+            self._start_worker,
+            0.0,
+            grace_seconds=10.0,
         )
         self._watch = threading.Thread(target=self._supervise, daemon=True)
         self.url = ""
