@@ -73,6 +73,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "deploy": ("--dry-run", "--parameter a", "AWS_REGION=eu-central-1 --yes"),
     "status": ("", "--env", "AWS_PROFILE=absent "),
     "destroy": ("--yes", "--images extra", "AWS_REGION=eu-central-1 --yes"),
+    "bench course": ("--requests 0", "--max-size 0", "--json nowhere/a.json", "--json empty"),
     "bench groups": ("", "--images photos --truth text.txt --bundle model",
                      "--images photos --truth nowhere --bundle model",
                      "--images photos --truth truth.csv --bundle model"),

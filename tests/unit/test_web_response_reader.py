@@ -29,6 +29,7 @@ def test_a_message_ends_the_pause_between_two_looks(monkeypatch: pytest.MonkeyPa
         ResponseReader(responses, waiter).round()
         assert waiting.result()
     assert not responses.lines
+    waiter.close()
 
 
 def test_all_messages_are_taken_whether_a_request_waits_or_not() -> None:

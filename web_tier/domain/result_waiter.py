@@ -115,6 +115,7 @@ class ResultWaiter:
             waiters = [waiter for waiting in self._waiters.values() for waiter in waiting]
         for waiter in waiters:
             waiter.ended.set()
+        self._look_now.set()  # the thread ends when none waits any more
 
     def _poll(self) -> None:
         while True:
