@@ -37,11 +37,13 @@ from aws.metadata import InstanceMetadata, MetadataUnavailableError
 from aws.metrics import MetricSink
 from aws.models import ModelStore
 from aws.queue import JobQueue
+from aws.response_queue import ResponseQueue
 from aws.state import StateStore
 from core import process_setup
 from core.errors import BundleError, CloudError, ElasticError, UnsupportedImageError
 from core.fleet_status import KEY as STATUS_KEY
 from core.heartbeat import key_of
+from core.image_layouts import answer_line
 from core.jobs import ClassificationResult
 from core.settings import Settings
 from core.shadow import KEY as SHADOW_KEY
@@ -221,7 +223,21 @@ def build_worker(
         on_report=MetricReporter(MetricSink(clients["cloudwatch"], settings.fleet_name)),
         on_answer=on_answer,
         fleet_running_since=fleet_running_since,
+        respond=responder(settings, clients),
     )
+
+
+def responder(settings: Settings, clients: Clients) -> Callable[[ClassificationResult], None]:
+    """Return a function that sends a result to the response queue, if there is one.
+
+    Raises:
+        CloudError: it does not exist, so that no answer could be sent.
+    """
+    if not settings.response_queue_name:
+        return lambda result: None
+    responses = ResponseQueue(clients["sqs"], settings.response_queue_name)
+    responses.check()
+    return lambda result: responses.send(answer_line(result.name, result.answer, settings.compat_answer))
 
 
 if __name__ == "__main__":

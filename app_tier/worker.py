@@ -27,6 +27,7 @@ from app_tier.statistics import Report, Statistics, Vitals
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
 from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError, NotFoundError
+from core.image_layouts import is_named
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction, is_key
 from core.periodic_task import PeriodicTask
 from core.response_time import response_time
@@ -97,6 +98,8 @@ class Worker:
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
         fleet_running_since: since when some instance of the fleet has been running, in seconds since the epoch.
+        respond: called with each result once it is stored, before its job is deleted; a job for which it raises is
+            delivered again.
     """
 
     def __init__(
@@ -112,8 +115,10 @@ class Worker:
         on_answer: Callable[[ClassificationResult], None] = lambda result: None,
         wall_clock: Callable[[], float] = time.time,
         fleet_running_since: float = 0.0,
+        respond: Callable[[ClassificationResult], None] = lambda result: None,
     ) -> None:
         self._on_answer = on_answer
+        self._respond = respond
         self._wall_clock = wall_clock
         self._fleet_running_since = fleet_running_since
         self._jobs = jobs
@@ -255,7 +260,7 @@ class Worker:
         A dropped photo is no part of a batch: one that was deleted needs no answer.
         """
         try:
-            exists = is_key(job.key) and self._images.has_batch(job.batch_id)
+            exists = is_named(job.key) or (is_key(job.key) and self._images.has_batch(job.batch_id))
         except Exception as error:
             self._log_trouble(job, error)
             self._back_off(work)
@@ -343,6 +348,7 @@ class Worker:
     def _store(self, work: _Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         try:
             self._results.put(self._timed(work, result), only_if_new=only_if_new)
+            self._respond(result)
         except AlreadyExistsError:
             self._settled.put((work.delivery.receipt_handle, None))
         except Exception as error:  # this job is delivered again; the others are not affected

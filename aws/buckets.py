@@ -19,6 +19,7 @@ from aws.objects import check_bucket, delete_below, delete_objects, list_top_lev
 from aws.objects import list_objects as list_objects
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, ConflictError, DecodeError, ImageTooLargeError, NotFoundError
+from core.image_layouts import is_named, result_key
 from core.jobs import (
     MAX_NAME_BYTES,
     MAX_RESULT_BYTES,
@@ -136,6 +137,8 @@ class ImageStore:
     def put(self, key: str, body: IO[bytes] | bytes, name: str, *, only_if_new: bool = False) -> None:
         """Store an image, replacing one of the same key.
 
+        A named image needs no `name` beside its key.
+
         Raises:
             AlreadyExistsError: `only_if_new` is set and there is an image with this key.
         """
@@ -246,6 +249,8 @@ class ImageStore:
 
         That object is stored here, before the image.  Its key is the name's digest, so that it never changes.
         """
+        if name == key:
+            return {}
         encoded = quote(name)
         if len(encoded) <= _MAX_METADATA_NAME_BYTES:
             return {"name": encoded}
@@ -261,7 +266,7 @@ class ImageStore:
 
     def _name(self, metadata: Mapping[str, str], key: str) -> str:
         """The name of an image, normalized for a job, because another program may have written it."""
-        name = unquote(metadata.get("name", key.partition("/")[2]))
+        name = unquote(metadata["name"]) if "name" in metadata else key.partition("/")[2] or key
         long_name_key = _long_name_key(key, metadata.get(_LONG_NAME, ""))
         if LONG_NAMES.owns(long_name_key):
             with contextlib.suppress(NotFoundError), cloud_errors("reading the image's name"):
@@ -271,7 +276,9 @@ class ImageStore:
 
 
 class ResultStore:
-    """Store of results, each under the key of its image.
+    """Store of results, each found by the key of its image.
+
+    `core.image_layouts` decides on the key and the body of the object.
 
     Every method raises `CloudError` where S3 fails after botocore's retries, `NotFoundError` where the
     object does not exist.
@@ -292,11 +299,11 @@ class ResultStore:
         with cloud_errors("storing the result"):
             self._client.put_object(
                 Bucket=self.bucket,
-                Key=result.key,
+                Key=result_key(result.key),
                 Body=body,
                 ContentType="text/plain; charset=utf-8",
                 # The key ends like an image's: without another name, a viewer would open the text as a picture.
-                ContentDisposition=f'inline; filename="{ascii_name(base_name(result.key))}.txt"',
+                **({} if is_named(result.key) else {"ContentDisposition": _text_file(result.key)}),
                 Metadata=metadata,
                 **condition,
             )
@@ -308,15 +315,15 @@ class ResultStore:
             DecodeError: the object is not a result.
         """
         with cloud_errors("fetching the result"):
-            response = self._client.get_object(Bucket=self.bucket, Key=key)
+            response = self._client.get_object(Bucket=self.bucket, Key=result_key(key))
             body = read_body(response, MAX_RESULT_BYTES)
         return ClassificationResult.decode(key, body, response["Metadata"])
 
     def exists(self, key: str) -> bool:
-        """Whether there is a result with this key."""
+        """Whether there is a result for the image with this key."""
         try:
             with cloud_errors("looking for the result"):
-                self._client.head_object(Bucket=self.bucket, Key=key)
+                self._client.head_object(Bucket=self.bucket, Key=result_key(key))
         except NotFoundError:
             return False
         return True
@@ -324,9 +331,22 @@ class ResultStore:
     def line(self, key: str) -> str:
         """Read the line in the body of a result object."""
         with cloud_errors("fetching the result"):
-            response = self._client.get_object(Bucket=self.bucket, Key=key)
+            response = self._client.get_object(Bucket=self.bucket, Key=result_key(key))
             body = read_body(response, MAX_RESULT_BYTES)
         return result_line(key, body)
+
+    def delete(self, key: str) -> None:
+        """Delete the result of the image with this key; one that does not exist is no error."""
+        delete_objects(self._client, self.bucket, [result_key(key)])
+
+    def list_named(self, start_after: str = "") -> Iterator[str]:
+        """List the keys of the result objects of named images, in their order, 1,000 in a request.
+
+        Args:
+            start_after: only keys after this one.
+        """
+        listing = list_objects(self._client, self.bucket, "", start_after, folders=False)
+        return (stored.key for stored in listing)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         """List the results whose keys begin with `prefix`, in the order of their keys.
@@ -395,6 +415,10 @@ def is_answerable(key: str) -> bool:
 def is_misplaced(name: str) -> bool:
     """Whether a key or a prefix at the top of the input bucket belongs neither to a batch nor to dropped photos."""
     return name not in INPUT_PREFIXES and not (name.endswith("/") and is_batch_id(name.removesuffix("/")))
+
+
+def _text_file(key: str) -> str:
+    return f'inline; filename="{ascii_name(base_name(key))}.txt"'
 
 
 def _long_name_key(key: str, digest: str) -> str:

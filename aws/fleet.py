@@ -14,7 +14,7 @@ from core.errors import NotFoundError
 from core.releases import FIRST, Release
 
 OWNER_TAG = "elastic:fleet"
-NAME_PREFIX = "app-tier-"
+NAME_PREFIX = "app-tier-"  # unless the settings name another
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Fleet:
         instance_types: EC2 chooses among these; empty: the launch template's.
         subnet_ids: likewise.
         spot: request spot capacity first.
+        name_prefix: what the names of instances begin with; see `name`.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Fleet:
         subnet_ids: Sequence[str] = (),
         *,
         spot: bool = False,
+        name_prefix: str = NAME_PREFIX,
     ) -> None:
         self._client = client
+        self._name_prefix = name_prefix
         self._fleet_name = fleet_name
         self._launcher = Launcher(
             client,
@@ -119,7 +122,7 @@ class Fleet:
         Args:
             taken: the names that the fleet's other instances have.
         """
-        given = dict(zip(instance_ids, free_names(taken, len(instance_ids)), strict=True))
+        given = dict(zip(instance_ids, free_names(taken, len(instance_ids), self._name_prefix), strict=True))
         for instance_id, name in given.items():
             with contextlib.suppress(NotFoundError), cloud_errors("naming an instance"):
                 self._client.create_tags(Resources=[instance_id], Tags=[{"Key": "Name", "Value": name}])
@@ -142,7 +145,7 @@ class Fleet:
             self._client.terminate_instances(InstanceIds=instance_ids)
 
 
-def free_names(taken: Sequence[str], count: int) -> list[str]:
+def free_names(taken: Sequence[str], count: int, prefix: str = NAME_PREFIX) -> list[str]:
     """The `count` names with the lowest numbers, from 1 on, that are not `taken`."""
-    candidates = (f"{NAME_PREFIX}{number}" for number in range(1, len(taken) + count + 1))
+    candidates = (f"{prefix}{number}" for number in range(1, len(taken) + count + 1))
     return [name for name in candidates if name not in taken][:count]

@@ -37,9 +37,17 @@ class KeyKind(Protocol):
     def owns(self, key: str) -> bool: ...
 
 
-def list_objects(client: Any, bucket: str, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
-    """List the objects whose keys begin with `prefix` and come after `start_after`, 1,000 in a request."""
+def list_objects(
+    client: Any, bucket: str, prefix: str, start_after: str = "", *, folders: bool = True
+) -> Iterator[StoredObject]:
+    """List the objects whose keys begin with `prefix` and come after `start_after`, 1,000 in a request.
+
+    Args:
+        folders: whether to list keys that have a slash after the prefix.
+    """
     arguments = {"StartAfter": start_after} if start_after else {}
+    if not folders:
+        arguments["Delimiter"] = "/"
     with cloud_errors(f"listing the bucket {bucket}"):
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **arguments):
             for entry in page.get("Contents", []):

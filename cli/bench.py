@@ -7,6 +7,9 @@ import click
 from cli.lazy_group import LazyCommand, LazyGroup
 
 BENCHMARKS = {
+    "course": LazyCommand(
+        "benchmarks.course:command", "Play the grader of a course: exact counts, names, replies, queues and buckets."
+    ),
     "groups": LazyCommand("benchmarks.label_groups:command", "Measure how often a group shown in doubt is right."),
     "page": LazyCommand("benchmarks.page:command", "Measure the page while a large batch goes through Chromium."),
     "rollout": LazyCommand("benchmarks.rollout:command", "Measure waits and lost results while the model changes."),

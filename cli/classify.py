@@ -30,7 +30,8 @@ from cli.session import print_progress, progress_console
 from core.csv_export import as_text
 from core.errors import NoPhotosError
 from core.file_selection import FileKind
-from core.jobs import displayable, result_line
+from core.image_layouts import result_line
+from core.jobs import displayable
 from local_cloud.local_stack_registry import join_local_stack
 
 # A result, of the API or of a file that has none there.

@@ -39,7 +39,7 @@ from cli.session import (
     waiting,
 )
 from cli.tables import print_table
-from core.jobs import parse_result_line
+from core.image_layouts import parse_result_line
 from core.output_files import write_output_file
 from local_cloud.fleet_size_history import Change, FleetSizeHistory
 from local_cloud.model_choice import choose_model, label_count

@@ -39,6 +39,7 @@ from controller.scaling.heartbeat_reader import HeartbeatReader
 from controller.scaling.instance_tracker import InstanceTracker
 from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import Observer
+from controller.scaling.policies import POLICIES
 from controller.scaling.policy import Limits
 from controller.scaling.reconciler import Reconciler, explain
 from controller.scaling.schedule import floor_at, parse_schedule
@@ -74,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("%s", error)
         return error.exit_status
     if options.dry_run:
-        explain(parts.observer, parts.limits, settings.controller_interval_seconds, stop)
+        policy = POLICIES[settings.scaling_policy]
+        explain(parts.observer, parts.limits, settings.controller_interval_seconds, stop, policy)
         return 0
     tasks = build_housekeeping(settings, Clients())
     for task in tasks:
@@ -107,6 +109,7 @@ class Parts:
             split_list(settings.instance_types),
             split_list(settings.subnet_ids),
             spot=settings.purchase_option == "spot",
+            name_prefix=settings.instance_name_prefix,
         )
         self.tracker = InstanceTracker(
             settings.boot_grace_seconds, settings.heartbeat_timeout_seconds, max_step_seconds=settings.heartbeat_seconds
@@ -172,6 +175,7 @@ def build_reconciler(
             time.time,
             lambda: tuple(task.health for task in tasks),
         ),
+        policy=POLICIES[settings.scaling_policy],
     )
 
 
@@ -193,7 +197,8 @@ def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTas
         "result tables": ResultTables(images, results).round,
     }
     tasks = [PeriodicTask(name, settings.janitor_interval_seconds, round) for name, round in rounds.items()]
-    dropped = DroppedPhotos(jobs, images, results, settings.orphan_age_seconds)
+    named = settings.compat_keys == "name"
+    dropped = DroppedPhotos(jobs, images, results, settings.orphan_age_seconds, named)
     return [
         *tasks,
         PeriodicTask("dropped photos", settings.drop_sweep_seconds, dropped.round),

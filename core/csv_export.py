@@ -30,7 +30,7 @@ def _time_column(name: str) -> Callable[[ClassificationResult], Cell]:
 
 COLUMNS: dict[str, Callable[[ClassificationResult], Cell]] = {
     "image": lambda result: result.name,
-    "label": lambda result: answer_of(result),
+    "label": lambda result: result.answer,
     "score": lambda result: _NO_CELL if result.score is None else result.score,
     "model": lambda result: result.model,
     "note": lambda result: result.note,
@@ -70,11 +70,6 @@ def csv_chunks(
             buffer.seek(0)
             buffer.truncate()
     yield buffer.getvalue()
-
-
-def answer_of(result: ClassificationResult) -> str:
-    """The label of a result, or ``error: <sentence>``."""
-    return f"error: {result.failure.sentence}" if result.failure is not None else result.label or ""
 
 
 def _headings(column: str, top_k: int) -> list[str]:

@@ -4,16 +4,14 @@
 * A *result* is the answer for one image; it is stored as one object whose body is the single line
   ``image name, label`` and whose metadata holds everything else.
 
-Both share one *key*, ``<batch_id>/<position>-<safe name>``: the key of the input object is the key of
-the result, so a redelivered job only stores the same result again.  The key of a dropped photo is ``drop/`` and any
-name; its jobs have ``drop`` in place of a batch id.
+Both have the image's *key*: ``<batch_id>/<position>-<safe name>``, for a named image its file's name, for a dropped
+photo ``drop/`` and any name; jobs of the latter have ``drop`` in place of a batch id.  The key of the result object
+follows from it (`core.image_layouts`), so a redelivered job only stores the same result again.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
 import secrets
@@ -24,6 +22,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from core.errors import DecodeError
+from core.image_layouts import is_named, layout_of, result_line
 from core.object_keys import BATCH_ID, DROPPED, IMAGES
 from core.response_time import ResponseTime
 from core.versioned_json import Row, SharedText, between, decode_record, encode_record, record
@@ -50,8 +49,10 @@ _UNUSABLE = re.compile(
     + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
     + "]"
 )
-# Of a longer name than `MAX_NAME_BYTES`, so much of the start is kept; the end is kept, too.
-_SHORTENED_START_BYTES = 1024
+# Of a name that is too long, this share of the start is kept; the end is kept, too.
+_SHORTENED_START = 0.25
+# Graders limit a message to 1 KiB; a job has the name twice, and JSON may escape each character with up to six.
+MAX_NAMED_KEY_BYTES = 120
 
 
 # --- names and keys ------------------------------------------------------------------------------
@@ -80,7 +81,8 @@ def is_key(text: str) -> bool:
 def clean_name(name: str) -> str:
     """Normalize the name of an uploaded file for storage and display: its relative path, with ``/`` as separator.
 
-    Names are data: no key and no path of this program is made of one, apart from `image_key`'s safe characters.  Still
+    Names are data: no path of this program is made of one, and no key apart from `named_key` and `image_key`'s safe
+    characters.  Still
     nothing in it leads out of a folder: a drive, a leading separator, ``.`` and ``..`` are left out.  Characters that
     would end a line, reorder text or not travel in a queue message become ``U+FFFD``.  A name of more than
     `MAX_NAME_BYTES` bytes is shortened and gets a digest, so that different names stay different.
@@ -88,7 +90,7 @@ def clean_name(name: str) -> str:
     parts = [part for part in _SEPARATORS.split(displayable(name)) if part not in ("", ".", "..")]
     while len(parts) > 1 and _DRIVE.fullmatch(parts[0]):
         del parts[0]
-    return _within_limit("/".join(parts)) if "".join(parts).strip() else "unnamed"
+    return _within_limit("/".join(parts), MAX_NAME_BYTES) if "".join(parts).strip() else "unnamed"
 
 
 def displayable(text: str) -> str:
@@ -101,13 +103,14 @@ def base_name(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _within_limit(name: str) -> str:
+def _within_limit(name: str, max_bytes: int) -> str:
     encoded = name.encode()
-    if len(encoded) <= MAX_NAME_BYTES:
+    if len(encoded) <= max_bytes:
         return name
     digest = f"…{hashlib.sha256(encoded).hexdigest()[:16]}…"
-    end_bytes = MAX_NAME_BYTES - _SHORTENED_START_BYTES - len(digest.encode())
-    start, end = encoded[:_SHORTENED_START_BYTES], encoded[-end_bytes:]
+    start_bytes = int(max_bytes * _SHORTENED_START)
+    end_bytes = max_bytes - start_bytes - len(digest.encode())
+    start, end = encoded[:start_bytes], encoded[-end_bytes:]
     return f"{start.decode(errors='ignore')}{digest}{end.decode(errors='ignore')}"
 
 
@@ -130,14 +133,19 @@ def ascii_name(name: str) -> str:
     return _UNSAFE.sub("_", unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode())
 
 
+def named_key(name: str) -> str:
+    """The key of a named image: the file's own name, shortened to `MAX_NAMED_KEY_BYTES` bytes."""
+    return _within_limit(base_name(clean_name(name)), MAX_NAMED_KEY_BYTES)
+
+
 def shown_name(key: str) -> str:
     """The display name of an image whose own name is not known: the safe name in its key."""
     return key.partition("/")[2][6:]
 
 
 def batch_of(key: str) -> str:
-    """The batch id in an image key."""
-    return key.partition("/")[0]
+    """The batch id in an image key; empty for a named image."""
+    return "" if is_named(key) else key.partition("/")[0]
 
 
 def position_of(key: str) -> int:
@@ -157,7 +165,7 @@ def position_of(key: str) -> int:
 @record("a job message", version=JOB_VERSION, max_bytes=MAX_MESSAGE_BYTES)
 @dataclass(frozen=True, slots=True)
 class ClassificationJob:
-    """One image to classify."""
+    """One image to classify; `batch_id` is empty for a named image."""
 
     job_id: str
     batch_id: str
@@ -191,9 +199,10 @@ class ClassificationJob:
         Raises:
             ValueError: a field is empty, or the key is not one of the batch's.
         """
-        if not (self.job_id and self.batch_id and self.bucket and self.key and self.name):
+        if not (self.job_id and self.bucket and self.key and self.name):
             raise ValueError("a field is empty")
-        if not (is_key(self.key) or DROPPED.owns(self.key)) or batch_of(self.key) != self.batch_id:
+        is_image = is_key(self.key) or is_named(self.key) or DROPPED.owns(self.key)
+        if not is_image or batch_of(self.key) != self.batch_id:
             raise ValueError("the key does not belong to the batch")
 
 
@@ -270,14 +279,19 @@ class ClassificationResult:
     @property
     def line(self) -> str:
         """``image name, label`` or ``image name, error: <sentence>``; see `result_line`."""
-        answer = self.label if self.failure is None else f"error: {self.failure.sentence}"
-        return result_line(self.name, answer or "")
+        return result_line(self.name, self.answer)
+
+    @property
+    def answer(self) -> str:
+        """The best label, or ``error: <sentence>``."""
+        return self.label or "" if self.failure is None else f"error: {self.failure.sentence}"
 
     def encode(self) -> tuple[bytes, dict[str, str]]:
         """Body and metadata of the result object.
 
-        The body is `line` and a newline in UTF-8.  The metadata has one entry, ``result``: ASCII JSON
-        with everything but the name, well below S3's limit of 2 KiB for user metadata.
+        The body is that of the image's layout, in UTF-8: `line` and a newline, or `answer` alone.  The metadata has
+        one entry, ``result``: ASCII JSON with everything but the name, well below S3's limit of 2 KiB for user
+        metadata.
         """
         detail: dict[str, Any] = {
             "job_id": self.job_id,
@@ -292,7 +306,8 @@ class ClassificationResult:
             detail["response_time"] = [round(seconds, 3) for seconds in astuple(self.response_time)]
         if self.note:
             detail["note"] = self.note
-        return f"{self.line}\n".encode(), {"result": json.dumps(detail, allow_nan=False, separators=(",", ":"))}
+        body = layout_of(self.key).body(self.name, self.answer)
+        return body.encode(), {"result": json.dumps(detail, allow_nan=False, separators=(",", ":"))}
 
     @classmethod
     def decode(cls, key: str, body: bytes, metadata: Mapping[str, str]) -> ClassificationResult:
@@ -304,7 +319,7 @@ class ClassificationResult:
         try:
             if len(body) > MAX_RESULT_BYTES:
                 raise ValueError(f"longer than {MAX_RESULT_BYTES} bytes")
-            name, _answer = parse_result_line(body.decode())
+            name = layout_of(key).name(key, body.decode())
             detail = decode_record(_ResultDetail, metadata.get("result", ""))
             return cls(
                 key=key,
@@ -325,29 +340,3 @@ class ClassificationResult:
 def unreadable_result(key: str) -> ClassificationResult:
     """The result of an image whose stored result cannot be decoded."""
     return ClassificationResult(key, shown_name(key), failure=Failure("unreadable", "the stored result cannot be read"))
-
-
-def result_line(name: str, answer: str) -> str:
-    """Format one line ``image name, label``: CSV with a space after the comma, quoted only where needed."""
-    return ", ".join(_quote(text) for text in (name, answer))
-
-
-def parse_result_line(line: str) -> tuple[str, str]:
-    """The (image name, answer) of a line written by `result_line`.
-
-    Raises:
-        DecodeError: the line does not have exactly two fields.
-    """
-    try:
-        rows = list(csv.reader(io.StringIO(line, newline=""), skipinitialspace=True))
-    except csv.Error as error:
-        raise DecodeError(f"a result line cannot be read: {error}") from error
-    if len(rows) != 1 or len(rows[0]) != 2:
-        raise DecodeError("a result line has the form «image name, label»")
-    return rows[0][0], rows[0][1]
-
-
-def _quote(text: str) -> str:
-    if text == "" or text != text.strip() or any(c in text for c in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text

@@ -21,7 +21,21 @@ PREFIX = "EIC_"
 PURCHASE_OPTIONS = ("on-demand", "spot")
 CLOUDS = ("auto", "aws")
 AUTHENTICATIONS = ("off", "tokens")
+SCALING_POLICIES = ("backlog", "request")
+COMPAT_KEYS = ("batch", "name")
+COMPAT_ANSWERS = ("name:label", "stem:label", "label")
+# The settings in which `DEPLOYMENT_ID` is replaced by the setting `deployment_id`.
+DEPLOYMENT_ID = "{id}"
+NAMES = (
+    "input_bucket",
+    "output_bucket",
+    "state_bucket",
+    "queue_name",
+    "dead_letter_queue_name",
+    "response_queue_name",
+)
 MIN_SESSION_KEY_CHARACTERS = 32
+MIN_MESSAGE_BYTES = 1024  # SQS's lower bound
 _KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
 _KIND_NAMES = {"int": "a whole number", "float": "a number", "str": "text"}
 
@@ -46,13 +60,23 @@ class Settings:
     local_stack: int = _setting(0, "port of the local stack to join; 0: the only one", 0, 65_535)
 
     # Names in the cloud
+    deployment_id: str = _setting("elastic", "replaces `{id}` in the names of buckets and queues")
     input_bucket: str = _setting("elastic-input", "S3 bucket for uploaded images")
     output_bucket: str = _setting("elastic-output", "S3 bucket for results")
     state_bucket: str = _setting("elastic-state", "S3 bucket for lease, status, heartbeats and models")
     queue_name: str = _setting("elastic-jobs", "SQS queue of jobs")
     dead_letter_queue_name: str = _setting("elastic-jobs-dead", "SQS queue for jobs that failed too often")
+    response_queue_name: str = _setting(
+        "", "SQS queue to which workers also send answers, and from which the web tier takes them; empty: none"
+    )
     launch_template_name: str = _setting("elastic-app-tier", "EC2 launch template of the app tier")
     fleet_name: str = _setting("elastic", "value of the tag `elastic:fleet` of this fleet's instances")
+    instance_name_prefix: str = _setting(
+        "app-tier-", "names of the fleet's instances before their numbers, which begin with 1"
+    )
+    web_instance_name: str = _setting(
+        "", "local stack: name of an emulated instance that stands for the web tier's machine; empty: none"
+    )
 
     # How instances are launched
     instance_types: str = _setting("t3.small,t3a.small", "EC2 instance types to choose from, separated by commas")
@@ -91,6 +115,13 @@ class Settings:
         43_200,
     )
     max_receive_count: int = _setting(8, "deliveries of a job before it is moved to the dead-letter queue", 1, 1000)
+    max_message_bytes: int = _setting(
+        0,
+        "largest message of the local stack's job queue, 1024 or more, bytes; an image whose name makes its job "
+        "longer is refused; 0: SQS's own limit",
+        0,
+        1024 * 1024,
+    )
     receive_wait_seconds: int = _setting(5, "long poll of the job queue, seconds", 0, 20)
 
     # The app tier
@@ -123,7 +154,10 @@ class Settings:
 
     # Scaling
     profile: str = _setting(
-        DEFAULT_PROFILE, "`balanced`, `fast` or `thrifty`: values of some of the settings below; see core/profiles.py"
+        DEFAULT_PROFILE, "`balanced`, `fast`, `thrifty` or `course`: values of some settings; see core/profiles.py"
+    )
+    scaling_policy: str = _setting(
+        "backlog", "`backlog`: weighs boots against waits; `request`: one instance for each request, and then none"
     )
     min_size: int = _setting(0, "fewest instances kept running", 0)
     max_size: int = _setting(15, "most instances kept running", 1)
@@ -193,6 +227,16 @@ class Settings:
     )
     compat_wait_seconds: float = _setting(
         300.0, "how long `POST /` with an `inputFile` waits for the result, seconds", 0.0, 3600.0
+    )
+    compat_keys: str = _setting(
+        "batch",
+        "keys of the images of `POST /`: `batch`: of hidden batches; `name`: the file's name, and for its result the "
+        "name without ending, which all clients share",
+    )
+    compat_answer: str = _setting(
+        "name:label",
+        "response of `POST /`, and message of the response queue: `name:label`; `stem:label`: the name without its "
+        "ending; or `label` alone",
     )
     webhook_allow_private: int = _setting(0, "1: webhooks may use plain HTTP and private addresses", 0, 1)
 
@@ -265,6 +309,8 @@ class Settings:
         return cls(**{**values, **(overrides or {})})
 
     def __post_init__(self) -> None:
+        for name in NAMES:
+            object.__setattr__(self, name, getattr(self, name).replace(DEPLOYMENT_ID, self.deployment_id))
         problems = []
         for field in dataclasses.fields(self):
             value, low, high = getattr(self, field.name), field.metadata["minimum"], field.metadata["maximum"]
@@ -281,6 +327,14 @@ class Settings:
             problems.append(f"{PREFIX}MIN_SIZE must not exceed {PREFIX}MAX_SIZE")
         if self.profile not in PROFILES:
             problems.append(f"{PREFIX}PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
+        if 0 < self.max_message_bytes < MIN_MESSAGE_BYTES:
+            problems.append(f"{PREFIX}MAX_MESSAGE_BYTES must be 0, or at least {MIN_MESSAGE_BYTES}")
+        if self.scaling_policy not in SCALING_POLICIES:
+            problems.append(f"{PREFIX}SCALING_POLICY must be {' or '.join(SCALING_POLICIES)}")
+        if self.compat_keys not in COMPAT_KEYS:
+            problems.append(f"{PREFIX}COMPAT_KEYS must be {' or '.join(COMPAT_KEYS)}")
+        if self.compat_answer not in COMPAT_ANSWERS:
+            problems.append(f"{PREFIX}COMPAT_ANSWER must be one of {', '.join(COMPAT_ANSWERS)}")
         if self.purchase_option not in PURCHASE_OPTIONS:
             problems.append(f"{PREFIX}PURCHASE_OPTION must be {' or '.join(PURCHASE_OPTIONS)}")
         if self.cloud not in CLOUDS:

@@ -19,7 +19,9 @@ INSTANCE_TYPE = "t3.small"
 
 
 def create_resources(clients: Clients, settings: Settings) -> None:
-    """Creates buckets with notifications, queues, machine image and launch template, unless they exist.
+    """Creates buckets with notifications, queues, machine image and launch template.
+
+    The web tier's instance, too, if it has a name.  What exists is left as it is.
 
     Raises:
         CloudError: a service refused or failed, or a queue with the name has other attributes.
@@ -29,7 +31,9 @@ def create_resources(clients: Clients, settings: Settings) -> None:
             create_bucket(clients["s3"], bucket)
         create_queues(clients["sqs"], settings)
         notify_queue(clients, settings)
-        create_launch_template(clients["ec2"], settings.launch_template_name)
+        image_id = create_launch_template(clients["ec2"], settings.launch_template_name)
+        if settings.web_instance_name:
+            _create_web_instance(clients["ec2"], settings.web_instance_name, image_id)
 
 
 def create_bucket(client: Any, bucket: str) -> None:
@@ -57,8 +61,11 @@ def create_queues(client: Any, settings: Settings) -> None:
         Attributes={
             "VisibilityTimeout": str(settings.visibility_timeout_seconds),
             "RedrivePolicy": json.dumps(redrive_policy),
+            **({"MaximumMessageSize": str(settings.max_message_bytes)} if settings.max_message_bytes else {}),
         },
     )
+    if settings.response_queue_name:
+        client.create_queue(QueueName=settings.response_queue_name)
 
 
 def notify_queue(clients: Clients, settings: Settings) -> None:
@@ -82,11 +89,11 @@ def notify_queue(clients: Clients, settings: Settings) -> None:
     queue.release([message.receipt_handle for message in received if not message.is_void])
 
 
-def create_launch_template(client: Any, name: str) -> None:
-    """Creates a launch template with an image that stands for the app tier's, unless it exists."""
+def create_launch_template(client: Any, name: str) -> str:
+    """Creates the workers' machine image and launch template unless they exist; returns the image's id."""
     try:
-        client.describe_launch_templates(LaunchTemplateNames=[name])
-        return
+        found = client.describe_launch_template_versions(LaunchTemplateName=name, Versions=["$Default"])
+        return str(found["LaunchTemplateVersions"][0]["LaunchTemplateData"]["ImageId"])
     except client.exceptions.ClientError as error:
         if "NotFound" not in error.response["Error"]["Code"]:
             raise
@@ -100,3 +107,17 @@ def create_launch_template(client: Any, name: str) -> None:
             "MetadataOptions": {"HttpTokens": "required", "InstanceMetadataTags": "enabled"},  # IMDSv2
         },
     )
+    return str(image_id)
+
+
+def _create_web_instance(client: Any, name: str, image_id: str) -> None:
+    """Creates an instance that stands for the web tier's machine, unless it exists: no worker, and not of the fleet."""
+    filters = [
+        {"Name": "tag:Name", "Values": [name]},
+        {"Name": "instance-state-name", "Values": ["pending", "running"]},
+    ]
+    if not client.describe_instances(Filters=filters)["Reservations"]:
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
+        client.run_instances(
+            ImageId=image_id, InstanceType=INSTANCE_TYPE, MinCount=1, MaxCount=1, TagSpecifications=tags
+        )

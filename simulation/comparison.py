@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from controller.scaling.policies import POLICIES
 from controller.scaling.policy import Limits
 from core.settings import Settings
 from simulation.assumptions import BOOT_MEAN_SECONDS, SERVICE_DEVIATION, lognormal
@@ -87,9 +88,9 @@ def scalers(settings: Settings, max_size: int) -> dict[str, Callable[[], Scaler]
         boot_payback=settings.boot_payback,
         report_seconds=settings.heartbeat_seconds,
     )
-    in_hand = settings.max_jobs_in_hand
+    in_hand, policy = settings.max_jobs_in_hand, POLICIES[settings.scaling_policy]
     return {
-        settings.profile: lambda: Ours(settings.profile, limits, settings.controller_interval_seconds, in_hand),
+        settings.profile: lambda: Ours(settings.profile, limits, settings.controller_interval_seconds, in_hand, policy),
         VisibleOnly.name: lambda: VisibleOnly(max_size),
         TargetTracking.name: lambda: TargetTracking(max_size, settings.mean_service_seconds, in_hand),
         Keda.name: lambda: Keda(max_size, in_hand),

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.scaling.policies import Policy
 from controller.scaling.policy import Limits, Observation, Recommendation, decide
 
 
@@ -50,16 +51,19 @@ class Scaler(Protocol):
 
 
 class Ours:
-    """`controller.scaling.policy.decide`, the same function that runs in the controller."""
+    """A policy of `controller.scaling.policies`, the same function that runs in the controller."""
 
     drains = True
     uses_reports = True
 
-    def __init__(self, name: str, limits: Limits, interval_seconds: float, jobs_in_hand: int) -> None:
+    def __init__(
+        self, name: str, limits: Limits, interval_seconds: float, jobs_in_hand: int, policy: Policy = decide
+    ) -> None:
         self.name = name
         self.interval_seconds = interval_seconds
         self.jobs_in_hand = jobs_in_hand
         self._limits = limits
+        self._policy = policy
         self._history: tuple[Recommendation, ...] = ()
         self._desired = 0
         self.reason = ""
@@ -75,7 +79,7 @@ class Ours:
             answered=view.answered,
             booting_ages=view.booting_ages,
         )
-        decision = decide(observation, self._with_boot(view.boot_seconds), self._history, now, self._desired)
+        decision = self._policy(observation, self._with_boot(view.boot_seconds), self._history, now, self._desired)
         self._history, self._desired, self.reason = decision.history, decision.desired_capacity, decision.reason
         return decision.change
 

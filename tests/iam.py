@@ -43,6 +43,7 @@ RESOURCES = {
     "aws.buckets.ResultStore": "OutputBucket",
     "aws.state.StateStore": "StateBucket",
     "aws.queue.JobQueue": "JobQueue",
+    "aws.response_queue.ResponseQueue": "ResponseQueue",
     "aws.dead_letters.DeadLetters._dead": "DeadLetterQueue",
     "aws.dead_letters._Pass._queue": "DeadLetterQueue",
     "aws.fleet.Fleet": "*",
@@ -54,6 +55,7 @@ SETTINGS = {
     "OutputBucket": "output_bucket",
     "StateBucket": "state_bucket",
     "JobQueue": "queue_name",
+    "ResponseQueue": "response_queue_name",
     "DeadLetterQueue": "dead_letter_queue_name",
 }
 # Methods of a client that send no request.
@@ -72,6 +74,7 @@ ACTIONS = {
     "head_bucket": ("s3:ListBucket",),
     "get_queue_url": ("sqs:GetQueueUrl",),
     "get_queue_attributes": ("sqs:GetQueueAttributes",),
+    "send_message": ("sqs:SendMessage",),
     "send_message_batch": ("sqs:SendMessage",),
     "receive_message": ("sqs:ReceiveMessage",),
     "delete_message_batch": ("sqs:DeleteMessage",),

@@ -12,6 +12,7 @@ from flask import Flask
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import JobQueue
+from aws.response_queue import ResponseQueue
 from aws.state import StateStore
 from aws.tokens import TokenStore, UsageStore
 from core.paths import REPOSITORY_ROOT
@@ -34,6 +35,7 @@ from web_tier.domain.fleet_reader import FleetReader
 from web_tier.domain.job_batcher import JobBatcher
 from web_tier.domain.memory import MemoryBudget
 from web_tier.domain.presigned_uploads import PresignedUploads
+from web_tier.domain.response_reader import ResponseReader
 from web_tier.domain.result_waiter import ResultWaiter
 from web_tier.domain.single_image import SingleImages
 from web_tier.domain.upload_service import UploadService
@@ -74,11 +76,13 @@ def create_app(
     index: BatchIndex,
     state: StateStore,
     clock: Callable[[], float] = time.monotonic,
+    responses: ResponseQueue | None = None,
 ) -> Flask:
     """Creates the WSGI application; it sends no request to the cloud but the one for the session key.
 
     Args:
         clock: monotonic seconds, by which cached values expire.
+        responses: the response queue, if workers send answers to one.
 
     Raises:
         CloudError: with authentication, S3 failed while the key of the session cookies was read.
@@ -91,7 +95,7 @@ def create_app(
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_options = {**app.jinja_options, "trim_blocks": True, "lstrip_blocks": True}
-    services = _services(settings, images, results, queue, index, state, clock)
+    services = _services(settings, images, results, queue, index, state, clock, responses)
     app.extensions[EXTENSION] = services
     request_log.init_app(app)
     services.metrics.init_app(app)
@@ -118,6 +122,7 @@ def _services(
     index: BatchIndex,
     state: StateStore,
     clock: Callable[[], float],
+    responses: ResponseQueue | None,
 ) -> Services:
     store = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     fetch = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
@@ -136,6 +141,7 @@ def _services(
         lifecycle=BatchLifecycle(images, results, index, store),
         single_images=SingleImages(batches, uploads, result_waiter, results.get),
         result_waiter=result_waiter,
+        response_reader=None if responses is None else ResponseReader(responses, result_waiter),
         watcher=BatchWatcher(batches.read, fleet.known_status, MAX_VIEWERS),
         fleet=fleet,
         readiness=Readiness(images, results, queue, clock),

@@ -77,12 +77,18 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Ends event streams and waiting requests as soon as the process shall stop, so that a reload is not held up."""
+    """Starts what runs beside the requests of a process.
+
+    Ends event streams and waiting requests as soon as the process shall stop, so that a reload is not held up.
+    """
+    services, stop = worker.wsgi.extensions[EXTENSION], threading.Event()
+    services.start(stop)
 
     def close_on_stop() -> None:
         while worker.alive:
             threading.Event().wait(0.5)
-        worker.wsgi.extensions[EXTENSION].close()
+        stop.set()
+        services.close()
 
     threading.Thread(target=close_on_stop, name="close", daemon=True).start()
 

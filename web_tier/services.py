@@ -9,6 +9,7 @@ from flask import current_app
 from aws.buckets import ImageStore, ResultStore
 from aws.state import StateStore
 from aws.tokens import UsageStore
+from core.periodic_task import StopSignal
 from core.settings import Settings
 from web_tier.auth.rate_limits import RateLimits
 from web_tier.auth.token_cache import TokenCache
@@ -18,6 +19,7 @@ from web_tier.domain.batches import BatchService
 from web_tier.domain.fleet_reader import FleetReader
 from web_tier.domain.memory import MemoryBudget
 from web_tier.domain.presigned_uploads import PresignedUploads
+from web_tier.domain.response_reader import ResponseReader
 from web_tier.domain.result_waiter import ResultWaiter
 from web_tier.domain.single_image import SingleImages
 from web_tier.domain.upload_service import UploadService
@@ -42,6 +44,7 @@ class Services:
     lifecycle: BatchLifecycle
     single_images: SingleImages
     result_waiter: ResultWaiter
+    response_reader: ResponseReader | None
     watcher: BatchWatcher
     fleet: FleetReader
     readiness: Readiness
@@ -52,6 +55,11 @@ class Services:
     rate_limits: RateLimits
     json_memory: MemoryBudget
     image_memory: MemoryBudget
+
+    def start(self, stop: StopSignal) -> None:
+        """Starts what runs beside the requests of this process, until `stop` is set."""
+        if self.response_reader is not None:
+            self.response_reader.start(stop)
 
     def close(self) -> None:
         """Ends event streams and waiting requests, and reports the process as not ready, before the server stops."""

@@ -11,6 +11,7 @@ from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.queue import JobQueue
+from aws.response_queue import ResponseQueue
 from aws.state import StateStore
 from core import log_format
 from core.settings import Settings
@@ -33,6 +34,7 @@ def _create() -> Flask:
         JobQueue(clients["sqs"], settings.queue_name),
         BatchIndex(clients["s3"], settings.input_bucket),
         StateStore(clients["s3"], settings.state_bucket),
+        responses=ResponseQueue(clients["sqs"], settings.response_queue_name) if settings.response_queue_name else None,
     )
     # Gunicorn forks its processes after this: they share memory, but must not share a connection.
     clients.close()

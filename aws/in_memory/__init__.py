@@ -11,6 +11,7 @@ from aws.in_memory.clock import ManualClock
 from aws.in_memory.fleet import InMemoryFleet
 from aws.in_memory.queue import InMemoryJobQueue
 from aws.in_memory.recorder import CallRecorder
+from aws.in_memory.response_queue import InMemoryResponseQueue
 from aws.in_memory.stores import InMemoryBatchIndex, InMemoryImageStore, InMemoryResultStore, InMemoryStateStore
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "InMemoryFleet",
     "InMemoryImageStore",
     "InMemoryJobQueue",
+    "InMemoryResponseQueue",
     "InMemoryResultStore",
     "InMemoryStateStore",
     "ManualClock",

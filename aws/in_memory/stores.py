@@ -18,6 +18,7 @@ from aws.objects import only_ours
 from aws.state import MAX_BYTES, StateObject
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, CloudError, ConflictError, ImageTooLargeError, NotFoundError
+from core.image_layouts import is_named, result_key
 from core.jobs import ClassificationResult, clean_name, is_batch_id
 from core.object_keys import CANCELLED_MARKS, DROPPED, IMAGES, RESULT_TABLES, KeyFamily
 
@@ -159,7 +160,7 @@ class InMemoryResultStore(CallRecorder):
         self._record("put", result.key)
         body, metadata = result.encode()
         with self._lock:
-            if only_if_new and result.key in self.objects:
+            if only_if_new and result_key(result.key) in self.objects:
                 raise AlreadyExistsError(f"storing the result failed: {result.key} exists")
             self._keep(result, InMemoryObject(body, metadata, self._clock()))
 
@@ -174,11 +175,19 @@ class InMemoryResultStore(CallRecorder):
 
     def exists(self, key: str) -> bool:
         self._record("exists", key)
-        return key in self.objects
+        return result_key(key) in self.objects
 
     def line(self, key: str) -> str:
         self._record("line", key)
         return result_line(key, self._stored(key).body)
+
+    def delete(self, key: str) -> None:
+        self._record("delete", key)
+        self.objects.pop(result_key(key), None)
+
+    def list_named(self, start_after: str = "") -> Iterator[str]:
+        self._record("list_named", start_after)
+        yield from sorted(key for key in self.objects if is_named(key) and key > start_after)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         self._record("list", prefix)
@@ -212,12 +221,12 @@ class InMemoryResultStore(CallRecorder):
         self._record("check")
 
     def _keep(self, result: ClassificationResult, stored: InMemoryObject) -> None:
-        self.objects[result.key] = stored
+        self.objects[result_key(result.key)] = stored
 
     def _stored(self, key: str) -> InMemoryObject:
-        if key not in self.objects:
+        if (found := self.objects.get(result_key(key))) is None:
             raise NotFoundError(f"fetching the result failed: {key}")
-        return self.objects[key]
+        return found
 
 
 def _list(objects: dict[str, InMemoryObject], prefix: str) -> Iterator[StoredObject]:

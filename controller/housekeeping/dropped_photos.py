@@ -15,6 +15,7 @@ from aws.buckets import ImageStore, ResultStore, StoredObject
 from aws.queue import JobQueue
 from controller.housekeeping.janitor import LOOK_BACK, find_orphans
 from core.dropped_photos import job_of
+from core.image_layouts import is_named
 from core.object_keys import DROPPED
 from core.periodic_task import ItemGuard
 
@@ -28,6 +29,7 @@ class DroppedPhotos:
 
     Args:
         min_age_seconds: younger photos may still be on their way to the queue.
+        named_images: whether images may be stored under their file's names, beside the batches.
         clock: the time in UTC.
     """
 
@@ -37,12 +39,14 @@ class DroppedPhotos:
         images: ImageStore,
         results: ResultStore,
         min_age_seconds: float,
+        named_images: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._jobs = jobs
         self._images = images
         self._results = results
         self._min_age = timedelta(seconds=min_age_seconds)
+        self._named_images = named_images
         self._clock = clock
         # When each photo was enqueued, so that one whose result is not stored yet is not enqueued in each round.
         self._enqueued_at: dict[tuple[str, datetime], datetime] = {}
@@ -91,7 +95,8 @@ class DroppedPhotos:
 
     def _report_misplaced(self) -> None:
         """Log a warning about each object once that is neither in a batch nor below the prefix of dropped photos."""
-        found = frozenset(islice(self._images.list_misplaced(), MAX_MISPLACED))
+        misplaced = (name for name in self._images.list_misplaced() if not (self._named_images and is_named(name)))
+        found = frozenset(islice(misplaced, MAX_MISPLACED))
         if new := sorted(found - self._reported):
             log.warning(
                 "s3://%s has objects that are not classified, such as %r (%d new): photos are classified below %s",

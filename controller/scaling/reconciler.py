@@ -13,6 +13,7 @@ from controller.rollout.state_machine import Plan
 from controller.scaling.executor import Outcome
 from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import FleetSnapshot
+from controller.scaling.policies import Policy
 from controller.scaling.policy import Limits, Recommendation, ScalingDecision, decide
 from core.errors import CloudError
 from core.fleet_status import LaunchTrouble
@@ -79,9 +80,10 @@ class Decider:
         clock: monotonic seconds.
     """
 
-    def __init__(self, limits: CurrentLimits, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: CurrentLimits, clock: Callable[[], float], policy: Policy = decide) -> None:
         self._limits = limits
         self._clock = clock
+        self._policy = policy
         self._history: tuple[Recommendation, ...] | None = None
         self._desired = 0
         self._logged: tuple[str, int] = ("", 0)
@@ -103,7 +105,7 @@ class Decider:
             # The present instances may have been needed just before: after a start, too, scale-in waits for its window.
             there = Recommendation(now, observation.capacity, observation.backlog, answered=observation.answered)
             self._history, self._desired = (there,), observation.capacity
-        decision = decide(observation, limits, self._history or (), now, self._desired)
+        decision = self._policy(observation, limits, self._history or (), now, self._desired)
         if observation is not None:
             self._history, self._desired = decision.history, decision.desired_capacity
         self._log(decision, now, 0 if snapshot is None else snapshot.booting + snapshot.running)
@@ -133,6 +135,7 @@ class Reconciler:
         executor: Executor,
         publisher: StatusPublisher,
         clock: Callable[[], float] = time.monotonic,
+        policy: Policy = decide,
     ) -> None:
         self._lease = lease
         self._observer = observer
@@ -140,7 +143,7 @@ class Reconciler:
         self._planner = planner
         self._executor = executor
         self._publisher = publisher
-        self._decider = Decider(limits, clock)
+        self._decider = Decider(limits, clock, policy)
         self._leads = False
         self._generation = 0  # of the lease, when this controller led last
         self._planned = ""
@@ -231,9 +234,15 @@ class Reconciler:
         return leads
 
 
-def explain(observer: Observer, limits: CurrentLimits, interval_seconds: float, stop: threading.Event) -> None:
+def explain(
+    observer: Observer,
+    limits: CurrentLimits,
+    interval_seconds: float,
+    stop: threading.Event,
+    policy: Policy = decide,
+) -> None:
     """Decide every `interval_seconds` and log the reason, without lease, launches, terminations and status."""
-    decider = Decider(limits, time.monotonic)
+    decider = Decider(limits, time.monotonic, policy)
 
     def decide_once() -> None:
         snapshot = None

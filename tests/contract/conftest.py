@@ -24,14 +24,16 @@ from aws.in_memory import (
     InMemoryFleet,
     InMemoryImageStore,
     InMemoryJobQueue,
+    InMemoryResponseQueue,
     InMemoryResultStore,
     InMemoryStateStore,
 )
 from aws.queue import JobQueue, ReceivedJob
+from aws.response_queue import ResponseQueue
 from aws.state import StateStore
 from core.jobs import ClassificationJob
 from core.settings import Settings
-from local_cloud.resources import create_launch_template
+from local_cloud.resources import create_launch_template, create_queues
 from tests.contract.endpoint import RUN, Endpoint
 from tests.waiting import wait_until
 
@@ -202,6 +204,15 @@ def queue(side: str, request: pytest.FixtureRequest) -> JobQueue | InMemoryJobQu
         return InMemoryJobQueue(time.time, VISIBILITY_TIMEOUT_SECONDS, MAX_RECEIVE_COUNT)
     queue: JobQueue = request.getfixturevalue("embedded_queue")
     return queue
+
+
+@pytest.fixture
+def responses(side: str, clients: Clients, settings: Settings) -> ResponseQueue | InMemoryResponseQueue:
+    if side == IN_MEMORY:
+        return InMemoryResponseQueue()
+    named = replace(settings, response_queue_name=f"{settings.queue_name}-responses")
+    create_queues(clients["sqs"], named)
+    return ResponseQueue(clients["sqs"], named.response_queue_name)
 
 
 @pytest.fixture

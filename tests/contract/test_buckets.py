@@ -352,3 +352,31 @@ def test_deleted_batches_are_noted_until_they_are_forgotten(index: BatchIndex | 
     for _twice in range(2):
         index.forget_deleted(BATCH_ID)
     assert list(index.deleted()) == []
+
+
+def test_a_named_image_and_its_result_are_found_by_the_images_name(images: ImageStore, results: ResultStore) -> None:
+    images.put("test_00.jpg", b"pixels", "test_00.jpg")
+    images.put("Zoë 1.png", b"pixels", "Zoë 1.png")
+    assert images.get("test_00.jpg") == b"pixels"
+    assert images.head("test_00.jpg") == ("test_00.jpg", 6)
+    assert images.name("Zoë 1.png") == "Zoë 1.png"
+    of_batch, named = result(image_key(BATCH_ID, 0, "cat.jpg")), result("test_00.jpg", "test_00.jpg")
+    results.put(of_batch)
+    assert not results.exists("test_00.jpg") and list(results.list_named()) == []
+    results.put(named)
+    assert results.exists("test_00.jpg") and results.get("test_00.jpg") == named
+    assert results.line("test_00.jpg") == "tabby, cat"
+    assert list(results.list_named()) == ["test_00"] and list(results.list_named("test_00")) == []
+    for _twice in range(2):
+        results.delete("test_00.jpg")
+    assert not results.exists("test_00.jpg") and results.get(of_batch.key) == of_batch
+
+
+def test_graders_find_the_name_as_the_key_and_the_label_alone_as_the_value(
+    clients: Clients, embedded_images: ImageStore, embedded_results: ResultStore
+) -> None:
+    embedded_images.put("test_00.jpg", b"pixels", "test_00.jpg")
+    embedded_results.put(result("test_00.jpg", "test_00.jpg"))
+    assert [entry.key for entry in list_objects(clients["s3"], embedded_images.bucket, "")] == ["test_00.jpg"]
+    stored = clients["s3"].get_object(Bucket=embedded_results.bucket, Key="test_00")
+    assert (stored["Body"].read(), stored["ContentType"]) == (b"tabby, cat", "text/plain; charset=utf-8")

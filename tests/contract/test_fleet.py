@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from aws.fleet import OWNER_TAG, Fleet
 from aws.in_memory import InMemoryFleet
 from core.settings import Settings
 from local_cloud.moto_ec2 import CAPACITY_HEADER
+from local_cloud.resources import create_resources
 from local_cloud.supervisor import EmulatedMachines
 
 pytestmark = pytest.mark.not_on_aws(reason="launches instances, which needs a real image and costs money")
@@ -81,6 +83,29 @@ def test_instances_get_the_lowest_free_names(fleet: Fleet) -> None:
     new = launch(fleet, 2)
     fleet.name([*new, "i-0123456789abcdef0"], [instance.name for instance in fleet.describe()])
     assert sorted(instance.name for instance in fleet.describe()) == [f"app-tier-{number}" for number in range(1, 5)]
+
+
+def test_another_prefix_names_them_too(clients: Clients, settings: Settings) -> None:
+    fleet = Fleet(clients["ec2"], settings.launch_template_name, settings.fleet_name, name_prefix="app-tier-instance-")
+    fleet.name(launch(fleet, 2), [])
+    assert {instance.name for instance in fleet.describe()} == {"app-tier-instance-1", "app-tier-instance-2"}
+
+
+@pytest.mark.own_emulator
+def test_the_web_tiers_instance_is_created_once_and_is_not_of_the_fleet(
+    clients: Clients, settings: Settings, embedded_fleet: Fleet
+) -> None:
+    named = replace(settings, web_instance_name=f"web-{settings.fleet_name}")
+    for _ in range(2):
+        create_resources(clients, named)
+    filters = [{"Name": "tag:Name", "Values": [named.web_instance_name]}]
+    found = [
+        instance
+        for reservation in clients["ec2"].describe_instances(Filters=filters)["Reservations"]
+        for instance in reservation["Instances"]
+    ]
+    assert [instance["State"]["Name"] for instance in found] == ["running"]
+    assert embedded_fleet.describe() == []
 
 
 @pytest.mark.own_emulator

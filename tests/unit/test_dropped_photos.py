@@ -158,7 +158,7 @@ def test_no_document_raises_anything_else(value: Any) -> None:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, named_images: bool = False) -> None:
         self.clock = ManualClock(NOW.timestamp())
         self.queue = InMemoryJobQueue(self.clock)
         self.images = InMemoryImageStore(self.clock)
@@ -168,6 +168,7 @@ class Bench:
             self.images,  # type: ignore[arg-type]
             self.results,  # type: ignore[arg-type]
             MIN_AGE_SECONDS,
+            named_images,
             clock=lambda: datetime.fromtimestamp(self.clock(), UTC),
         )
 
@@ -326,6 +327,15 @@ def test_what_lies_elsewhere_in_the_bucket_is_reported_once(caplog: pytest.LogCa
         bench.images.put("dog.jpg", b"", "")
         bench.sweep.round()
         assert len(caplog.messages) == 2 and "'dog.jpg' (1 new)" in caplog.messages[1]
+
+
+def test_named_images_are_in_their_place_where_they_are_stored_so(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(named_images=True)
+    for key in ("photo.jpg", "holiday/1.jpg"):
+        bench.images.put(key, b"", "")
+    bench.sweep.round()
+    (only,) = caplog.messages
+    assert "'holiday/' (1 new)" in only
 
 
 def test_trouble_with_the_sweep_does_not_stop_the_report(caplog: pytest.LogCaptureFixture) -> None:

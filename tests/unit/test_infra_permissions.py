@@ -37,6 +37,8 @@ BESIDE_THE_CODE = {
     # Without it S3 answers 403 for a deleted image, which the worker could not distinguish from a refused request.
     "worker": {Need("s3:ListBucket", "InputBucket")},
 }
+# The stack has no response queue: it is a mode for graders of courses, who bring their own queues.
+OUTSIDE_THE_STACK = {"ResponseQueue"}
 # Actions that IAM can restrict to no resource; all others on "*" need a condition or a narrower ARN.
 UNRESTRICTABLE = {"ec2:DescribeInstances"}
 
@@ -155,7 +157,8 @@ def granted(template: dict[str, Any], role: str) -> set[Need]:
 def test_a_role_may_do_what_its_tier_does_and_nothing_else(
     program: Program, template: dict[str, Any], tier: str
 ) -> None:
-    assert granted(template, ROLES[tier]) == program.needs(tier) | BESIDE_THE_CODE[tier]
+    needs = {need for need in program.needs(tier) if need.resource not in OUTSIDE_THE_STACK}
+    assert granted(template, ROLES[tier]) == needs | BESIDE_THE_CODE[tier]
 
 
 def patterns(template: dict[str, Any], role: str) -> list[tuple[str, str, str]]:

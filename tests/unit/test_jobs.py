@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import DecodeError
+from core.image_layouts import parse_result_line, result_line
 from core.jobs import (
     MAX_MESSAGE_BYTES,
     MAX_NAME_BYTES,
@@ -24,9 +25,7 @@ from core.jobs import (
     is_key,
     new_batch_id,
     new_job_id,
-    parse_result_line,
     position_of,
-    result_line,
 )
 from core.response_time import ResponseTime
 
@@ -251,7 +250,7 @@ def test_metadata_of_the_largest_result_fits_into_s3() -> None:
 )
 def test_what_is_not_a_result_is_a_decode_error(body: bytes, metadata: dict[str, str]) -> None:
     with pytest.raises(DecodeError):
-        ClassificationResult.decode("key", body, metadata)
+        ClassificationResult.decode(image_key(BATCH, 0, "a.jpg"), body, metadata)
 
 
 def test_a_result_has_predictions_or_a_failure_never_both_or_none() -> None:

@@ -39,7 +39,11 @@ def test_the_environment_wins_over_defaults_and_overrides_over_both() -> None:
         ({"EIC_LEASE_SECONDS": "1e9"}, "EIC_LEASE_SECONDS must be 1.0 to 86400.0"),
         ({"EIC_MIN_SIZE": "5", "EIC_MAX_SIZE": "4"}, "must not exceed"),
         ({"EIC_MAXSIZE": "4"}, "EIC_MAXSIZE is not a setting"),
-        ({"EIC_PROFILE": "frugal"}, "EIC_PROFILE must be one of balanced, fast, thrifty, not 'frugal'"),
+        ({"EIC_PROFILE": "frugal"}, "EIC_PROFILE must be one of balanced, fast, thrifty, course, not 'frugal'"),
+        ({"EIC_MAX_MESSAGE_BYTES": "1023"}, "EIC_MAX_MESSAGE_BYTES must be 0, or at least 1024"),
+        ({"EIC_COMPAT_KEYS": "id"}, "EIC_COMPAT_KEYS must be batch or name"),
+        ({"EIC_COMPAT_ANSWER": "x"}, "EIC_COMPAT_ANSWER must be one of name:label, stem:label, label"),
+        ({"EIC_SCALING_POLICY": "guess"}, "EIC_SCALING_POLICY must be backlog or request"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_sentence(environment: dict[str, str], sentence: str) -> None:
@@ -57,9 +61,18 @@ def test_a_named_profile_comes_between_defaults_and_single_variables() -> None:
     assert Settings.from_environment(named.to_environment()) == named
 
 
-def test_the_profiles_differ_in_the_same_settings_and_the_first_is_the_defaults() -> None:
-    assert {tuple(values) for values in PROFILES.values()} == {tuple(PROFILES["balanced"])}
+def test_the_profiles_set_the_same_settings_of_scaling_and_the_first_sets_the_defaults() -> None:
+    assert all(PROFILES["balanced"].keys() <= values.keys() for values in PROFILES.values())
     assert Settings.from_environment({"EIC_PROFILE": "balanced"}) == Settings()
+
+
+def test_the_deployments_id_is_part_of_the_names_in_the_cloud() -> None:
+    settings = Settings.from_environment(
+        {"EIC_PROFILE": "course", "EIC_DEPLOYMENT_ID": "1234567890", "EIC_STATE_BUCKET": "{id}-state"}
+    )
+    names = settings.input_bucket, settings.output_bucket, settings.state_bucket, settings.queue_name
+    assert names == ("1234567890-in-bucket", "1234567890-out-bucket", "1234567890-state", "1234567890-req-queue")
+    assert Settings.from_environment(settings.to_environment()) == settings
 
 
 def test_settings_travel_to_child_processes() -> None:

@@ -151,7 +151,7 @@ def test_a_wrong_trace_is_named_in_one_sentence(arguments: list[str], sentence: 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--profile", "frugal"], "'frugal' is not one of 'balanced', 'fast', 'thrifty'"),
+        (["--profile", "frugal"], "'frugal' is not one of 'balanced', 'fast', 'thrifty', 'course'"),
         (["--picture", "chart.bmp"], "chart.bmp must end in .png or .svg"),
         (["--picture", "chart"], "chart must end in .png or .svg"),
         (["--picture", "/nope/chart.png"], "there is no folder /nope"),

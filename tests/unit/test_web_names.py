@@ -8,7 +8,8 @@ import io
 
 import pytest
 
-from core.jobs import ClassificationResult, Failure, parse_result_line
+from core.image_layouts import parse_result_line
+from core.jobs import ClassificationResult, Failure
 from tests.web import JPEG, WebBench
 
 SAME = ["set_1/image_1.jpg", "set_2/image_1.jpg"]

@@ -82,7 +82,11 @@ class Bench:
     """A worker with everything around it in memory."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, fleet_running_since: float = 0.0, **options: Any
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        fleet_running_since: float = 0.0,
+        respond: Callable[[ClassificationResult], None] = lambda result: None,
+        **options: Any,
     ) -> None:
         self.clock = clock
         self.queue = InMemoryJobQueue(clock)
@@ -100,6 +104,7 @@ class Bench:
             WorkerOptions(**fields),
             wall_clock=clock,
             fleet_running_since=fleet_running_since,
+            respond=respond,
         )
 
     def upload(self, *bodies: str, start: int = 0) -> list[str]:
@@ -202,6 +207,34 @@ def test_an_image_that_is_gone_is_answered_with_a_failure() -> None:
     with bench.running():
         until(lambda: not bench.queue.jobs)
     assert bench.line(key) == "beagle.jpg, error: the uploaded image is no longer stored"
+
+
+def test_a_named_image_is_answered_under_its_name_and_with_a_failure_if_it_is_gone() -> None:
+    bench = Bench()
+    bench.images.put("a.jpg", b"beagle", "a.jpg")
+    jobs = [ClassificationJob(new_job_id(), "", "test-input", name, name) for name in ("a.jpg", "b.jpg")]
+    bench.queue.send(jobs)
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    bodies = {key: stored.body for key, stored in bench.results.objects.items()}
+    assert bodies == {"a": b"beagle", "b": b"error: the uploaded image is no longer stored"}
+
+
+def test_a_result_is_sent_after_it_is_stored_and_before_its_job_is_deleted() -> None:
+    seen: list[tuple[str | None, bool, int]] = []
+
+    def respond(result: ClassificationResult) -> None:
+        seen.append((result.label, bench.results.exists(result.key), len(bench.queue.jobs)))
+        if len(seen) == 1:
+            raise CloudError("SQS is away")
+
+    bench = Bench(respond=respond)
+    bench.upload("beagle")
+    with bench.running():
+        until(lambda: bench.queue.count("extend") > 0)
+        bench.queue.release([message.receipt_handle for message in bench.queue.messages])
+        until(lambda: not bench.queue.jobs)
+    assert seen == [("beagle", True, 1)] * 2
 
 
 def test_an_image_that_is_gone_never_takes_the_place_of_an_answer() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from io import BytesIO
 from itertools import islice
 from typing import TypeVar
@@ -46,11 +46,11 @@ def uploaded_files() -> Iterator[UploadedFile]:
     return read_files(request.stream, boundary, settings.max_image_bytes, max_parts, settings.max_archive_bytes)
 
 
-def one_uploaded_file(field: str | None = None) -> UploadedFile | None:
+def one_uploaded_file(fields: Collection[str] = ()) -> UploadedFile | None:
     """The first file of the request's form, None where it has none; the other files are read and discarded.
 
     Args:
-        field: only a file of this form field counts.
+        fields: only a file of one of these form fields counts; empty: of any.
 
     Raises:
         UploadFormatError: the request is not multipart, or its body is malformed.
@@ -60,7 +60,7 @@ def one_uploaded_file(field: str | None = None) -> UploadedFile | None:
     chosen: UploadedFile | None = None
     try:
         for file in read_files(request.stream, boundary, limit, _MAX_PARTS_AROUND_ONE_FILE):
-            if chosen is None and field in (None, file.field):
+            if chosen is None and (not fields or file.field in fields):
                 chosen = file
             else:
                 file.body.close()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from core.errors import CloudError
+from core.jobs import batch_of
 from web_tier.auth import authorization
 from web_tier.auth.identity import Identity, identity
 from web_tier.domain.archives import ExpandedFiles
@@ -64,7 +65,7 @@ def accept_files(
     return report
 
 
-def submit_single(file: UploadedFile) -> Submitted:
+def submit_single(file: UploadedFile, *, named: bool = False) -> Submitted:
     """Stores and enqueues one image that belongs to no batch of the client's; see `SingleImages.submit`.
 
     Raises:
@@ -76,12 +77,12 @@ def submit_single(file: UploadedFile) -> Submitted:
     quota = Quota(client)
     try:
         quota.take_one()
-        submitted, report = services().single_images.submit(client.owner, file)
+        submitted, report = services().single_images.submit(client.owner, file, named=named)
     except BaseException:
         file.body.close()
         quota.give_back()
         raise
-    record_outcome(report, submitted.key.partition("/")[0])
+    record_outcome(report, batch_of(submitted.key))
     return submitted
 
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from aws.buckets import ImageStore, PresignedPost, ResultStore
 from core.errors import CloudError, EmptyImageError, ImageError, ImageTooLargeError, NotFoundError
 from core.jobs import (
-    ClassificationJob,
     ClassificationResult,
     Failure,
     base_name,
     clean_name,
     image_key,
-    new_job_id,
     position_of,
 )
 from core.settings import Settings
@@ -122,9 +120,10 @@ class PresignedUploads:
     def _outcome(self, batch_id: str, key: str) -> Stored | Rejected | NotStored:
         try:
             name, size_bytes = self._images.head(key)
-            failure = self._check(size_bytes)
+            job = self._uploads.new_job(batch_id, key, name)
+            failure = self._check(size_bytes) or self._uploads.check_job(job)
             if failure is None:
-                return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
+                return Stored(job)
             self._results.put(ClassificationResult(key, name, failure=failure, worker_id=WORKER_ID))
             self._images.delete([key])
             return Rejected(name, key, failure)

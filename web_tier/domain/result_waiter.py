@@ -1,19 +1,21 @@
 """Waiting for the results of single images: one thread polls for all waiting requests of a process.
 
-Results are found by listing each batch from the first awaited key on: one request to S3 for each batch, however many
-requests wait.  While new requests arrive it polls often, later less often.
+Results are found by listing each batch from the first awaited key on: one request to S3 for each batch, and one for all
+named images, however many requests wait.  While new requests arrive it polls often, later less often.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from aws.buckets import ResultStore
 from core.errors import CloudError, ElasticError
+from core.image_layouts import result_key
 from core.jobs import batch_of
 
 MIN_INTERVAL_SECONDS = 0.1
@@ -35,7 +37,8 @@ class WaitFailedError(ElasticError):
 @dataclass(slots=True)
 class _Waiter:
     since: float
-    found: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+    answered: bool = False
     failed: bool = False
 
 
@@ -52,14 +55,17 @@ class ResultWaiter:
         self._max_waiting = max_waiting
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiters: dict[str, _Waiter] = {}
+        # By the key of the result object: several may wait for images of one name.
+        self._waiters: dict[str, list[_Waiter]] = {}
+        self._count = 0
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._look_now = threading.Event()
 
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return len(self._waiters)
+        return self._count
 
     @property
     def full(self) -> bool:
@@ -67,15 +73,15 @@ class ResultWaiter:
         return self.waiting >= self._max_waiting
 
     def wait(self, key: str, timeout_seconds: float) -> bool:
-        """Waits for a result under `key`, which this request alone may await; returns whether there is one.
+        """Waits for the result of the image with this key; returns whether there is one.
 
         Raises:
             TooManyWaitingError: the limit on waiting requests is reached.
             WaitFailedError: an unexpected exception kept this process from looking for the result.
         """
-        waiter = _Waiter(self._clock())
+        waiter, awaited = _Waiter(self._clock()), result_key(key)
         with self._lock:
-            if len(self._waiters) >= self._max_waiting:
+            if self.full:
                 raise TooManyWaitingError
             if self._closed:
                 return False
@@ -84,23 +90,32 @@ class ResultWaiter:
                 thread = threading.Thread(target=self._poll, name="result-waiter", daemon=True)
                 thread.start()  # it waits for the lock
                 self._thread = thread
-            self._waiters[key] = waiter
+            self._waiters.setdefault(awaited, []).append(waiter)
+            self._count += 1
         try:
-            waiter.found.wait(timeout_seconds)
+            waiter.ended.wait(timeout_seconds)
         finally:
             with self._lock:
-                found = self._waiters.pop(key, None) is None
+                self._count -= 1
+                others = [one for one in self._waiters.pop(awaited, []) if one is not waiter]
+                if others:
+                    self._waiters[awaited] = others
         if waiter.failed:
             raise WaitFailedError
-        return found
+        return waiter.answered
+
+    def look_now(self) -> None:
+        """Looks for results without further delay: one has been stored."""
+        self._look_now.set()
 
     def close(self) -> None:
         """Ends all waiting without results: the server is about to stop."""
         with self._lock:
             self._closed = True
-            waiters = list(self._waiters.values())
+            waiters = [waiter for waiting in self._waiters.values() for waiter in waiting]
         for waiter in waiters:
-            waiter.found.set()
+            waiter.ended.set()
+        self._look_now.set()  # the thread ends when none waits any more
 
     def _poll(self) -> None:
         while True:
@@ -108,7 +123,7 @@ class ResultWaiter:
                 if not self._waiters:
                     self._thread = None
                     return
-                youngest = max(waiter.since for waiter in self._waiters.values())
+                youngest = max(waiter.since for waiting in self._waiters.values() for waiter in waiting)
                 outstanding = sorted(self._waiters)
             started = self._clock()
             try:
@@ -117,11 +132,12 @@ class ResultWaiter:
                 log.warning("%s", error)
             except Exception:
                 log.exception("unexpected error while polling for results")
-                self._fail(outstanding)
+                self._end(outstanding, failed=True)
             took = self._clock() - started
             pause = max(MIN_INTERVAL_SECONDS, INTERVAL_PART * (self._clock() - youngest), took)
             # Not woken by requests that arrive meanwhile: each of them would cause a listing.
-            time.sleep(min(pause, MAX_INTERVAL_SECONDS))
+            self._look_now.wait(min(pause, MAX_INTERVAL_SECONDS))
+            self._look_now.clear()
 
     def _poll_once(self, outstanding: list[str]) -> None:
         firsts: dict[str, str] = {}
@@ -134,22 +150,28 @@ class ResultWaiter:
                 raise
             except Exception:
                 log.exception("unexpected error while polling for results of batch %s", batch_id)
-                self._fail([key for key in outstanding if batch_of(key) == batch_id])
+                self._end([key for key in outstanding if batch_of(key) == batch_id], failed=True)
 
     def _poll_batch(self, batch_id: str, first: str) -> None:
         # Sorts just before the first key.
-        before = first[:-1]
-        for stored in self._results.list(f"{batch_id}/", start_after=before):
-            with self._lock:
-                waiter = self._waiters.pop(stored.key, None)
-            if waiter is not None:
-                waiter.found.set()
+        before, now = first[:-1], self._clock()
+        found: Iterable[str]
+        if batch_id:
+            found = (stored.key for stored in self._results.list(f"{batch_id}/", start_after=before))
+        else:
+            found = self._results.list_named(before)
+        for key in found:
+            # An image's earlier result, which its upload deletes, may be in a listing that began before.
+            self._end([key], waiting_since=now)
 
-    def _fail(self, keys: list[str]) -> None:
-        """End the waiting of requests at once: otherwise they would wait until their timeouts."""
+    def _end(self, keys: Iterable[str], *, waiting_since: float = math.inf, failed: bool = False) -> None:
+        """End the waiting of requests: their results are there, or they would wait until their timeouts."""
         with self._lock:
-            waiters = [self._waiters.pop(key) for key in keys if key in self._waiters]
-            for waiter in waiters:
-                waiter.failed = True
-        for waiter in waiters:
-            waiter.found.set()
+            for key in keys:
+                waiters = self._waiters.pop(key, [])
+                for waiter in waiters:
+                    if waiter.since <= waiting_since:
+                        waiter.answered, waiter.failed = not failed, failed
+                        waiter.ended.set()
+                if later := [waiter for waiter in waiters if waiter.since > waiting_since]:
+                    self._waiters[key] = later

@@ -1,6 +1,7 @@
 """Single images: stores and enqueues one image, and waits for its result.
 
-Such images share batches that no list shows: one for each owner, process and half hour.
+Such images share batches that no list shows: one for each owner, process and half hour.  Named images
+(`core.image_layouts`) belong to none.
 """
 
 from __future__ import annotations
@@ -64,8 +65,11 @@ class SingleImages:
         self._lock = threading.Lock()
         self._shared: dict[str, _Shared] = {}
 
-    def submit(self, owner: str, file: UploadedFile) -> tuple[Submitted, UploadReport]:
+    def submit(self, owner: str, file: UploadedFile, *, named: bool = False) -> tuple[Submitted, UploadReport]:
         """Stores and enqueues an image, or stores its failure.
+
+        Args:
+            named: store it as a named image.
 
         Raises:
             TooManyWaitingError: the limit on waiting requests is reached; nothing is stored.
@@ -74,8 +78,7 @@ class SingleImages:
         with file.body:
             if self._result_waiter.full:
                 raise TooManyWaitingError
-            batch_id, position = self._place(owner)
-            report = self._uploads.accept(batch_id, [file], position)
+            report = self._uploads.accept_named(file) if named else self._uploads.accept(*self._place(owner, file))
         if report.not_stored:
             raise CloudError(f"a single image: {report.not_stored[0].sentence}")
         if report.rejected:
@@ -94,7 +97,7 @@ class SingleImages:
             return self._fetch(submitted.key)
         return None
 
-    def _place(self, owner: str) -> tuple[str, int]:
+    def _place(self, owner: str, file: UploadedFile) -> tuple[str, list[UploadedFile], int]:
         with self._lock:
             now = self._clock()
             shared = self._shared.get(owner)
@@ -103,4 +106,4 @@ class SingleImages:
                 shared = self._shared[owner] = _Shared(batch_id, now + SECONDS_PER_BATCH)
                 self._shared = {name: kept for name, kept in self._shared.items() if kept.until > now}
             shared.next_position += 1
-            return shared.batch_id, shared.next_position - 1
+            return shared.batch_id, [file], shared.next_position - 1

@@ -21,6 +21,7 @@ from core.jobs import (
     clean_name,
     image_key,
     is_key,
+    named_key,
     new_job_id,
     position_of,
 )
@@ -101,6 +102,10 @@ class Refusal:
 Admission = Callable[[UploadedFile], Refusal | None]
 
 
+def _admit(_file: UploadedFile) -> None:
+    """Admits every file."""
+
+
 class UploadService:
     """Checks files, stores them and enqueues their jobs; safe to share between threads.
 
@@ -123,7 +128,7 @@ class UploadService:
         batch_id: str,
         files: Iterable[UploadedFile],
         offset: int | None,
-        admit: Admission = lambda _file: None,
+        admit: Admission = _admit,
         *,
         keep_others: bool = False,
     ) -> UploadReport:
@@ -178,25 +183,49 @@ class UploadService:
         outbox.report.not_stored.sort(key=lambda entry: entry.position)
         return outbox.report
 
+    def accept_named(self, file: UploadedFile) -> UploadReport:
+        """Checks, stores and enqueues one file as a named image, which replaces an earlier one of its name.
+
+        The earlier result is deleted first, so that a client that waits for the new one does not find it.
+        """
+        outbox = Outbox(self.job_batcher)
+        outbox.report.received_bytes, outbox.report.no_room = file.size_bytes, int(file.no_room)
+        outbox.add(_refused(file, 0, _admit) or self._store_named(file))
+        outbox.flush()
+        return outbox.report
+
     def next_position(self, batch_id: str) -> int:
         """The position after everything that a batch has."""
         keys = {entry.key for entry in self._images.list(batch_id)}
         keys.update(entry.key for entry in self._results.list(f"{batch_id}/"))
         return max((position_of(key) + 1 for key in keys if is_key(key)), default=0)
 
+    def new_job(self, batch_id: str, key: str, name: str) -> ClassificationJob:
+        """A job for a stored image."""
+        return ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name)
+
+    def check_job(self, job: ClassificationJob) -> Failure | None:
+        """Why a job cannot be enqueued: the queue takes no message of its length."""
+        limit = self._settings.max_message_bytes
+        if limit and len(job.encode().encode()) > limit:
+            return Failure("name_too_long", "the name is too long for this server's queue")
+        return None
+
     def _store(
         self, batch_id: str, position: int, file: UploadedFile, positions: _Positions, keep: _Keep
     ) -> Stored | Rejected | NotStored:
         name = clean_name(file.filename)
         with file.body:
-            failure = self._check(file)
+            checked = self._check(file)
             while position < positions.end:
                 key = image_key(batch_id, position, name)
+                job = self.new_job(batch_id, key, name)
+                failure = checked or self.check_job(job)
                 try:
                     if self._put(key, name, file, failure, keep):
                         if failure is not None:
                             return Rejected(name, key, failure)
-                        return Stored(ClassificationJob(new_job_id(), batch_id, self._images.bucket, key, name))
+                        return Stored(job)
                     # Another request has stored a file of this name at this position.
                     other = positions.take() if keep is _Keep.EVERYTHING else self.next_position(batch_id)
                     position = max(position + 1, other)
@@ -205,6 +234,21 @@ class UploadService:
                     log.warning("%s: %s", key, error)
                     return NotStored(name, position, "not_stored", "could not be stored, please try again")
         return NotStored(name, position, "batch_full", f"the batch is full: it can have {positions.end:,} images")
+
+    def _store_named(self, file: UploadedFile) -> Stored | Rejected | NotStored:
+        key = named_key(file.filename)
+        job = self.new_job("", key, key)
+        with file.body:
+            failure = self._check(file) or self.check_job(job)
+            try:
+                self._results.delete(key)
+                self._put(key, key, file, failure, _Keep.NOTHING)
+            except CloudError as error:
+                log.warning("%s: %s", key, error)
+                return NotStored(key, 0, "not_stored", "could not be stored, please try again")
+        if failure is not None:
+            return Rejected(key, key, failure)
+        return Stored(job)
 
     def _put(self, key: str, name: str, file: UploadedFile, failure: Failure | None, keep: _Keep) -> bool:
         """Stores an image, or its failure; returns False if what is stored there has to be kept."""
@@ -253,6 +297,11 @@ def _refused(file: UploadedFile, position: int, admit: Admission) -> NotStored |
             stack.pop_all()
             return None
     return NotStored(clean_name(file.filename), position, refusal.code, refusal.sentence)
+
+
+def _position(job: ClassificationJob) -> int:
+    """The position of a job's image in its batch; a named image is alone."""
+    return position_of(job.key) if job.batch_id else 0
 
 
 class _Keep(enum.Enum):
@@ -308,7 +357,7 @@ class Outbox:
         except CloudError as error:
             log.warning("%d jobs of batch %s: %s", len(jobs), jobs[0].batch_id, error)
             self.report.not_stored.extend(
-                NotStored(job.name, position_of(job.key), "not_queued", "could not be queued, please try again")
+                NotStored(job.name, _position(job), "not_queued", "could not be queued, please try again")
                 for job in jobs
             )
         else:
