@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import moto.core.responses
@@ -12,6 +13,7 @@ from moto.core.serialize import AttributePickerContext, XFormedAttributePicker
 from moto.core.utils import camelcase_to_underscores, method_names_from_class
 
 _moto_get_possible_keys = XFormedAttributePicker.get_possible_keys
+_moto_new = BaseModel.__new__
 _possible_keys: dict[tuple[str, Any, type], tuple[str, ...]] = {}
 
 
@@ -33,11 +35,24 @@ def _untracked(cls: type[BaseModel], *_args: Any, **_kwargs: Any) -> BaseModel:
     return object.__new__(cls)
 
 
-def install() -> None:
-    """Installs the patches: requests to SQS take about half a millisecond less, and deleted objects are freed."""
+def install() -> Callable[[], None]:
+    """Installs the patches: requests to SQS take about half a millisecond less, and deleted objects are freed.
+
+    Returns:
+        A function that removes them.
+    """
     underscores = functools.cache(camelcase_to_underscores)
     moto.core.responses.camelcase_to_underscores = underscores  # type: ignore[attr-defined]
     moto.sqs.models.camelcase_to_underscores = underscores  # type: ignore[attr-defined]
     moto.core.responses.method_names_from_class = functools.cache(method_names_from_class)  # type: ignore[attr-defined]
     XFormedAttributePicker.get_possible_keys = _get_possible_keys  # type: ignore[method-assign,assignment]
     BaseModel.__new__ = _untracked  # type: ignore[method-assign]
+    return _uninstall
+
+
+def _uninstall() -> None:
+    moto.core.responses.camelcase_to_underscores = camelcase_to_underscores  # type: ignore[attr-defined]
+    moto.sqs.models.camelcase_to_underscores = camelcase_to_underscores  # type: ignore[attr-defined]
+    moto.core.responses.method_names_from_class = method_names_from_class  # type: ignore[attr-defined]
+    XFormedAttributePicker.get_possible_keys = _moto_get_possible_keys  # type: ignore[method-assign]
+    BaseModel.__new__ = _moto_new  # type: ignore[method-assign]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -110,7 +111,13 @@ def _drop_terminated(backend: EC2Backend) -> None:
             backend.reservations.pop(reservation.id, None)
 
 
-def install() -> None:
-    """Installs the patches of ``RunInstances`` and ``CreateFleet``."""
+def install() -> Callable[[], None]:
+    """Installs the patches of ``RunInstances`` and ``CreateFleet``; returns a function that removes them."""
     InstanceResponse.run_instances = _run_instances  # type: ignore[method-assign]
     Fleets.create_fleet = _create_fleet  # type: ignore[method-assign]
+    return _uninstall
+
+
+def _uninstall() -> None:
+    InstanceResponse.run_instances = _moto_run_instances  # type: ignore[method-assign]
+    Fleets.create_fleet = _moto_create_fleet  # type: ignore[method-assign]

@@ -18,8 +18,10 @@ from cli.deploy import deploy, destroy, status
 from cli.model import model
 from cli.rollout import rollout
 from cli.token import token
+from core.settings import Settings
 from infra import deployment, stack_waiter, teardown, template
 from infra.outputs import settings_of
+from local_cloud.resources import notify_queue
 from local_cloud.sample_photos import from_packages, make_crops
 from tests.bundles import shipped_as
 from tests.stack.emulated import emulated
@@ -99,7 +101,14 @@ def test_a_stack_serves_is_updated_and_leaves_nothing(
                 patch.setenv(name, value)
             secret = run(token, "create", "--owner", "another-owner").stdout.split()[0]
         api = ApiClient(tiers.url, secret)
+        # moto's CloudFormation passes over the notifications that the template configures.
+        notify_queue(account.clients, Settings.from_environment(settings))
+        dropped = f"drop/a folder/{photos[0].name}"
+        account.clients["s3"].upload_file(str(photos[0]), settings["EIC_INPUT_BUCKET"], dropped)
         first = classify(api, photos[:8])
+        results = ResultStore(account.clients["s3"], settings["EIC_OUTPUT_BUCKET"])
+        wait_until(lambda: results.exists(dropped), "the photo that was put into the bucket is answered")
+        assert results.get(dropped).failure is None
         fleet = Fleet(account.clients["ec2"], f"{NAME}-worker", NAME)
         wait_until(lambda: fleet.describe() == [], "the fleet is back at 0")
         assert "none in the ALARM state" in run(status, "--stack-name", NAME).output
@@ -122,7 +131,6 @@ def test_a_stack_serves_is_updated_and_leaves_nothing(
             name: value for name, value in state.outputs.items() if name != "LaunchTemplateVersion"
         }
         second = classify(api, photos[8:])
-        results = ResultStore(account.clients["s3"], settings["EIC_OUTPUT_BUCKET"])
         kept = {batch: [results.get(stored.key) for stored in results.list(f"{batch}/")] for batch in (first, second)}
         assert [len(result.predictions) for result in kept[first]] == [5] * 8
         assert [len(result.predictions) for result in kept[second]] == [2] * 4

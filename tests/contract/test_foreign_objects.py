@@ -111,8 +111,9 @@ def test_s3_notifies_the_queue_of_dropped_photos_only(clients: Clients, settings
         [*DROPPED_KEYS, "drop/copied.jpg", "drop/in parts.jpg"]
     )
     assert {found.job.bucket for found in received if found.job} == {settings.input_bucket}
+    assert queue.backlog().total == len(received), "a photo was notified twice"
     notify_queue(clients, settings)
-    assert queue.backlog().total == len(received), "no second test event"
+    assert queue.backlog().total == len(received), "there was a second test event"
 
 
 def test_results_are_listed_without_what_lies_beside_them(buckets: Buckets) -> None:
