@@ -6,12 +6,13 @@ that it is known before what a run on AWS costs.
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,10 +42,15 @@ class Endpoint:
     """A cloud, named by the option ``--endpoint``: empty for our emulator, ``aws``, or an emulator's URL.
 
     Attributes:
+        environment: the variables that name AWS and its credentials; tests run without them.
         requests: how many were sent, by service and operation.
     """
 
     name: str = ""
+    environment: Mapping[str, str] = field(
+        default_factory=lambda: {name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+        repr=False,
+    )
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -107,12 +113,13 @@ class Endpoint:
         return f"requests: {counted}; on AWS those of S3 and SQS cost ${usd:.4f} ({load_prices().region})"
 
     def _clients(self, url: str) -> Clients:
+        variables = self.environment if self.is_aws else {**LOCAL_CREDENTIALS, "AWS_ENDPOINT_URL": url}
         # Clients read the environment when they are opened: it need not stay set for longer than that.
         with pytest.MonkeyPatch.context() as environment:
-            if not self.is_aws:
-                environment.setenv("AWS_ENDPOINT_URL", url)
-                for name, value in LOCAL_CREDENTIALS.items():
-                    environment.setenv(name, value)
+            for name in [name for name in os.environ if name.startswith("AWS_")]:
+                environment.delenv(name)
+            for name, value in variables.items():
+                environment.setenv(name, value)
             clients = Clients(max_connections=32)
             for service in SERVICES:
                 clients[service].meta.events.register("before-send", self._count)
