@@ -39,7 +39,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     "course": {
         "target_latency_seconds": 0.1,
         "boot_payback": 0.0,
-        "scale_in_stabilization_seconds": 2.0,
+        "scale_in_stabilization_seconds": 1.5,
         "purchase_option": "on-demand",
         "scaling_policy": "request",
         "controller_interval_seconds": 0.5,

@@ -24,7 +24,8 @@ def decide(
         return decide_by_backlog(observation, limits, history, now, previous_desired)
     requests, capacity, window = observation.backlog, observation.capacity, limits.scale_in_stabilization_seconds
     needed = min(max(requests, limits.min_size), limits.max_size)
-    history = past.thinned(past.followed_by(history, Recommendation(now, needed, requests)), window)
+    followed = past.followed_by(history, Recommendation(now, needed, requests))
+    history = tuple(one for one in followed if one.until > now - window)
     if needed > capacity:
         return _decision(capacity, needed, _why(requests, needed, limits), limits, history)
     why = _why(requests, needed, limits)

@@ -12,7 +12,7 @@ from local_cloud.stack import LocalStack
 pytestmark = pytest.mark.acceptance
 
 # Few instances, since their workers share the machine; `elastic bench course` has ten, fifty and a hundred requests.
-MAX_SIZE = 4
+MAX_SIZE = 3
 
 
 def test_a_grader_finds_nothing_to_deduct(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from aws.response_queue import ResponseQueue
 from aws.state import StateStore
 from core.jobs import ClassificationJob
 from core.settings import Settings
-from local_cloud.resources import create_launch_template, create_queues
+from local_cloud.resources import create_launch_template
 from tests.contract.endpoint import RUN, Endpoint
 from tests.waiting import wait_until
 
@@ -207,12 +207,14 @@ def queue(side: str, request: pytest.FixtureRequest) -> JobQueue | InMemoryJobQu
 
 
 @pytest.fixture
-def responses(side: str, clients: Clients, settings: Settings) -> ResponseQueue | InMemoryResponseQueue:
+def responses(side: str, clients: Clients, settings: Settings) -> Iterator[ResponseQueue | InMemoryResponseQueue]:
     if side == IN_MEMORY:
-        return InMemoryResponseQueue()
-    named = replace(settings, response_queue_name=f"{settings.queue_name}-responses")
-    create_queues(clients["sqs"], named)
-    return ResponseQueue(clients["sqs"], named.response_queue_name)
+        yield InMemoryResponseQueue()
+        return
+    name = f"{settings.queue_name}-responses"
+    url = clients["sqs"].create_queue(QueueName=name)["QueueUrl"]
+    yield ResponseQueue(clients["sqs"], name)
+    clients["sqs"].delete_queue(QueueUrl=url)
 
 
 @pytest.fixture

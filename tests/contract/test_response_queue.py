@@ -7,6 +7,7 @@ import pytest
 from aws.clients import Clients
 from aws.response_queue import ResponseQueue
 from core.errors import NotFoundError
+from tests.waiting import wait_until
 
 
 def test_answers_are_taken_once_and_ten_at_a_time(responses: ResponseQueue) -> None:
@@ -15,10 +16,15 @@ def test_answers_are_taken_once_and_ten_at_a_time(responses: ResponseQueue) -> N
     lines = [f"test_{number:02d}:tabby, cat" for number in range(12)] + ["犬:error: the file is empty"]
     for line in lines:
         responses.send(line)
-    taken = []
-    while found := responses.take(1):
+    taken: list[str] = []
+
+    def take_more() -> bool:
+        found = responses.take(1)
         assert len(found) <= 10
-        taken += found
+        taken.extend(found)
+        return len(taken) >= len(lines)
+
+    wait_until(take_more, "answers are missing")
     assert sorted(taken) == sorted(lines)
     assert responses.take(0) == []
 
