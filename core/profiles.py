@@ -12,10 +12,10 @@ from typing import Any
 DEFAULT_PROFILE = "balanced"
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
-    # Balances cost and latency: at most 1.25 times the lowest possible cost at the same latency.
+    # Balances cost and latency: on bursts at most 1.25 times the lowest possible cost at the same latency.
     "balanced": {
         "target_latency_seconds": 2.0,
-        "boot_payback": 5.0,
+        "boot_payback": 3.5,
         "scale_in_stabilization_seconds": 2.0,
         "purchase_option": "on-demand",
     },

@@ -168,7 +168,7 @@ class Settings:
         0.03, "assumed time that one instance needs for one image until one was measured, seconds", 0.0001
     )
     boot_payback: float = _setting(
-        5.0, "an instance is launched if it is expected to work so many times as long as it boots; 0: always", 0.0
+        3.5, "an instance is launched if it is expected to work so many times as long as it boots; 0: always", 0.0
     )
     scale_in_stabilization_seconds: float = _setting(
         2.0, "scale-in follows the highest recommendation of this window, seconds", 0.0

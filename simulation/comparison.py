@@ -26,9 +26,11 @@ OPTIMUM = "optimum"
 class Row:
     """One scaler against one trace.
 
-    Waits are percentiles over the images of all runs; `busy_killed` and `busy_drained` count over all runs, the rest
-    are means.  `drain_seconds` is from the last arrival to the last result, `thrash` counts launches within a minute
-    after a termination.  The optimum has the same waits as ours by definition; its undefined values are None.
+    Waits are percentiles over the images of all runs; `busy_killed`, `busy_drained` and `empty_launches` count over all
+    runs, the rest are means.  `drain_seconds` is from the last arrival to the last result, `thrash` counts launches
+    within a minute after a termination, `empty_launches` the instances launched while no image was waiting or in
+    service.  `peak_spread` is the difference between the highest and the lowest peak of all equal bursts, None for a
+    trace without.  The optimum has the same waits as ours by definition; its undefined values are None.
     """
 
     trace: str
@@ -45,6 +47,8 @@ class Row:
     thrash: float
     launches: float | None
     peak: int | None
+    empty_launches: int = 0
+    peak_spread: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,13 @@ def compare(
         for run in range(trace.runs):
             arrivals, service_seconds = draw(trace, settings.mean_service_seconds, seed, run)
             world = World(
-                create(), arrivals, service_seconds, seed + run, timeline=run == 0, min_size=settings.min_size
+                create(),
+                arrivals,
+                service_seconds,
+                seed + run,
+                timeline=run == 0,
+                burst_starts=trace.burst_starts,
+                min_size=settings.min_size,
             )
             outcome = world.run()
             outcomes.append(outcome)
@@ -165,6 +175,7 @@ def _row(trace: Trace, name: str, outcomes: Sequence[Outcome], bound: float) -> 
         return math.fsum(value(outcome) for outcome in outcomes) / len(outcomes)
 
     cost = mean(lambda outcome: outcome.instance_seconds)
+    peaks = [peak for outcome in outcomes for peak in outcome.burst_peaks]
     return Row(
         trace=trace.name,
         scaler=name,
@@ -180,6 +191,8 @@ def _row(trace: Trace, name: str, outcomes: Sequence[Outcome], bound: float) -> 
         thrash=mean(lambda outcome: outcome.thrash),
         launches=mean(lambda outcome: outcome.launches),
         peak=max(outcome.peak for outcome in outcomes),
+        empty_launches=sum(outcome.empty_launches for outcome in outcomes),
+        peak_spread=max(peaks) - min(peaks) if peaks else None,
     )
 
 

@@ -23,10 +23,10 @@ class View:
     in_flight: int
     booting: int
     running: int
-    busy: int
-    answered: int
-    boot_seconds: float | None
-    booting_ages: tuple[float, ...] = ()
+    busy: int = 0
+    answered: int = 0
+    boot_seconds: float | None = None
+    unreported_seconds: float = 0.0
 
 
 class Scaler(Protocol):
@@ -37,6 +37,7 @@ class Scaler(Protocol):
         jobs_in_hand: how many messages one of its workers holds at a time.
         drains: whether a worker that is terminated releases its jobs.
         uses_reports: whether it reads the workers' reports; the others see only SQS's and EC2's data.
+        awaits_idle: whether it reads them at its next decision, however soon after the last time.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Scaler(Protocol):
     jobs_in_hand: int
     drains: bool
     uses_reports: bool
+    awaits_idle: bool
 
     def change(self, view: View, now: float) -> int:
         """How many instances to launch (positive) or to terminate (negative)."""
@@ -67,6 +69,7 @@ class Ours:
         self._history: tuple[Recommendation, ...] = ()
         self._desired = 0
         self.reason = ""
+        self.awaits_idle = False
 
     def change(self, view: View, now: float) -> int:
         """See `Scaler.change`."""
@@ -77,10 +80,11 @@ class Ours:
             view.running,
             busy=view.busy,
             answered=view.answered,
-            booting_ages=view.booting_ages,
+            unreported_seconds=view.unreported_seconds,
         )
         decision = self._policy(observation, self._with_boot(view.boot_seconds), self._history, now, self._desired)
         self._history, self._desired, self.reason = decision.history, decision.desired_capacity, decision.reason
+        self.awaits_idle = decision.awaits_idle
         return decision.change
 
     def _with_boot(self, boot_seconds: float | None) -> Limits:
@@ -99,7 +103,7 @@ class VisibleOnly:
     interval_seconds = 1.0
     jobs_in_hand = 1
     drains = False
-    uses_reports = False
+    uses_reports = awaits_idle = False
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
@@ -123,7 +127,7 @@ class TargetTracking:
     name = "aws-target-tracking"
     interval_seconds = 60.0
     drains = True
-    uses_reports = False
+    uses_reports = awaits_idle = False
     LATENCY_SECONDS, OUT_DATAPOINTS, IN_DATAPOINTS, IN_SHARE = 10.0, 3, 15, 0.9
 
     def __init__(self, max_size: int, mean_service_seconds: float, jobs_in_hand: int) -> None:
@@ -163,7 +167,7 @@ class Keda:
     name = "keda"
     interval_seconds = 15.0
     drains = True
-    uses_reports = False
+    uses_reports = awaits_idle = False
     QUEUE_LENGTH, POLLING, COOLDOWN, STABILIZATION, TOLERANCE = 5, 30.0, 300.0, 300.0, 0.1
 
     def __init__(self, max_size: int, jobs_in_hand: int) -> None:

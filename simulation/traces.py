@@ -31,6 +31,7 @@ class Trace:
         draw: draws arrival times, in seconds from the start, ascending, float64 [images].
         max_size: maximum number of instances; None: the profile's.
         runs: how often a comparison repeats it with other draws; short traces vary more.
+        burst_starts: when its equal bursts begin, seconds from the start; () for a trace without.
         bounded_by_work: too large for the exact search of the optimum, see `simulation.optimum`.
     """
 
@@ -40,10 +41,22 @@ class Trace:
     max_size: int | None = None
     runs: int = 1
     bounded_by_work: bool = False
+    burst_starts: tuple[float, ...] = ()
+
+
+# The time between two of the equal bursts, enough for a fleet to return to 0; not a multiple of any scaler's interval.
+BURST_STARTS = tuple(150.37 * number for number in range(10))
 
 
 def _burst(rng: np.random.Generator) -> Times:
     return np.zeros(100)
+
+
+def _bursts(rng: np.random.Generator) -> Times:
+    """Equal bursts, of which each arrives over a random time of up to 4 s: a look at the queue sees a part."""
+    parts = [start + rng.random(100) * rng.random() * 4 for start in BURST_STARTS]
+    times: Times = np.sort(np.concatenate(parts))
+    return times
 
 
 def _by_hand(rng: np.random.Generator) -> Times:
@@ -90,7 +103,8 @@ def _on_off(rng: np.random.Generator) -> Times:
 TRACES = {
     trace.name: trace
     for trace in (
-        Trace("burst", "one burst of 100", _burst, runs=40),
+        Trace("burst", "one burst of 100", _burst, runs=40, burst_starts=(0.0,)),
+        Trace("bursts", "ten bursts of 100, each over up to 4 s", _bursts, runs=5, burst_starts=BURST_STARTS),
         Trace("by-hand", "25 uploads by hand", _by_hand, runs=40),
         Trace("curve", "a day of 2 million, as a curve", _curve(2_000_000)),
         Trace("crowd", "a flash crowd: 10,000 within a minute", _crowd, runs=5),

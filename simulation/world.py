@@ -6,11 +6,12 @@ The scaler, the refreshes of the counts, each launch and each interruption are s
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +31,13 @@ class Instance:
     boot_seconds: float
     ready_at: float | None = None
     ended: bool = False
-    counted: float = 0.0  # answers included in its reports, see World._answered_each
+    counted: float = 0.0  # answers included in its heartbeats, see World._answered_each
     busy_before: float = 0.0
-    busy: bool = False
+    busy: bool = False  # by its last heartbeat
     reported_at: float = -math.inf
     looked_at: float = -math.inf
+    seen_busy: bool = False  # by its last heartbeat that the scaler has listed
+    seen_at: float = -math.inf
 
 
 class World:
@@ -44,6 +47,7 @@ class World:
         arrivals: seconds [images]; service_seconds: likewise.
         seed: of boots, errors and lag; the same for every scaler that is compared.
         timeline: whether to record the timeline.
+        burst_starts: when equal bursts begin, whose peaks are compared.
         min_size: instances that the scaler always keeps: the run ends when no more are left.
     """
 
@@ -56,6 +60,7 @@ class World:
         disturbances: given.Disturbances = given.ALL_DISTURBANCES,
         *,
         timeline: bool = False,
+        burst_starts: Sequence[float] = (),
         min_size: int = 0,
     ) -> None:
         self._scaler = scaler
@@ -72,13 +77,15 @@ class World:
         self._booting: dict[Instance, None] = {}
         self._running: dict[Instance, None] = {}
         self._counts = (0, 0)
-        self._reported_answers = 0.0
+        self._published_answers = self._seen_answers = 0.0
+        self._listed_at = -math.inf
+        self._burst_starts = burst_starts
         # The answers and the busy time of an instance that had been running all the time.
         self._answered_each = self._busy_each = 0.0
         self._measured_boots: deque[float] = deque(maxlen=given.BOOTS_REMEMBERED)
         self._terminated_at = -math.inf
         self._timeline: list[tuple[float, int, int]] | None = [] if timeline else None
-        self._result = Outcome(self._pool.waits, 0.0, 0.0, 0, 0, 0, 0, 0)
+        self._result = Outcome(self._pool.waits, 0.0, 0.0, 0, 0, 0, 0, 0, burst_peaks=[0] * len(burst_starts))
 
     def run(self) -> Outcome:
         """Runs until every image is answered and the fleet is at its minimum.
@@ -109,6 +116,8 @@ class World:
                 self._terminate(-change)
             size = len(self._booting) + len(self._running)
             self._result.peak = max(self._result.peak, size)
+            if burst := bisect.bisect_right(self._burst_starts, now):
+                self._result.burst_peaks[burst - 1] = max(self._result.burst_peaks[burst - 1], size)
             if self._timeline is not None:
                 self._timeline.append((now, self._pool.backlog() + self._pool.lost, size))
             if size <= self._min_size and self._pool.answered == self._pool.total:
@@ -171,6 +180,8 @@ class World:
         launched = [Instance(now, boot) for boot in boots]
         self._booting |= dict.fromkeys(launched)
         self._result.launches += count
+        if self._pool.backlog() + self._pool.lost == 0:
+            self._result.empty_launches += count
         self._environment.process(self._boot(launched))
 
     def _terminate(self, count: int) -> None:
@@ -195,6 +206,8 @@ class World:
             self._environment.process(self._reappear(self._pool.lose(busy * self._scaler.jobs_in_hand)))
 
     def _end(self, instance: Instance, drain_seconds: float) -> None:
+        if instance.ready_at is not None and self._scaler.drains:
+            self._publish(instance)  # a worker that exits publishes a last heartbeat
         del (self._booting if instance.ready_at is None else self._running)[instance]
         instance.ended = True
         self._result.instance_seconds += self._environment.now + drain_seconds - instance.launched_at
@@ -214,21 +227,25 @@ class World:
         return backlog - in_hand, in_hand + self._pool.lost
 
     def _view(self, now: float) -> View:
-        if self._scaler.uses_reports:
-            self._collect_reports(now)
         visible, in_flight = self._counts if self._disturbances.lag else self._true_counts()
+        if not self._scaler.uses_reports:
+            return View(visible, in_flight, len(self._booting), len(self._running))
+        self._publish_heartbeats(now)
+        self._list_heartbeats(now)
+        working = [instance for instance in self._running if instance.seen_busy]
         return View(
             visible,
             in_flight,
             len(self._booting),
             len(self._running),
-            sum(instance.busy for instance in self._running) if self._scaler.uses_reports else 0,
-            round(self._reported_answers),
-            statistics.median(self._measured_boots) if self._measured_boots and self._scaler.uses_reports else None,
-            tuple(now - instance.launched_at for instance in self._booting) if self._scaler.uses_reports else (),
+            busy=len(working),
+            answered=round(self._seen_answers),
+            boot_seconds=statistics.median(self._measured_boots) if self._measured_boots else None,
+            unreported_seconds=sum(now - instance.seen_at for instance in working),
         )
 
-    def _collect_reports(self, now: float) -> None:
+    def _publish_heartbeats(self, now: float) -> None:
+        """Let each worker publish a heartbeat if one is due, or if it has become idle or busy."""
         backlog, running = self._pool.backlog(), len(self._running)
         for instance in self._running:
             if now - instance.looked_at < given.LOOK_SECONDS:
@@ -241,5 +258,20 @@ class World:
             busy = backlog >= running or self._looks.random() * since < worked
             instance.looked_at, instance.busy_before = now, self._busy_each
             if busy != instance.busy or now - instance.reported_at >= given.HEARTBEAT_SECONDS:
-                self._reported_answers += self._answered_each - instance.counted
-                instance.busy, instance.counted, instance.reported_at = busy, self._answered_each, now
+                self._publish(instance)
+                instance.busy, instance.reported_at = busy, now
+
+    def _publish(self, instance: Instance) -> None:
+        """Include all answers of an instance in its heartbeat."""
+        self._published_answers += self._answered_each - instance.counted
+        instance.counted = self._answered_each
+
+    def _list_heartbeats(self, now: float) -> None:
+        """Read what is published: at every decision while a first heartbeat is expected, else at an interval."""
+        new = any(instance.seen_at == -math.inf for instance in self._running)
+        is_due = now - self._listed_at >= given.LISTING_SECONDS or self._booting or new or self._scaler.awaits_idle
+        if self._disturbances.lag and not is_due:
+            return
+        self._listed_at, self._seen_answers = now, self._published_answers
+        for instance in self._running:
+            instance.seen_busy, instance.seen_at = instance.busy, instance.reported_at

@@ -27,6 +27,7 @@ DATA = REPOSITORY_ROOT.parent / "shared" / "data"
 
 # No deadlines: a busy machine is no failure, and speed is measured by `benchmarks`, never by a test.
 hypothesis.settings.register_profile("dev", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=10_000, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 

@@ -43,12 +43,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class TrackedInstance:
-    """An instance and its state; `quiet_seconds` is since its last heartbeat or, without any, its discovery."""
+    """An instance and its state.
+
+    `quiet_seconds` is since its last heartbeat or, without any, its discovery.  `unreported_seconds` is the most time
+    since its worker published its last heartbeat, which is listed some time later.
+    """
 
     instance: Instance
     state: State
     quiet_seconds: float
     heartbeat: Heartbeat | None = None
+    unreported_seconds: float = 0.0
 
     @property
     def is_idle(self) -> bool:
@@ -75,6 +80,7 @@ class _Entry:
     instance: Instance
     etag: str | None = None
     quiet_seconds: float = 0.0
+    not_before: float = 0.0  # its last heartbeat was published after this time
 
 
 class InstanceTracker:
@@ -143,7 +149,8 @@ class InstanceTracker:
         """
         self._terminated_at = {key: at for key, at in self._terminated_at.items() if now - at < SETTLE_SECONDS}
         present = {i.instance_id: i for i in instances if i.instance_id not in self._terminated_at}
-        passed = 0.0 if self._looked_at is None else min(looked_at - self._looked_at, self._max_step_seconds)
+        before = looked_at if self._looked_at is None else self._looked_at
+        passed = min(looked_at - before, self._max_step_seconds)
         self._looked_at = looked_at
         if now - self._updated_at < SETTLE_SECONDS:  # otherwise another controller may have terminated them
             gone = [entry for key, entry in self._entries.items() if key not in present]
@@ -153,19 +160,26 @@ class InstanceTracker:
                 if entry.etag is None and entry.instance.instance_id not in self._terminated_at
             ]
         self._updated_at = now
-        self._entries = {key: self._entries.get(key) or _Entry(instance) for key, instance in present.items()}
+        known = self._entries
+        self._entries = {key: known.get(key) or _Entry(instance) for key, instance in present.items()}
         self._launched_at = {k: at for k, at in self._launched_at.items() if k in present or k in self._unseen}
         for key in present:
             self._unseen.pop(key, None)
-        return [self._member(instance, reports.get(key), passed, now) for key, instance in present.items()]
+        # What was discovered just now has not been quiet since the listing before.
+        return [
+            self._member(instance, reports.get(key), passed if key in known else 0.0, before, now)
+            for key, instance in present.items()
+        ]
 
-    def _member(self, instance: Instance, report: Report | None, passed: float, now: float) -> TrackedInstance:
+    def _member(
+        self, instance: Instance, report: Report | None, passed: float, listed_before: float, now: float
+    ) -> TrackedInstance:
         entry = self._entries[instance.instance_id]
         entry.instance = instance  # it may have been given its name
         if report is not None and report.etag != entry.etag:
             if entry.etag is None and (launched_at := self._launched_at.pop(instance.instance_id, None)) is not None:
                 self._boots.append(now - launched_at)
-            entry.etag, entry.quiet_seconds = report.etag, 0.0
+            entry.etag, entry.quiet_seconds, entry.not_before = report.etag, 0.0, listed_before
         else:
             entry.quiet_seconds += passed
         if entry.etag is None:
@@ -174,7 +188,8 @@ class InstanceTracker:
             state = State.UNRESPONSIVE if entry.quiet_seconds >= self._heartbeat_timeout_seconds else State.RUNNING
             if report is not None and report.heartbeat is not None and report.heartbeat.failure:
                 state = State.UNHEALTHY
-        return TrackedInstance(instance, state, entry.quiet_seconds, None if report is None else report.heartbeat)
+        heartbeat = None if report is None else report.heartbeat
+        return TrackedInstance(instance, state, entry.quiet_seconds, heartbeat, now - entry.not_before)
 
 
 def select_for_termination(members: Sequence[TrackedInstance], count: int) -> list[TrackedInstance]:

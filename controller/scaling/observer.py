@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,17 +78,16 @@ class FleetSnapshot:
     @property
     def observation(self) -> Observation:
         """The input of the scaling policy.  Failed instances do not count as capacity."""
-        busy = sum(member.state is State.RUNNING and not member.is_idle for member in self.members)
-        ages = [member.quiet_seconds for member in self.members if member.state is State.BOOTING]
+        busy = [member for member in self.members if member.state is State.RUNNING and not member.is_idle]
         return Observation(
             visible=self.backlog.visible,
             in_flight=self.backlog.in_flight,
             booting=self.booting,
             running=self.running,
-            busy=busy,
+            busy=len(busy),
             age_seconds=self.age_seconds,
             answered=self.answered,
-            booting_ages=(*ages, *[0.0] * self.unseen),
+            unreported_seconds=math.fsum(member.unreported_seconds for member in busy),
         )
 
     @property
@@ -127,8 +127,12 @@ class Observer:
         self._tracker = tracker
         self._clock = clock
 
-    def observe(self) -> FleetSnapshot:
+    def observe(self, *, awaits_idle: bool = False) -> FleetSnapshot:
         """Return a snapshot of the queue and the fleet.
+
+        Args:
+            awaits_idle: list the heartbeats although they were listed just before, since instances that were busy by
+                their last ones are expected to be idle by the next.
 
         Raises:
             CloudError: a part could not be observed; there are no partial snapshots.
@@ -137,7 +141,7 @@ class Observer:
         backlog, instances = self._jobs.backlog(), self._fleet.describe()
         present = [instance.instance_id for instance in instances]
         first_heartbeat_due = any(instance_id not in self._reports.latest for instance_id in present)
-        self._reports.refresh(present, eager=first_heartbeat_due)
+        self._reports.refresh(present, eager=first_heartbeat_due or awaits_idle)
         now = self._clock()
         members = self._tracker.update(instances, self._reports.latest, self._reports.looked_at, now)
         if unseen := self._tracker.unseen(now):

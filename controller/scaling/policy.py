@@ -5,9 +5,10 @@ Each decision answers two questions (docs/explanation/scaling.md derives the for
 * *Should more instances be launched?*  ``needed = ceil(load / TARGET_UTILISATION + left / target_latency)``, where
   `load` is the work that keeps arriving, in instances, and `left` the part of the backlog, in seconds of one instance,
   that remains when a new one has booted; but no more than are expected to work `boot_payback` times as long as they
-  boot.  Without boot time and load this is the backlog-per-instance rule of the EC2 Auto Scaling user guide ("Scaling
-  policy based on Amazon SQS"), ``backlog / (target_latency / mean_service)``, with in-flight jobs counted and booting
-  instances credited.
+  boot.  Without `boot_payback` and load this is the backlog-per-instance rule of the EC2 Auto Scaling user guide
+  ("Scaling policy based on Amazon SQS"), ``backlog / (target_latency / mean_service)``, with in-flight jobs counted.
+  What boots counts as an instance, however long it has been booting: so the fleet for a burst is that for the whole of
+  it, however many looks it takes to see the whole.  Nothing but the minimum is launched while the queue is empty.
 * *Can instances be terminated?*  The highest recommendation of a stabilization window applies, as in the Kubernetes
   Horizontal Pod Autoscaler, and busy instances are kept.  While work keeps arriving, the window is at least as long as
   a boot: the break-even of keeping an instance against launching another (the ski-rental problem).
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 
 from controller.scaling import history as past
@@ -26,7 +28,8 @@ __all__ = ["Limits", "Observation", "Recommendation", "ScalingDecision", "decide
 
 # Instances are launched so that each is busy for this share of its time; the rest is for fluctuating arrivals.
 TARGET_UTILISATION = 0.9
-_UNWORTHY = "; another would not work long enough to pay for booting"
+# Load is expected to last for this share of the time that it has lasted.
+CONTINUATION = 0.5
 # Instances are terminated only if the rest would be busy for less than this share; the gap absorbs noise.
 SCALE_IN_UTILISATION = 0.75
 
@@ -71,8 +74,8 @@ class Observation:
         busy: those of `running` that hold jobs according to their heartbeats; less late than SQS's counts.
         age_seconds: how old the counts are.
         answered: the images that all workers report as answered: a counter that only grows while the controller is
-            running.  None where unknown; it is then estimated from `busy` and the service time.
-        booting_ages: how long ago each of `booting` was launched, seconds; where left out, half a boot is assumed.
+            running.
+        unreported_seconds: how long the `busy` instances may have worked since their last heartbeats, summed.
     """
 
     visible: int
@@ -81,8 +84,8 @@ class Observation:
     running: int
     busy: int = 0
     age_seconds: float = 0.0
-    answered: int | None = None
-    booting_ages: tuple[float, ...] = ()
+    answered: int = 0
+    unreported_seconds: float = 0.0
 
     @property
     def backlog(self) -> int:
@@ -100,13 +103,14 @@ class ScalingDecision:
     """The desired capacity, with the reason.
 
     `change` is the number of instances to launch (positive) or to terminate (negative).  `history` is the argument of
-    the next decision.
+    the next decision.  `awaits_idle`: instances are kept only because they were busy by their last heartbeats.
     """
 
     desired_capacity: int
     change: int
     reason: str
     history: History
+    awaits_idle: bool = False
 
 
 def decide(
@@ -127,72 +131,98 @@ def decide(
         why = f"holding: the counts are {observation.age_seconds:.0f} s old"
         return ScalingDecision(previous_desired, 0, why, history)
 
-    sample = _sample(observation, limits, history, now)
+    unreported = observation.unreported_seconds / limits.mean_service_seconds
+    sample = past.next_sample(
+        history, now, observation.backlog, observation.answered, unreported, limits.report_seconds
+    )
     load = _load((*history, sample), limits)
-    lasted = now - history[0].at if history else 0.0
-    needed, worth = _needed(observation, limits, load), _worth(observation, limits, load, lasted)
+    sample = dataclasses.replace(sample, loaded_at=_loaded_at(history, limits, load, now))
+    needed, worth = _needed(observation, limits, load), _worth(observation, limits, load, now - sample.loaded_at)
     desired = _clamped(min(needed, worth), limits)
+    if observation.backlog == 0:
+        desired = min(desired, max(observation.capacity, limits.min_size))
     arriving = past.arrived_since((*history, sample), now - limits.expected_boot_seconds)
     size = max(desired, _clamped(max(_occupied(observation, limits, load), arriving), limits))
-    history = past.thinned(past.followed_by(history, dataclasses.replace(sample, size=size)), _memory_seconds(limits))
+    sample = dataclasses.replace(sample, size=size)
+    recent = 2 * _load_window_seconds(limits)
+    history = past.thinned(past.followed_by(history, sample), _memory_seconds(limits), recent)
 
     capacity = observation.capacity
-    if desired <= capacity:
-        window = limits.scale_in_stabilization_seconds
-        if arriving:
-            window = max(window, limits.expected_boot_seconds)
-        why = _why(observation, limits, load, size)
-        if size > capacity:
-            enough = needed <= capacity
-            why += f"; the {capacity} there will have done enough of it before another boots" if enough else _UNWORTHY
-        return _scale_in(observation, limits, window, why, history)
-    why = _why(observation, limits, load, _clamped(needed, limits), _left_seconds(observation, limits, load))
-    if desired < min(needed, limits.max_size):
-        why += f"; only {desired} would work long enough to pay for booting"
-    return _decision(capacity, desired, why, limits, history)
+    if desired > capacity:
+        why = _why(observation, limits, load, _clamped(needed, limits), _left_seconds(observation, limits, load))
+        if desired < min(needed, limits.max_size):
+            why = f"{_hypothetical(why)}; only {desired} would work long enough to pay for booting"
+        return _decision(capacity, desired, why, limits, history)
+    window = limits.scale_in_stabilization_seconds
+    if arriving:
+        window = max(window, limits.expected_boot_seconds)
+    elif observation.backlog == 0 and past.all_answered(sample):
+        window = 0.0
+    why = _why(observation, limits, load, size)
+    if size > capacity:
+        why = _why_not(why, observation, needed)
+    return _scale_in(observation, limits, window, why, history)
 
 
 def _load(history: History, limits: Limits) -> float:
     """The load of sustained arrivals, in instances; 0 below one image per boot time, since a new boot is cheaper."""
-    rate = past.sustained_arrivals(history)
+    rate = past.sustained_arrivals(history, _load_window_seconds(limits), limits.report_seconds)
     return rate * limits.mean_service_seconds if rate * limits.expected_boot_seconds >= 1 else 0.0
+
+
+def _loaded_at(history: History, limits: Limits, load: float, now: float) -> float:
+    """Since when images have been arriving all the time; infinity without load."""
+    if load == 0:
+        return math.inf
+    began = now - _load_window_seconds(limits)
+    return min(began, history[-1].loaded_at)
 
 
 def _needed(observation: Observation, limits: Limits, load: float) -> int:
     """The instances for the load, and for the backlog that remains when those launched now have booted."""
-    if observation.backlog == 0 and load == 0:
+    return _instances(observation, limits, load / TARGET_UTILISATION, _left_seconds(observation, limits, load))
+
+
+def _occupied(observation: Observation, limits: Limits, load: float) -> int:
+    """The instances that backlog and load occupy now, which scale-in keeps."""
+    work = observation.backlog * limits.mean_service_seconds
+    return _instances(observation, limits, load / SCALE_IN_UTILISATION, work)
+
+
+def _instances(observation: Observation, limits: Limits, for_load: float, work_seconds: float) -> int:
+    """The instances for load and backlog: at least one where there is either.
+
+    Where an instance is launched whatever its boot costs, those for the backlog do the load as well: as many images as
+    are waiting have as many instances, and none more.
+    """
+    if observation.backlog == 0 and for_load == 0:
         return 0
-    left_seconds = _left_seconds(observation, limits, load)
-    return max(1, _ceil(load / TARGET_UTILISATION + left_seconds / _drain_seconds(limits)))
+    for_backlog = work_seconds / _drain_seconds(limits)
+    return max(1, _ceil(for_load + for_backlog if limits.boot_payback else max(for_load, for_backlog)))
 
 
 def _left_seconds(observation: Observation, limits: Limits, load: float) -> float:
-    """The part of the backlog that is left when an instance launched now has booted, in seconds of one instance."""
-    boot = limits.expected_boot_seconds
-    unknown = observation.booting - len(observation.booting_ages)
-    # By then, an instance that has been booting for this long will have worked for as long.
-    credit = sum(min(age, boot) for age in observation.booting_ages) + unknown * boot / 2
+    """The part of the backlog that is left when an instance launched now has booted, in seconds of one instance.
+
+    All of it where an instance is launched whatever its boot costs.
+    """
     work = observation.backlog * limits.mean_service_seconds
-    return max(0.0, work - max(0.0, observation.running - load) * boot - credit)
+    if not limits.boot_payback:
+        return work
+    return max(0.0, work - max(0.0, observation.running - load) * limits.expected_boot_seconds)
 
 
 def _worth(observation: Observation, limits: Limits, load: float, lasted: float) -> float:
     """The most instances that are expected to work long enough to be worth their boot: at least one, or infinity.
 
-    Load that has lasted for `lasted` seconds of the history is expected to last as long again.
+    Load that has lasted for `lasted` seconds is expected to last for half as long again.
     """
     payback = limits.boot_payback * limits.expected_boot_seconds
     if payback < 0.001:
         return math.inf
-    return max(1, _ceil((observation.backlog * limits.mean_service_seconds + load * lasted) / payback))
-
-
-def _occupied(observation: Observation, limits: Limits, load: float) -> int:
-    """The instances that backlog and load occupy now, which scale-in keeps."""
-    if observation.backlog == 0 and load == 0:
-        return 0
-    work = observation.backlog * limits.mean_service_seconds
-    return max(1, _ceil(load / SCALE_IN_UTILISATION + work / _drain_seconds(limits)))
+    # Load that has lasted for long is worth the instances that `_needed` asks for, and none more.
+    expected = min(CONTINUATION * lasted, payback / TARGET_UTILISATION) if load else 0.0
+    return max(1, _ceil((observation.backlog * limits.mean_service_seconds + load * expected) / payback))
 
 
 def _scale_in(observation: Observation, limits: Limits, window: float, why: str, history: History) -> ScalingDecision:
@@ -200,12 +230,13 @@ def _scale_in(observation: Observation, limits: Limits, window: float, why: str,
     capacity, now, size = observation.capacity, history[-1].at, history[-1].size
     highest = past.highest_since(history, now - window)
     desired = min(capacity, limits.max_size, max(highest, observation.busy))
-    if desired > max(size, highest):
+    at_work = desired > max(size, highest)
+    if at_work:
         why += f"; keeping {desired} that are at work"
     elif desired > size:
         were = "was" if highest == 1 else "were"
         why += f"; keeping {desired} because {highest} {were} needed within the last {window:.3g} s"
-    return _decision(capacity, desired, why, limits, history)
+    return dataclasses.replace(_decision(capacity, desired, why, limits, history), awaits_idle=at_work)
 
 
 def _decision(capacity: int, desired: int, why: str, limits: Limits, history: History) -> ScalingDecision:
@@ -242,23 +273,30 @@ def _why(observation: Observation, limits: Limits, load: float, size: int, left_
     return why
 
 
-def _sample(observation: Observation, limits: Limits, history: History, now: float) -> Recommendation:
-    """The history's entry for an observation, without its recommended size."""
-    unreported = observation.busy * limits.report_seconds / limits.mean_service_seconds
-    done = 0.0
-    if history:
-        last = history[-1]
-        if observation.answered is not None and last.answered is not None:
-            done = last.done + max(0, observation.answered - last.answered)
-        else:
-            done = last.done + observation.busy * (now - last.at) / limits.mean_service_seconds
-    return Recommendation(now, 0, observation.backlog, done, unreported, observation.answered)
+def _why_not(why: str, observation: Observation, needed: int) -> str:
+    """The reason with why no more instances are launched although `why` asks for them."""
+    why = _hypothetical(why)
+    if observation.backlog == 0:
+        return why + "; none is launched while none waits"
+    if needed <= observation.capacity:
+        return why + f"; the {observation.capacity} there will have done enough of it before another boots"
+    return why + "; another would not work long enough to pay for booting"
+
+
+def _hypothetical(why: str) -> str:
+    """The reason without a claim that what it asks for is decided."""
+    return re.sub(r" needs? ", " would need ", why, count=1)
+
+
+def _load_window_seconds(limits: Limits) -> float:
+    """The time over which the rate of arrivals is computed: each half is longer than the time between heartbeats."""
+    return max(past.LOAD_WINDOW_SECONDS, 4 * limits.report_seconds)
 
 
 def _memory_seconds(limits: Limits) -> float:
-    """How much history to keep: load that lasts for this time justifies the instances that `_needed` asks for."""
-    boots = max(1.0, limits.boot_payback) * limits.expected_boot_seconds
-    return max(limits.scale_in_stabilization_seconds, boots / TARGET_UTILISATION, past.LOAD_WINDOW_SECONDS)
+    """How much history to keep: the longest window of scale-in, and the counts that arrivals are computed from."""
+    windows = limits.scale_in_stabilization_seconds, limits.expected_boot_seconds
+    return max(*windows, 2 * _load_window_seconds(limits))
 
 
 def _drain_seconds(limits: Limits) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from controller.rollout.state_machine import Plan
+from controller.scaling import history as past
 from controller.scaling.executor import Outcome
 from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import FleetSnapshot
@@ -39,7 +40,7 @@ class Leadership(Protocol):
 class Observer(Protocol):
     """The methods used of `controller.scaling.observer.Observer`."""
 
-    def observe(self) -> FleetSnapshot: ...
+    def observe(self, *, awaits_idle: bool = False) -> FleetSnapshot: ...
 
 
 class Executor(Protocol):
@@ -86,6 +87,7 @@ class Decider:
         self._policy = policy
         self._history: tuple[Recommendation, ...] | None = None
         self._desired = 0
+        self.awaits_idle = False  # the last decision's
         self._logged: tuple[str, int] = ("", 0)
         self._logged_at = float("-inf")
 
@@ -103,11 +105,12 @@ class Decider:
         observation = None if snapshot is None else snapshot.observation
         if self._history is None and observation is not None:
             # The present instances may have been needed just before: after a start, too, scale-in waits for its window.
-            there = Recommendation(now, observation.capacity, observation.backlog, answered=observation.answered)
+            there = past.first_sample(now, observation.capacity, observation.backlog, observation.answered)
             self._history, self._desired = (there,), observation.capacity
         decision = self._policy(observation, limits, self._history or (), now, self._desired)
         if observation is not None:
             self._history, self._desired = decision.history, decision.desired_capacity
+        self.awaits_idle = decision.awaits_idle
         self._log(decision, now, 0 if snapshot is None else snapshot.booting + snapshot.running)
         return decision, limits
 
@@ -167,7 +170,7 @@ class Reconciler:
         is_settled = self._settle()
         snapshot = plan = None
         try:
-            snapshot = self._observer.observe()
+            snapshot = self._observer.observe(awaits_idle=self._decider.awaits_idle)
             plan = self._planner.plan(snapshot, self._decider.desired(snapshot))
         except CloudError as error:
             log.warning("%s", error)
@@ -247,7 +250,7 @@ def explain(
     def decide_once() -> None:
         snapshot = None
         try:
-            snapshot = observer.observe()
+            snapshot = observer.observe(awaits_idle=decider.awaits_idle)
         except CloudError as error:
             log.warning("%s", error)
         decider.decide(snapshot)

@@ -33,6 +33,8 @@ KEYS = {
     "cost_ratio",
     "busy_killed",
     "thrash",
+    "empty_launches",
+    "peak_spread",
     "usd",
 }
 
@@ -92,6 +94,15 @@ def test_fast_takes_fifteen_instances_for_a_hundred_images_and_is_faster() -> No
     assert ours.p95_wait_seconds < balanced.p95_wait_seconds
     # Billed for its boots, for 3 s of work, and for some seconds after the last answer.
     assert ours.instance_seconds < 15 * (26 + 10)
+
+
+@pytest.mark.parametrize("profile", ["balanced", "fast"])
+def test_equal_bursts_have_equal_fleets_and_nothing_is_launched_between_them(profile: str) -> None:
+    trace = dataclasses.replace(TRACES["bursts"], runs=1)
+    found = compare(trace, Settings.from_environment({"EIC_PROFILE": profile}), 1)
+    assert (found.ours.peak_spread, found.ours.empty_launches) == (0, 0)
+    assert (found.ours.peak, found.ours.launches) == ((1, 10) if profile == "balanced" else (15, 150))
+    assert (found.row("keda").peak_spread or 0) > 0, "the measure can see a spread"
 
 
 @pytest.mark.slow
