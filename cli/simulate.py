@@ -116,8 +116,9 @@ def summary(comparisons: Sequence[Comparison], usd_per_hour: float | None) -> st
         (
             f"Faster than {ours} at the 95th percentile and cheaper, too: {'; '.join(beaten) or 'none, on any trace'}.",
             f"Busy instances that {ours} killed without a drain: {killed}.",
-            f"Empty: instances launched while nothing was waiting or in service; spread: the highest less the lowest "
-            f"peak of equal bursts.  Waits and drain are in seconds, cost is in instance-seconds.  The optimum knows all arrivals in advance "
+            "Empty: instances launched while no image was waiting or in service; spread: the highest less the lowest "
+            "peak of equal bursts.",
+            f"Waits and drain are in seconds, cost is in instance-seconds.  The optimum knows all arrivals in advance "
             f"and has the waits of {ours}.",
             price,
         )

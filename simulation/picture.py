@@ -1,9 +1,9 @@
-"""Draw the chart of a simulation: cost against wait for each trace, and one trace over time."""
+"""Draw the chart of a simulation: cost against wait for each trace, how exact the fleets are, one trace over time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,12 @@ def draw_picture(comparisons: Sequence[Comparison], path: Path) -> None:
 def make_figure(comparisons: Sequence[Comparison]) -> Figure:
     """The chart of `comparisons`."""
     over_time = next((c for name in _OVER_TIME for c in comparisons if c.trace.name == name), comparisons[0])
-    rows = math.ceil((len(comparisons) + 1) / _COLUMNS)
+    equal_bursts = max(
+        (c for c in comparisons if c.ours.peak_spread is not None),
+        key=lambda c: len(c.trace.burst_starts),
+        default=None,
+    )
+    rows = math.ceil((len(comparisons) + (3 if equal_bursts else 1)) / _COLUMNS)
     with matplotlib.rc_context(_STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.07)
         figure = Figure(figsize=(9, 2.05 * rows + 3.0), facecolor="white", layout=layout)
@@ -98,6 +103,13 @@ def make_figure(comparisons: Sequence[Comparison]) -> Figure:
             else:
                 axes.set_xlabel("instance-seconds ÷ optimum")
         ours = comparisons[0].ours.scaler
+        if equal_bursts:
+            spreads = {row.scaler: row.peak_spread or 0 for row in equal_bursts.rows[:-1]}
+            empty = {name: sum(c.row(name).empty_launches for c in comparisons) for name in spreads}
+            place = rows * _COLUMNS - 3
+            for title, values in (("Launches into an empty queue", empty), ("Spread of equal bursts' peaks", spreads)):
+                _draw_bars(figure.add_subplot(grid[place // _COLUMNS, place % _COLUMNS]), title, values)
+                place += 1
         _draw_legend(figure.add_subplot(grid[rows - 1, _COLUMNS - 1]), ours)
         _draw_over_time(figure.add_subplot(grid[rows, :]), over_time)
     return figure
@@ -145,6 +157,19 @@ def _draw_legend(axes: Any, ours: str) -> None:
         for colour, marker, _, label in entries.values()
     ]
     axes.legend(handles=handles, loc="center left", frameon=False, borderaxespad=0, fontsize=8.5, labelspacing=0.9)
+
+
+def _draw_bars(axes: Any, title: str, values: Mapping[str, int]) -> None:
+    """A bar with its number for each scaler, ours at the top."""
+    names = list(reversed(values))
+    lengths = [values[name] for name in names]
+    bars = axes.barh(range(len(names)), lengths, color=[_OTHERS.get(name, _OURS)[0] for name in names], height=0.55)
+    axes.bar_label(bars, [f"{length:,}" for length in lengths], padding=4, fontsize=8, color=_INK)
+    axes.set_title(title, fontweight="bold")
+    axes.set_yticks(range(len(names)), ["" for _ in names])
+    axes.set_xticks([])
+    axes.set_xlim(0, max(1, *lengths) * 1.2)
+    axes.spines["bottom"].set_visible(False)
 
 
 def _draw_over_time(axes: Any, comparison: Comparison) -> None:

@@ -85,6 +85,25 @@ def test_a_pass_that_did_not_list_the_reports_again_counts_no_silence() -> None:
     assert member.quiet_seconds == 0
 
 
+def test_one_that_was_just_discovered_has_not_been_quiet_since_the_listing_before() -> None:
+    bench = Bench()
+    bench.look(TWO)
+    bench.now += 7.5
+    one, two = bench.tracker.update([ONE, TWO], bench.reports, bench.now, bench.now)
+    assert (one.quiet_seconds, two.quiet_seconds) == (0, 7.5)
+
+
+def test_a_heartbeat_may_be_as_old_as_the_listing_before_it() -> None:
+    bench = Bench()
+    bench.look(ONE)
+    bench.reports["i-1"] = Report("e1")
+    bench.now += 7.5
+    (member,) = bench.tracker.update([ONE], bench.reports, bench.now, bench.now + 1)
+    assert (member.quiet_seconds, member.unreported_seconds) == (0, 8.5)
+    (member,) = bench.tracker.update([ONE], bench.reports, bench.now, bench.now + 3)
+    assert member.unreported_seconds == 10.5
+
+
 def test_the_boot_time_is_measured_for_launches_of_our_own_only() -> None:
     bench = Bench()
     assert bench.tracker.expected_boot_seconds is None

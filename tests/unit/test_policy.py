@@ -211,6 +211,30 @@ def test_while_images_keep_coming_an_instance_stays_as_long_as_a_boot() -> None:
     assert 21 + 20 <= gone <= 22 + 20 + 3
 
 
+def test_load_that_is_too_much_waits_for_a_backlog() -> None:
+    lasting = steady(250, 1, 1, 9.5)
+    none_waits = replay(BOOTING_LIMITS, *lasting)
+    assert none_waits.change == 0 and none_waits.reason.endswith("would need 2; none is launched while none waits")
+    one_waits = replay(BOOTING_LIMITS, *lasting, (250.0, seen(1, 0, 0, 1, 1, answered=2375)))
+    assert one_waits.change == 1
+
+
+def test_jobs_that_leave_the_queue_without_an_answer_hide_no_later_arrivals() -> None:
+    purged = [(0.0, seen()), (1.0, seen(visible=10_000)), *[(float(now), seen(running=1)) for now in range(2, 150)]]
+    assert replay(BOOTING_LIMITS, *purged[:90]).history[-1].arrived == 10_000
+    assert replay(BOOTING_LIMITS, *purged).history[-1].arrived == 0
+    later = [(150.0 + now, seen(1, 0, 0, 1, 1, answered=8 * now)) for now in range(100)]
+    assert replay(BOOTING_LIMITS, *purged, *later).history[-1].loaded_at < math.inf
+
+
+def test_only_what_is_at_work_by_its_last_heartbeat_is_worth_another_listing() -> None:
+    burst = [(0.0, seen(visible=100)), (20.0, seen(in_flight=100, running=1, busy=1))]
+    done = [(20.0 + now, seen(running=1, busy=1)) for now in range(1, 5)]
+    assert replay(BOOTING_LIMITS, *burst, *done).awaits_idle
+    assert not replay(BOOTING_LIMITS, *burst).awaits_idle
+    assert not replay(BOOTING_LIMITS, *steady(150, 1, 1, 5.0)).awaits_idle, "there is load"
+
+
 def test_steps_are_limited_both_ways() -> None:
     limits = dataclasses.replace(LIMITS, scale_out_step=3, scale_in_step=2, scale_in_stabilization_seconds=0)
     out = decide(seen(visible=10_000, running=1), limits, (), now=0)
