@@ -161,7 +161,7 @@ def _draw_legend(axes: Any, ours: str) -> None:
 
 def _draw_bars(axes: Any, title: str, values: Mapping[str, int]) -> None:
     """A bar with its number for each scaler, ours at the top."""
-    names = list(reversed(values))
+    names = list(values)[::-1]
     lengths = [values[name] for name in names]
     bars = axes.barh(range(len(names)), lengths, color=[_OTHERS.get(name, _OURS)[0] for name in names], height=0.55)
     axes.bar_label(bars, [f"{length:,}" for length in lengths], padding=4, fontsize=8, color=_INK)
