@@ -150,7 +150,7 @@ def test_a_file_that_is_no_trace_is_named_in_one_sentence(tmp_path: Path, text: 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--trace", "bursts"], "there is no trace 'bursts': name one of burst, by-hand"),
+        (["--trace", "bursting"], "there is no trace 'bursting': name one of burst, bursts, by-hand"),
         (["--trace", "missing.csv"], "missing.csv cannot be read"),
     ],
 )
