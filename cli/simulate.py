@@ -26,7 +26,7 @@ from simulation.traces import TRACES, Trace, TraceError, read_csv
 
 PICTURE_ENDINGS = (".png", ".svg")
 _NAME_WIDTH = max(len(name) for name in TRACES)
-_COLUMNS = ("p50", "p95", "max", "drain", "cost", "×opt.", "killed", "thrash", "empty", "spread")
+_COLUMNS = ("p50", "p95", "max", "cost", "×opt.", "killed", "thrash", "empty", "spread")
 
 
 _EPILOG = "\b\nTraces:\n" + "\n".join(f"  {trace.name:<{_NAME_WIDTH}}  {trace.title}" for trace in TRACES.values())
@@ -118,7 +118,7 @@ def summary(comparisons: Sequence[Comparison], usd_per_hour: float | None) -> st
             f"Busy instances that {ours} killed without a drain: {killed}.",
             "Empty: instances launched while no image was waiting or in service; spread: the highest less the lowest "
             "peak of equal bursts.",
-            f"Waits and drain are in seconds, cost is in instance-seconds.  The optimum knows all arrivals in advance "
+            f"Waits are in seconds, cost is in instance-seconds.  The optimum knows all arrivals in advance "
             f"and has the waits of {ours}.",
             price,
         )
@@ -179,10 +179,10 @@ def _table(comparison: Comparison) -> Table:
 
 def _cells(row: Row) -> tuple[str, ...]:
     cost = (f"{row.instance_seconds:,.0f}", f"{row.cost_ratio:,.2f}")
-    if row.p50_wait_seconds is None or row.drain_seconds is None:
-        return "", "", "", "", *cost
+    if row.p50_wait_seconds is None:
+        return "", "", "", *cost
     exact = f"{row.empty_launches:,}", "" if row.peak_spread is None else f"{row.peak_spread:,}"
-    waits = (row.p50_wait_seconds, row.p95_wait_seconds, row.max_wait_seconds, row.drain_seconds)
+    waits = (row.p50_wait_seconds, row.p95_wait_seconds, row.max_wait_seconds)
     return *(_number(wait) for wait in waits), *cost, f"{row.busy_killed:,}", _number(row.thrash), *exact
 
 
