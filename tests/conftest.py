@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import resource
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -160,6 +161,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupSc
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order tests by group, the groups that take longest first."""
+    _make_ids_unique(items)
     groups: dict[str, list[pytest.Item]] = {name: [] for name in FIRST}
     for item in items:
         groups.setdefault(_group(item.nodeid), []).append(item)
@@ -172,6 +174,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ordered += [waiting.pop(0), *computing[:3]]
         del computing[:3]
     items[:] = itertools.chain.from_iterable(ordered + computing)
+
+
+def _make_ids_unique(items: list[pytest.Item]) -> None:
+    """Give Schemathesis's tests of one function, one for each operation of the API, an id each.
+
+    pytest-xdist knows tests by their ids, and runs only one of those that share one.
+
+    Raises:
+        UsageError: other tests share an id.
+    """
+    for item in items:
+        if operation := getattr(item, "operation_label", None):
+            item._id = item.id.with_params(operation)
+    shared = [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if shared:
+        raise pytest.UsageError(f"of tests that share an id only one would be run: {', '.join(shared)}")
 
 
 @pytest.hookimpl(wrapper=True)
