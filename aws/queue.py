@@ -48,11 +48,8 @@ class Backlog:
         return self.visible + self.in_flight
 
 
-class JobQueue:
-    """Send, receive, extend, release, delete and count jobs.
-
-    Every method raises `CloudError` where SQS fails after botocore's retries.
-    """
+class NamedQueue:
+    """A queue, known by its name; SQS is asked for its address when it is first used."""
 
     def __init__(self, client: Any, queue_name: str) -> None:
         self._client = client
@@ -65,6 +62,13 @@ class JobQueue:
             with cloud_errors(f"finding the queue {self._name}"):
                 self._cached_url = self._client.get_queue_url(QueueName=self._name)["QueueUrl"]
         return self._cached_url
+
+
+class JobQueue(NamedQueue):
+    """Send, receive, extend, release, delete and count jobs.
+
+    Every method raises `CloudError` where SQS fails after botocore's retries.
+    """
 
     def send(self, jobs: Iterable[ClassificationJob]) -> int:
         """Enqueue `jobs`, ten in a request; return how many.

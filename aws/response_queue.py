@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aws.clients import cloud_errors
-from aws.queue import MAX_MESSAGES_PER_REQUEST
+from aws.queue import MAX_MESSAGES_PER_REQUEST, NamedQueue
 
 
-class ResponseQueue:
+class ResponseQueue(NamedQueue):
     """Send the answers of images, and take them from the queue.
 
     Every method raises `CloudError` where SQS fails after botocore's retries.
     """
-
-    def __init__(self, client: Any, queue_name: str) -> None:
-        self._client = client
-        self._name = queue_name
-        self._cached_url: str | None = None
-
-    @property
-    def _url(self) -> str:
-        if self._cached_url is None:
-            with cloud_errors(f"finding the queue {self._name}"):
-                self._cached_url = self._client.get_queue_url(QueueName=self._name)["QueueUrl"]
-        return self._cached_url
 
     def check(self) -> None:
         """Check that the queue exists; raises `NotFoundError` if not."""

@@ -15,7 +15,7 @@ from core.errors import ArgumentError
 from core.fleet_costs import format_usd
 from core.prices import Prices, load_prices
 
-# Measured on two cores of an AMD EPYC beside the emulator; docs/reference/costs.md uses it, too.
+# The slower of the machines in docs/reference/benchmarks.md; docs/reference/costs.md uses it, too.
 IMAGES_PER_SECOND = 49.0
 
 _positive = click.FloatRange(min=0, min_open=True)

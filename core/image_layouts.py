@@ -1,7 +1,7 @@
 """Layouts: the key and the body of an image's result.  The form of the image's key decides which layout applies.
 
-* An image *of a batch* has the key ``<batch_id>/<position>-<safe name>``.  Its result has the same key in the other
-  bucket, and the line ``image name, label`` as its body.
+* An image *of a batch* has the key ``<batch_id>/<position>-<safe name>``, a *dropped* photo ``drop/`` and any name.
+  Its result has the same key in the other bucket, and the line ``image name, label`` as its body.
 * A *named* image has its file's name as its key and belongs to no batch.  Its result's key is the name without its
   ending, and the body is the label alone: the layout that graders of courses expect (docs/reference/course.md).
 """
@@ -81,7 +81,7 @@ def without_ending(name: str) -> str:
 
 
 def answer_line(name: str, answer: str, form: str) -> str:
-    """An answer in one of `core.settings.COMPAT_ANSWERS`: one line, since `core.jobs.clean_name` has made the name."""
+    """An answer in a form of the setting `compat_answer`: one line, since `core.jobs.clean_name` has made the name."""
     if form == "label":
         return answer
     return f"{without_ending(name) if form == 'stem:label' else name}:{answer}"

@@ -82,10 +82,9 @@ def clean_name(name: str) -> str:
     """Normalize the name of an uploaded file for storage and display: its relative path, with ``/`` as separator.
 
     Names are data: no path of this program is made of one, and no key apart from `named_key` and `image_key`'s safe
-    characters.  Still
-    nothing in it leads out of a folder: a drive, a leading separator, ``.`` and ``..`` are left out.  Characters that
-    would end a line, reorder text or not travel in a queue message become ``U+FFFD``.  A name of more than
-    `MAX_NAME_BYTES` bytes is shortened and gets a digest, so that different names stay different.
+    characters.  Still nothing in it leads out of a folder: a drive, a leading separator, ``.`` and ``..`` are left out.
+    Characters that would end a line, reorder text or not travel in a queue message become ``U+FFFD``.  A name of more
+    than `MAX_NAME_BYTES` bytes is shortened and gets a digest, so that different names stay different.
     """
     parts = [part for part in _SEPARATORS.split(displayable(name)) if part not in ("", ".", "..")]
     while len(parts) > 1 and _DRIVE.fullmatch(parts[0]):

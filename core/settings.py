@@ -18,12 +18,15 @@ from core.errors import SettingsError
 from core.profiles import DEFAULT_PROFILE, PROFILES
 
 PREFIX = "EIC_"
-PURCHASE_OPTIONS = ("on-demand", "spot")
-CLOUDS = ("auto", "aws")
-AUTHENTICATIONS = ("off", "tokens")
-SCALING_POLICIES = ("backlog", "request")
-COMPAT_KEYS = ("batch", "name")
-COMPAT_ANSWERS = ("name:label", "stem:label", "label")
+# The values that a setting may have, where it is one of a few texts.
+CHOICES = {
+    "scaling_policy": ("backlog", "request"),
+    "compat_keys": ("batch", "name"),
+    "compat_answer": ("name:label", "stem:label", "label"),
+    "purchase_option": ("on-demand", "spot"),
+    "cloud": ("auto", "aws"),
+    "authentication": ("off", "tokens"),
+}
 # The settings in which `DEPLOYMENT_ID` is replaced by the setting `deployment_id`.
 DEPLOYMENT_ID = "{id}"
 NAMES = (
@@ -329,18 +332,10 @@ class Settings:
             problems.append(f"{PREFIX}PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
         if 0 < self.max_message_bytes < MIN_MESSAGE_BYTES:
             problems.append(f"{PREFIX}MAX_MESSAGE_BYTES must be 0, or at least {MIN_MESSAGE_BYTES}")
-        if self.scaling_policy not in SCALING_POLICIES:
-            problems.append(f"{PREFIX}SCALING_POLICY must be {' or '.join(SCALING_POLICIES)}")
-        if self.compat_keys not in COMPAT_KEYS:
-            problems.append(f"{PREFIX}COMPAT_KEYS must be {' or '.join(COMPAT_KEYS)}")
-        if self.compat_answer not in COMPAT_ANSWERS:
-            problems.append(f"{PREFIX}COMPAT_ANSWER must be one of {', '.join(COMPAT_ANSWERS)}")
-        if self.purchase_option not in PURCHASE_OPTIONS:
-            problems.append(f"{PREFIX}PURCHASE_OPTION must be {' or '.join(PURCHASE_OPTIONS)}")
-        if self.cloud not in CLOUDS:
-            problems.append(f"{PREFIX}CLOUD must be {' or '.join(CLOUDS)}")
-        if self.authentication not in AUTHENTICATIONS:
-            problems.append(f"{PREFIX}AUTHENTICATION must be {' or '.join(AUTHENTICATIONS)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                allowed = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+                problems.append(f"{PREFIX}{name.upper()} must be {allowed}")
         if 0 < len(self.session_key) < MIN_SESSION_KEY_CHARACTERS:
             problems.append(f"{PREFIX}SESSION_KEY must have {MIN_SESSION_KEY_CHARACTERS} characters or more")
         if not split_list(self.instance_types):

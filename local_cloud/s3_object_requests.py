@@ -1,6 +1,6 @@
 """Answer plain requests for S3 objects from moto's model, without moto's general handling of requests.
 
-moto parses, authorizes, dispatches and serializes every request in the same way, which takes half of the emulator's
+moto parses, authorizes, dispatches and serializes every request in the same way, which takes a third of the emulator's
 time for an image.  Nearly all of the program's requests read or write one object by its key, and need none of that.
 Whatever asks for more (ranges, conditions, copies, listings, versions, policies, presigned addresses), and whatever
 fails, goes to moto.  Responses are those of moto; a test compares the two.
