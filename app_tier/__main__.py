@@ -98,7 +98,12 @@ def main() -> int:
         with contextlib.ExitStack() as stack:
             if put is not None:  # without an instance, no controller reads heartbeats
                 reporter = HeartbeatReporter(
-                    put, worker.vitals, worker.is_busy, bundle.full_name, release=assigned.release, more=quality
+                    put,
+                    worker.vitals,
+                    worker.idle_seconds,
+                    bundle.full_name,
+                    release=assigned.release,
+                    more=quality,
                 )
                 stack.enter_context(reporter.beating(settings.heartbeat_seconds))
             stopped = worker.run(stop)

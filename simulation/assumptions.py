@@ -6,8 +6,9 @@
   depot.dev (2024-05-23): 40 s before optimization.  A standard deviation of 15 % puts one boot in 700 above 40 s.
 * *Counts*: SQS's are approximate and, by the API reference of GetQueueAttributes, may take a minute to become
   consistent.  Here they are a snapshot renewed after 2 s on average, and in one case of 300 after up to a minute.
-* *Reports*: a worker publishes a heartbeat every 15 s, and within 5 s after it has become idle or busy; the controller
-  lists them every 7.5 s, and at each decision while an instance boots.
+* *Reports*: a worker publishes a heartbeat every 15 s, and within a second after it has become idle or busy or has been
+  idle for a second, but only three of these early ones at once, and one more every 5 s; the controller lists them
+  every 7.5 s, and at each decision while an instance boots or the policy expects a worker to become idle.
 * *Capacity*: one launch in 50 fails (InsufficientInstanceCapacity) and may be tried again at the next decision.
 * *Interruptions*: a spot instance is interrupted after 20 hours on average; its worker drains at the notice.
 * *Service*: the setting's mean for one pipeline in each instance, log-normal with a standard deviation of 30 %.
@@ -28,8 +29,9 @@ CAPACITY_ERROR_SHARE = 0.02
 INTERRUPTION_MEAN_SECONDS = 20 * 3600.0
 VISIBILITY_TIMEOUT_SECONDS = 30.0
 DRAIN_SECONDS = 1.0
-# A worker publishes its heartbeat at the first interval, and checks at the second whether it has become idle or busy.
-HEARTBEAT_SECONDS, LOOK_SECONDS = 15.0, 5.0
+# A worker publishes its heartbeat at the first interval, and checks at the second whether one is due early.
+HEARTBEAT_SECONDS, LOOK_SECONDS = 15.0, 1.0
+EARLY_HEARTBEATS, EARLY_HEARTBEAT_SECONDS = 3.0, 5.0
 # How often the controller lists the heartbeats while it expects no first one.
 LISTING_SECONDS = 7.5
 BOOTS_REMEMBERED = 20

@@ -6,6 +6,7 @@ is seldom empty this is exact; each image's wait is increased by the time that o
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -27,6 +28,7 @@ class Pool:
         answered: the number of images answered.
         busy_seconds: instance-seconds of work.
         lost: the number of images whose instance was killed, and that are still invisible.
+        worked_at: when an image was in service last, seconds; -infinity before the first.
     """
 
     def __init__(self, arrivals: Floats, service_seconds: Floats) -> None:
@@ -40,6 +42,7 @@ class Pool:
         self._now = 0.0
         self.answered = 0
         self.busy_seconds = 0.0
+        self.worked_at = -math.inf
         self.lost = 0
 
     @property
@@ -107,6 +110,7 @@ class Pool:
         alone = self._service[images] * (1 - 1 / instances)
         self.waits[images] = completed - self.arrivals[images] + alone
         self.answered += len(completed)
+        self.worked_at = float(completed[-1])
 
     def _work_on_head(self, free: float, until: float, instances: int) -> None:
         if self._head < self.total and (start := max(free, float(self.arrivals[self._head]))) < until:
@@ -115,3 +119,4 @@ class Pool:
             worked = min(worked, left * (1 - 1e-12))
             self._progress += worked
             self.busy_seconds += worked
+            self.worked_at = until

@@ -16,7 +16,8 @@ from controller.scaling.policy import Limits, Observation, Recommendation, decid
 class View:
     """A scaler's input: SQS's counts, the fleet, and the workers' last reports.
 
-    `boot_seconds` is the median of the boots measured so far, None before the first.
+    `boot_seconds` is the median of the boots measured so far, None before the first; the rest is as in
+    `controller.scaling.policy.Observation`.
     """
 
     visible: int
@@ -27,6 +28,7 @@ class View:
     answered: int = 0
     boot_seconds: float | None = None
     unreported_seconds: float = 0.0
+    idle_since: float = -math.inf
 
 
 class Scaler(Protocol):
@@ -81,6 +83,7 @@ class Ours:
             busy=view.busy,
             answered=view.answered,
             unreported_seconds=view.unreported_seconds,
+            idle_since=view.idle_since,
         )
         decision = self._policy(observation, self._with_boot(view.boot_seconds), self._history, now, self._desired)
         self._history, self._desired, self.reason = decision.history, decision.desired_capacity, decision.reason

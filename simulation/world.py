@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import simpy
 
+from core.heartbeat import QUIET_SECONDS
 from simulation import assumptions as given
 from simulation.outcome import Outcome
 from simulation.pool import Floats, Pool
@@ -38,6 +39,9 @@ class Instance:
     looked_at: float = -math.inf
     seen_busy: bool = False  # by its last heartbeat that the scaler has listed
     seen_at: float = -math.inf
+    quiet: bool = False  # its last heartbeat reported an empty queue
+    early_heartbeats: float = given.EARLY_HEARTBEATS  # that it may still publish
+    idle_since: float = -math.inf  # as the scaler knows it
 
 
 class World:
@@ -242,24 +246,29 @@ class World:
             answered=round(self._seen_answers),
             boot_seconds=statistics.median(self._measured_boots) if self._measured_boots else None,
             unreported_seconds=sum(now - instance.seen_at for instance in working),
+            idle_since=min((instance.idle_since for instance in self._running), default=-math.inf),
         )
 
     def _publish_heartbeats(self, now: float) -> None:
-        """Let each worker publish a heartbeat if one is due, or if it has become idle or busy."""
+        """Let each worker publish a heartbeat if one is due, or early after a change."""
         backlog, running = self._pool.backlog(), len(self._running)
+        quiet = backlog == 0 and now - self._pool.worked_at >= QUIET_SECONDS
         for instance in self._running:
+            since = now - max(instance.looked_at, instance.ready_at or now)
             if now - instance.looked_at < given.LOOK_SECONDS:
                 continue
             # Its share of busy time since the last check is the probability that it holds a job now.
-            worked, since = (
-                self._busy_each - instance.busy_before,
-                now - max(instance.looked_at, instance.ready_at or now),
-            )
-            busy = backlog >= running or self._looks.random() * since < worked
+            worked = self._busy_each - instance.busy_before
+            busy = backlog >= running or (not quiet and self._looks.random() * since < worked)
             instance.looked_at, instance.busy_before = now, self._busy_each
-            if busy != instance.busy or now - instance.reported_at >= given.HEARTBEAT_SECONDS:
+            more = since / given.EARLY_HEARTBEAT_SECONDS
+            instance.early_heartbeats = min(given.EARLY_HEARTBEATS, instance.early_heartbeats + more)
+            is_due = now - instance.reported_at >= given.HEARTBEAT_SECONDS
+            has_changed = busy != instance.busy or quiet > instance.quiet
+            if is_due or (has_changed and instance.early_heartbeats >= 1):
+                instance.early_heartbeats -= not is_due
                 self._publish(instance)
-                instance.busy, instance.reported_at = busy, now
+                instance.busy, instance.quiet, instance.reported_at = busy, quiet, now
 
     def _publish(self, instance: Instance) -> None:
         """Include all answers of an instance in its heartbeat."""
@@ -272,6 +281,8 @@ class World:
         is_due = now - self._listed_at >= given.LISTING_SECONDS or self._booting or new or self._scaler.awaits_idle
         if self._disturbances.lag and not is_due:
             return
-        self._listed_at, self._seen_answers = now, self._published_answers
+        before, self._listed_at, self._seen_answers = self._listed_at, now, self._published_answers
         for instance in self._running:
+            if instance.reported_at > instance.seen_at:
+                instance.idle_since = before if instance.quiet else -math.inf
             instance.seen_busy, instance.seen_at = instance.busy, instance.reported_at

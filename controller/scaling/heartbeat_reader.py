@@ -88,7 +88,7 @@ class HeartbeatReader:
             before = self.latest.get(instance_id)
             if before is None or before.etag != etag:
                 self._changed_at[instance_id] = now
-                self.latest[instance_id] = Report(etag, None if before is None else before.heartbeat)
+                self.latest[instance_id] = Report(etag, None if before is None else before.heartbeat, is_read=False)
         for instance_id in self.latest.keys() - etags.keys():
             self._forget(instance_id)
         if self._there_before is None:

@@ -51,6 +51,9 @@ class Recommendation:
         reached_at: when the counts last allowed for as many as `arrived`, monotonic seconds.
         loaded_at: since when images had been arriving all the time, monotonic seconds; infinity without load.
         until: when the next decision replaced this recommendation, monotonic seconds.
+        visible: the part of `backlog` that waited, as the queue counted it.
+        outdated_until: until when these counts are ignored, since the workers have shown that they are outdated, unless
+            they rise; monotonic seconds.
     """
 
     at: float
@@ -65,6 +68,13 @@ class Recommendation:
     reached_at: float = -math.inf
     loaded_at: float = math.inf
     until: float = math.inf
+    visible: int = 0
+    outdated_until: float = -math.inf
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether all jobs of these counts are known to be answered."""
+        return self.at < self.outdated_until
 
 
 History = tuple[Recommendation, ...]
@@ -114,6 +124,26 @@ def next_sample(
         confirmed_at=max(last.confirmed_at, confirmed_at),
         reached_at=reached_at,
     )
+
+
+def with_outdated_count(history: History, sample: Recommendation, visible: int, idle_since: float) -> Recommendation:
+    """The entry with its count marked as outdated where the workers know better.
+
+    SQS's counts lag, and a worker that waits for jobs knows that there are none.  So a count is outdated if all workers
+    have found the queue empty since it changed last, and have reported an answer for every image that is known to have
+    arrived.  It stays so until it rises, for as long as a count may be frozen; one that falls is soon correct.
+
+    Args:
+        visible: the part of the backlog that waits, as the queue counts it.
+        idle_since: after this time every running worker found the queue empty; -infinity where one has not.
+    """
+    until, last = -math.inf, history[-1] if history else sample
+    if sample.backlog and sample.counted_at <= idle_since and all_answered(sample):
+        until = sample.at + FROZEN_COUNT_SECONDS
+    elif sample.backlog <= last.backlog and visible <= last.visible:
+        has_fallen = sample.backlog < last.backlog
+        until = min(last.outdated_until, sample.at + COUNT_LAG_SECONDS) if has_fallen else last.outdated_until
+    return dataclasses.replace(sample, visible=visible, outdated_until=until)
 
 
 def followed_by(history: History, latest: Recommendation) -> History:

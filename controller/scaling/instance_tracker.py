@@ -9,6 +9,7 @@ heartbeats could not be listed or no controller ran.
 from __future__ import annotations
 
 import enum
+import math
 import statistics
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -35,10 +36,14 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A worker's latest heartbeat: the object's `etag`, and its content unless that could not be read yet."""
+    """A worker's latest heartbeat: the object's `etag`, and its content unless that could not be read yet.
+
+    `is_read`: the content is that of `etag`, not of an earlier heartbeat.
+    """
 
     etag: str
     heartbeat: Heartbeat | None = None
+    is_read: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,8 @@ class TrackedInstance:
     """An instance and its state.
 
     `quiet_seconds` is since its last heartbeat or, without any, its discovery.  `unreported_seconds` is the most time
-    since its worker published its last heartbeat, which is listed some time later.
+    since its worker published its last heartbeat, which is listed some time later.  `idle_since`: after this time its
+    worker found the queue empty; -infinity where it has not.
     """
 
     instance: Instance
@@ -54,6 +60,7 @@ class TrackedInstance:
     quiet_seconds: float
     heartbeat: Heartbeat | None = None
     unreported_seconds: float = 0.0
+    idle_since: float = -math.inf
 
     @property
     def is_idle(self) -> bool:
@@ -189,7 +196,9 @@ class InstanceTracker:
             if report is not None and report.heartbeat is not None and report.heartbeat.failure:
                 state = State.UNHEALTHY
         heartbeat = None if report is None else report.heartbeat
-        return TrackedInstance(instance, state, entry.quiet_seconds, heartbeat, now - entry.not_before)
+        is_idle = report is not None and report.is_read and heartbeat is not None and heartbeat.has_found_nothing
+        idle_since = entry.not_before if is_idle else -math.inf
+        return TrackedInstance(instance, state, entry.quiet_seconds, heartbeat, now - entry.not_before, idle_since)
 
 
 def select_for_termination(members: Sequence[TrackedInstance], count: int) -> list[TrackedInstance]:

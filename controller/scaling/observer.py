@@ -78,7 +78,8 @@ class FleetSnapshot:
     @property
     def observation(self) -> Observation:
         """The input of the scaling policy.  Failed instances do not count as capacity."""
-        busy = [member for member in self.members if member.state is State.RUNNING and not member.is_idle]
+        running = [member for member in self.members if member.state is State.RUNNING]
+        busy = [member for member in running if not member.is_idle]
         return Observation(
             visible=self.backlog.visible,
             in_flight=self.backlog.in_flight,
@@ -88,6 +89,7 @@ class FleetSnapshot:
             age_seconds=self.age_seconds,
             answered=self.answered,
             unreported_seconds=math.fsum(member.unreported_seconds for member in busy),
+            idle_since=min((member.idle_since for member in running), default=-math.inf),
         )
 
     @property
@@ -131,8 +133,8 @@ class Observer:
         """Return a snapshot of the queue and the fleet.
 
         Args:
-            awaits_idle: list the heartbeats although they were listed just before, since instances that were busy by
-                their last ones are expected to be idle by the next.
+            awaits_idle: list the heartbeats although they were listed just before, since busy workers are expected to
+                become idle.
 
         Raises:
             CloudError: a part could not be observed; there are no partial snapshots.

@@ -27,11 +27,13 @@ from controller.scaling.history import History, Recommendation
 __all__ = ["Limits", "Observation", "Recommendation", "ScalingDecision", "decide"]
 
 # Instances are launched so that each is busy for this share of its time; the rest is for fluctuating arrivals.
-TARGET_UTILISATION = 0.9
+TARGET_UTILISATION = 0.95
 # Load is expected to last for this share of the time that it has lasted.
 CONTINUATION = 0.5
+# How much longer than the mean an image's service may take, where the most is asked that may have been answered.
+SERVICE_SPREAD = 1.5
 # Instances are terminated only if the rest would be busy for less than this share; the gap absorbs noise.
-SCALE_IN_UTILISATION = 0.75
+SCALE_IN_UTILISATION = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Observation:
         answered: the images that all workers report as answered: a counter that only grows while the controller is
             running.
         unreported_seconds: how long the `busy` instances may have worked since their last heartbeats, summed.
+        idle_since: after this time, monotonic seconds, every running worker found the queue empty; -infinity where one
+            has not.
     """
 
     visible: int
@@ -86,6 +90,7 @@ class Observation:
     age_seconds: float = 0.0
     answered: int = 0
     unreported_seconds: float = 0.0
+    idle_since: float = -math.inf
 
     @property
     def backlog(self) -> int:
@@ -103,7 +108,8 @@ class ScalingDecision:
     """The desired capacity, with the reason.
 
     `change` is the number of instances to launch (positive) or to terminate (negative).  `history` is the argument of
-    the next decision.  `awaits_idle`: instances are kept only because they were busy by their last heartbeats.
+    the next decision.  `awaits_idle`: workers are expected to become idle before the next decision, so that their
+    heartbeats should be looked at again.
     """
 
     desired_capacity: int
@@ -131,10 +137,13 @@ def decide(
         why = f"holding: the counts are {observation.age_seconds:.0f} s old"
         return ScalingDecision(previous_desired, 0, why, history)
 
-    unreported = observation.unreported_seconds / limits.mean_service_seconds
+    unreported = SERVICE_SPREAD * observation.unreported_seconds / limits.mean_service_seconds
     sample = past.next_sample(
         history, now, observation.backlog, observation.answered, unreported, limits.report_seconds
     )
+    sample = past.with_outdated_count(history, sample, observation.visible, observation.idle_since)
+    if sample.is_outdated:
+        observation = dataclasses.replace(observation, visible=0, in_flight=0)
     load = _load((*history, sample), limits)
     sample = dataclasses.replace(sample, loaded_at=_loaded_at(history, limits, load, now))
     needed, worth = _needed(observation, limits, load), _worth(observation, limits, load, now - sample.loaded_at)
@@ -161,7 +170,7 @@ def decide(
     why = _why(observation, limits, load, size)
     if size > capacity:
         why = _why_not(why, observation, needed)
-    return _scale_in(observation, limits, window, why, history)
+    return _scale_in(observation, limits, load, window, why, history)
 
 
 def _load(history: History, limits: Limits) -> float:
@@ -225,7 +234,9 @@ def _worth(observation: Observation, limits: Limits, load: float, lasted: float)
     return max(1, _ceil((observation.backlog * limits.mean_service_seconds + load * expected) / payback))
 
 
-def _scale_in(observation: Observation, limits: Limits, window: float, why: str, history: History) -> ScalingDecision:
+def _scale_in(
+    observation: Observation, limits: Limits, load: float, window: float, why: str, history: History
+) -> ScalingDecision:
     """Decide to terminate the instances that no recommendation of the window needs, except for busy ones."""
     capacity, now, size = observation.capacity, history[-1].at, history[-1].size
     highest = past.highest_since(history, now - window)
@@ -236,7 +247,14 @@ def _scale_in(observation: Observation, limits: Limits, window: float, why: str,
     elif desired > size:
         were = "was" if highest == 1 else "were"
         why += f"; keeping {desired} because {highest} {were} needed within the last {window:.3g} s"
-    return dataclasses.replace(_decision(capacity, desired, why, limits, history), awaits_idle=at_work)
+    decision = _decision(capacity, desired, why, limits, history)
+    return dataclasses.replace(decision, awaits_idle=at_work or _ends_soon(observation, limits, load))
+
+
+def _ends_soon(observation: Observation, limits: Limits, load: float) -> bool:
+    """Whether nothing arrives and the busy workers will have done the backlog before their next heartbeats are due."""
+    work = observation.backlog * limits.mean_service_seconds
+    return load == 0 and observation.busy > 0 and work <= observation.running * limits.report_seconds / 2
 
 
 def _decision(capacity: int, desired: int, why: str, limits: Limits, history: History) -> ScalingDecision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -20,8 +21,9 @@ class Bench:
         self.vitals = Vitals(0, 0, 0, 0.0, None)
         self.beats: list[Heartbeat] = []
         self.failing = False
+        self.idle_seconds = 0.0
         self.reporter = HeartbeatReporter(
-            self.put, lambda: self.vitals, lambda: self.vitals.in_hand > 0, "m@1", self.clock, self.wall
+            self.put, lambda: self.vitals, lambda: self.idle_seconds, "m@1", self.clock, self.wall
         )
 
     def put(self, body: bytes) -> None:
@@ -47,18 +49,40 @@ def test_rates_are_over_the_time_since_the_last_beat() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "in_hand_before", "in_hand", "due"),
-    [(5, 0, 0, False), (5, 0, 3, True), (5, 3, 0, True), (5, 3, 1, False), (15, 0, 0, True)],
+    ("seconds", "idle_before", "idle", "due"),
+    [
+        (1, 3.0, 4.0, False),
+        (1, 0.0, 0.0, False),
+        (1, 3.0, 0.0, True),  # it has become busy
+        (1, 0.0, 0.2, True),  # it has become idle
+        (1, 0.2, 0.9, False),
+        (1, 0.2, 1.2, True),  # it has found the queue empty
+        (15, 0.0, 0.0, True),
+    ],
 )
 def test_a_beat_is_due_in_time_or_when_the_worker_turns_idle_or_busy(
-    seconds: float, in_hand_before: int, in_hand: int, due: bool
+    seconds: float, idle_before: float, idle: float, due: bool
 ) -> None:
     bench = Bench()
-    bench.vitals = Vitals(in_hand_before, 0, 0, 0.0, None)
+    bench.idle_seconds = idle_before
     bench.reporter.beat()
     bench.clock.advance(seconds)
-    bench.vitals = Vitals(in_hand, 0, 0, 0.0, None)
-    assert bench.reporter.is_due(15) is due
+    bench.idle_seconds = idle
+    bench.reporter.beat_if_due(15)
+    assert [beat.idle_seconds for beat in bench.beats] == [idle_before, *([idle] if due else [])]
+
+
+def test_early_beats_are_three_at_once_and_then_one_in_a_third_of_the_interval() -> None:
+    bench = Bench()
+    bench.reporter.beat()
+    early = []
+    for second in range(1, 13):
+        bench.clock.advance(1)
+        bench.idle_seconds = second % 2 * 0.5  # idle and busy by turns
+        before = len(bench.beats)
+        bench.reporter.beat_if_due(15)
+        early.append(len(bench.beats) - before)
+    assert early == [1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0]
 
 
 def test_a_beat_that_cannot_be_put_is_lost_and_the_next_reports_the_sum() -> None:
@@ -82,7 +106,7 @@ def test_it_beats_from_the_start_to_the_end() -> None:
         if len(beats) == 3:
             three.set()
 
-    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: False, "m@1")
+    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: 0.0, "m@1")
     with reporter.beating(0.03):
         assert three.wait(10)
     ended_with = len(beats)
@@ -115,8 +139,8 @@ def test_an_unexpected_exception_ends_neither_the_beats_nor_the_worker() -> None
         beats.append(Heartbeat.decode(body))
         second.set()
 
-    busy = iter([True, False] * 1000)  # a beat is due at every look
-    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: next(busy), "m@1")
+    idle = itertools.cycle((0.5, 0.0))  # a beat is due at every look
+    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: next(idle), "m@1")
     with reporter.beating(0.03):
         assert second.wait(10)
     assert beats[-1].leaving
@@ -126,6 +150,6 @@ def test_a_last_beat_that_fails_unexpectedly_does_not_change_how_the_worker_ends
     def put(body: bytes) -> None:
         raise RuntimeError("a fault")
 
-    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: False, "m@1")
+    reporter = HeartbeatReporter(put, lambda: Vitals(0, 0, 0, 0.0, None), lambda: 0.0, "m@1")
     with reporter.beating(60):
         pass

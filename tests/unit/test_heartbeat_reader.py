@@ -62,6 +62,16 @@ def test_one_look_fetches_a_bounded_number_of_bodies_and_the_next_goes_on() -> N
     assert all(report.heartbeat for report in bench.reports.latest.values())
 
 
+def test_a_heartbeat_that_was_not_fetched_yet_is_marked() -> None:
+    bench = Bench()
+    for number in range(MAX_FETCHES + 1):
+        bench.beat(f"i-{number}")
+    bench.refresh()
+    assert [report.is_read for report in bench.reports.latest.values()].count(False) == 1
+    bench.refresh()
+    assert all(report.is_read for report in bench.reports.latest.values())
+
+
 def test_answers_are_counted_once_from_the_first_look_on() -> None:
     bench = Bench()
     bench.beat("i-old", answered=100)

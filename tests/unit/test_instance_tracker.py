@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -165,3 +166,23 @@ def test_victims_are_those_whose_loss_costs_least(count: int) -> None:
     ]
     order = ["boots in vain", "boots", "young idle", "old idle", "young busy", "unknown"]
     assert [victim.instance.name for victim in select_for_termination(fleet, count)] == order[:count]
+
+
+@pytest.mark.parametrize(
+    ("report", "idle_since"),
+    [
+        pytest.param(Report("e2", Heartbeat(1.0, 1.0, idle_seconds=1.0)), 1001.0, id="found nothing"),
+        pytest.param(Report("e2", Heartbeat(1.0, 1.0, idle_seconds=0.9)), -math.inf, id="not for long enough"),
+        pytest.param(Report("e2", Heartbeat(1.0, 1.0, in_hand=1, idle_seconds=1.0)), -math.inf, id="just received"),
+        pytest.param(Report("e2", Heartbeat(1.0, 1.0)), -math.inf, id="an earlier version"),
+        pytest.param(Report("e2", Heartbeat(1.0, 1.0, idle_seconds=1.0), is_read=False), -math.inf, id="not read"),
+    ],
+)
+def test_a_worker_found_nothing_after_the_listing_before_its_heartbeat(report: Report, idle_since: float) -> None:
+    bench = Bench()
+    bench.reports["i-1"] = Report("e1", Heartbeat(0.0, 1.0))
+    bench.wait(1, ONE)
+    bench.reports["i-1"] = report
+    bench.now += 1
+    (member,) = bench.tracker.update([ONE], bench.reports, bench.now, bench.now)
+    assert member.idle_since == idle_since

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from controller.scaling.history import COUNT_LAG_SECONDS, FROZEN_COUNT_SECONDS, LOAD_WINDOW_SECONDS, SAMPLES, History
 from controller.scaling.policy import Limits, Observation, ScalingDecision, decide
+from core import heartbeat
 from tests.properties import examples
 
 SERVICE_SECONDS = 0.03
 QUIET_SECONDS = 150.0
+QUIET_WORKER_SECONDS = heartbeat.QUIET_SECONDS
 HISTORY_SPACING_SECONDS = 2 * LOAD_WINDOW_SECONDS / SAMPLES + 2.0
 PROFILES = {"balanced": (2.0, 3.5), "fast": (0.1, 0.0), "thrifty": (60.0, 20.0), "between": (0.5, 0.3)}
 
@@ -36,6 +38,7 @@ class Story:
     report: float = 15.0
     listing: float = 7.5
     boots: tuple[float, ...] = (26.0,)
+    prompt: bool = True  # a worker that becomes idle or busy publishes it at once
 
     @property
     def latest_count(self) -> float:
@@ -54,10 +57,12 @@ class Worker:
     ready_at: float
     answered: int = 0
     busy: bool = False
+    worked_at: float = math.inf
     published_at: float = -math.inf
-    published: tuple[int, bool] = (0, False)
-    listed: tuple[int, bool] | None = None
+    published: tuple[int, bool, bool] = (0, False, False)  # answers, busy, has found the queue empty
+    listed: tuple[int, bool, bool] | None = None
     listed_at: float = -math.inf
+    idle_since: float = -math.inf
 
 
 @dataclass
@@ -114,18 +119,23 @@ class Fleet:
         for index, worker in enumerate(running):
             worker.answered += count // len(running) + (index < count % len(running))
             worker.busy = busy
+            worker.worked_at = now if count else min(worker.worked_at, before)
         self.truth.append((now, self.story.arrived(now) - self.done))
 
     def _report(self, now: float, *, eager: bool) -> None:
         running = [worker for worker in self.workers if worker.ready_at <= now]
         for worker in running:
-            early = worker.busy != worker.published[1] and now - worker.published_at >= self.story.report / 3
+            quiet = now - worker.worked_at >= QUIET_WORKER_SECONDS
+            changed = worker.busy != worker.published[1] or quiet > worker.published[2]
+            early = changed and (self.story.prompt or now - worker.published_at >= self.story.report / 3)
             if early or now - worker.published_at >= self.story.report:
-                worker.published, worker.published_at = (worker.answered, worker.busy), now
+                worker.published, worker.published_at = (worker.answered, worker.busy, quiet), now
         due = eager or now - self.listed_at >= self.story.listing or any(w.listed is None for w in running)
         if due:
-            self.listed_at = now
+            before, self.listed_at = self.listed_at, now
             for worker in running:
+                if worker.published_at > worker.listed_at:
+                    worker.idle_since = before if worker.published[2] else -math.inf
                 worker.listed, worker.listed_at = worker.published, worker.published_at
 
     def _observe(self, now: float) -> Observation:
@@ -140,8 +150,9 @@ class Fleet:
             booting=len(self.workers) - len(running),
             running=len(running),
             busy=len(working),
-            answered=self.gone + sum(answered for answered, _ in running),
+            answered=self.gone + sum(answered for answered, _, _ in running),
             unreported_seconds=sum(now - worker.listed_at for worker in working),
+            idle_since=min((w.idle_since for w in self.workers if w.listed is not None), default=-math.inf),
         )
 
     def _terminate(self) -> None:
@@ -178,6 +189,7 @@ def stories(draw: st.DrawFn, arrivals: st.SearchStrategy[list[tuple[float, int]]
         report := draw(st.floats(4, 15)),
         draw(st.floats(0, report / 2)),
         tuple(draw(st.lists(st.floats(0.5, 60), min_size=1, max_size=4))),
+        draw(st.booleans()),
     )
 
 
@@ -190,7 +202,8 @@ ONE_BURST = Story(((5.0, 100),))
 @example(dataclasses.replace(ONE_BURST, boots=(10.0, 20.0)), "balanced")
 @example(dataclasses.replace(ONE_BURST, report=2.0, listing=1.0, boots=(5.0,)), "fast")
 def test_nothing_is_launched_that_no_arrival_explains(story: Story, profile: str) -> None:
-    for look in Fleet(story, limits_of(profile, story)).play():
+    looks = Fleet(story, limits_of(profile, story)).play()
+    for look in looks:
         latest = look.decision.history[-1]
         assert latest.arrived <= story.arrived(look.now) + 1e-6, "an arrival was counted that has not happened"
         if look.decision.change > 0:
@@ -198,6 +211,9 @@ def test_nothing_is_launched_that_no_arrival_explains(story: Story, profile: str
         if latest.loaded_at < math.inf:
             since = look.now - 0.75 * LOAD_WINDOW_SECONDS - HISTORY_SPACING_SECONDS - story.latest_count
             assert story.arrived(look.now) > story.arrived(since), "load without an arrival"
+        if latest.outdated_until == look.now + FROZEN_COUNT_SECONDS:
+            assert look.backlog <= story.arrived(look.now) - story.arrived(look.observation.idle_since)
+    assert looks[-1].backlog == 0, "images were left"
 
 
 @settings(max_examples=examples(1))

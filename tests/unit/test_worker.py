@@ -410,6 +410,20 @@ def test_a_queue_that_fails_now_and_then_is_asked_again() -> None:
         until(lambda: key in bench.results.objects)
 
 
+def test_a_worker_is_idle_while_it_waits_for_jobs_and_only_then() -> None:
+    bench = Bench()
+    assert bench.worker.idle_seconds() == 0.0, "it has not begun to receive"
+    bench.labeller.gate.clear()
+    bench.upload("beagle")
+    with bench.running():
+        assert bench.labeller.begun.wait(PATIENCE_SECONDS)
+        assert bench.worker.idle_seconds() == 0.0
+        bench.labeller.gate.set()
+        until(lambda: bench.worker.idle_seconds() > 0.05)
+        bench.queue.fail_next("receive", math.inf)
+        until(lambda: bench.worker.idle_seconds() == 0.0)
+
+
 def test_a_queue_that_cannot_be_reached_for_a_minute_ends_the_worker() -> None:
     bench = Bench()
     bench.queue.fail_next("receive", math.inf)
