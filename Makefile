@@ -17,8 +17,9 @@ UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/contract/test_stack.py \
     tests/acceptance/test_stack.py
-# tests/conftest.py decides which tests stay together, so that they share what is slow to start.
-PYTEST := $(BIN)/python -m pytest --dist loadscope
+PYTEST := $(BIN)/python -m pytest
+# Properties that the longest search is worth: what they are about costs money for as long as it runs.
+PROPERTY_TESTS := tests/unit/test_policy_arrivals.py
 # Measured in CI only: with it, the unit tests took 72 s instead of 52.
 COVERAGE_OPTIONS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -32,7 +33,7 @@ COMPILE_MACHINE := $(COMPILE) --python-version 3.11 --python-platform aarch64-ma
 # worker of `make demo`, compiles the program anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo run chaos check test test-contract test-image test-stack lint audit docs lock setup clean
+.PHONY: help demo run chaos check test test-properties test-contract test-image test-stack lint audit docs lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -54,13 +55,17 @@ check: $(VENV)/.installed-all ## Before each commit: style, types, imports and t
 	@# Types are checked while the tests run: the tests wait a good deal, and two cores are enough for both.
 	@mkdir -p var
 	$(BIN)/mypy > var/mypy.log 2>&1 & checker=$$!; \
-	    HYPOTHESIS_PROFILE=dev $(PYTEST) --numprocesses 2 tests/unit -m "not slow"; tests=$$?; \
+	    HYPOTHESIS_PROFILE=dev $(PYTEST) --numprocesses 3 --dist worksteal tests/unit -m "not slow"; tests=$$?; \
 	    wait $$checker; types=$$?; cat var/mypy.log; [ $$tests = 0 ] && [ $$types = 0 ]
 
 test: $(VENV)/.installed-all $(API_CLIENT)/.installed ## The whole test suite
-	@# More processes than cores, because those with a stack often wait for it; tests/conftest.py decides the order.
-	$(PYTEST) --numprocesses 4 --no-loadscope-reorder $(COVERAGE_OPTIONS) \
+	@# More processes than cores, because those with a stack often wait for it; tests/conftest.py decides the order, and
+	@# which tests stay together, so that they share what is slow to start.
+	$(PYTEST) --numprocesses 4 --dist loadscope --no-loadscope-reorder $(COVERAGE_OPTIONS) \
 	    $(if $(SKIP_STACK),$(addprefix --ignore=,$(STACK_TESTS)))
+
+test-properties: $(VENV)/.installed-all ## The properties of scaling, with 10,000 random histories each
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) --numprocesses 2 --dist load --timeout 0 $(PROPERTY_TESTS)
 
 test-contract: $(VENV)/.installed-all ## The contract with AWS: ENDPOINT=aws or the URL of an emulator; else our own. Prints the cost
 	$(BIN)/python -m pytest tests/contract --count-requests --endpoint "$(ENDPOINT)"

@@ -154,9 +154,9 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # without typ
         return _group(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
-    """Let pytest-xdist send each group to one process."""
-    return GroupScheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling | None:
+    """Let pytest-xdist send each group to one process, where it is asked to keep tests together (`--dist loadscope`)."""
+    return GroupScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
