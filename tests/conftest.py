@@ -155,7 +155,7 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # without typ
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling | None:
-    """Let pytest-xdist send each group to one process, where it is asked to keep tests together (`--dist loadscope`)."""
+    """Let pytest-xdist send each group to one process where tests stay together (`--dist loadscope`)."""
     return GroupScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
