@@ -5,6 +5,11 @@ version for a whole time to live, by its own monotonic clock: clocks of two mach
 counts from the moment *before* it wrote, the waiting controller from the moment *after* it read, and the holder stops
 acting after two thirds; so however requests are delayed, no controller acts on a lease that another has taken.
 
+While nothing is under way the holder claims the lease for longer (`QUIET_FACTOR`) and renews it as much less often.
+A claim says how long it holds, and each write of a shorter one ends the longer one's right to act before it is sent, so
+that the rule above holds for whatever of it takes effect.  A waiting controller takes over at once from a holder whose
+process is known to have ended.
+
 The holder can first write into the lease what it is about to do (`announce`).  A successful write proves that the
 lease is held at that moment, and a controller that takes over finds the note and can complete the action.
 """
@@ -24,6 +29,8 @@ KEY = "controller/lease.json"
 # No controller claims the lease for longer than a day; a longer claim must not keep every controller waiting.
 _MAX_TTL_SECONDS = 86_400.0
 _NEVER = float("-inf")
+# While nothing is under way, a claim holds for so many times the time to live.
+QUIET_FACTOR = 4
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +67,7 @@ class Lease:
         holder: a name that no other controller has, not even this one's earlier run.
         ttl_seconds: time to live.
         clock: monotonic seconds.
+        has_ended: whether the process of another holder is known to have ended, so that it cannot act any more.
 
     Attributes:
         generation: of the claim held last; 0 before the first.
@@ -67,34 +75,49 @@ class Lease:
             renewal stores that.
     """
 
-    def __init__(self, store: Store, holder: str, ttl_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        holder: str,
+        ttl_seconds: float,
+        clock: Callable[[], float],
+        has_ended: Callable[[str], bool] = lambda holder: False,
+    ) -> None:
         self.holder = holder
         self.generation = 0
         self.note = ""
         self._store = store
         self._ttl_seconds = ttl_seconds
+        self._quiet_ttl_seconds = max(ttl_seconds, min(ttl_seconds * QUIET_FACTOR, _MAX_TTL_SECONDS))
         self._clock = clock
+        self._has_ended = has_ended
         self._sequence = 0
         self._etag = ""  # of the version that this controller wrote last; empty while it does not hold the lease
         self._renewed_at = _NEVER
+        self._acts_until = _NEVER
+        self._claimed_seconds = ttl_seconds  # by the version that this controller wrote last
         self._seen_etag = ""
         self._seen_at = _NEVER
         self._looked_at = _NEVER
 
     def held(self) -> bool:
         """Whether this controller may act at this moment."""
-        return bool(self._etag) and self._clock() < self._renewed_at + self._ttl_seconds * 2 / 3
+        return bool(self._etag) and self._clock() < self._acts_until
 
-    def step(self) -> bool:
+    def step(self, *, quiet: bool = False) -> bool:
         """Renew, wait for or take over the lease, whichever is due; return `held`.
+
+        Args:
+            quiet: nothing is under way, so that the lease may be claimed for longer and renewed less often.
 
         Raises:
             CloudError: S3 failed; `held` is still correct.
         """
         now = self._clock()
         if self._etag:
-            if now >= self._renewed_at + self._ttl_seconds / 3:
-                self._write(self.generation, self._etag)
+            ttl_seconds = self._quiet_ttl_seconds if quiet else self._ttl_seconds
+            if now >= self._renewed_at + min(ttl_seconds, self._claimed_seconds) / 3:
+                self._write(self.generation, self._etag, ttl_seconds)
         elif now >= self._looked_at + self._ttl_seconds / 10:
             self._looked_at = now
             self._look()
@@ -110,7 +133,7 @@ class Lease:
         if not self.held():
             raise LeaseLostError()
         self.note = note
-        if not (self._write(self.generation, self._etag) and self.held()):
+        if not (self._write(self.generation, self._etag, self._ttl_seconds) and self.held()):
             raise LeaseLostError()
 
     def release(self) -> None:
@@ -130,25 +153,29 @@ class Lease:
         found = self._store.get(KEY)
         now = self._clock()
         if found is None:
-            self._write(1, "")
+            self._write(1, "", self._ttl_seconds)
             return
         if found.etag != self._seen_etag:
             self._seen_etag, self._seen_at = found.etag, now
         claim = _decode(found)
         over = now >= self._seen_at + max(self._ttl_seconds, claim.ttl_seconds)
         # The holder may be this controller: its write took effect, but the response was lost.
-        if claim.released or over or claim.holder == self.holder:
+        if claim.released or over or claim.holder == self.holder or self._has_ended(claim.holder):
             self.note = claim.note
-            self._write(claim.generation + 1, found.etag)
+            self._write(claim.generation + 1, found.etag, self._ttl_seconds)
 
-    def _write(self, generation: int, etag: str) -> bool:
+    def _write(self, generation: int, etag: str, ttl_seconds: float) -> bool:
         """Write a claim in place of the version `etag` (empty: of no object); return whether it is stored.
 
         If another controller wrote first, the lease is lost, which is no error.
         """
         started = self._clock()
+        acts_until = started + ttl_seconds * 2 / 3
+        # This claim may take effect although no response says so, and others then wait no longer than for this one.
+        self._acts_until = min(self._acts_until, acts_until)
+        self._claimed_seconds = min(self._claimed_seconds, ttl_seconds)
         self._sequence += 1
-        body = Claim(self.holder, generation, self._sequence, self._ttl_seconds, self.note).encode()
+        body = Claim(self.holder, generation, self._sequence, ttl_seconds, self.note).encode()
         for _attempt in range(2):
             try:
                 written = self._store.replace(KEY, body, etag) if etag else self._store.create(KEY, body)
@@ -162,6 +189,7 @@ class Lease:
                     continue
                 written = found.etag  # of this write: its response was lost, and botocore's retry found its effect
             self._etag, self.generation, self._renewed_at = written, generation, started
+            self._acts_until, self._claimed_seconds = acts_until, ttl_seconds
             return True
         self._etag = ""
         return False

@@ -13,7 +13,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from controller.housekeeping.deletions import Deletions
 from controller.housekeeping.dropped_photos import DroppedPhotos
 from controller.housekeeping.empty_batches import INTERVAL_SECONDS, EmptyBatches
 from controller.housekeeping.janitor import Janitor
+from controller.housekeeping.pace import Pace
 from controller.housekeeping.result_tables import ResultTables
 from controller.housekeeping.webhook_http import HttpSender
 from controller.housekeeping.webhooks import Webhooks
@@ -49,6 +50,7 @@ from core.bundle_manifest import verify_bundle
 from core.cloud_choice import connect, is_on_this_machine
 from core.errors import ElasticError
 from core.periodic_task import PeriodicTask
+from core.process_identity import has_ended, name_process
 from core.settings import PREFIX, Settings, split_list
 
 # How many times the heartbeats are listed in the time between two heartbeats of a worker.
@@ -78,10 +80,12 @@ def main(arguments: list[str] | None = None) -> int:
         policy = POLICIES[settings.scaling_policy]
         explain(parts.observer, parts.limits, settings.controller_interval_seconds, stop, policy)
         return 0
-    tasks = build_housekeeping(settings, Clients())
+    pace = Pace(settings.janitor_interval_seconds, time.monotonic)
+    tasks = build_housekeeping(settings, Clients(), pace)
     for task in tasks:
         task.start(stop)
-    build_reconciler(settings, loop_clients, parts, tasks).run(settings.controller_interval_seconds, stop)
+    reconciler = build_reconciler(settings, loop_clients, parts, tasks, pace.note)
+    reconciler.run(settings.controller_interval_seconds, stop)
     return 0
 
 
@@ -154,12 +158,17 @@ def build_limits(settings: Settings, tracker: InstanceTracker) -> CurrentLimits:
 
 
 def build_reconciler(
-    settings: Settings, clients: Clients, parts: Parts, tasks: Sequence[PeriodicTask] = ()
+    settings: Settings,
+    clients: Clients,
+    parts: Parts,
+    tasks: Sequence[PeriodicTask] = (),
+    on_pass: Callable[[bool], None] = lambda quiet: None,
 ) -> Reconciler:
     """Wire a reconciler from settings; it publishes the health of `tasks`."""
-    # Unique for each run: a restarted controller must not believe that it holds the lease of its earlier run.
-    holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    lease = Lease(parts.state, holder, settings.lease_seconds, time.monotonic)
+    # Unique for each run: a restarted controller must not believe that it holds the lease of its earlier run, but it
+    # knows by the process that this has ended.
+    holder = name_process(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    lease = Lease(parts.state, holder, settings.lease_seconds, time.monotonic, has_ended)
     return Reconciler(
         lease,
         parts.observer,
@@ -176,10 +185,11 @@ def build_reconciler(
             lambda: tuple(task.health for task in tasks),
         ),
         policy=POLICIES[settings.scaling_policy],
+        on_pass=on_pass,
     )
 
 
-def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTask]:
+def build_housekeeping(settings: Settings, clients: Clients, pace: Pace) -> list[PeriodicTask]:
     """Wire the housekeeping tasks from settings: the janitor, webhooks, deletions and the like."""
     jobs = JobQueue(clients["sqs"], settings.queue_name)
     dead_letters = DeadLetters(JobQueue(clients["sqs"], settings.dead_letter_queue_name), jobs)
@@ -196,7 +206,7 @@ def build_housekeeping(settings: Settings, clients: Clients) -> list[PeriodicTas
         "deletions": deletions.round,
         "result tables": ResultTables(images, results).round,
     }
-    tasks = [PeriodicTask(name, settings.janitor_interval_seconds, round) for name, round in rounds.items()]
+    tasks = [PeriodicTask(name, settings.janitor_interval_seconds, pace.paced(round)) for name, round in rounds.items()]
     named = settings.compat_keys == "name"
     dropped = DroppedPhotos(jobs, images, results, settings.orphan_age_seconds, named)
     return [

@@ -30,10 +30,10 @@ LOOK_BACK = timedelta(hours=24)
 OVERTAKEN_BY = timedelta(minutes=15)
 # More are hidden for longer than a visibility timeout while they are received.
 MAX_DEAD_LETTERS_PER_ROUND = 10_000
-# A batch is settled when all of its images are answered and the last image, or a batch without images itself, is this
-# old.  Clients usually add images within minutes, and presigned uploads expire after a quarter of an hour.
-SETTLED_AFTER = timedelta(hours=1)
-# Settled batches and dead letters are checked again after this time, so that later uploads are found, too.
+# A batch whose images are all answered is checked again after this part of the time since its last image, or since it
+# was created: clients usually add images within minutes.  Each look takes two listings.
+LOOK_AGAIN_PART = 0.25
+# Complete batches and dead letters are checked again after this time at most, so that later uploads are found, too.
 LOOK_AGAIN_AFTER = timedelta(hours=1)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -73,17 +73,19 @@ def created_at(batch_id: str) -> datetime | None:
         return None
 
 
-def is_settled(batch_id: str, images: Mapping[str, datetime], answered: Collection[str], now: datetime) -> bool:
-    """Whether all images of a batch are answered and no more are expected, because of its age.
+def next_look_at(batch_id: str, images: Mapping[str, datetime], answered: Collection[str], now: datetime) -> datetime:
+    """When to check a batch again: in the next round, unless all of its images are answered.
 
     Args:
         images: when each image of the batch was stored, by key.
         answered: the keys that have a result.
     """
     if not all(key in answered for key in images):
-        return False
+        return now
     last_change = max(images.values(), default=created_at(batch_id))
-    return last_change is None or now - last_change > SETTLED_AFTER
+    if last_change is None:
+        return now + LOOK_AGAIN_AFTER
+    return now + min((now - last_change) * LOOK_AGAIN_PART, LOOK_AGAIN_AFTER)
 
 
 class Janitor:
@@ -109,14 +111,18 @@ class Janitor:
         self._orphan_age = timedelta(seconds=orphan_age_seconds)
         self._clock = clock
         # Caches that save requests; without an entry, an object is only checked once more.
-        self._settled_at: dict[str, datetime] = {}
+        self._next_look_at: dict[str, datetime] = {}
+        self._waiting = 0  # uploads without a result, in the last round
         self._enqueued_at: dict[str, datetime] = {}
         self._settled_letters: set[str] = set()
         self._letters_counted = 0
         self._letters_looked_at = _LONG_AGO
 
-    def round(self) -> None:
+    def round(self) -> bool:
         """Run one round; what fails is logged and tried again in the next round, and does not stop the rest.
+
+        Returns:
+            Whether uploads wait for a result.
 
         Raises:
             RoundError: at least one part failed.
@@ -127,6 +133,7 @@ class Janitor:
             with guard.item(name):
                 task()
         guard.raise_failures()
+        return self._waiting > 0
 
     def _answer_dead_letters(self) -> None:
         """Store a failure for each dead letter whose image has no result.
@@ -174,15 +181,16 @@ class Janitor:
         answered: set[str] = set()
         batches = list(self._images.batches_since(now - LOOK_BACK))
         for batch_id in batches:
-            if now - self._settled_at.get(batch_id, _LONG_AGO) >= LOOK_AGAIN_AFTER:
+            if now >= self._next_look_at.get(batch_id, _LONG_AGO):
                 with guard.item(f"batch {batch_id}"):
                     images, results = self._look_at(batch_id, now)
                     uploaded |= images
                     answered |= results
         # Batches leave the listing when they are deleted or older than the look-back.
-        self._settled_at = {
-            batch_id: self._settled_at[batch_id] for batch_id in batches if batch_id in self._settled_at
+        self._next_look_at = {
+            batch_id: self._next_look_at[batch_id] for batch_id in batches if batch_id in self._next_look_at
         }
+        self._waiting = len(uploaded.keys() - answered)
         for key in find_orphans(uploaded, answered, now, self._orphan_age, queue_is_empty=queue_is_empty):
             if now - self._enqueued_at.get(key, _LONG_AGO) >= self._orphan_age:
                 with guard.item(f"the orphan {key}"):
@@ -194,10 +202,7 @@ class Janitor:
         """List a batch: when each image was stored, and the keys that have a result."""
         images = {stored.key: stored.last_modified for stored in self._images.list(batch_id)}
         results = {stored.key for stored in self._results.list(f"{batch_id}/")}
-        if is_settled(batch_id, images, results, now):
-            self._settled_at[batch_id] = now
-        else:
-            self._settled_at.pop(batch_id, None)
+        self._next_look_at[batch_id] = next_look_at(batch_id, images, results, now)
         return images, results
 
     def _enqueue(self, key: str, now: datetime) -> None:

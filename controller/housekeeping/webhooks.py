@@ -106,8 +106,11 @@ class Webhooks:
         # When to look at a note again.  A cache that saves requests: without an entry, it is only read once more.
         self._next_look_at: dict[str, float] = {}
 
-    def round(self) -> None:
+    def round(self) -> bool:
         """Run one round over all pending webhooks; one that fails is logged and tried again in the next.
+
+        Returns:
+            Whether any were pending.
 
         Raises:
             RoundError: a webhook failed for another reason than its receiver.
@@ -131,6 +134,7 @@ class Webhooks:
                 with guard.item(key):
                     raise error
         guard.raise_failures()
+        return bool(keys)
 
     def _look_at(self, key: str) -> _Due | None:
         found = self._state.get(key)

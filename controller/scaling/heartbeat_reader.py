@@ -17,6 +17,8 @@ from core.object_keys import HEARTBEATS, KeyFamily
 
 log = logging.getLogger(__name__)
 
+# While no instance is present and no heartbeat is left, they are listed so many times less often.
+QUIET_FACTOR = 10
 # The most heartbeats that one pass fetches and deletes, so that it stays short however large the fleet is.
 MAX_FETCHES = 30
 MAX_REMOVALS = 30
@@ -79,7 +81,8 @@ class HeartbeatReader:
             CloudError: the heartbeats could not be listed; nothing has changed.
         """
         now = self._clock()
-        if not eager and now - self.looked_at < self._interval_seconds:
+        interval_seconds = self._interval_seconds * (1 if present or self.latest else QUIET_FACTOR)
+        if not eager and now - self.looked_at < interval_seconds:
             return
         listed = {instance_of(stored.key): stored for stored in self._store.list(HEARTBEATS)}
         etags = {instance_id: stored.etag for instance_id, stored in listed.items()}

@@ -66,6 +66,11 @@ class FleetSnapshot:
         return self._count(State.RUNNING)
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is under way: no job, and no instance, working or not."""
+        return not self.backlog.total and not self.present
+
+    @property
     def present(self) -> int:
         """All instances that exist, working or not; the maximum size limits this number."""
         return len(self.members) + self.unseen

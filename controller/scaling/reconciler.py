@@ -32,7 +32,7 @@ class Leadership(Protocol):
 
     generation: int
 
-    def step(self) -> bool: ...
+    def step(self, *, quiet: bool = False) -> bool: ...
     def held(self) -> bool: ...
     def release(self) -> None: ...
 
@@ -127,6 +127,8 @@ class Reconciler:
 
     Args:
         clock: monotonic seconds.
+        on_pass: called at the end of each pass; its argument says whether this controller leads and nothing is under
+            way.
     """
 
     def __init__(
@@ -139,7 +141,9 @@ class Reconciler:
         publisher: StatusPublisher,
         clock: Callable[[], float] = time.monotonic,
         policy: Policy = decide,
+        on_pass: Callable[[bool], None] = lambda quiet: None,
     ) -> None:
+        self._on_pass = on_pass
         self._lease = lease
         self._observer = observer
         self._limits = limits
@@ -148,6 +152,7 @@ class Reconciler:
         self._publisher = publisher
         self._decider = Decider(limits, clock, policy)
         self._leads = False
+        self._is_quiet = False  # in the last pass
         self._generation = 0  # of the lease, when this controller led last
         self._planned = ""
 
@@ -165,8 +170,11 @@ class Reconciler:
 
     def reconcile(self) -> ScalingDecision | None:
         """Run one pass; return None without the lease.  After a cloud error the fleet is left as it is."""
-        if not self._lead():
-            return None
+        decision = self._decide_and_act() if self._lead() else None
+        self._on_pass(self._leads and self._is_quiet)
+        return decision
+
+    def _decide_and_act(self) -> ScalingDecision:
         is_settled = self._settle()
         snapshot = plan = None
         try:
@@ -175,6 +183,7 @@ class Reconciler:
         except CloudError as error:
             log.warning("%s", error)
         if snapshot is None or plan is None:
+            self._is_quiet = False
             return self._decider.decide(None)[0]
         self._log(plan)
         if is_settled:
@@ -186,6 +195,7 @@ class Reconciler:
             decision, limits = self._decider.decide(None)
             decision = dataclasses.replace(decision, reason=_UNSETTLED)
             outcome = Outcome(trouble=self._executor.trouble(plan.release.number))
+        self._is_quiet = is_settled and snapshot.is_quiet and not outcome.launched and plan.record.target is None
         self._publisher.report(
             snapshot,
             decision,
@@ -220,7 +230,7 @@ class Reconciler:
     def _lead(self) -> bool:
         """Renew the lease; return whether this controller leads.  A new leader resumes the published history."""
         try:
-            leads = self._lease.step()
+            leads = self._lease.step(quiet=self._is_quiet)
         except CloudError as error:
             log.warning("%s", error)
             leads = self._lease.held()

@@ -35,6 +35,11 @@ _STATES = {
 }
 
 
+# While nothing is under way, the status is published so many times less often, but before it counts as outdated.
+QUIET_FACTOR = 10
+MAX_QUIET_SECONDS = 25.0
+
+
 class Store(Protocol):
     """The methods used of `aws.state.StateStore`."""
 
@@ -81,6 +86,7 @@ class StatusPublisher:
         self._quality = PredictionMonitor(store)
         self._oldest_job = OldestJob()
         self._written_at = self._metrics_at = float("-inf")
+        self._written_quiet = False
         self._noted: tuple[int, str, Phase] = (0, "", Phase.STEADY)
         self._metered_seconds = 0.0
         self._resumed = True
@@ -141,8 +147,9 @@ class StatusPublisher:
         self._fleet_history.sample(sample)
         oldest_job_age_seconds = self._age_of_oldest_job(snapshot, now)
         changed = self._note(decision, outcome, plan, at)
-        if changed or now - self._written_at >= self._settings.status_interval_seconds:
-            self._written_at = now
+        quiet = snapshot.is_quiet
+        if changed or quiet != self._written_quiet or now - self._written_at >= self._interval_seconds(quiet):
+            self._written_at, self._written_quiet = now, quiet
             status = self._status(at, snapshot, limits, plan, service_measured)
             self._write(
                 dataclasses.replace(status, oldest_job_age_seconds=oldest_job_age_seconds, trouble=outcome.trouble)
@@ -150,6 +157,15 @@ class StatusPublisher:
         if changed or now - self._metrics_at >= self._settings.metrics_interval_seconds:
             self._metrics_at = now
             self._meter(sample, oldest_job_age_seconds)
+
+    def _interval_seconds(self, quiet: bool) -> float:
+        """The longest time between two publications of the status."""
+        interval_seconds = self._settings.status_interval_seconds
+        return (
+            max(interval_seconds, min(interval_seconds * QUIET_FACTOR, MAX_QUIET_SECONDS))
+            if quiet
+            else interval_seconds
+        )
 
     def _note(self, decision: ScalingDecision, outcome: Outcome, plan: Plan, at: float) -> bool:
         """Keep a decision that changed the fleet, or a new problem; return whether there was one."""

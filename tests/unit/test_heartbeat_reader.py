@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aws.in_memory import InMemoryStateStore, ManualClock
-from controller.scaling.heartbeat_reader import MAX_FETCHES, HeartbeatReader
+from controller.scaling.heartbeat_reader import MAX_FETCHES, QUIET_FACTOR, HeartbeatReader
 from core.errors import CloudError, DecodeError
 from core.heartbeat import Heartbeat, instance_of, key_of
 
@@ -46,8 +46,19 @@ def test_bodies_are_fetched_only_when_they_have_changed() -> None:
 def test_nothing_is_listed_before_its_time_where_no_heartbeat_is_due() -> None:
     bench = Bench()
     for _ in range(10):
+        bench.refresh("i-1", eager=False)
+    assert bench.store.count("list") == 2
+
+
+def test_an_empty_fleet_without_heartbeats_costs_a_tenth_of_the_listings_and_the_first_instance_one_at_once() -> None:
+    bench = Bench()
+    for _ in range(10 * QUIET_FACTOR):
         bench.refresh(eager=False)
     assert bench.store.count("list") == 2
+    bench.clock.advance(INTERVAL_SECONDS)
+    bench.beat("i-1")
+    bench.refresh("i-1", eager=False)
+    assert bench.store.count("list") == 3 and "i-1" in bench.reports.latest
 
 
 def test_one_look_fetches_a_bounded_number_of_bodies_and_the_next_goes_on() -> None:

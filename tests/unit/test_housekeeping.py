@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from unittest.mock import MagicMock
 
 from controller.__main__ import build_housekeeping
+from controller.housekeeping.pace import Pace
 from core.settings import Settings
 
 
@@ -13,7 +15,7 @@ def test_clients_that_fail_unexpectedly_end_one_round_of_each_task() -> None:
     for client in clients.values():
         for method in ("get_paginator", "list_objects_v2", "get_queue_url", "get_queue_attributes"):
             getattr(client, method).side_effect = RuntimeError("a fault of the client")
-    tasks = build_housekeeping(Settings(), clients)  # type: ignore[arg-type]
+    tasks = build_housekeeping(Settings(), clients, Pace(15.0, time.monotonic))  # type: ignore[arg-type]
     names = ["janitor", "webhooks", "deletions", "result tables", "dropped photos", "empty batches"]
     assert [task.name for task in tasks] == names
     for task in tasks:

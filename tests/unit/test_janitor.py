@@ -9,7 +9,7 @@ import pytest
 from aws.dead_letters import DeadLetters
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore, ManualClock
 from aws.queue import Backlog
-from controller.housekeeping.janitor import LOOK_AGAIN_AFTER, LOOK_BACK, SETTLED_AFTER, Janitor, find_orphans
+from controller.housekeeping.janitor import LOOK_AGAIN_AFTER, LOOK_AGAIN_PART, LOOK_BACK, Janitor, find_orphans
 from core.batch_record import BatchRecord
 from core.jobs import ClassificationJob, ClassificationResult, Prediction, image_key, new_batch_id, new_job_id
 from core.periodic_task import PeriodicTask, RoundError
@@ -223,15 +223,15 @@ def test_another_dead_letter_in_the_place_of_a_redriven_one_is_answered() -> Non
     assert second.key in bench.results.objects
 
 
-def test_an_empty_batch_costs_listings_only_while_it_is_young() -> None:
+@pytest.mark.parametrize("is_answered", [False, True], ids=["empty", "complete"])
+def test_a_batch_without_open_images_is_looked_at_less_and_less(is_answered: bool) -> None:
     bench = Bench()
-    bench.janitor.round()
-    assert (bench.images.count("list"), bench.results.count("list")) == (1, 1)
-    bench.clock.advance(SETTLED_AFTER.total_seconds() + 1)
-    for _round in range(20):
-        bench.janitor.round()
+    if is_answered:
+        bench.answer(bench.upload(1))
+    for _round in range(240):
         bench.clock.advance(15)
-    assert (bench.images.count("list"), bench.results.count("list")) == (2, 2)
+        bench.janitor.round()
+    assert bench.images.count("list") == bench.results.count("list") <= 24, "a tenth of an hour's rounds"
 
 
 @pytest.mark.parametrize("answered_before", [False, True], ids=["empty", "complete"])
@@ -239,7 +239,7 @@ def test_an_upload_into_a_settled_batch_is_found(answered_before: bool) -> None:
     bench = Bench()
     if answered_before:
         bench.answer(bench.upload(1))
-    bench.clock.advance(SETTLED_AFTER.total_seconds() + 1)
+    bench.clock.advance(3600)
     bench.janitor.round()
     late = bench.upload(2)
     bench.clock.advance(LOOK_AGAIN_AFTER.total_seconds())
@@ -250,19 +250,31 @@ def test_an_upload_into_a_settled_batch_is_found(answered_before: bool) -> None:
     assert bench.images.count("list") == listings + 1, "it is looked at in each round again"
 
 
+def test_an_upload_into_a_complete_batch_is_found_after_a_part_of_its_age() -> None:
+    bench = Bench()
+    bench.answer(bench.upload(1))
+    bench.clock.advance(600)
+    bench.janitor.round()
+    late = bench.upload(2)
+    bench.clock.advance(600 * LOOK_AGAIN_PART)
+    assert bench.janitor.round() is True
+    assert [job.key for job in bench.queue.jobs] == [late.key]
+
+
 def test_batches_that_are_no_longer_listed_are_forgotten() -> None:
     bench = Bench()
-    bench.clock.advance(SETTLED_AFTER.total_seconds() + 1)
+    assert bench.janitor.round() is False
+    assert list(bench.janitor._next_look_at) == [bench.batch]
+    bench.clock.advance(LOOK_BACK.total_seconds() + 1)
     bench.janitor.round()
-    assert list(bench.janitor._settled_at) == [bench.batch]
-    bench.clock.advance(LOOK_BACK.total_seconds())
-    bench.janitor.round()
-    assert not bench.janitor._settled_at
+    assert not bench.janitor._next_look_at
 
 
-def test_a_foreign_record_among_the_batches_is_settled() -> None:
+def test_a_foreign_record_among_the_batches_is_looked_at_rarely() -> None:
     bench = Bench()
     for foreign in ("zzz", "20269999-999999-0123456789ab"):
         bench.images.create_batch(foreign, BatchRecord())
     bench.janitor.round()
-    assert set(bench.janitor._settled_at) == {"20269999-999999-0123456789ab"}, "the other one is not even listed"
+    at = bench.janitor._next_look_at
+    assert at.keys() == {bench.batch, "20269999-999999-0123456789ab"}, "the other one is not even listed"
+    assert at["20269999-999999-0123456789ab"] == NOW + LOOK_AGAIN_AFTER

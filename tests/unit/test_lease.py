@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aws.in_memory import InMemoryStateStore, ManualClock
-from aws.lease import KEY, Claim, Lease, LeaseLostError
+from aws.lease import KEY, QUIET_FACTOR, Claim, Lease, LeaseLostError
 from core.errors import CloudError, DecodeError
 from tests.properties import examples
 
@@ -72,6 +72,63 @@ def test_after_an_outage_shorter_than_the_time_to_live_the_holder_goes_on() -> N
     assert not a.held()
     assert a.step() and not b.step()
     assert a.generation == 1
+
+
+def test_a_quiet_holder_writes_less_often_and_is_waited_for_as_much_longer() -> None:
+    bench = Bench()
+    a, b = bench.leases.values()
+    a.step()
+    writes = bench.store.count("replace")
+    for _ in range(600):
+        bench.clock.advance(1)
+        assert a.step(quiet=True) and not b.step()
+    assert bench.store.count("replace") - writes <= 600 / (QUIET_FACTOR * TTL_SECONDS / 3) + 1
+    died_at = bench.clock()
+    while not b.step():
+        bench.clock.advance(0.5)
+    assert bench.clock() - died_at <= QUIET_FACTOR * TTL_SECONDS + 2
+
+
+def test_the_first_busy_step_makes_the_claim_short_again() -> None:
+    bench = Bench()
+    a, b = bench.leases.values()
+    a.step()
+    for _ in range(10):
+        bench.clock.advance(1)
+        a.step(quiet=True)
+    bench.clock.advance(TTL_SECONDS / 3)
+    assert a.step() and not b.step()
+    assert Claim.decode(bench.store.objects[KEY].body).ttl_seconds == TTL_SECONDS
+    bench.clock.advance(TTL_SECONDS + 1)
+    assert b.step()
+
+
+def test_a_shorter_claim_that_took_effect_without_an_answer_ends_the_longer_ones_right_to_act() -> None:
+    bench = Bench()
+    a, b = bench.leases.values()
+    a.step()
+    bench.clock.advance(TTL_SECONDS / 3)
+    a.step(quiet=True)
+    bench.clock.advance(TTL_SECONDS / 3)
+    bench.store.fail_after_effect("replace")
+    with pytest.raises(CloudError):
+        a.step()
+    b.step()
+    bench.clock.advance(TTL_SECONDS + 1)
+    assert not a.held()
+    assert b.step() and bench.holders() == ["b"]
+
+
+def test_a_holder_whose_process_has_ended_is_not_waited_for() -> None:
+    bench, ended = Bench("a"), set[str]()
+    a = bench.leases["a"]
+    b = Lease(bench.store, "b", TTL_SECONDS, bench.clock, ended.__contains__)
+    a.step()
+    a.announce("three with token 7")
+    assert not b.step()
+    ended.add("a")
+    bench.clock.advance(TTL_SECONDS / 10)
+    assert b.step() and b.note == "three with token 7"
 
 
 def test_a_released_lease_is_taken_at_once() -> None:
@@ -185,9 +242,9 @@ def test_a_claim_travels() -> None:
 # fails before or after its effect.
 _PAUSES = st.tuples(st.sampled_from([0.0, 0.0, 1.0, 4.0, 8.0, 16.0]), st.sampled_from(["", "", "a", "b", "c"]))
 _FAILURES = st.sampled_from(["", "", "", "", "", "before", "after"])
-_WAITS = st.sampled_from([0.0, 0.5, 2.0, 5.0, 8.0, 11.0, 15.0, 20.0])
+_WAITS = st.sampled_from([0.0, 0.5, 2.0, 5.0, 8.0, 11.0, 15.0, 20.0, 45.0, 65.0])
 _SCRIPT = st.lists(
-    st.tuples(st.sampled_from("aabc"), st.sampled_from(["step", "step", "step", "announce", "release"]), _WAITS),
+    st.tuples(st.sampled_from("aabc"), st.sampled_from(["step", "step", "quiet step", "announce", "release"]), _WAITS),
     min_size=10,
     max_size=60,
 )
@@ -203,7 +260,10 @@ def test_never_do_two_act_at_a_time(script: list[tuple[str, str, float]], data: 
     def act(name: str, what: str) -> None:
         lease = bench.leases[name]
         try:
-            getattr(lease, what)(*(("note",) if what == "announce" else ()))
+            if what == "quiet step":
+                lease.step(quiet=True)
+            else:
+                getattr(lease, what)(*(("note",) if what == "announce" else ()))
         except CloudError:
             pass
         else:

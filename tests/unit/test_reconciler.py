@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aws.ec2_fleet_launch import LaunchProblem
 from aws.in_memory import CallRecorder, InMemoryFleet, InMemoryJobQueue, InMemoryStateStore, ManualClock
 from aws.lease import KEY as LEASE_KEY
-from aws.lease import Lease
+from aws.lease import QUIET_FACTOR, Lease
 from controller.rollout.store import RolloutPlanner
 from controller.scaling.executor import Executor
 from controller.scaling.heartbeat_reader import HeartbeatReader
@@ -24,7 +24,7 @@ from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import Observer
 from controller.scaling.policy import Limits
 from controller.scaling.reconciler import Reconciler, explain
-from controller.status.publisher import StatusPublisher
+from controller.status.publisher import MAX_QUIET_SECONDS, StatusPublisher
 from core.errors import CloudError
 from core.fleet_status import KEY as STATUS_KEY
 from core.fleet_status import FleetStatus
@@ -67,8 +67,12 @@ class Cloud:
         self.mute: set[str] = set()
         self.broken: set[int] = set()
 
-    def controller(self, task_health: Callable[[], tuple[TaskHealth, ...]] = tuple) -> Controller:
-        return Controller(self, task_health)
+    def controller(
+        self,
+        task_health: Callable[[], tuple[TaskHealth, ...]] = tuple,
+        on_pass: Callable[[bool], None] = lambda quiet: None,
+    ) -> Controller:
+        return Controller(self, task_health, on_pass)
 
     def work_arrives(self, count: int) -> None:
         for number in range(count):
@@ -102,7 +106,9 @@ class Cloud:
 class Controller:
     """One controller, wired as `controller.__main__` does."""
 
-    def __init__(self, cloud: Cloud, task_health: Callable[[], tuple[TaskHealth, ...]] = tuple) -> None:
+    def __init__(
+        self, cloud: Cloud, task_health: Callable[[], tuple[TaskHealth, ...]], on_pass: Callable[[bool], None]
+    ) -> None:
         self.cloud = cloud
         clock = cloud.clock
         self.lease = Lease(cloud.store, f"controller-{next(cloud.names)}", LEASE_SECONDS, clock)
@@ -116,6 +122,7 @@ class Controller:
             Executor(cloud.fleet, self.lease, tracker, MAX_SIZE, clock, clock),
             StatusPublisher(cloud.store, cloud.sink, SETTINGS, self.lease.holder, clock, clock, task_health),
             clock,
+            on_pass=on_pass,
         )
 
     def run(self, seconds: int, *, reporting: bool = True) -> None:
@@ -279,7 +286,7 @@ def test_a_second_controller_waits_and_takes_over_in_time(cloud: Cloud) -> None:
     cloud.work_arrives(100)
     second.run(1)
     assert cloud.fleet.count("describe") == 2, "who waits looks at nothing"
-    second.run(int(LEASE_SECONDS) + 2)
+    second.run(int(QUIET_FACTOR * LEASE_SECONDS) + 2)
     assert len(cloud.fleet.instances) == MAX_SIZE
     assert first.reconciler.reconcile() is None
 
@@ -342,6 +349,39 @@ def test_a_history_that_cannot_be_read_at_once_is_not_written_over(cloud: Cloud)
     second.run(int(LEASE_SECONDS) + 4)
     assert cloud.status().controller_id == second.lease.holder
     assert cloud.status().since == before.since and cloud.status().decisions[0] == before.decisions[0]
+
+
+def test_an_idle_hour_costs_few_requests_and_the_first_job_is_seen_in_the_next_pass(cloud: Cloud) -> None:
+    controller, minutes = cloud.controller(), 10
+    controller.run(60)
+    before = {method: cloud.store.count(method) for method in ("replace", "put", "list")}
+    controller.run(60 * minutes)
+    an_hour = {method: (cloud.store.count(method) - count) * 60 / minutes for method, count in before.items()}
+    # The lease, the status, the heartbeats.
+    assert an_hour["replace"] <= 3600 / (QUIET_FACTOR * LEASE_SECONDS / 3)
+    assert an_hour["put"] <= 3600 / MAX_QUIET_SECONDS
+    assert an_hour["list"] <= 3600 / (10 * HEARTBEAT_SECONDS)
+    cloud.work_arrives(100)
+    controller.run(1)
+    assert len(cloud.fleet.instances) == MAX_SIZE
+    assert cloud.status().history[-1].visible == 100
+
+
+def test_whether_nothing_is_under_way_is_noted_with_each_pass(cloud: Cloud) -> None:
+    noted: list[bool] = []
+    controller = cloud.controller(on_pass=noted.append)
+    controller.run(1)
+    cloud.work_arrives(1)
+    controller.run(1)
+    cloud.work_is_done()
+    controller.run(1)
+    assert noted == [True, False, False], "an instance is there"
+    cloud.queue.fail_next("backlog")
+    controller.run(30)
+    assert noted[3] is False and noted[-1] is True
+    cloud.store.put(LEASE_KEY, b"another's")
+    controller.run(int(QUIET_FACTOR * LEASE_SECONDS / 3) + 1)
+    assert noted[-1] is False, "without the lease it does not know"
 
 
 def test_metrics_come_with_each_change_and_else_every_minute(cloud: Cloud) -> None:
@@ -441,6 +481,7 @@ def test_the_status_says_how_the_periodic_tasks_fare(cloud: Cloud) -> None:
     for _round in range(30):
         task.run_round()
         controller.run(5)
+    controller.run(int(MAX_QUIET_SECONDS))  # it is published less often while nothing is under way
     [remark] = cloud.status().remarks
     assert remark.alarming
     assert remark.sentence == (
@@ -448,7 +489,7 @@ def test_the_status_says_how_the_periodic_tasks_fare(cloud: Cloud) -> None:
     )
     outcomes.clear()
     task.run_round()
-    controller.run(10)
+    controller.run(int(MAX_QUIET_SECONDS))
     assert cloud.status().remarks == ()
 
 
@@ -523,7 +564,7 @@ def test_it_may_die_at_any_line_and_converges(
         cloud.clock.advance(pause)
     cloud.work_arrives(1000)
     survivor = cloud.controller()
-    survivor.run(int(2 * LEASE_SECONDS) + 4)
+    survivor.run(int(QUIET_FACTOR * LEASE_SECONDS) + 4)
     survivor.run(40)
     assert cloud.fleet.highest <= MAX_SIZE
     assert len(cloud.fleet.instances) == MAX_SIZE
