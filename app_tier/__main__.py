@@ -216,6 +216,7 @@ def build_worker(
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         idle_shutdown_seconds=settings.idle_shutdown_seconds,
         decode_memory_bytes=settings.decode_memory_bytes,
+        results_per_object=settings.results_per_object,
     )
     log.info("worker %s runs %s", options.worker_id, options.model)
     return Worker(

@@ -58,10 +58,10 @@ class InHand:
         with self._changed:
             return self._busy_seconds + (0.0 if self._busy_since is None else now - self._busy_since)
 
-    def wait_for_room(self, timeout_seconds: float) -> int:
-        """Wait up to `timeout_seconds` for room; return how many more deliveries fit, possibly 0."""
+    def wait_for_room(self, timeout_seconds: float, wanted: int = 1) -> int:
+        """Wait up to `timeout_seconds` for room for `wanted` deliveries; return how many fit then, possibly 0."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._received_at) < self._capacity, timeout_seconds)
+            self._changed.wait_for(lambda: len(self._received_at) + wanted <= self._capacity, timeout_seconds)
             return max(0, self._capacity - len(self._received_at))
 
     def wait_until_empty(self, timeout_seconds: float) -> bool:

@@ -23,12 +23,13 @@ from app_tier.decode import DecodedImage, needs_own_process
 from app_tier.idleness import Idleness
 from app_tier.in_hand import InHand
 from app_tier.quarantine import Quarantine, QuarantineError
+from app_tier.result_packer import ResultPacker
 from app_tier.statistics import Report, Statistics, Vitals
 from aws.buckets import ImageStore, ResultStore
 from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
 from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError, NotFoundError
 from core.image_layouts import is_named
-from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction, is_key
+from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction, batch_of, is_key
 from core.periodic_task import PeriodicTask
 from core.response_time import response_time
 from core.settings import Settings
@@ -40,7 +41,9 @@ Pixels = NDArray[np.uint8]
 REPORT_SECONDS = 60.0
 # How long the interpreter waits for a batch to fill, and acknowledgements for a request to fill.
 BATCH_FLUSH_SECONDS = 0.004
-SETTLE_FLUSH_SECONDS = 0.05
+SETTLE_FLUSH_SECONDS = 0.2
+# How long to wait for the room that makes a full request of receiving; what hangs in hand delays others no longer.
+ROOM_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 60
 # A worker that cannot reach the queue for this long exits; cron or the fleet starts a new one.
 GIVE_UP_SECONDS = 60.0
@@ -75,6 +78,7 @@ class WorkerOptions:
     shutdown_grace_seconds: float
     idle_shutdown_seconds: float = 0.0
     decode_memory_bytes: int = Settings().decode_memory_bytes
+    results_per_object: int = Settings().results_per_object
 
 
 @dataclass(slots=True)
@@ -135,6 +139,13 @@ class Worker:
         # Both are bounded by what is in hand, so they need no bound of their own.
         self._ready: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._settled: queue.SimpleQueue[tuple[str, int | None] | None] = queue.SimpleQueue()
+        # So many places are free before jobs are received, while two thirds of the jobs in hand keep the stages busy.
+        self._wanted_room = max(1, min(MAX_MESSAGES_PER_REQUEST, options.max_jobs_in_hand // 3))
+        # While a pack fills, the stages before need jobs, too.
+        pack_size = min(options.results_per_object, options.max_jobs_in_hand // 3)
+        self._packer: ResultPacker[tuple[_Work, ClassificationResult]] = ResultPacker(
+            pack_size, lambda item: batch_of(item[1].key), lambda: self._stop.is_set(), clock
+        )
         self._pool = ThreadPoolExecutor(options.io_threads, thread_name_prefix="io")
         self._stop = threading.Event()
         self._ended = threading.Event()
@@ -155,7 +166,7 @@ class Worker:
         classifying = [self._classify] * self._labeller.parallelism
         threads = [
             threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
-            for target in (*classifying, self._settle)
+            for target in (*classifying, self._settle, self._pack)
         ]
         for thread in threads:
             thread.start()
@@ -200,7 +211,7 @@ class Worker:
         last_success, failures = self._clock(), 0
         idle = Idleness(self._options.idle_shutdown_seconds, self._clock())
         while not self._stop.is_set():
-            room = self._in_hand.wait_for_room(timeout_seconds=0.5)
+            room = self._in_hand.wait_for_room(ROOM_SECONDS, self._wanted_room)
             if not room:
                 continue
             if self._receiving_since is None:
@@ -358,18 +369,57 @@ class Worker:
     # --- store and acknowledge -------------------------------------------------------------------
 
     def _store(self, work: _Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
+        """Store a result, or leave that to the next pack, and acknowledge its job."""
+        if self._packer.size > 1 and is_key(result.key) and not only_if_new:
+            self._packer.put((work, result))
+        else:
+            self._store_one(work, result, only_if_new=only_if_new)
+
+    def _store_one(self, work: _Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         try:
             self._results.put(self._timed(work, result), only_if_new=only_if_new)
-            self._respond(result)
         except AlreadyExistsError:
             self._settled.put((work.delivery.receipt_handle, None))
         except Exception as error:  # this job is delivered again; the others are not affected
             self._log_trouble(result, error)
             self._back_off(work)
         else:
+            self._acknowledge(work, result)
+
+    def _acknowledge(self, work: _Work, result: ClassificationResult) -> None:
+        """Let a job be deleted whose result is stored."""
+        try:
+            self._respond(result)
+        except Exception as error:  # as in `_store_one`
+            self._log_trouble(result, error)
+            self._back_off(work)
+        else:
             self._statistics.record(work.stage_milliseconds, failed=result.failure is not None)
             self._settled.put((work.delivery.receipt_handle, None))
             self._on_answer(result)
+
+    def _pack(self) -> None:
+        for items in self._packer.packs():
+            self._pool.submit(self._store_pack, items)
+
+    def _store_pack(self, items: list[tuple[_Work, ClassificationResult]]) -> None:
+        """Store results of one batch in one object, and acknowledge their jobs."""
+        if len(items) == 1:
+            self._store_one(*items[0])
+            return
+        try:
+            self._results.put_together([self._timed(work, result) for work, result in items])
+        except ValueError as error:
+            log.warning("%d results are stored one by one: %s", len(items), error)
+            for work, result in items:
+                self._store_one(work, result)
+        except Exception as error:  # these jobs are delivered again
+            for work, result in items:
+                self._log_trouble(result, error)
+                self._back_off(work)
+        else:
+            for work, result in items:
+                self._acknowledge(work, result)
 
     def _timed(self, work: _Work, result: ClassificationResult) -> ClassificationResult:
         sent_at = work.delivery.sent_at
@@ -391,7 +441,7 @@ class Worker:
         while not ended:
             items = [self._settled.get()]
             deadline = self._clock() + SETTLE_FLUSH_SECONDS
-            while len(items) < MAX_MESSAGES_PER_REQUEST and items[-1] is not None:
+            while len(items) < min(MAX_MESSAGES_PER_REQUEST, len(self._in_hand)) and items[-1] is not None:
                 try:
                     items.append(self._settled.get(timeout=max(0.0, deadline - self._clock())))
                 except queue.Empty:
@@ -445,6 +495,7 @@ class Worker:
                 len(self._in_hand),
             )
         self._ready.put(_END)
+        self._packer.end()
         self._settled.put(None)
         self._ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
@@ -17,6 +17,8 @@ from aws.conflict_retry import retry_on_conflict
 from aws.objects import StoredObject as StoredObject  # re-exported for users of the stores
 from aws.objects import check_bucket, delete_below, delete_objects, list_top_level, only_ours, read_body
 from aws.objects import list_objects as list_objects
+from aws.result_packs import MAX_BYTES as MAX_PACK_BYTES
+from aws.result_packs import PackedResult, PackIndex, choose, decode_pack, encode_pack
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, ConflictError, DecodeError, ImageTooLargeError, NotFoundError
 from core.image_layouts import is_named, result_key
@@ -29,6 +31,7 @@ from core.jobs import (
     batch_of,
     clean_name,
     is_batch_id,
+    position_of,
 )
 from core.object_keys import (
     BATCH_RECORDS,
@@ -37,6 +40,7 @@ from core.object_keys import (
     IMAGES,
     INPUT_PREFIXES,
     LONG_NAMES,
+    RESULT_PACKS,
     RESULT_TABLES,
 )
 from core.versioned_json import RECORDS
@@ -278,7 +282,8 @@ class ImageStore:
 class ResultStore:
     """Store of results, each found by the key of its image.
 
-    `core.image_layouts` decides on the key and the body of the object.
+    `core.image_layouts` decides on the key and the body of the object.  Results of a batch can also be stored
+    together (`put_together`); the packs are read as they are listed, each once, and all methods find what is in them.
 
     Every method raises `CloudError` where S3 fails after botocore's retries, `NotFoundError` where the
     object does not exist.
@@ -287,6 +292,17 @@ class ResultStore:
     def __init__(self, client: Any, bucket: str) -> None:
         self._client = client
         self.bucket = bucket
+        self._packs = PackIndex(self._read_results)
+
+    def put_together(self, results: Sequence[ClassificationResult]) -> None:
+        """Store results of images of one batch in one object: all of them, or none.
+
+        Raises:
+            ValueError: they are too many or too long for that, or not of one batch.
+        """
+        key, body = encode_pack(results)
+        with cloud_errors("storing results"):
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/jsonl")
 
     def put(self, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         """Store a result, replacing an earlier one for the same image.
@@ -314,26 +330,43 @@ class ResultStore:
         Raises:
             DecodeError: the object is not a result.
         """
-        with cloud_errors("fetching the result"):
-            response = self._client.get_object(Bucket=self.bucket, Key=result_key(key))
-            body = read_body(response, MAX_RESULT_BYTES)
-        return ClassificationResult.decode(key, body, response["Metadata"])
+        packed: Sequence[PackedResult] = self._packs.find(key)
+        if packed:
+            return choose(key, packed).decode(key)
+        result: ClassificationResult | None = None
+        with contextlib.suppress(NotFoundError):
+            result = ClassificationResult.decode(key, *self._read(key))
+        if result is not None and (result.failure is None or not IMAGES.owns(key)):
+            return result
+        # A worker may have answered the image since, in a pack.
+        if packed := self._listed_packs(key):
+            return choose(key, packed).decode(key)
+        if result is None:
+            raise NotFoundError(f"fetching the result failed: there is none for {key}")
+        return result
 
     def exists(self, key: str) -> bool:
         """Whether there is a result for the image with this key."""
+        if self._packs.find(key):
+            return True
         try:
             with cloud_errors("looking for the result"):
                 self._client.head_object(Bucket=self.bucket, Key=result_key(key))
         except NotFoundError:
-            return False
+            return bool(self._listed_packs(key))
         return True
 
     def line(self, key: str) -> str:
         """Read the line in the body of a result object."""
-        with cloud_errors("fetching the result"):
-            response = self._client.get_object(Bucket=self.bucket, Key=result_key(key))
-            body = read_body(response, MAX_RESULT_BYTES)
-        return result_line(key, body)
+        packed: Sequence[PackedResult] = self._packs.find(key)
+        if packed:
+            return result_line(key, choose(key, packed).body.encode())
+        try:
+            return result_line(key, self._read(key)[0])
+        except NotFoundError:
+            if packed := self._listed_packs(key):
+                return result_line(key, choose(key, packed).body.encode())
+            raise
 
     def delete(self, key: str) -> None:
         """Delete the result of the image with this key; one that does not exist is no error."""
@@ -356,11 +389,16 @@ class ResultStore:
         Args:
             start_after: only keys after this one.
         """
-        return (stored for stored in self._list(prefix, start_after) if is_answerable(stored.key))
+        listing = self._list(prefix, start_after)
+        if not prefix.startswith(DROPPED.prefix):
+            listing = self._with_packs(listing, start_after)
+        return (stored for stored in listing if is_answerable(stored.key))
 
     def list_batch(self, batch_id: str) -> tuple[Sequence[StoredObject], bool]:
         """List the results of a batch, and whether it was cancelled (`mark_cancelled`), in one listing."""
-        found = list(self._list(f"{batch_id}/"))
+        listing = list(self._list(f"{batch_id}/"))
+        self._packs.keep_only(batch_id, (stored.key for stored in listing))
+        found = list(self._with_packs(listing))
         results = [stored for stored in found if IMAGES.owns(stored.key)]
         return results, any(CANCELLED_MARKS.owns(stored.key) for stored in found)
 
@@ -404,7 +442,49 @@ class ResultStore:
 
     def _list(self, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
         listing = list_objects(self._client, self.bucket, prefix, start_after)
-        return only_ours(listing, self.bucket, IMAGES, DROPPED, CANCELLED_MARKS, RESULT_TABLES)
+        return only_ours(listing, self.bucket, IMAGES, DROPPED, CANCELLED_MARKS, RESULT_TABLES, RESULT_PACKS)
+
+    def _read(self, key: str) -> tuple[bytes, dict[str, str]]:
+        """The body of a result object, and its metadata."""
+        with cloud_errors("fetching the result"):
+            response = self._client.get_object(Bucket=self.bucket, Key=result_key(key))
+            return read_body(response, MAX_RESULT_BYTES), response["Metadata"]
+
+    def _read_results(self, stored: StoredObject) -> dict[str, PackedResult]:
+        """The results in a pack, or the one in an object of its own."""
+        if RESULT_PACKS.owns(stored.key):
+            with cloud_errors("fetching results"):
+                response = self._client.get_object(Bucket=self.bucket, Key=stored.key)
+                return decode_pack(stored, read_body(response, MAX_PACK_BYTES))
+        body, metadata = self._read(stored.key)
+        text = body.decode(errors="replace")
+        return {stored.key: PackedResult(text, metadata.get("result", ""), stored.last_modified, stored.key)}
+
+    def _listed_packs(self, key: str) -> Sequence[PackedResult]:
+        """The results of an image in all packs that may have it, by a listing that begins at its position."""
+        if not IMAGES.owns(key):
+            return []
+        start_after = f"{batch_of(key)}/{position_of(key):05d}_"
+        listing = list_objects(self._client, self.bucket, f"{batch_of(key)}/", start_after)
+        return self._packs.load([stored for stored in listing if RESULT_PACKS.owns(stored.key)]).get(key, [])
+
+    def _with_packs(self, listing: Iterable[StoredObject], start_after: str = "") -> Iterator[StoredObject]:
+        """A listing with a row for each result in its packs in place of these, in the order of the keys."""
+        rows: dict[str, StoredObject] = {}
+        packs: list[StoredObject] = []
+        for stored in listing:
+            if RESULT_PACKS.owns(stored.key):
+                packs.append(stored)
+            else:
+                rows[stored.key] = stored
+        packed = self._packs.load(packs)
+        if both := [rows[key] for key in packed if key in rows]:
+            packed = self._packs.load([*packs, *both])
+        for key, stored_results in packed.items():
+            chosen = choose(key, stored_results)
+            if chosen.source != key and key > start_after:
+                rows[key] = StoredObject(key, len(chosen.body.encode()), chosen.source, chosen.stored_at)
+        yield from (rows[key] for key in sorted(rows))
 
 
 def is_answerable(key: str) -> bool:

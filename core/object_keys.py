@@ -101,6 +101,8 @@ LONG_NAMES = KeyFamily("names/", f"{BATCH_ID}/[0-9a-f]{{64}}")
 # The output bucket, beside a batch's results: a listing of these shows the mark without another request.
 CANCELLED_MARKS = KeyFamily("", BATCH_ID, "/cancelled")
 RESULT_TABLES = KeyFamily("", BATCH_ID, "/results.csv")
+# Several results of a batch, by the highest position among them; see `aws.result_packs`.
+RESULT_PACKS = KeyFamily("", f"{BATCH_ID}/[0-9]{{5}}_[0-9a-f]{{16}}", ".jsonl")
 # The state bucket.
 # Before the instance may stand the id of its role: together they are what IAM calls the user id of an instance.
 HEARTBEATS = KeyFamily("workers/", f"(?:{ROLE_ID}:)?{_INSTANCE_ID}", ".json")
@@ -119,6 +121,7 @@ FAMILIES = (
     LONG_NAMES,
     CANCELLED_MARKS,
     RESULT_TABLES,
+    RESULT_PACKS,
     HEARTBEATS,
     TOKENS,
     USAGE,

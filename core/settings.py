@@ -146,6 +146,13 @@ class Settings:
     worker_id: str = _setting("", "name of this worker in results and logs; empty: the host's name")
     interpreters: int = _setting(0, "interpreters, each with one thread; 0: one for each core", 0, 64)
     io_threads: int = _setting(0, "threads that fetch, decode and store images; 0: four for each core", 0, 64)
+    results_per_object: int = _setting(
+        1,
+        "most results of a batch that a worker stores in one object, which saves requests; at most a third of "
+        "`EIC_MAX_JOBS_IN_HAND` takes effect; 1: each result is an object of its own",
+        1,
+        50,
+    )
     inference_batch_size: int = _setting(8, "most images classified in one call of the interpreter", 1, 64)
     max_jobs_in_hand: int = _setting(30, "most jobs that a worker has in hand", 1, 1000)
     top_k: int = _setting(5, "labels kept for each image, best first", 1, 10)

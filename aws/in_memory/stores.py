@@ -15,6 +15,7 @@ from aws.buckets import PresignedPost, StoredObject, is_answerable, is_misplaced
 from aws.in_memory.clock import ManualClock
 from aws.in_memory.recorder import CallRecorder
 from aws.objects import only_ours
+from aws.result_packs import encode_pack
 from aws.state import MAX_BYTES, StateObject
 from core.batch_record import BatchRecord
 from core.errors import AlreadyExistsError, CloudError, ConflictError, ImageTooLargeError, NotFoundError
@@ -163,6 +164,14 @@ class InMemoryResultStore(CallRecorder):
             if only_if_new and result_key(result.key) in self.objects:
                 raise AlreadyExistsError(f"storing the result failed: {result.key} exists")
             self._keep(result, InMemoryObject(body, metadata, self._clock()))
+
+    def put_together(self, results: Sequence[ClassificationResult]) -> None:
+        self._record("put_together", [result.key for result in results])
+        encode_pack(results)  # refuses what cannot be stored together
+        with self._lock:
+            for result in results:
+                body, metadata = result.encode()
+                self._keep(result, InMemoryObject(body, metadata, self._clock()))
 
     def put_garbage(self, key: str, body: bytes = b"\xff\xfe not a result") -> None:
         """Store an object that is not a result, as another program could."""

@@ -32,12 +32,19 @@ def main() -> None:
     """Prints a table for an idle stack and one for images."""
     parser = argparse.ArgumentParser(prog="python -m tests.stack.requests_made", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--idle-seconds", type=float, default=120.0)
+    parser.add_argument("--idle-seconds", type=float, default=120.0, help="0: count the images' requests alone")
+    parser.add_argument(
+        "--worker-settings",
+        default="",
+        metavar="EIC_…=…,…",
+        help="the stack's parameter, such as EIC_RESULTS_PER_OBJECT=20",
+    )
     options = parser.parse_args()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(template, "text", emulated)
         account = Account(patch)
-        CliRunner().invoke(deploy, ["--stack-name", _NAME, "--yes", *account.parameters(MaxWorkers="1")])
+        parameters = {"MaxWorkers": "1", "WorkerSettings": options.worker_settings}
+        CliRunner().invoke(deploy, ["--stack-name", _NAME, "--yes", *account.parameters(**parameters)])
         tiers = Tiers(account, _NAME, Path(folder) / "logs", pace={})
         try:
             tiers.start()
@@ -49,11 +56,12 @@ def main() -> None:
 
 def _measure(account: Account, tiers: Tiers, images: int, idle_seconds: float, folder: Path) -> None:
     counts = account.guard.counts
-    # Neither requests of the start are counted, nor those before the controller takes the stack for idle.
-    time.sleep(QUIET_AFTER_SECONDS + 10)
-    before = counts.copy()
-    time.sleep(idle_seconds)
-    _print("idle, an hour", counts - before, 3600 / idle_seconds)
+    if idle_seconds:
+        # Neither requests of the start are counted, nor those before the controller takes the stack for idle.
+        time.sleep(QUIET_AFTER_SECONDS + 10)
+        before = counts.copy()
+        time.sleep(idle_seconds)
+        _print("idle, an hour", counts - before, 3600 / idle_seconds)
     (stack,) = account.clients["cloudformation"].describe_stacks(StackName=_NAME)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     with pytest.MonkeyPatch.context() as patch:

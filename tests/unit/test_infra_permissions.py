@@ -60,6 +60,7 @@ KEYS = {
         "DROPPED": "drop/cats/a b.jpg",
         "CANCELLED_MARKS": f"{_BATCH}/cancelled",
         "RESULT_TABLES": f"{_BATCH}/results.csv",
+        "RESULT_PACKS": f"{_BATCH}/00019_{'0' * 16}.jsonl",
     },
     "StateBucket": {
         "HEARTBEATS": f"workers/{_ROLE_ID}:{_OWN}.json",

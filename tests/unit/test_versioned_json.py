@@ -22,6 +22,7 @@ import core
 import web_tier
 from aws.lease import Claim
 from aws.models import ModelVersion, StoredFile
+from aws.result_packs import PackLine
 from aws.tokens import Usage
 from controller.scaling.executor import _Announcement
 from controller.status.prediction_monitor import ReferenceRecord
@@ -121,6 +122,7 @@ EXAMPLES: list[Any] = [
     ReferenceRecord("m@1", COUNTS),
     Cursor(5, (Delivered(6, (0, 2, 1, 1), 7),)),
     _EarlierCursor(5, KEY, 7),
+    PackLine(KEY, "dog.jpg, beagle\n", '{"job_id":"a"}'),
 ]
 BY_TYPE = {type(example): example for example in EXAMPLES}
 

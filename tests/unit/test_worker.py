@@ -147,6 +147,46 @@ def test_every_job_is_answered_and_deleted() -> None:
     assert max(bench.labeller.batch_sizes) <= 8 and sum(bench.labeller.batch_sizes) == 100
 
 
+def test_results_are_stored_in_packs_and_each_job_is_deleted() -> None:
+    bench = Bench(results_per_object=8)
+    bodies = [f"label{number}" for number in range(38)]
+    keys = bench.upload(*bodies, "broken", "cut")
+    with bench.running():
+        until(lambda: not bench.queue.jobs)
+    assert [bench.line(key) for key in keys[:38]] == [f"{body}.jpg, {body}" for body in bodies]
+    assert bench.line(keys[38]).startswith("broken.jpg, error: ") and bench.line(keys[39]) == "cut.jpg, cut"
+    packs = [argument for method, argument in bench.results.calls if method == "put_together"]
+    assert sum(map(len, packs)) + bench.results.count("put") == 40
+    assert len(packs) + bench.results.count("put") < 20 and max(map(len, packs)) <= 8
+
+
+def test_a_pack_that_cannot_be_stored_is_delivered_again_and_one_that_is_too_long_is_taken_apart() -> None:
+    bench = Bench(results_per_object=8)
+    bench.results.fail_next("put_together", times=1)
+    bench.results.fail_next("put_together", times=1, error=ValueError("too long"))
+    keys = bench.upload(*(f"label{number}" for number in range(30)))
+    with bench.running():
+        until(lambda: bench.queue.count("extend") > 0)
+        until(
+            lambda: (
+                bench.queue.release([message.receipt_handle for message in bench.queue.messages])
+                or not bench.queue.jobs
+            )
+        )
+    assert [bench.line(key) for key in keys] == [f"label{n}.jpg, label{n}" for n in range(30)]
+    assert bench.results.count("put_together") > 2
+
+
+def test_a_worker_that_stops_stores_what_it_has_answered() -> None:
+    bench = Bench(results_per_object=10)
+    keys = bench.upload(*(f"label{number}" for number in range(9)))
+    with bench.running():
+        until(lambda: bool(bench.results.objects))
+    left = {job.key for job in bench.queue.jobs}
+    assert left.isdisjoint(bench.results.objects), "what is stored is acknowledged"
+    assert left | set(bench.results.objects) == set(keys)
+
+
 def test_results_say_how_long_they_took_and_with_what() -> None:
     clock = ManualClock()
     bench = Bench(clock, fleet_running_since=clock() + 3)
