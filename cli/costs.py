@@ -36,6 +36,9 @@ _positive = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--image-bytes", type=click.IntRange(min=1), default=100_000, show_default=True, help="Size of an image.")
 @click.option("--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True, help="How long it is kept.")
+@click.option(
+    "--packs", "in_packs", is_flag=True, help="Workers store results in packs, as with EIC_RESULTS_PER_OBJECT=25."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def costs(
     images: int,
@@ -44,6 +47,7 @@ def costs(
     images_per_second: float,
     image_bytes: int,
     keep_days: float,
+    in_packs: bool,
     as_json: bool,
 ) -> None:
     """Estimate what the stack on AWS would cost for a number of images.
@@ -51,7 +55,7 @@ def costs(
     By the project's table of AWS's prices, core/prices.toml, and measured numbers of requests; nothing is asked of AWS.
     docs/reference/costs.md shows the calculation.
     """
-    prices = load_prices()
+    prices = load_prices().in_packs() if in_packs else load_prices()
     chosen = instance_type or str(prices.stack["worker_instance_type"])
     workload = Workload(images, hours, chosen, images_per_second, image_bytes, keep_days)
     found = estimate(workload, prices)

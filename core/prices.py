@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ class Prices:
         instances: an hour of an instance, by type.
         of: the other prices, by name.
         stack, idle_hour, image: what the stack, an idle hour and an image use.
+        packed_image: requests of an image where results are stored in packs (`results_per_object`).
     """
 
     region: str
@@ -34,6 +35,11 @@ class Prices:
     stack: Mapping[str, Any]
     idle_hour: Mapping[str, float]
     image: Mapping[str, float]
+    packed_image: Mapping[str, float] = field(default_factory=dict)
+
+    def in_packs(self) -> Prices:
+        """This table for workers that store results in packs."""
+        return replace(self, image={**self.image, **self.packed_image})
 
     def worker_usd_per_hour(self, instance_types: Sequence[str]) -> float | None:
         """An hour of a worker with its address and disk; None if no price of the first type is known."""
@@ -98,4 +104,5 @@ def load_prices() -> Prices:
     instances, others = (
         {name: entry["usd"] for name, entry in table[part].items()} for part in ("instances", "prices")
     )
-    return Prices(table["region"], table["date"], instances, others, table["stack"], table["idle_hour"], table["image"])
+    uses = (table[part] for part in ("stack", "idle_hour", "image", "packed_image"))
+    return Prices(table["region"], table["date"], instances, others, *uses)

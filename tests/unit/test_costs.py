@@ -25,7 +25,10 @@ def test_a_million_images_and_an_hour_cost_what_the_documentation_computes() -> 
     assert found is not None
     assert found.standing_usd == pytest.approx(PRICES.standing_usd_per_hour)
     assert found.images_usd == pytest.approx(PRICES.usd_per_image * 1e6)
-    assert f"{found.images_usd + found.workers_usd:.1f}" == "14.6"
+    assert f"{found.images_usd + found.workers_usd:.1f}" == "13.2"
+    in_packs = estimate(MILLION, PRICES.in_packs())
+    assert in_packs is not None and in_packs.workers_usd == found.workers_usd
+    assert f"{in_packs.images_usd + in_packs.workers_usd:.1f}" == "8.0"
 
 
 @pytest.mark.parametrize(

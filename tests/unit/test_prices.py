@@ -12,7 +12,7 @@ import pytest
 from core.fleet_costs import fleet_costs, format_usd
 from core.fleet_status import InstanceStatus
 from core.paths import REPOSITORY_ROOT
-from core.prices import DAYS_A_MONTH, HOURS_A_MONTH, TABLE_FILE, load_prices
+from core.prices import DAYS_A_MONTH, HOURS_A_MONTH, TABLE_FILE, Prices, load_prices
 from core.settings import Settings, split_list
 from infra.template import text as stack_template
 from tests.unit.test_cli_fleet import STATUS
@@ -24,11 +24,11 @@ RATE = 49
 WORKER_HOURS = 1e6 / RATE / 3600
 
 
-def rows(heading: str) -> dict[str, str]:
-    """The last column of the table below a heading of the documentation, by the first column, without emphasis."""
+def rows(heading: str, column: int = -1) -> dict[str, str]:
+    """A column of the table below a heading of the documentation, by the first column, without emphasis."""
     section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0].replace("*", "")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
-    return {row[0]: row[-1] for row in cells[2:]}
+    return {row[0]: row[column] for row in cells[2:]}
 
 
 def agrees(documented: str, exact: float) -> bool:
@@ -73,11 +73,14 @@ def test_the_documented_idle_hour_is_that_of_the_table() -> None:
     assert {name for name in exact if not agrees(documented[name], exact[name])} == set()
 
 
-def test_the_documented_million_of_images_is_that_of_the_table() -> None:
-    documented = rows("A million images")
+@pytest.mark.parametrize(
+    ("column", "prices"), [(2, PRICES), (4, PRICES.in_packs())], ids=["each result alone", "in packs"]
+)
+def test_the_documented_million_of_images_is_that_of_the_table(column: int, prices: Prices) -> None:
+    documented = rows("A million images", column)
     hourly = PRICES.worker_usd_per_hour(["c6i.large"])
     assert hourly is not None
-    exact = {name: usd * 1e6 for name, usd in PRICES.per_image.items()}
+    exact = {name: usd * 1e6 for name, usd in prices.per_image.items()}
     exact["workers with address and disk"] = WORKER_HOURS * hourly
     exact["sum"] = sum(exact.values())
     assert documented.keys() == exact.keys()
@@ -116,7 +119,7 @@ def test_the_costs_of_a_fleet(answered: int) -> None:
     costs = fleet_costs(status, PRICES)
     assert costs.compute.usd_per_hour == pytest.approx(0.27)
     assert costs.requests.usd_per_hour == pytest.approx(4.2 * 3600 * PRICES.usd_per_image)
-    assert costs.requests.usd_per_1000_images == pytest.approx(0.0141, abs=0.0001)
+    assert costs.requests.usd_per_1000_images == pytest.approx(0.0127, abs=0.0001)
     assert costs.standing.usd_per_hour == PRICES.standing_usd_per_hour
     if answered:
         assert costs.standing.usd_per_1000_images == pytest.approx(PRICES.standing_usd_per_hour * 2 / 0.4)

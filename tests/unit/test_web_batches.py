@@ -20,7 +20,7 @@ from core.webhooks import PendingWebhook
 from tests.web import JPEG, WebBench
 from web_tier import create_app
 from web_tier.domain.batch_state import state_of
-from web_tier.domain.batches import OPEN_SECONDS, Batch
+from web_tier.domain.batches import OPEN_SECONDS, UPLOADS_KEPT_SECONDS, Batch
 
 
 @pytest.fixture
@@ -49,6 +49,34 @@ def test_batches_are_listed_newest_first_page_by_page(bench: WebBench) -> None:
     first, cursor = listed(bench, limit=2)
     assert first == ["number 2", "number 1"] and cursor is not None
     assert listed(bench, limit=2, cursor=cursor) == (["number 0"], None)
+
+
+def test_a_viewer_does_not_have_all_announced_images_listed_again_and_again() -> None:
+    clock = ManualClock(0.0)
+    bench = WebBench(clock)
+    batch_id = create(bench, announced=2)["batch_id"]
+    read = bench.services.batches.read
+
+    def listings() -> int:
+        return bench.images.count("list")
+
+    bench.upload(batch_id, [("a.jpg", JPEG)], 0)
+    current = read(batch_id, None)
+    assert (read(batch_id, current).missing, listings()) == (1, 2), "one is missing"
+    bench.upload(batch_id, [("b.jpg", JPEG)], 1)
+    clock.advance(1)
+    current = read(batch_id, current)
+    assert (current.accepted, listings()) == (2, 3)
+    bench.answer()
+    current = read(batch_id, current)
+    assert (current.answered, current.complete, listings()) == (2, True, 3)
+    bench.upload(batch_id, [("unannounced.jpg", JPEG)], 2)
+    clock.advance(UPLOADS_KEPT_SECONDS)
+    current = read(batch_id, current)
+    assert (current.accepted, current.complete, listings()) == (3, False, 4)
+    assert read(batch_id).accepted == 3 and listings() == 5, "who does not follow gets what is there"
+    bench.results.mark_cancelled(batch_id)
+    assert read(batch_id, current).cancelled and listings() == 6
 
 
 def test_a_page_costs_one_listing_and_a_record_each_however_large_the_batches(bench: WebBench) -> None:

@@ -67,7 +67,7 @@ def test_the_page_shows_what_the_controller_reported_last() -> None:
     bench.state.put(KEY, published.encode())
     page = bench.client.get("/fleet").text
     text = text_of(page)
-    for part in ("1 worker running, 1 booting", "77 waiting", "$0.0123", "$0.828", "+2", "4,321", "6 ms, measured"):
+    for part in ("1 worker running, 1 booting", "77 waiting", "$0.0123", "$0.756", "+2", "4,321", "6 ms, measured"):
         assert part in text or part.replace(" waiting", "") in text
     assert "backlog &lt;77&gt; needs 2" in page
     assert "&lt;b&gt;worker&lt;/b&gt;" in page

@@ -104,12 +104,14 @@ class BatchWatcher:
     """All watched batches of a process; safe to share between threads.
 
     Args:
-        read: reads a batch.
+        read: reads a batch; it gets the state that it returned before, if there is one.
         fleet: reads the fleet's status.
         max_viewers: limit on viewers at a time, of all batches together.
     """
 
-    def __init__(self, read: Callable[[str], Batch], fleet: Callable[[], FleetStatus | None], max_viewers: int) -> None:
+    def __init__(
+        self, read: Callable[[str, Batch | None], Batch], fleet: Callable[[], FleetStatus | None], max_viewers: int
+    ) -> None:
         self._read = read
         self._fleet = fleet
         self._max_viewers = max_viewers
@@ -160,11 +162,12 @@ class BatchWatcher:
             watch.release(close=True)
 
     def _follow(self, batch_id: str, watch: Watch) -> None:
+        batch: Batch | None = None
         while watch.viewers and not watch.closed:
             started = time.monotonic()
             idle = False
             try:
-                batch = self._read(batch_id)
+                batch = self._read(batch_id, batch)
                 idle = batch.complete or (batch.settled and time.time() - batch.changed_at > PAUSED_AFTER_SECONDS)
                 watch.publish(batch, self._fleet())
             except NotFoundError:

@@ -24,6 +24,8 @@ from web_tier.ttl_cache import TTLCache
 OPEN_SECONDS = 2.0
 _CACHED_RESULTS = 5_000
 _CACHED_RECORDS = 1000
+# A viewer of a batch whose announced images are all stored sees others, which were not announced, so much later.
+UPLOADS_KEPT_SECONDS = 5.0
 # Results of one request that are requested from S3 before the first is awaited.
 _FETCH_AHEAD = 200
 
@@ -39,6 +41,7 @@ class Batch:
     Attributes:
         announced: how many images it will have in all; 0 if that was not announced.
         missing: how many of them are still expected; see `BatchRecord.missing`.
+        uploads_listed_at: when the uploads were listed, in monotonic seconds.
     """
 
     batch_id: str
@@ -49,6 +52,7 @@ class Batch:
     cancelled: bool = False
     announced: int = 0
     missing: int = 0
+    uploads_listed_at: float = dataclasses.field(default=float("-inf"), compare=False)
 
     @property
     def keys(self) -> list[str]:
@@ -141,6 +145,7 @@ class BatchService:
         self._executor = executor
         self._record = lru_cache(_CACHED_RECORDS)(self._read_record)
         self._current = TTLCache(self._read_record, OPEN_SECONDS, clock=clock)
+        self._clock = clock
         self._now = now
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
 
@@ -227,22 +232,44 @@ class BatchService:
         except NotFoundError:
             return None
 
-    def read(self, batch_id: str) -> Batch:
+    def read(self, batch_id: str, before: Batch | None = None) -> Batch:
         """Reads the current state of a batch.
+
+        Args:
+            before: the state that the caller read last: its uploads are not listed again for `UPLOADS_KEPT_SECONDS`
+                where they are all that were announced.
 
         Raises:
             NotFoundError: there is no such batch.
         """
         record = self._current_record(batch_id)
+        if before is not None and self._has_all_uploads(before, record):
+            results, cancelled = self._results.list_batch(batch_id)
+            if not cancelled:  # cancelling deletes uploads
+                return dataclasses.replace(before, results=results)
+        listed_at = self._clock()
         uploads = self._executor.submit(lambda: list(self._images.list(batch_id)))
         results, cancelled = self._results.list_batch(batch_id)
         if not uploads.result() and not results:
             record = self.record(batch_id, fresh=True)
-        found = Batch(batch_id, record.created_at, uploads.result(), results, record.name, cancelled, record.announced)
+        found = Batch(
+            batch_id,
+            record.created_at,
+            uploads.result(),
+            results,
+            record.name,
+            cancelled,
+            record.announced,
+            uploads_listed_at=listed_at,
+        )
         if cancelled or not record.announced:
             return found
         missing = record.missing(found.accepted, found.changed_at, self._now())
         return dataclasses.replace(found, missing=missing)
+
+    def _has_all_uploads(self, before: Batch, record: BatchRecord) -> bool:
+        is_whole = 0 < before.announced == record.announced and not before.missing and not before.cancelled
+        return is_whole and self._clock() - before.uploads_listed_at < UPLOADS_KEPT_SECONDS
 
     def plan(self, batch_id: str, files: Sequence[ChosenFile], max_images: int, *, additional: bool) -> UploadPlan:
         """Plans an upload into a batch and announces its files; see `plan_upload`.
