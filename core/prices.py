@@ -25,6 +25,7 @@ class Prices:
         instances: an hour of an instance, by type.
         of: the other prices, by name.
         stack, idle_hour, image: what the stack, an idle hour and an image use.
+        bulk: what the estimate of a bulk run assumes.
         packed_image: requests of an image where results are stored in packs (`results_per_object`).
     """
 
@@ -36,6 +37,7 @@ class Prices:
     idle_hour: Mapping[str, float]
     image: Mapping[str, float]
     packed_image: Mapping[str, float] = field(default_factory=dict)
+    bulk: Mapping[str, Any] = field(default_factory=dict)
 
     def in_packs(self) -> Prices:
         """This table for workers that store results in packs."""
@@ -104,5 +106,5 @@ def load_prices() -> Prices:
     instances, others = (
         {name: entry["usd"] for name, entry in table[part].items()} for part in ("instances", "prices")
     )
-    uses = (table[part] for part in ("stack", "idle_hour", "image", "packed_image"))
+    uses = (table[part] for part in ("stack", "idle_hour", "image", "packed_image", "bulk"))
     return Prices(table["region"], table["date"], instances, others, *uses)
