@@ -30,7 +30,7 @@ COMMANDS = {
     "deploy": LazyCommand("cli.deploy:deploy", "Create or update the stack on AWS."),
     "status": LazyCommand("cli.deploy:status", "Show the stack on AWS: its state, outputs, alarms and fleet."),
     "destroy": LazyCommand("cli.deploy:destroy", "Delete the stack on AWS, with all photos and results."),
-    "costs": LazyCommand("cli.costs:costs", "Estimate what the stack on AWS would cost for a number of images."),
+    "costs": LazyCommand("cli.costs:costs", "Estimate what a number of images would cost on AWS."),
     "bench": LazyCommand("cli.bench:bench", "Measure speed, startup time and memory on this machine."),
     "simulate": LazyCommand("cli.simulate:simulate", "Replay arrivals through the scaling policy and through others."),
     "chaos": LazyCommand("cli.chaos:chaos", "Test that no photo is lost while faults are injected."),

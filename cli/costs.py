@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.tables import print_table
+from core.bulk_estimate import BulkWorkload, estimate_bulk
 from core.cost_estimate import Estimate, Workload, estimate
 from core.errors import ArgumentError
 from core.fleet_costs import format_usd
@@ -39,6 +40,14 @@ _positive = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--packs", "in_packs", is_flag=True, help="Workers store results in packs, as with EIC_RESULTS_PER_OBJECT=25."
 )
+@click.option(
+    "--bulk", is_flag=True, help="Estimate a bulk run instead: photos that lie in S3 already, without upload and stack."
+)
+@click.option(
+    "--instances", type=click.IntRange(min=1), default=15, show_default=True, help="With --bulk: number of workers."
+)
+@click.option("--spot", is_flag=True, help="With --bulk: the workers are spot instances.")
+@click.option("--other-region", is_flag=True, help="With --bulk: the photos are in another region than the workers.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def costs(
     images: int,
@@ -48,27 +57,85 @@ def costs(
     image_bytes: int,
     keep_days: float,
     in_packs: bool,
+    bulk: bool,
+    instances: int,
+    spot: bool,
+    other_region: bool,
     as_json: bool,
 ) -> None:
-    """Estimate what the stack on AWS would cost for a number of images.
+    """Estimate what a number of images would cost on AWS.
 
-    By the project's table of AWS's prices, core/prices.toml, and measured numbers of requests; nothing is asked of AWS.
-    docs/reference/costs.md shows the calculation.
+    That is the stack with uploads or, with --bulk, a bulk run.  By the project's table of AWS's prices, core/prices.toml,
+    and measured numbers of requests; nothing is asked of AWS.  docs/reference/costs.md shows the calculation.
     """
     prices = load_prices().in_packs() if in_packs else load_prices()
     chosen = instance_type or str(prices.stack["worker_instance_type"])
+    if bulk:
+        run = BulkWorkload(
+            images,
+            instances,
+            chosen,
+            images_per_second,
+            image_bytes=image_bytes,
+            spot=spot,
+            other_region=other_region,
+        )
+        _print_bulk(run, prices, as_json=as_json)
+        return
+    if spot or other_region:
+        raise ArgumentError(f"{'--spot' if spot else '--other-region'} is about a bulk run: add --bulk")
     workload = Workload(images, hours, chosen, images_per_second, image_bytes, keep_days)
     found = estimate(workload, prices)
     if found is None:
-        known = ", ".join(sorted(prices.instances))
-        raise ArgumentError(f"--instance-type: the price table has no {chosen}; it has {known}")
+        raise _unknown_type(chosen, prices)
     if as_json:
         click.echo(json.dumps(_fields(workload, found, prices)))
         return
     print_table(Console(), _table(workload, found))
-    click.echo(f"Estimated by AWS's prices in {prices.region} of {prices.date:%Y-%m-%d}, on demand, without tax.")
+    click.echo(_source(prices))
     if images:
         click.echo(f"{format_usd(found.total_usd / images * 1000)} for 1,000 images.")
+
+
+def _print_bulk(run: BulkWorkload, prices: Prices, *, as_json: bool) -> None:
+    found = estimate_bulk(run, prices)
+    if found is None:
+        raise _unknown_type(run.instance_type, prices)
+    if as_json:
+        fields = {**asdict(run), "seconds": run.seconds, "jobs": run.jobs, "requests": asdict(found.requests)}
+        source = {"region": prices.region, "prices_of": prices.date.isoformat()}
+        click.echo(json.dumps({**fields, **source, "usd": {**found.items, "total": found.usd}}))
+        return
+    spot = ", spot" if run.spot else ""
+    title = f"{run.images:,} images by {run.instances} {run.instance_type}{spot} in {run.seconds / 60:,.0f} minutes"
+    table = Table("item", "number", "US dollars", title=title)
+    table.columns[1].justify = table.columns[2].justify = "right"
+    requests = found.requests
+    numbers = {
+        "S3, reading": f"{requests.s3_reads:,}",
+        "S3, writing": f"{requests.s3_writes:,}",
+        "S3, listing": f"{requests.s3_lists:,}",
+        "SQS": f"{requests.sqs_requests:,}",
+        "workers with address and disk": f"{run.instance_hours:,.2f} hours",
+        "transfer": f"{run.images if run.other_region else 0:,} photos",
+    }
+    for name, usd in found.items.items():
+        table.add_row(name, numbers[name], format_usd(usd))
+    table.add_section()
+    table.add_row("sum", "", format_usd(found.usd))
+    print_table(Console(), table)
+    click.echo(_source(prices))
+    if run.images:
+        click.echo(f"${found.usd / run.images * 1e6:,.2f} for a million images.")
+
+
+def _source(prices: Prices) -> str:
+    return f"Estimated by AWS's prices in {prices.region} of {prices.date:%Y-%m-%d}, without tax."
+
+
+def _unknown_type(name: str, prices: Prices) -> ArgumentError:
+    known = ", ".join(sorted(prices.instances))
+    return ArgumentError(f"--instance-type: the price table has no {name}; it has {known}")
 
 
 def _table(workload: Workload, found: Estimate) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import click
 
@@ -11,6 +12,30 @@ from core.profiles import PROFILES
 
 # 0: any that is free.
 PORT = click.IntRange(0, 65_535)
+_SECONDS_OF = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Duration(click.ParamType[float]):
+    """A time such as ``90s``, ``30m``, ``2.5h`` or ``1d``; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        """Convert the text of an option.
+
+        Raises:
+            click.BadParameter: it is not such a time, or 0.
+        """
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value).strip().lower())
+        seconds = float(found[1]) * _SECONDS_OF[found[2]] if found is not None else 0.0
+        if not seconds:
+            self.fail(f"{value!r} is not a time such as 90s, 30m, 2h or 1d", parameter, context)
+        return seconds
+
+
+DURATION = Duration()
 
 boot_seconds = click.option(
     "--boot-seconds",

@@ -15,12 +15,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.report import output_file
-from cli.options import quiet
+from cli.options import DURATION, quiet
 from cli.session import console, progress_console
+from controller.scaling.bulk_fleet import FleetPlan, format_duration
 from core.errors import ElasticError
 from core.prices import load_prices
 from core.profiles import PROFILES
-from core.settings import Settings, split_list
+from core.settings import Settings
+from simulation import bulk
 from simulation.comparison import Comparison, Row, compare, steps
 from simulation.traces import TRACES, Trace, TraceError, read_csv
 
@@ -29,7 +31,10 @@ _NAME_WIDTH = max(len(name) for name in TRACES)
 _COLUMNS = ("p50", "p95", "max", "cost", "×opt.", "killed", "thrash", "empty", "spread")
 
 
-_EPILOG = "\b\nTraces:\n" + "\n".join(f"  {trace.name:<{_NAME_WIDTH}}  {trace.title}" for trace in TRACES.values())
+_TITLES = {trace.name: trace.title for trace in TRACES.values()} | {
+    bulk.NAME: "photos that lie in S3, see --images (not among the default ones)"
+}
+_EPILOG = "\b\nTraces:\n" + "\n".join(f"  {name:<{_NAME_WIDTH}}  {title}" for name, title in _TITLES.items())
 
 
 @click.command(epilog=_EPILOG)
@@ -45,11 +50,33 @@ _EPILOG = "\b\nTraces:\n" + "\n".join(f"  {trace.name:<{_NAME_WIDTH}}  {trace.ti
     "--profile", type=click.Choice(tuple(PROFILES)), help="Scaling profile.  [default: EIC_PROFILE, else balanced]"
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random draws.")
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    help=f"With --trace bulk: number of photos.  [default: {bulk.DEFAULT_IMAGES:,}]",
+)
+@click.option(
+    "--max-instances", type=click.IntRange(min=1), help="With --trace bulk: most instances.  [default: EIC_MAX_SIZE]"
+)
+@click.option("--finish-by", type=DURATION, help="With --trace bulk: choose the fewest instances that finish in time.")
+@click.option(
+    "--at-most-usd",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --trace bulk: choose the most instances that so many US dollars pay.",
+)
 @output_file("--json", "json_path", "Write all figures to this file.")
 @output_file("--picture", "picture", "Draw a chart, .png or .svg.", PICTURE_ENDINGS)
 @quiet
 def simulate(
-    traces: tuple[str, ...], profile: str | None, seed: int, json_path: Path | None, picture: Path | None
+    traces: tuple[str, ...],
+    profile: str | None,
+    seed: int,
+    images: int | None,
+    max_instances: int | None,
+    finish_by: float | None,
+    at_most_usd: float | None,
+    json_path: Path | None,
+    picture: Path | None,
 ) -> None:
     """Replay arrivals through the scaling policy and through others.
 
@@ -58,27 +85,70 @@ def simulate(
     policy's EIC_… settings, so that other values can be tried.  docs/reference/simulation.md lists the assumptions.
     """
     environment = {**os.environ, **({} if profile is None else {"EIC_PROFILE": profile})}
-    settings, chosen = Settings.from_environment(environment), find_traces(traces)
+    settings = Settings.from_environment(environment)
+    for name, value in (
+        ("--images", images),
+        ("--max-instances", max_instances),
+        ("--finish-by", finish_by),
+        ("--at-most-usd", at_most_usd),
+    ):
+        if value is not None and bulk.NAME not in traces:
+            raise TraceError(f"{name} is about a bulk run: add --trace {bulk.NAME}")
+    photos, most = images or bulk.DEFAULT_IMAGES, max_instances or settings.max_size
+    if bulk.NAME in traces:
+        plan = bulk.plan_bulk(photos, most, settings, load_prices(), finish_by, at_most_usd)
+        console.print(plan_line(photos, plan), highlight=False, soft_wrap=True)
+        most = plan.instances if finish_by is not None or at_most_usd is not None else most
+    chosen = find_traces(traces, bulk.bulk_trace(photos, most))
     draw = None if picture is None else import_drawing()
-    usd_per_hour = settings.instance_usd_per_hour or load_prices().worker_usd_per_hour(
-        split_list(settings.instance_types)
-    )
+    usd_per_hour = bulk.usd_per_hour(settings, load_prices())
     comparisons = run(chosen, settings, seed, progress_console())
     console.print(tables(comparisons))
     console.print(summary(comparisons, usd_per_hour), highlight=False, soft_wrap=True)
+    for comparison in comparisons:
+        if comparison.trace.name == bulk.NAME:
+            console.print(bulk_line(comparison.ours, settings), highlight=False, soft_wrap=True)
     if json_path is not None:
         write_json(comparisons, usd_per_hour, json_path)
     if draw is not None and picture is not None:
         draw(comparisons, picture)
 
 
-def find_traces(names: Sequence[str]) -> list[Trace]:
+def plan_line(images: int, plan: FleetPlan) -> str:
+    """The fleet for a bulk run by the formula, in a sentence."""
+    fleet = "1 instance" if plan.instances == 1 else f"{plan.instances:,} instances"
+    return (
+        f"By the formula, {images:,} images take {format_duration(plan.seconds)} and ${plan.usd:,.2f} with {fleet}: "
+        f"{plan.reason}."
+    )
+
+
+def bulk_line(ours: Row, settings: Settings) -> str:
+    """The time and the cost of a simulated bulk run, in a sentence."""
+    peak, drain_seconds = ours.peak or 0, ours.drain_seconds or 0.0
+    found = bulk.summarize(ours.images, peak, drain_seconds, ours.instance_seconds, settings, load_prices())
+    if found.workers_usd is None or found.requests_usd is None:
+        cost = "no price of this instance type is known"
+    else:
+        total = found.workers_usd + found.requests_usd
+        cost = f"${total:,.2f}: ${found.workers_usd:,.2f} for workers, ${found.requests_usd:,.2f} for requests"
+    return (
+        f"The bulk run of {ours.images:,} images took {format_duration(found.seconds)} with up to {peak:,} "
+        f"instances and cost {cost}."
+    )
+
+
+def find_traces(names: Sequence[str], bulk_run: Trace | None = None) -> list[Trace]:
     """The traces with these names or from these CSV files; all built-in ones if `names` is empty.
+
+    Args:
+        bulk_run: the trace named `bulk`.
 
     Raises:
         TraceError: there is no such trace, or the file cannot be used.
     """
-    return [_find_trace(name) for name in names] or list(TRACES.values())
+    found = [bulk_run if bulk_run is not None and name == bulk.NAME else _find_trace(name) for name in names]
+    return found or list(TRACES.values())
 
 
 def run(traces: Sequence[Trace], settings: Settings, seed: int, console: Console) -> list[Comparison]:

@@ -1,6 +1,6 @@
 """What a bulk run costs on AWS: its requests, counted by formula, and its workers' time, by the price table.  Pure.
 
-The formulas follow what the tiers do for a run: docs/reference/costs.md derives them, with the numbers of a counted run.
+The formulas follow what the tiers do for a run: docs/reference/costs.md has the numbers of a counted run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from core.prices import Prices
 
 SECONDS_AN_HOUR = 3600
+WORKERS = "workers with address and disk"
 # A message has room for so many bytes of keys, so that SQS bills it as one request.
 _JOB_KEY_BYTES = 60 * 1024
 _BILLED_BYTES = 64 * 1024
@@ -100,6 +101,11 @@ class BulkEstimate:
         """The sum of all items."""
         return sum(self.items.values())
 
+    @property
+    def requests_usd(self) -> float:
+        """The sum of all items but the workers."""
+        return self.usd - self.items[WORKERS]
+
 
 def count_requests(run: BulkWorkload) -> BulkRequests:
     """Count the requests of a bulk run by formula."""
@@ -151,7 +157,7 @@ def estimate_bulk(run: BulkWorkload, prices: Prices) -> BulkEstimate | None:
             "S3, writing": requests.s3_writes * of["s3_write"],
             "S3, listing": requests.s3_lists * of["s3_write"],
             "SQS": requests.sqs_requests * of["sqs_request"],
-            "workers with address and disk": run.instance_hours * hourly,
+            WORKERS: run.instance_hours * hourly,
             "transfer": moved_gb * of["region_transfer_gb"],
         },
     )

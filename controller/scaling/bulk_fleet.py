@@ -110,15 +110,15 @@ def _by_deadline(work: BulkWork, most: int, within_seconds: float, at_most_usd: 
     if count is None:
         fastest = work.seconds(most)
         raise BulkFleetError(
-            f"{work.images:,} images cannot be finished in {_duration(within_seconds)}: {_instances(most)}, the most "
-            f"that can be used, need {_duration(fastest)}"
+            f"{work.images:,} images cannot be finished in {format_duration(within_seconds)}: "
+            f"{_instances(most)}, the most that can be used, need {format_duration(fastest)}"
         )
     if at_most_usd is not None and work.usd(count) > at_most_usd:
         raise BulkFleetError(
-            f"{work.images:,} images in {_duration(within_seconds)} cost {_usd(work.usd(count))} with "
+            f"{work.images:,} images in {format_duration(within_seconds)} cost {_usd(work.usd(count))} with "
             f"{_instances(count)}, the fewest in time: more than {_usd(at_most_usd)}"
         )
-    return _plan(work, count, f"the fewest that finish in {_duration(within_seconds)}")
+    return _plan(work, count, f"the fewest that finish in {format_duration(within_seconds)}")
 
 
 def _by_budget(work: BulkWork, most: int, at_most_usd: float) -> FleetPlan:
@@ -150,7 +150,8 @@ def _instances(count: int) -> str:
     return "one instance" if count == 1 else f"{count:,} instances"
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Format a time for people: in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
