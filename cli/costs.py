@@ -65,8 +65,8 @@ def costs(
 ) -> None:
     """Estimate what a number of images would cost on AWS.
 
-    That is the stack with uploads or, with --bulk, a bulk run.  By the project's table of AWS's prices, core/prices.toml,
-    and measured numbers of requests; nothing is asked of AWS.  docs/reference/costs.md shows the calculation.
+    That is the stack with uploads or, with --bulk, a bulk run.  By the project's table of AWS's prices and measured
+    numbers of requests; nothing is asked of AWS.  docs/reference/costs.md shows the calculation.
     """
     prices = load_prices().in_packs() if in_packs else load_prices()
     chosen = instance_type or str(prices.stack["worker_instance_type"])
