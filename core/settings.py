@@ -36,6 +36,7 @@ NAMES = (
     "queue_name",
     "dead_letter_queue_name",
     "response_queue_name",
+    "bulk_queue_name",
 )
 MIN_SESSION_KEY_CHARACTERS = 32
 MIN_MESSAGE_BYTES = 1024  # SQS's lower bound
@@ -72,6 +73,7 @@ class Settings:
     response_queue_name: str = _setting(
         "", "SQS queue to which workers also send answers, and from which the web tier takes them; empty: none"
     )
+    bulk_queue_name: str = _setting("elastic-bulk", "SQS queue of bulk jobs; empty: none, and no bulk runs")
     launch_template_name: str = _setting("elastic-app-tier", "EC2 launch template of the app tier")
     fleet_name: str = _setting("elastic", "value of the tag `elastic:fleet` of this fleet's instances")
     instance_name_prefix: str = _setting(

@@ -18,6 +18,9 @@ SETTINGS = {
     "FleetName": f"{PREFIX}FLEET_NAME",
 }
 
+# Outputs that a stack of an earlier version lacks until it is updated: without a queue of bulk jobs there are no runs.
+ADDED_SETTINGS = {"BulkQueueName": f"{PREFIX}BULK_QUEUE_NAME"}
+
 
 class OutputError(ElasticError):
     """The stack is not one of ours, or it is not complete."""
@@ -31,4 +34,5 @@ def settings_of(outputs: Mapping[str, str]) -> dict[str, str]:
     """
     if missing := SETTINGS.keys() - outputs.keys():
         raise OutputError(f"the stack has no output {', '.join(sorted(missing))}; is it one of ours, and complete?")
-    return {variable: outputs[name] for name, variable in SETTINGS.items()}
+    added = {variable: outputs.get(name, "") for name, variable in ADDED_SETTINGS.items()}
+    return {variable: outputs[name] for name, variable in SETTINGS.items()} | added

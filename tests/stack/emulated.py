@@ -15,12 +15,16 @@ from infra.template import PATH
 Template = dict[str, Any]
 
 
-def original() -> Template:
-    """The template with its short forms (``!Ref`` …) expanded."""
+def original(text: str = "") -> Template:
+    """The template with its short forms (``!Ref`` …) expanded.
+
+    Args:
+        text: YAML; by default the file's.
+    """
     # Here, because it brings sympy along: each of pytest's processes imports each test module.
     from cfnlint.decode.cfn_yaml import loads
 
-    plain: Template = json.loads(json.dumps(loads(PATH.read_text("utf-8"))))
+    plain: Template = json.loads(json.dumps(loads(text or PATH.read_text("utf-8"))))
     return plain
 
 

@@ -23,11 +23,11 @@ from core.packaging import Archive
 from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from infra.deployment import StackActions, StackSpec, check_parameters, deploy
-from infra.outputs import SETTINGS, OutputError, settings_of
+from infra.outputs import ADDED_SETTINGS, SETTINGS, OutputError, settings_of
 from infra.program import key_of, program_archive
 from infra.stack_waiter import PollPolicy
 from infra.teardown import BUCKET, GROUP, destroy
-from infra.template import MAX_BYTES, PATH, text
+from infra.template import MAX_BYTES, PATH, text, without_comments
 from tests.stack.emulated import differences, original
 
 DONE = StackState(
@@ -266,11 +266,16 @@ def test_a_stack_that_cannot_be_deleted_is_an_error() -> None:
 
 def test_outputs_name_the_settings_that_they_are() -> None:
     fields = {f"EIC_{name.upper()}" for name in Settings.__dataclass_fields__}
-    assert set(SETTINGS.values()) <= fields
+    assert {*SETTINGS.values(), *ADDED_SETTINGS.values()} <= fields
     assert settings_of(DONE.outputs)["EIC_QUEUE_NAME"] == "the-QueueName"
     with pytest.raises(OutputError, match="QueueName"):
         settings_of({"InputBucket": "x"})
-    assert SETTINGS.keys() <= original()["Outputs"].keys()
+    assert SETTINGS.keys() | ADDED_SETTINGS.keys() <= original()["Outputs"].keys()
+
+
+def test_a_stack_of_an_earlier_version_has_no_bulk_queue() -> None:
+    assert settings_of(DONE.outputs)["EIC_BULK_QUEUE_NAME"] == ""
+    assert settings_of({**DONE.outputs, "BulkQueueName": "bulk"})["EIC_BULK_QUEUE_NAME"] == "bulk"
 
 
 def test_changes_that_lose_something_come_first() -> None:
@@ -303,6 +308,27 @@ def test_the_template_fits_into_a_request_and_has_no_yaml_aliases() -> None:
     assert len(text().encode()) <= MAX_BYTES
     # CloudFormation refuses aliases and merges.
     assert not [event for event in yaml.parse(text()) if isinstance(event, yaml.AliasEvent)]
+
+
+def test_what_is_sent_is_the_file_without_its_comments_and_with_all_of_its_scripts() -> None:
+    assert original(text()) == original()
+    assert len(text()) < len(PATH.read_text("utf-8"))
+    assert "#!/bin/sh" in text() and "# The first instance boots before" in text(), "a script's comments are data"
+    assert "# ---- Buckets ----" not in text()
+
+
+@pytest.mark.parametrize(
+    ("yaml_text", "kept"),
+    [
+        ("a: 1\n# comment\n  # another\nb: 2\n", "a: 1\nb: 2\n"),
+        ("a: |\n  #!/bin/sh\n\n  # a script\n# file\nb: 2\n", "a: |\n  #!/bin/sh\n\n  # a script\nb: 2\n"),
+        ("- - |\n    # script\n  - x: 1\n  # comment\n", "- - |\n    # script\n  - x: 1\n"),
+        ("a: 1 # beside\nb: '#'\n", "a: 1 # beside\nb: '#'\n"),
+    ],
+)
+def test_comments_are_whole_lines_outside_of_literal_blocks(yaml_text: str, kept: str) -> None:
+    assert without_comments(yaml_text) == kept
+    assert yaml.safe_load(yaml_text) == yaml.safe_load(kept)
 
 
 def test_user_data_names_only_settings() -> None:

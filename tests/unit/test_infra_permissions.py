@@ -14,6 +14,8 @@ from tests.stack.emulated import original
 
 ROLES = {"web": "WebRole", "controller": "ControllerRole", "worker": "WorkerRole"}
 
+# Bulk runs: photos are read where they lie, their labels are stored in the output bucket below bulk/.
+_BULK_JOBS = ("GetQueueUrl", "GetQueueAttributes")
 # What no method of a client says.
 _INSTALLATION = {
     # The instance's user data fetches the program.
@@ -33,9 +35,21 @@ BESIDE_THE_CODE = {
         ),
         # EC2 asks for it when an account's first spot request comes.
         Need("iam:CreateServiceLinkedRole", "*"),
+        *(Need(f"sqs:{action}", "BulkQueue") for action in (*_BULK_JOBS, "SendMessage")),
+        Need("s3:ListBucket", "BulkBuckets"),
+        Need("s3:GetObject", "BulkBuckets"),
     },
     # Without it S3 answers 403 for a deleted image, which the worker could not distinguish from a refused request.
-    "worker": {Need("s3:ListBucket", "InputBucket")},
+    "worker": {
+        Need("s3:ListBucket", "InputBucket"),
+        *(
+            Need(f"sqs:{action}", "BulkQueue")
+            for action in (*_BULK_JOBS, "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
+        ),
+        Need("s3:GetObject", "BulkBuckets"),
+        # Whether a run was cancelled.
+        Need("s3:GetObject", "OutputBucket"),
+    },
 }
 # The stack has no response queue: it is a mode for graders of courses, who bring their own queues.
 OUTSIDE_THE_STACK = {"ResponseQueue"}
@@ -61,6 +75,7 @@ KEYS = {
         "CANCELLED_MARKS": f"{_BATCH}/cancelled",
         "RESULT_TABLES": f"{_BATCH}/results.csv",
         "RESULT_PACKS": f"{_BATCH}/00019_{'0' * 16}.jsonl",
+        "part of a bulk run": "bulk/photos/_parts/part-00000000.json",
     },
     "StateBucket": {
         "HEARTBEATS": f"workers/{_ROLE_ID}:{_OWN}.json",
@@ -90,7 +105,7 @@ ACCESS = {
     "worker": {
         "InputBucket": {"Get": {"IMAGES", "DROPPED"}},
         # The mark and the table lie among the results; no family of keys separates them.
-        "OutputBucket": {"Put": set(KEYS["OutputBucket"])},
+        "OutputBucket": {"Get": {"part of a bulk run"}, "Put": set(KEYS["OutputBucket"])},
         "StateBucket": {"Get": {"MODEL_FILES", "MODEL_VERSIONS", "shadow", "status"}, "Put": {"HEARTBEATS"}},
     },
     "web": {
@@ -111,6 +126,15 @@ ACCESS = {
             "Delete": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
         },
     },
+}
+
+
+# The ARN of each of the parameter's buckets, followed by /*: a list, since it is split.
+BULK_OBJECTS = {
+    "Fn::Split": [
+        ",",
+        {"Fn::Sub": ["${Objects}/*", {"Objects": {"Fn::Join": ["/*,", {"Ref": "BulkBuckets"}]}}]},
+    ]
 }
 
 
@@ -135,6 +159,8 @@ def as_list(value: Any) -> list[Any]:
 
 def logical_id(resource: Any) -> str:
     """The bucket, queue or log group that an ARN in the template is of; ``*`` for instances, roles and everything."""
+    if resource == {"Ref": "BulkBuckets"} or resource == BULK_OBJECTS:
+        return "BulkBuckets"
     if isinstance(resource, dict):
         attribute = resource.get("Fn::GetAtt")
         text = ".".join(attribute) if attribute else resource["Fn::Sub"]
@@ -250,7 +276,7 @@ def test_workers_write_only_answers_and_heartbeats(template: dict[str, Any]) -> 
         if "s3:PutObject" in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
-    answers = {"${OutputBucket.Arn}/2*", "${OutputBucket.Arn}/drop/*"}
+    answers = {"${OutputBucket.Arn}/2*", "${OutputBucket.Arn}/drop/*", "${OutputBucket.Arn}/bulk/*"}
     assert writable == {*answers, "${StateBucket.Arn}/workers/${!aws:userid}.json"}
 
 
@@ -267,12 +293,11 @@ def test_a_fleet_is_ordered_from_the_workers_template_only(template: dict[str, A
 
 def test_through_the_endpoint_of_s3_only_the_stacks_buckets_are_reached(template: dict[str, Any]) -> None:
     policy = template["Resources"]["S3Endpoint"]["Properties"]["PolicyDocument"]
-    reached = {
-        logical_id(resource)
-        for statement in policy["Statement"]
-        for resource in as_list(statement["Resource"])
-        if statement["Sid"] != "LogAgent"
-    }
+    ours, bulk, _log_agent = policy["Statement"]
+    reached = {logical_id(resource) for resource in as_list(ours["Resource"])}
+    condition, of_bulk_runs, nothing = bulk["Fn::If"]
+    assert (condition, nothing) == ("HasBulkBuckets", {"Ref": "AWS::NoValue"})
+    assert of_bulk_runs["Action"] == ours["Action"]
     assert reached == {"InputBucket", "OutputBucket", "StateBucket"}
     needed = {
         action
@@ -290,3 +315,59 @@ def test_the_controller_terminates_and_names_only_instances_of_its_fleet(templat
             assert statement["Condition"]["StringEquals"] == {
                 "aws:ResourceTag/elastic:fleet": {"Ref": "AWS::StackName"}
             }
+
+
+def resolved(value: Any, buckets: list[str]) -> Any:
+    """What CloudFormation makes of the functions with which the template uses the parameter `BulkBuckets`."""
+    if value == {"Ref": "BulkBuckets"}:
+        return buckets
+    if not isinstance(value, dict):
+        return value
+    ((function, argument),) = value.items()
+    if function == "Fn::Join":
+        return argument[0].join(resolved(argument[1], buckets))
+    if function == "Fn::Split":
+        return resolved(argument[1], buckets).split(argument[0])
+    assert function == "Fn::Sub"
+    text, variables = argument
+    for name, variable in variables.items():
+        text = text.replace(f"${{{name}}}", resolved(variable, buckets))
+    return text
+
+
+def test_bulk_buckets_are_read_and_listed_and_nothing_else(template: dict[str, Any]) -> None:
+    buckets = ["arn:aws:s3:::photos", "arn:aws:s3:::more.photos"]
+    objects = ["arn:aws:s3:::photos/*", "arn:aws:s3:::more.photos/*"]
+    found = {
+        (role, action, tuple(resolved(resource, buckets)))
+        for role in ROLES.values()
+        for statement in statements(template, role)
+        for resource in as_list(statement["Resource"])
+        if logical_id(resource) == "BulkBuckets"
+        for action in as_list(statement["Action"])
+    }
+    assert found == {
+        ("WorkerRole", "s3:GetObject", tuple(objects)),
+        ("ControllerRole", "s3:ListBucket", tuple(buckets)),
+        ("ControllerRole", "s3:GetObject", tuple(objects)),
+    }
+    endpoint = template["Resources"]["S3Endpoint"]["Properties"]["PolicyDocument"]["Statement"][1]["Fn::If"][1]
+    assert resolved(endpoint["Resource"], buckets) == [*buckets, *objects]
+
+
+def test_without_bulk_buckets_no_statement_is_about_them(template: dict[str, Any]) -> None:
+    for role in ROLES.values():
+        (policy,) = template["Resources"][role]["Properties"]["Policies"]
+        for entry in policy["PolicyDocument"]["Statement"]:
+            if "BulkBuckets" in str(entry):
+                assert (entry["Fn::If"][0], entry["Fn::If"][2]) == ("HasBulkBuckets", {"Ref": "AWS::NoValue"})
+
+
+@pytest.mark.parametrize(
+    ("value", "is_allowed"),
+    [("", True), ("arn:aws:s3:::photos", True), ("arn:aws-cn:s3:::my.photos-1", True), ("photos", False),
+     ("arn:aws:s3:::photos/*", False), ("arn:aws:s3:::*", False), ("*", False), ("arn:aws:sqs:::photos", False)],
+)  # fmt: skip
+def test_a_bulk_bucket_is_the_arn_of_one_bucket(template: dict[str, Any], value: str, is_allowed: bool) -> None:
+    pattern = template["Parameters"]["BulkBuckets"]["AllowedPattern"]
+    assert (re.fullmatch(pattern, value) is not None) is is_allowed
