@@ -483,7 +483,7 @@ class ResultStore:
         for key, stored_results in packed.items():
             chosen = choose(key, stored_results)
             if chosen.source != key and key > start_after:
-                rows[key] = StoredObject(key, len(chosen.body.encode()), chosen.source, chosen.stored_at)
+                rows[key] = chosen.listed_as(key)
         yield from (rows[key] for key in sorted(rows))
 
 

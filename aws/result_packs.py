@@ -57,6 +57,12 @@ class PackedResult:
     stored_at: datetime
     source: str
 
+    def listed_as(self, key: str) -> StoredObject:
+        """The row of a listing: size and entity tag are those that an object of its own would have."""
+        body = self.body.encode()
+        etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        return StoredObject(key, len(body), f'"{etag}"', self.stored_at)
+
     def decode(self, key: str) -> ClassificationResult:
         """Decode the result of the image with this key.
 

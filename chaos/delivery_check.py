@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from datetime import datetime
+from functools import cache, partial
+from operator import itemgetter
 from typing import Any
 
 from aws.clients import cloud_errors
+from aws.objects import StoredObject
+from aws.result_packs import decode_pack
 from core.errors import DecodeError
 from core.jobs import ClassificationResult, position_of
-from core.object_keys import IMAGES
+from core.object_keys import IMAGES, RESULT_PACKS
 
 # The failure that the janitor stores for a job in the dead-letter queue: a result without a classification.
 GAVE_UP_CODE = "gave_up"
@@ -83,33 +87,43 @@ def keep_result_versions(client: Any, bucket: str) -> None:
 
 
 def read_result_versions(client: Any, bucket: str, prefix: str) -> dict[str, list[ResultVersion]]:
-    """Reads every version of each result below `prefix`, by key, oldest first.
+    """Reads every version of each result below `prefix`, also those in packs, by key, oldest first.
 
     Raises:
         CloudError: S3 refused or failed.
     """
-    versions: dict[str, list[tuple[str, str]]] = {}
+    versions: dict[str, list[tuple[str, str, datetime]]] = {}
     with cloud_errors("listing the versions of results"):
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
             for entry in page.get("Versions", []):  # newest first
-                if IMAGES.owns(entry["Key"]):  # not a mark or a table beside the results
-                    versions.setdefault(entry["Key"], []).append((entry["ETag"], entry["VersionId"]))
-
-    def read(key: str, newest_first: list[tuple[str, str]]) -> list[ResultVersion]:
-        version_of = dict(newest_first)
+                if IMAGES.owns(entry["Key"]) or RESULT_PACKS.owns(entry["Key"]):  # not a mark or a table beside them
+                    stored = entry["ETag"], entry["VersionId"], entry["LastModified"]
+                    versions.setdefault(entry["Key"], []).append(stored)
+    found: dict[str, list[tuple[datetime, ResultVersion]]] = {}
+    for object_key, newest_first in versions.items():
+        version_of = {etag: version_id for etag, version_id, _at in newest_first}
         # The entity tag is the body's digest: versions with the same body are fetched once.
-        fetched = cache(lambda etag: _read_version(client, bucket, key, version_of[etag]))
-        return [fetched(etag) for etag, _version in reversed(newest_first)]
+        fetched = cache(partial(_read_version, client, bucket, object_key))
+        for etag, _version_id, at in reversed(newest_first):
+            for key, version in fetched(version_of[etag]).items():
+                found.setdefault(key, []).append((at, version))
+    return {key: [version for _at, version in sorted(each, key=itemgetter(0))] for key, each in found.items()}
 
-    return {key: read(key, newest_first) for key, newest_first in versions.items()}
 
-
-def _read_version(client: Any, bucket: str, key: str, version_id: str) -> ResultVersion:
+def _read_version(client: Any, bucket: str, key: str, version_id: str) -> dict[str, ResultVersion]:
+    """The results in an object, by the key of the image."""
     with cloud_errors("fetching the result"):
         response = client.get_object(Bucket=bucket, Key=key, VersionId=version_id)
         body: bytes = response["Body"].read()
+    if not RESULT_PACKS.owns(key):
+        return {key: _decoded(key, body, response["Metadata"])}
+    pack = decode_pack(StoredObject(key, len(body), response["ETag"], response["LastModified"]), body)
+    return {image: _decoded(image, packed.body.encode(), {"result": packed.detail}) for image, packed in pack.items()}
+
+
+def _decoded(key: str, body: bytes, metadata: Mapping[str, str]) -> ResultVersion:
     try:
-        failure = ClassificationResult.decode(key, body, response["Metadata"]).failure
+        failure = ClassificationResult.decode(key, body, metadata).failure
     except DecodeError:
         return ResultVersion(())
     return ResultVersion(tuple(body.decode().splitlines()), failure.code if failure else None)

@@ -150,8 +150,11 @@ def test_the_delivery_check_reads_results_only(clients: Clients, settings: Setti
         results.put(result(key))
         results.put_table(BATCH_ID, io.BytesIO(b"image,label"), "digest")
     results.mark_cancelled(BATCH_ID)
+    other = image_key(BATCH_ID, 1, "b.jpg")
+    results.put_together([result(key), result(other)])
     versions = read_result_versions(clients["s3"], settings.output_bucket, f"{BATCH_ID}/")
-    assert {key: len(found) for key, found in versions.items()} == {key: 2}
+    assert {key: len(found) for key, found in versions.items()} == {key: 3, other: 1}
+    assert len(set(versions[key])) == 1, "the same line, in an object of its own and in a pack"
 
 
 def test_batches_are_listed_without_what_lies_beside_them(buckets: Buckets) -> None:
