@@ -37,7 +37,6 @@ BESIDE_THE_CODE = {
         Need("iam:CreateServiceLinkedRole", "*"),
         *(Need(f"sqs:{action}", "BulkQueue") for action in (*_BULK_JOBS, "SendMessage")),
         Need("s3:ListBucket", "BulkBuckets"),
-        Need("s3:GetObject", "BulkBuckets"),
     },
     # Without it S3 answers 403 for a deleted image, which the worker could not distinguish from a refused request.
     "worker": {
@@ -349,7 +348,6 @@ def test_bulk_buckets_are_read_and_listed_and_nothing_else(template: dict[str, A
     assert found == {
         ("WorkerRole", "s3:GetObject", tuple(objects)),
         ("ControllerRole", "s3:ListBucket", tuple(buckets)),
-        ("ControllerRole", "s3:GetObject", tuple(objects)),
     }
     endpoint = template["Resources"]["S3Endpoint"]["Properties"]["PolicyDocument"]["Statement"][1]["Fn::If"][1]
     assert resolved(endpoint["Resource"], buckets) == [*buckets, *objects]
