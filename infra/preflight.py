@@ -242,6 +242,8 @@ def _addresses(account: Account) -> list[Finding]:
 
 def _trials(account: Account, plan: Plan, network: _Network) -> list[Finding]:
     """Requests to EC2 that it only checks."""
+    if not network.subnet_id:
+        return []
     if not plan.base_image_id:
         return [Finding(WARNING, "launches", "No launch was tried: Debian's image was not found.")]
     image, subnet, profile = plan.base_image_id, network.subnet_id, plan.instance_profile
