@@ -79,6 +79,8 @@ def run(clients: Clients, options: Options, actions: StackActions) -> None:
     spec = StackSpec(template.simple_text(), parameters, program_archive(REPOSITORY_ROOT), STACK_TAG)
 
     def build(bucket: str, profile: str) -> str:
+        if before is not None and not options.yes:
+            click.confirm("The workers' image has to be built, for about a cent.  Build it?", abort=True)
         return build_image(clients, bucket, profile, subnet=_first_subnet(parameters, before)).image_id
 
     image_id = _image(clients, options, before, archive)

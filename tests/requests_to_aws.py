@@ -90,7 +90,7 @@ def _methods() -> dict[str, list[tuple[str, str]]]:
 
 def requests_in_code(package: Path = PACKAGE) -> list[CodeRequest]:
     """All requests in the modules of a folder."""
-    found = []
+    found: list[CodeRequest] = []
     for path in sorted(package.rglob("*.py")):
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(function, ast.FunctionDef):
@@ -171,7 +171,7 @@ def _value_problems(node: ast.expr, shape: Shape, path: str) -> Iterator[str]:
     """What a literal has that the shape lacks; other expressions are checked where they are sent."""
     if isinstance(node, ast.Dict) and isinstance(shape, StructureShape):
         for key, value in zip(node.keys, node.values, strict=True):
-            if isinstance(key, ast.Constant):
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
                 if key.value in shape.members:
                     yield from _value_problems(value, shape.members[key.value], f"{path}.{key.value}")
                 else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,14 @@ from aws.images import MachineImage
 from aws.in_memory.stores import InMemoryStateStore
 from aws.stacks import ChangeSet, StackError, StackState
 from cli.deploy import deploy as deploy_command
-from cli.deploy_simple import own_address
-from core.errors import ArgumentError
+from cli.deploy_simple import own_address, wait_until_ready
+from core.errors import ArgumentError, CloudError
 from core.packaging import Archive
 from core.tokens import AccessToken, new_token
 from infra import simple
 from infra.certificate import VALID_DAYS, make_certificate, read_certificate
 from infra.deployment import StackActions, StackSpec
-from tests.serving import serving, silent_port
+from tests.serving import running, serving, silent_port
 from tests.unit.test_infra import DONE, FakeStack, Notes, polling
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -82,6 +84,22 @@ def test_the_public_certificate_has_no_key_and_the_other_loads_into_a_server(tmp
     file.write_bytes(made.pem)
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file)
     assert made.fingerprint.count(":") == 31
+
+
+def test_the_page_is_waited_for_with_its_own_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.deploy_simple.POLL_SECONDS", 0.05)
+    made, other = (make_certificate("127.0.0.1", datetime.now(UTC)) for _ in range(2))
+    (tmp_path / "tls.pem").write_bytes(made.pem)
+    (tmp_path / "healthz").write_text("ok")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with running(server) as address:
+        url = f"{address.replace('http:', 'https:')}/healthz"
+        wait_until_ready(url, made)
+        with pytest.raises(CloudError, match=r"has not answered in 0 s .*--allow"):
+            wait_until_ready(url, other, timeout_seconds=0)
 
 
 def image(image_id: str, sha256: str, state: str = "available") -> MachineImage:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+import subprocess
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from core.prices import load_prices
 from core.settings import Settings
 from infra.outputs import SETTINGS
 from infra.template import MAX_BYTES, SIMPLE_PATH, Shared, TemplateError, resolve, simple, simple_text
+from tests.serving import running
 from tests.stack.emulated import original
 from tests.unit.test_infra_permissions import as_list, statements
 
@@ -138,6 +141,54 @@ def test_the_instance_installs_both_tiers_after_program_and_certificate() -> Non
         data = theirs[template]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"][0]
         names = {line.partition("=")[0] for line in data.splitlines() if line.startswith("EIC_")}
         assert names - settings <= {"EIC_FORWARDED_PROXIES"}, "no proxy is in front"
+
+
+class MetadataHandler(BaseHTTPRequestHandler):
+    """The metadata service of an instance whose public address changes."""
+
+    answers: ClassVar[list[str]] = []
+
+    def do_PUT(self) -> None:
+        self._respond(200, "a token")
+
+    def do_GET(self) -> None:
+        assert self.headers["X-aws-ec2-metadata-token"] == "a token"
+        answer = self.answers.pop(0) if self.path == "/latest/meta-data/public-ipv4" else ""
+        self._respond(200 if answer else 404, answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _respond(self, status: int, body: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+
+def test_the_user_data_waits_until_the_instance_has_its_address() -> None:
+    user_data = RESOURCES["MachineTemplate"]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
+    script = user_data[1]["WaitForAddress"]["Fn::Sub"].partition("<<'END'\n")[2].partition("\nEND\n")[0]
+    # None yet, then the one of the launch, then its own.
+    MetadataHandler.answers = ["", "198.51.100.1", "203.0.113.9", "never asked for"]
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), MetadataHandler)) as service:
+        script = script.replace("http://169.254.169.254", service).replace("${Address}", "203.0.113.9")
+        exec(script.replace("time.sleep(2)", "time.sleep(0)"), {})
+    assert MetadataHandler.answers == ["never asked for"]
+
+
+@pytest.mark.parametrize("name", ["MachineTemplate", "ControllerTemplate", "WebTemplate"])
+def test_the_user_data_is_a_shell_script(name: str) -> None:
+    resources = RESOURCES if name == "MachineTemplate" else original()["Resources"]
+    text, values = resources[name]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
+    for variable, value in values.items():
+        text = text.replace(f"${{{variable}}}", value.get("Fn::Sub", "x") if isinstance(value, dict) else "x")
+    subprocess.run(["sh", "-n"], input=re.sub(r"\$\{[A-Za-z:0-9.]+\}", "x", text), text=True, check=True)
+
+
+@pytest.mark.parametrize("name", ["install.sh", "ship-logs.sh"])
+def test_the_scripts_that_it_runs_are_shell_scripts(name: str) -> None:
+    subprocess.run(["sh", "-n", SIMPLE_PATH.parent / "machine" / name], check=True)
 
 
 def test_every_instance_has_imdsv2_and_an_encrypted_disk() -> None:
