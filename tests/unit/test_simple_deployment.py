@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from aws.account import Subnet
 from aws.images import MachineImage
 from aws.in_memory.stores import InMemoryStateStore
 from aws.stacks import ChangeSet, StackError, StackState
+from cli import deploy_simple
 from cli.deploy import deploy as deploy_command
 from cli.deploy_simple import own_address, wait_until_ready
 from core.errors import ArgumentError, CloudError
@@ -64,6 +66,53 @@ def test_without_an_own_address_a_sentence_asks_for_it(tmp_path: Path, monkeypat
         for service in (f"{url}/page", f"{url}/missing", f"http://127.0.0.1:{port}/"):
             with pytest.raises(ArgumentError, match=r"cannot be found .* such as --allow 198.51.100.7"):
                 own_address(service)
+
+
+class FakeAccount:
+    """A region whose zones a and b have subnets, of which b alone offers the instance's type."""
+
+    def __init__(self, vpc_id: str | None = "vpc-1", subnets: int = 2) -> None:
+        self._vpc_id, self._subnets = vpc_id, subnets
+
+    def default_vpc(self) -> str | None:
+        return self._vpc_id
+
+    def subnets(self, vpc_id: str) -> list[Subnet]:
+        return [Subnet(f"subnet-{zone}", zone, 100) for zone in "ab"[: self._subnets]]
+
+    def zones_with(self, instance_type: str) -> set[str]:
+        return {"b"}
+
+
+def parameters(account: FakeAccount, given: dict[str, str], before: StackState | None = None) -> dict[str, str]:
+    options = deploy_simple.Options("photos", given, "198.51.100.7", "", "", yes=True, dry_run=False, wait=False)
+    return deploy_simple._parameters(account, options, before)  # type: ignore[arg-type]
+
+
+def test_the_instance_is_launched_where_its_type_is_offered_and_workers_in_every_zone() -> None:
+    found = parameters(FakeAccount(), {"MaxWorkers": "3"})
+    assert (found["VpcId"], found["SubnetIds"], found["MaxWorkers"]) == ("vpc-1", "subnet-b,subnet-a", "3")
+    assert found["ClientCidr"] == "198.51.100.7/32"
+    named = parameters(FakeAccount(None), {"VpcId": "vpc-2", "SubnetIds": "subnet-x"})
+    assert (named["VpcId"], named["SubnetIds"]) == ("vpc-2", "subnet-x")
+
+
+def test_an_existing_stack_keeps_what_is_not_given() -> None:
+    assert parameters(FakeAccount(None), {}, FOUNDATION) == {"ClientCidr": "198.51.100.7/32"}
+
+
+@pytest.mark.parametrize(
+    ("account", "given", "sentence"),
+    [
+        (FakeAccount(None), {}, "no default VPC: `aws ec2 create-default-vpc`"),
+        (FakeAccount(subnets=0), {}, "vpc-1 has no subnets"),
+        (FakeAccount(), {"VpcId": "vpc-2"}, "belong together"),
+        (FakeAccount(), {"SubnetIds": "subnet-x"}, "belong together"),
+    ],
+)
+def test_a_network_that_is_missing_is_named(account: FakeAccount, given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ArgumentError, match=sentence):
+        parameters(account, given)
 
 
 def test_a_certificate_is_for_its_address_and_time_and_is_stored_once() -> None:
