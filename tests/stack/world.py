@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -201,8 +202,8 @@ class Tiers:
             listener.listen(128)
             self.url = f"{'https' if self._address else 'http'}://{host}:{listener.getsockname()[1]}"
             gunicorn = ["-m", "gunicorn", "--config", "python:web_tier.gunicorn_config"]
-            bind = [*self._tls(), "--bind", f"fd://{listener.fileno()}", "web_tier.wsgi:app"]
-            self._spawn("web", [sys.executable, *gunicorn, *bind], pass_fds=(listener.fileno(),))
+            bind = ["--bind", f"fd://{listener.fileno()}", "web_tier.wsgi:app"]
+            self._spawn("web", [sys.executable, *gunicorn, *bind], self._tls(), pass_fds=(listener.fileno(),))
         self._spawn("controller", [sys.executable, "-m", "controller"])
         self._watch.start()
         deadline = time.monotonic() + 60
@@ -232,20 +233,25 @@ class Tiers:
         slowed = self._pace if self._address else {}
         return {**os.environ, **self._pace, **variables, **slowed, "AWS_ACCESS_KEY_ID": key}
 
-    def _spawn(self, tier: str, command: list[str], **options: Any) -> None:
+    def _spawn(
+        self, tier: str, command: list[str], more: Mapping[str, str] = MappingProxyType({}), **options: Any
+    ) -> None:
         instance = "machine" if self._address else tier
         variables = read_variables(settings_file(self._account.user_data(f"{self._name}-{instance}")))
-        environment = self._environment(instance, variables)
+        environment = {**self._environment(instance, variables), **more}
         self._processes.append(spawn(command, environment, self._logs / f"{tier}.log", REPOSITORY_ROOT, **options))
 
-    def _tls(self) -> list[str]:
-        """The options with which infra/machine/tls.conf starts gunicorn, and the file, as the user data fetches it."""
+    def _tls(self) -> dict[str, str]:
+        """The variable with which infra/machine/tls.conf starts gunicorn; fetches the file, as the user data does."""
         if not self._address:
-            return []
+            return {}
         variables = read_variables(settings_file(self._account.user_data(f"{self._name}-machine")))
         self.certificate.parent.mkdir(parents=True, exist_ok=True)
         self._account.clients["s3"].download_file(variables["EIC_STATE_BUCKET"], CERTIFICATE_KEY, str(self.certificate))
-        return [f"--certfile={self.certificate}", "--workers=1"]
+        unit = (REPOSITORY_ROOT / "infra" / "machine" / "tls.conf").read_text("utf-8")
+        [(name, value)] = re.findall(r'^Environment="(\w+)=(.*)"$', unit, re.MULTILINE)
+        assert "/etc/elastic/tls.pem" in value
+        return {name: value.replace("/etc/elastic/tls.pem", str(self.certificate))}
 
     def _start_worker(self, instance: EmulatedInstance) -> subprocess.Popen[str]:
         endpoint = {ENDPOINT_VARIABLE: self._metadata.endpoint(instance.instance_id)}
