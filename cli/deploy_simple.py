@@ -88,18 +88,25 @@ def run(clients: Clients, options: Options, actions: StackActions) -> None:
     if state is None:
         click.echo("Nothing was changed.")
         return
+    certificate = _finish(clients, options, state)
+    if options.wait:
+        url = state.outputs["Url"]
+        with waiting(f"Waiting until {url} answers"):
+            wait_until_ready(f"{url}/healthz", certificate)
+        console.print(Text(f"{url} answers."))
+
+
+def _finish(clients: Clients, options: Options, state: StackState) -> Certificate:
+    """Stores certificate, model and token, and prints how to go on."""
     store = StateStore(clients["s3"], state.outputs["StateBucket"])
-    address = state.outputs["Address"]
-    certificate = simple.certificate_of(store, address, datetime.now(UTC))
+    certificate = simple.certificate_of(store, state.outputs["Address"], datetime.now(UTC))
     file = state_folder(os.environ) / "aws" / f"{options.stack_name}.pem"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(certificate.public_pem)
     model = simple.store_model(ModelStore(store), REPOSITORY_ROOT / DEFAULT_BUNDLE, time.time())
-    token = simple.first_token(TokenStore(store), "owner", time.time())
-    if options.wait:
-        with waiting(f"Waiting until https://{address} answers"):
-            wait_until_ready(f"https://{address}/healthz", certificate)
-    _report(options, state, certificate, file, model, token)
+    # Printed at once: the token cannot be shown again.
+    _report(options, state, certificate, file, model, simple.first_token(TokenStore(store), "owner", time.time()))
+    return certificate
 
 
 def own_address(service: str | None = None) -> str:

@@ -137,14 +137,18 @@ class _Network:
             if not self._plan.subnet_ids or subnet.subnet_id in self._plan.subnet_ids
         ]
         if not subnets:
-            missing = f"{self.vpc_id} has none of the subnets." if self._plan.subnet_ids else f"{self.vpc_id} has none."
-            return [Finding(STOP, "subnets", missing, "--parameter SubnetIds=subnet-…,subnet-…")]
+            named = "none of the subnets that are named" if self._plan.subnet_ids else "no subnets"
+            return [Finding(STOP, "subnets", f"{self.vpc_id} has {named}.", "--parameter SubnetIds=subnet-…,subnet-…")]
         zones = self._account.zones_with(self._plan.machine_type)
         self.subnet_id = self.subnet_id or subnets_offering(subnets, zones)[0].subnet_id
         free = sum(subnet.free_addresses for subnet in subnets)
         level = OK if free >= FEW_ADDRESSES else WARNING if free else STOP
         sentence = f"{self.vpc_id} has {len(subnets)} subnets with {free:,} free addresses."
-        return [Finding(level, "network", sentence, "" if level == OK else "--parameter VpcId=… SubnetIds=…")]
+        return [
+            Finding(
+                level, "network", sentence, "" if level == OK else "--parameter VpcId=vpc-… --parameter SubnetIds=…"
+            )
+        ]
 
 
 def _permissions(account: Account, plan: Plan, identity: Identity) -> list[Finding]:

@@ -135,7 +135,7 @@ def test_an_empty_account_of_an_administrator_has_nothing_to_complain_of() -> No
         (FakeAccount(roles=[]), IN_CLASS, STOP, "has no role", "--instance-profile"),
         (FakeAccount(roles=CloudError("IAM is away")), IN_CLASS, WARNING, "could not be looked at: IAM is away", ""),
         (FakeAccount(vpc=None), PLAN, STOP, "no default VPC", "--parameter VpcId="),
-        (FakeAccount(free=()), PLAN, STOP, "vpc-1 has none", "SubnetIds"),
+        (FakeAccount(free=()), PLAN, STOP, "vpc-1 has no subnets", "SubnetIds"),
         (FakeAccount(free=(0, 3)), PLAN, WARNING, "2 subnets with 3 free addresses", "SubnetIds"),
         (
             FakeAccount(not_offered=("t3.micro",)),
