@@ -36,6 +36,7 @@ _positive = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--image-bytes", type=click.IntRange(min=1), default=100_000, show_default=True, help="Size of an image.")
 @click.option("--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True, help="How long it is kept.")
+@click.option("--simple", is_flag=True, help="Of the deployment of `elastic deploy --simple`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def costs(
     images: int,
@@ -44,6 +45,7 @@ def costs(
     images_per_second: float,
     image_bytes: int,
     keep_days: float,
+    simple: bool,
     as_json: bool,
 ) -> None:
     """Estimate what the stack on AWS would cost for a number of images.
@@ -53,7 +55,9 @@ def costs(
     """
     prices = load_prices()
     chosen = instance_type or str(prices.stack["worker_instance_type"])
-    workload = Workload(images, hours, chosen, images_per_second, image_bytes, keep_days)
+    workload = Workload(
+        images, hours, chosen, images_per_second, image_bytes, keep_days, "simple" if simple else "full"
+    )
     found = estimate(workload, prices)
     if found is None:
         known = ", ".join(sorted(prices.instances))
