@@ -30,6 +30,7 @@ from app_tier.prediction_stats import PredictionStats
 from app_tier.release import Assignment, assignment, find_bundle
 from app_tier.shadow import ShadowRunner
 from app_tier.smoke_test import run_apart, smoke_test
+from app_tier.statistics import Report
 from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
@@ -226,11 +227,18 @@ def build_worker(
         decoder_for(bundle, settings),
         classifier,
         options,
-        on_report=MetricReporter(MetricSink(clients["cloudwatch"], settings.fleet_name)),
+        on_report=metric_reporter(settings, clients),
         on_answer=on_answer,
         fleet_running_since=fleet_running_since,
         respond=responder(settings, clients),
     )
+
+
+def metric_reporter(settings: Settings, clients: Clients) -> Callable[[Report], None]:
+    """Return a function that reports a worker's metrics to CloudWatch, unless the settings switch them off."""
+    if not settings.metrics_interval_seconds:
+        return lambda report: None
+    return MetricReporter(MetricSink(clients["cloudwatch"], settings.fleet_name))
 
 
 def responder(settings: Settings, clients: Clients) -> Callable[[ClassificationResult], None]:

@@ -18,7 +18,7 @@ import botocore.utils
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
-from core.errors import AlreadyExistsError, CloudError, NotConnectedError, NotFoundError
+from core.errors import AlreadyExistsError, CloudError, ExpiredCredentialsError, NotConnectedError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,10 +31,13 @@ MAX_ATTEMPTS = 5
 _NO_REGION = "no region of AWS is set: set AWS_REGION, or AWS_PROFILE to a profile with a region"
 # How services name what does not exist: most by the code's beginning or end, CloudFormation and Auto Scaling by the
 # message of a ValidationError.
-_NOT_FOUND = re.compile(r"404|NoSuch\w+|.*(NotFound|NotFoundException|DoesNotExist|NonExistentQueue)")
+_NOT_FOUND = re.compile(r"404|NoSuch\w+|.*(NotFound|DoesNotExist)(Exception)?|.*NonExistentQueue")
 _VALIDATION = "ValidationError"
 _NOT_FOUND_MESSAGE = re.compile(r"does not exist|\bnot found\b")
 _ALREADY_EXISTS = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
+# How services say that temporary credentials have ended; on an instance botocore renews them before.
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_EXPIRED_ADVICE = "sign in again, or copy new credentials, and repeat the command"
 
 
 class Clients:
@@ -139,12 +142,16 @@ def cloud_errors(doing: str) -> Iterator[None]:
     Raises:
         NotFoundError: the object, queue, instance, stack or whatever the request names does not exist.
         AlreadyExistsError: a conditional write found an object.
+        ExpiredCredentialsError: the credentials have ended.
         CloudError: anything else, after botocore's retries.
     """
     try:
         yield
     except ClientError as error:
-        raise _kind(error)(f"{doing} failed: {error}") from error
+        kind, sentence = _kind(error), f"{doing} failed: {error}"
+        if kind is ExpiredCredentialsError:
+            sentence = f"{sentence.rstrip('.')}; {_EXPIRED_ADVICE}"
+        raise kind(sentence) from error
     except BotoCoreError as error:
         raise CloudError(f"{doing} failed: {error}") from error
 
@@ -154,6 +161,8 @@ def _kind(error: ClientError) -> type[CloudError]:
     code, message = str(named.get("Code", "")), str(named.get("Message", ""))
     if _NOT_FOUND.fullmatch(code) or (code == _VALIDATION and _NOT_FOUND_MESSAGE.search(message)):
         return NotFoundError
+    if code in _EXPIRED:
+        return ExpiredCredentialsError
     return AlreadyExistsError if code in _ALREADY_EXISTS else CloudError
 
 

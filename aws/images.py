@@ -120,6 +120,13 @@ class Images:
         named: str | None = version["LaunchTemplateData"].get("ImageId")
         return resolve_image(self._ssm, named.removeprefix("resolve:ssm:")) if named else None
 
+    def in_use_elsewhere(self, launch_template_name: str) -> set[str]:
+        """The ids of the images in the default versions of all launch templates but this one."""
+        with cloud_errors("listing launch templates"):
+            pages = self._ec2.get_paginator("describe_launch_templates").paginate()
+            names = [entry["LaunchTemplateName"] for page in pages for entry in page["LaunchTemplates"]]
+        return {found for name in names if name != launch_template_name and (found := self.in_use_by(name))}
+
     def delete(self, image: MachineImage) -> None:
         """Deregister an image and delete its snapshots; running instances keep their own volumes."""
         with cloud_errors(f"deleting the image {image.name}"):

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": LazyCommand("cli.evaluate:evaluate", "Measure the quality of model bundles on labelled photos."),
     "export": LazyCommand("cli.export:export", "Export a training run as a model bundle, quantized and checked."),
     "image": LazyCommand("cli.image:image", "Manage the app tier's machine images on AWS: build, list, prune."),
+    "doctor": LazyCommand("cli.doctor:doctor", "Look for what would stop a deployment, before anything is made."),
     "deploy": LazyCommand("cli.deploy:deploy", "Create or update the stack on AWS."),
     "status": LazyCommand("cli.deploy:status", "Show the stack on AWS: its state, outputs, alarms and fleet."),
     "destroy": LazyCommand("cli.deploy:destroy", "Delete the stack on AWS, with all photos and results."),

@@ -48,6 +48,7 @@ _positive = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--spot", is_flag=True, help="With --bulk: the workers are spot instances.")
 @click.option("--other-region", is_flag=True, help="With --bulk: the photos are in another region than the workers.")
+@click.option("--simple", is_flag=True, help="Of the deployment of `elastic deploy --simple`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def costs(
     images: int,
@@ -61,6 +62,7 @@ def costs(
     instances: int,
     spot: bool,
     other_region: bool,
+    simple: bool,
     as_json: bool,
 ) -> None:
     """Estimate what a number of images would cost on AWS.
@@ -84,7 +86,9 @@ def costs(
         return
     if spot or other_region:
         raise ArgumentError(f"{'--spot' if spot else '--other-region'} is about a bulk run: add --bulk")
-    workload = Workload(images, hours, chosen, images_per_second, image_bytes, keep_days)
+    workload = Workload(
+        images, hours, chosen, images_per_second, image_bytes, keep_days, "simple" if simple else "full"
+    )
     found = estimate(workload, prices)
     if found is None:
         raise _unknown_type(chosen, prices)

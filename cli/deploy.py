@@ -23,13 +23,14 @@ from cli.fleet import NoStatusError, read_status
 from cli.options import quiet
 from cli.session import progress_console, use_aws
 from cli.tables import print_table
-from core.errors import CloudError, DecodeError
+from core.errors import ArgumentError, CloudError, DecodeError
 from core.paths import REPOSITORY_ROOT
 from core.sizes import format_bytes
 from infra import deployment, teardown, template
 from infra.deployment import StackActions, StackSpec
 from infra.outputs import settings_of
 from infra.program import program_archive
+from infra.simple import is_simple
 from infra.teardown import DeletionPlan, deletion_plan
 
 DEFAULT_NAME = "elastic"
@@ -53,22 +54,74 @@ class _Parameter(click.ParamType[tuple[str, str]]):
         return key, text
 
 
-@click.command()
-@_stack_name
-@click.option(
+parameter_options = click.option(
     "--parameter", "parameters", type=_Parameter(), multiple=True, help="A parameter of the template; repeatable."
 )
+
+
+@click.command()
+@_stack_name
+@parameter_options
 @click.option("--yes", is_flag=True, help="Execute the changes without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the changes, but execute nothing.")
+@click.option("--simple", is_flag=True, help="One small instance, without a domain, a certificate and a load balancer.")
+@click.option(
+    "--allow",
+    metavar="CIDR",
+    help="With --simple: the addresses that may reach the page.  [default: the one that this machine is seen with]",
+)
+@click.option(
+    "--instance-profile",
+    default="",
+    metavar="NAME",
+    help="With --simple: an existing instance profile; no IAM role is made then.",
+)
+@click.option("--image", "image_id", default="", metavar="AMI", help="With --simple: the workers' image.")
+@click.option("--no-wait", is_flag=True, help="With --simple: do not wait until the page answers.")
 @quiet
-def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, dry_run: bool) -> None:
+def deploy(
+    stack_name: str,
+    parameters: tuple[tuple[str, str], ...],
+    yes: bool,
+    dry_run: bool,
+    simple: bool,
+    allow: str | None,
+    instance_profile: str,
+    image_id: str,
+    no_wait: bool,
+) -> None:
     """Create or update the stack on AWS.
 
     Shows the changes, asks for confirmation, executes them and reports the stack's events.  Parameters that are not
-    given keep their values.  docs/how-to/deploy-to-aws.md explains them.
+    given keep their values.  docs/how-to/deploy-to-aws.md explains them, and the deployment with --simple.
     """
+    if not simple and (allow or instance_profile or image_id or no_wait):
+        raise ArgumentError("--allow, --instance-profile, --image and --no-wait belong to --simple")
     use_aws()
     clients = Clients()
+    actions = stack_actions(clients, stack_name, yes=yes, dry_run=dry_run)
+    if simple:
+        from cli import deploy_simple
+
+        options = deploy_simple.Options(
+            stack_name, dict(parameters), allow, instance_profile, image_id, yes=yes, dry_run=dry_run, wait=not no_wait
+        )
+        deploy_simple.run(clients, options, actions)
+        return
+    stack = Stack(clients["cloudformation"], stack_name)
+    if (before := stack.state()) is not None and is_simple(before):
+        raise ArgumentError(f"the stack {stack_name} is a simple one: add --simple, or another --stack-name")
+    archive = program_archive(REPOSITORY_ROOT)
+    spec = StackSpec(template.text(), dict(parameters), archive, STACK_TAG)
+    state = deployment.deploy(stack, spec, actions)
+    if state is None:
+        click.echo("Nothing was changed.")
+        return
+    print_table(console, outputs_of(state))
+
+
+def stack_actions(clients: Clients, stack_name: str, *, yes: bool, dry_run: bool) -> StackActions:
+    """The actions of a deployment: on a terminal, and on S3 and EC2."""
     resources = StackResources(clients, stack_name)
 
     def confirm(change_set: ChangeSet) -> bool:
@@ -84,14 +137,7 @@ def deploy(stack_name: str, parameters: tuple[tuple[str, str], ...], yes: bool, 
         if not dry_run:
             resources.use_template_version(name, version)
 
-    archive = program_archive(REPOSITORY_ROOT)
-    spec = StackSpec(template.text(), dict(parameters), archive, STACK_TAG)
-    actions = StackActions(confirm, print_event, upload, use_template)
-    state = deployment.deploy(Stack(clients["cloudformation"], stack_name), spec, actions)
-    if state is None:
-        click.echo("Nothing was changed.")
-        return
-    print_table(console, outputs_of(state))
+    return StackActions(confirm, print_event, upload, use_template)
 
 
 @click.command()
@@ -125,13 +171,18 @@ def status(stack_name: str, as_json: bool, env: bool) -> None:
 @click.command()
 @_stack_name
 @click.option("--yes", is_flag=True, help="Delete without asking.")
-@click.option("--images", "with_images", is_flag=True, help="Delete the machine images and their snapshots, too.")
+@click.option(
+    "--images/--keep-images",
+    "with_images",
+    default=None,
+    help="Delete the machine images and their snapshots, too, or keep them.  [default: delete those of a simple stack]",
+)
 @quiet
-def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
+def destroy(stack_name: str, yes: bool, with_images: bool | None) -> None:
     """Delete the stack on AWS, with all photos and results.
 
-    Machine images are kept unless --images is given; nothing else that costs money remains.  Ends with status 1 if
-    resources of the stack remain, and lists them.
+    Machine images that another stack launches from are kept in any case.  Nothing else that costs money remains.  Ends
+    with status 1 if resources of the stack remain, and lists them.
     """
     use_aws()
     clients = Clients()
@@ -139,7 +190,10 @@ def destroy(stack_name: str, yes: bool, with_images: bool) -> None:
     state = existing(stack)
     fleet = Fleet(clients["ec2"], f"{stack_name}-worker", stack_name)
     images = Images(clients["ec2"], clients["ssm"])
-    images_to_delete = images.list() if with_images else []
+    images_to_delete = []
+    if is_simple(state) if with_images is None else with_images:
+        needed = images.in_use_elsewhere(f"{stack_name}-worker")
+        images_to_delete = [image for image in images.list() if image.image_id not in needed]
     console.print(Text(describe_deletion(stack_name, deletion_plan(stack, fleet), len(images_to_delete))))
     if not yes and click.prompt(f"Type the stack's name to delete it ({state.stack_id})") != stack_name:
         raise StackError("that is not the stack's name; nothing was deleted")
@@ -255,5 +309,5 @@ def describe_deletion(stack_name: str, plan: DeletionPlan, images: int) -> str:
     lines = [f"This deletes the stack {stack_name} for good:"]
     lines += [f"  everything in the bucket {bucket}" for bucket in plan.buckets]
     lines += [f"  {len(plan.workers)} workers, the web tier, the controller, queues, logs, alarms and network"]
-    lines += [f"  {images} machine images" if images else "  Machine images are kept; --images deletes them, too."]
+    lines += [f"  {images} machine images" if images else "  no machine image; --images deletes them, too"]
     return "\n".join(lines)

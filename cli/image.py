@@ -72,7 +72,37 @@ def build(
 ) -> None:
     """Build an image: launch a builder, provision and check it, create an image from it, clean up."""
     use_aws()
-    settings, clients = Settings.from_environment(os.environ), Clients()
+    baked = build_image(
+        Clients(),
+        Settings.from_environment(os.environ).state_bucket,
+        instance_profile,
+        architecture=architecture,
+        base=base,
+        instance_type=instance_type,
+        subnet=subnet,
+        security_groups=security_groups,
+        bundle=bundle,
+    )
+    click.echo(json.dumps(_fields(baked)) if as_json else baked.image_id)
+
+
+def build_image(
+    clients: Clients,
+    bucket: str,
+    instance_profile: str,
+    *,
+    architecture: str = "amd64",
+    base: str | None = None,
+    instance_type: str | None = None,
+    subnet: str = "",
+    security_groups: tuple[str, ...] = (),
+    bundle: str = DEFAULT_BUNDLE,
+) -> MachineImage:
+    """Builds an image and shows each step; the arguments are the options of `elastic image build`.
+
+    Args:
+        bucket: from which the builder fetches the program.
+    """
     archive = image_archive(REPOSITORY_ROOT, bundle)
     version, commit = importlib.metadata.version("elastic-image-classifier"), commit_of(REPOSITORY_ROOT)
     plan = BuildPlan(
@@ -93,15 +123,14 @@ def build(
             errors.print(f"{step} …", highlight=False)
             status.update(f"{step} …")
 
-        baked = bake(
+        return bake(
             plan,
             archive,
             Builders(clients["ec2"], clients["ssm"]),
             Images(clients["ec2"], clients["ssm"]),
-            PresignedFileStore(clients["s3"], settings.state_bucket),
+            PresignedFileStore(clients["s3"], bucket),
             report,
         )
-    click.echo(json.dumps(_fields(baked)) if as_json else baked.image_id)
 
 
 @image.command("list")

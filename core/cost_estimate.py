@@ -22,6 +22,7 @@ class Workload:
         images_per_second: that one worker answers.
         image_bytes: an image's size.
         keep_days: how long photos are kept.
+        stack: ``full``, or ``simple``, which has no load balancer.
     """
 
     images: int
@@ -30,6 +31,7 @@ class Workload:
     images_per_second: float
     image_bytes: int
     keep_days: float
+    stack: str = "full"
 
     @property
     def worker_hours(self) -> float:
@@ -69,7 +71,11 @@ def estimate(workload: Workload, prices: Prices) -> Estimate | None:
     photos = {"photo_gb": workload.image_bytes / _BYTES_A_GB, "photo_days": workload.keep_days}
     per_image = replace(prices, image={**prices.image, **photos}).per_image
     return Estimate(
-        standing={name: usd * workload.hours for name, usd in prices.standing.items()},
+        standing={name: usd * workload.hours for name, usd in prices.standing_of(workload.stack).items()},
         workers_usd=worker_usd_per_hour * workload.worker_hours,
-        images={name: usd * workload.images for name, usd in per_image.items()},
+        images={
+            name: usd * workload.images
+            for name, usd in per_image.items()
+            if workload.stack == "full" or "load balancer" not in name
+        },
     )

@@ -60,6 +60,10 @@ class AlreadyExistsError(CloudError):
     """An object with that key exists already."""
 
 
+class ExpiredCredentialsError(CloudError):
+    """The credentials for the cloud have ended."""
+
+
 class ConflictError(CloudError):
     """The object was changed by another writer first."""
 

@@ -47,7 +47,7 @@ def fleet_costs(status: FleetStatus, prices: Prices) -> FleetCosts:
     rate = status.instance_usd_per_hour
     compute = Cost(None if rate is None else rate * len(status.instances), status.cost_per_1000_images_usd)
     requests = Cost(prices.usd_per_image * images_per_second * 3600, prices.usd_per_image * 1000)
-    standing_usd = prices.standing_usd_per_hour
+    standing_usd = sum(prices.standing_of(status.stack).values())
     standing = Cost(standing_usd, standing_usd * hours / status.answered * 1000 if status.answered else None)
     total = compute + requests + standing
     return FleetCosts(prices.region, prices.date.isoformat(), compute, requests, standing, total)

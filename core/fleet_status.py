@@ -154,7 +154,8 @@ class FleetStatus(Record):
     takes from launch to its worker's first heartbeat.  `instance_seconds` and `answered` count from `since`;
     `cost_per_1000_images_usd` is the cost of the instances' time by them and `instance_usd_per_hour`; it is None before
     the first answer and without a price.  `tasks` is the health of the controller's periodic tasks, and `trouble` is
-    None unless launches fail.
+    None unless launches fail.  `stack` is the deployment on AWS whose standing costs are estimated: ``full`` or
+    ``simple``.
     """
 
     at: Seconds
@@ -180,6 +181,7 @@ class FleetStatus(Record):
     tasks: tuple[TaskHealth, ...] = ()
     trouble: LaunchTrouble | None = None
     instance_usd_per_hour: float | None = None
+    stack: str = "full"
 
     @property
     def latest(self) -> Sample | None:

@@ -25,6 +25,7 @@ class Prices:
         instances: an hour of an instance, by type.
         of: the other prices, by name.
         stack, idle_hour, image: what the stack, an idle hour and an image use.
+        simple: what the simple deployment and its idle hour use.
         bulk: what the estimate of a bulk run assumes.
         packed_image: requests of an image where results are stored in packs (`results_per_object`).
     """
@@ -36,6 +37,7 @@ class Prices:
     stack: Mapping[str, Any]
     idle_hour: Mapping[str, float]
     image: Mapping[str, float]
+    simple: Mapping[str, Any]
     packed_image: Mapping[str, float] = field(default_factory=dict)
     bulk: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,6 +70,22 @@ class Prices:
             )
             / HOURS_A_MONTH,
         }
+
+    @property
+    def simple_standing(self) -> dict[str, float]:
+        """What each part of the simple deployment costs in an hour, also without workers and images."""
+        of, simple = self.of, self.simple
+        return {
+            "web tier and controller": self.instances[simple["instance_type"]] + of["address_hour"],
+            "its disk": self._disk_usd_per_hour,
+            "S3, writing and listing": simple["s3_writes"] * of["s3_write"],
+            "S3, reading": simple["s3_reads"] * of["s3_read"],
+            "SQS": simple["sqs_requests"] * of["sqs_request"],
+        }
+
+    def standing_of(self, stack: str) -> dict[str, float]:
+        """`standing` of the stack, or of the simple deployment (``simple``)."""
+        return self.simple_standing if stack == "simple" else self.standing
 
     @property
     def standing_usd_per_hour(self) -> float:
@@ -106,5 +124,5 @@ def load_prices() -> Prices:
     instances, others = (
         {name: entry["usd"] for name, entry in table[part].items()} for part in ("instances", "prices")
     )
-    uses = (table[part] for part in ("stack", "idle_hour", "image", "packed_image", "bulk"))
-    return Prices(table["region"], table["date"], instances, others, *uses)
+    parts = (table[part] for part in ("stack", "idle_hour", "image", "simple", "packed_image", "bulk"))
+    return Prices(table["region"], table["date"], instances, others, *parts)

@@ -26,6 +26,7 @@ CHOICES = {
     "purchase_option": ("on-demand", "spot"),
     "cloud": ("auto", "aws"),
     "authentication": ("off", "tokens"),
+    "stack": ("full", "simple"),
 }
 # The settings in which `DEPLOYMENT_ID` is replaced by the setting `deployment_id`.
 DEPLOYMENT_ID = "{id}"
@@ -215,7 +216,13 @@ class Settings:
         5.0, "longest time between two publications of the fleet's status, seconds", 0.1
     )
     metrics_interval_seconds: float = _setting(
-        60.0, "longest time between two reports of the controller's metrics to CloudWatch, seconds", 1.0
+        60.0,
+        "longest time between two reports of the controller's metrics to CloudWatch, seconds; 0: neither it nor "
+        "workers report any",
+        0.0,
+    )
+    stack: str = _setting(
+        "full", "`full`, or `simple`: the deployment on AWS whose standing costs the fleet's page estimates"
     )
 
     # The janitor, a task of the controller

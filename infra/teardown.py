@@ -13,6 +13,7 @@ from infra.stack_waiter import PollPolicy, follow
 
 GROUP = "AWS::AutoScaling::AutoScalingGroup"
 BUCKET = "AWS::S3::Bucket"
+INSTANCE = "AWS::EC2::Instance"
 # Polls until resources that still carry the tag are reported as left over: the tag index is updated with a delay.
 _TAG_POLLS = 20
 
@@ -43,11 +44,12 @@ class Fleet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeletionPlan:
-    """The buckets, Auto Scaling groups and workers that are deleted with a stack."""
+    """The buckets, Auto Scaling groups, single instances and workers that are deleted with a stack."""
 
     buckets: tuple[str, ...]
     groups: tuple[str, ...]
     workers: tuple[str, ...]
+    machines: tuple[str, ...] = ()
 
 
 def deletion_plan(stack: Stack, fleet: Fleet) -> DeletionPlan:
@@ -57,6 +59,7 @@ def deletion_plan(stack: Stack, fleet: Fleet) -> DeletionPlan:
         buckets=tuple(resource.physical_id for resource in resources if resource.resource_type == BUCKET),
         groups=tuple(resource.physical_id for resource in resources if resource.resource_type == GROUP),
         workers=tuple(instance.instance_id for instance in fleet.describe()),
+        machines=tuple(resource.physical_id for resource in resources if resource.resource_type == INSTANCE),
     )
 
 
@@ -89,6 +92,8 @@ def destroy(
     plan = deletion_plan(stack, fleet)
     report("stopping the web tier and the controller")
     resources.stop_groups(plan.groups)
+    if plan.machines:
+        fleet.terminate(list(plan.machines))
     _terminate_instances(resources, fleet, report, polling)
     # No process writes any more: a bucket that is emptied now stays empty.
     for bucket in plan.buckets:

@@ -59,6 +59,17 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, os.devnull)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _requests_to_aws_are_listed() -> Iterator[None]:
+    """A request that tests send through `aws/`, and that the list derived from the code lacks, would be unchecked."""
+    from tests.requests_to_aws import recording, requests_in_code, unlisted
+
+    with recording() as sent:
+        yield
+    if sent:
+        assert unlisted(sent, requests_in_code()) == [], "tests/requests_to_aws.py does not find them in the code"
+
+
 @pytest.fixture(autouse=True)
 def _no_limit_is_left() -> Iterator[None]:
     """A limit that a test sets on this process would fail others: without memory no thread starts."""

@@ -154,7 +154,8 @@ class StatusPublisher:
             self._write(
                 dataclasses.replace(status, oldest_job_age_seconds=oldest_job_age_seconds, trouble=outcome.trouble)
             )
-        if changed or now - self._metrics_at >= self._settings.metrics_interval_seconds:
+        interval_seconds = self._settings.metrics_interval_seconds
+        if interval_seconds and (changed or now - self._metrics_at >= interval_seconds):
             self._metrics_at = now
             self._meter(sample, oldest_job_age_seconds)
 
@@ -207,6 +208,7 @@ class StatusPublisher:
             quality=self._quality.status(),
             shadow=self._quality.shadow(),
             tasks=self._task_health(),
+            stack=self._settings.stack,
         )
 
     def _write(self, status: FleetStatus) -> None:

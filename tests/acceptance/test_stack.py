@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import re
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,22 +15,33 @@ from click.testing import CliRunner, Result
 
 from api_client.client import ApiClient
 from aws.buckets import ResultStore
+from aws.builders import BUILDER_TAG, Builders
 from aws.fleet import Fleet
 from aws.stacks import Stack
 from cli.deploy import deploy, destroy, status
+from cli.doctor import doctor
 from cli.model import model
 from cli.rollout import rollout
 from cli.token import token
 from core.settings import Settings
 from infra import deployment, stack_waiter, teardown, template
+from infra.deployer_actions import ACTIONS, ROLE_ACTIONS
 from infra.outputs import settings_of
+from local_cloud.credentials import LOCAL_CREDENTIALS
 from local_cloud.resources import notify_queue
 from local_cloud.sample_photos import from_packages, make_crops
 from tests.bundles import shipped_as
-from tests.stack.emulated import emulated
+from tests.stack.emulated import emulated, emulated_simple
 from tests.stack.world import Account, Tiers
 
 NAME = "photos"
+# What the doctor itself asks for, and does without where it may not.
+LOOKING = {
+    "sts:GetCallerIdentity",
+    "iam:SimulatePrincipalPolicy",
+    "iam:GetInstanceProfile",
+    "servicequotas:GetServiceQuota",
+}
 ANSWER_SECONDS = 60.0
 
 pytestmark = pytest.mark.acceptance
@@ -36,6 +50,7 @@ pytestmark = pytest.mark.acceptance
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setattr(template, "text", emulated)
+    monkeypatch.setattr(template, "simple_text", emulated_simple)
     for module in (deployment, teardown):
         monkeypatch.setattr(module, "PollPolicy", functools.partial(stack_waiter.PollPolicy, poll_seconds=0.05))
     made = Account(monkeypatch)
@@ -152,6 +167,90 @@ def test_a_stack_serves_is_updated_and_leaves_nothing(
     finally:
         tiers.stop()
     assert account.left() == before
+
+
+def build_on_the_emulator(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets `elastic deploy --simple` build an image: moto runs no scripts, so that no builder stops itself."""
+    ec2 = account.clients["ec2"]
+    account.clients["ssm"].put_parameter(Name="/debian", Value=account.image_id, Type="String")
+    monkeypatch.setattr("cli.image.BASE_PARAMETER", "/debian")
+
+    def sleep(seconds: float) -> None:
+        builders = [
+            {"Name": "tag-key", "Values": [BUILDER_TAG]},
+            {"Name": "instance-state-name", "Values": ["running"]},
+        ]
+        for found in ec2.describe_instances(Filters=builders)["Reservations"]:
+            ec2.stop_instances(InstanceIds=[entry["InstanceId"] for entry in found["Instances"]])
+
+    monkeypatch.setattr("cli.image.Builders", functools.partial(Builders, sleep=sleep))
+
+
+def make_profile(account: Account, name: str) -> None:
+    iam = account.clients["iam"]
+    iam.create_role(RoleName="LabRole", AssumeRolePolicyDocument="{}")
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName="LabRole")
+
+
+@pytest.mark.parametrize("profile", ["", "LabInstanceProfile"], ids=["with roles", "without the right to make roles"])
+def test_a_simple_stack_is_made_from_nothing_labels_photos_and_leaves_nothing(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    build_on_the_emulator(account, monkeypatch)
+    monkeypatch.setattr("cli.deploy_simple.state_folder", lambda environment: tmp_path)
+    # The commands' own key: in the second case it may make no roles.
+    operator = LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"]
+    if profile:
+        make_profile(account, profile)
+        look = ["--aws", "--parameter", f"BaseImageId={account.image_id}"]
+        account.guard.forbidden[operator] = ROLE_ACTIONS
+        stopped = CliRunner().invoke(doctor, look)
+        assert stopped.exit_code == 1 and "may make no IAM roles: iam:CreateRole" in stopped.output
+        assert "Nothing stops the deployment" in run(doctor, *look, "--instance-profile", profile).output
+    else:
+        account.guard.forbidden[operator] = ()
+    before, images_before = account.left(), account.images()
+    photos = make_crops(6, 7, tmp_path, from_packages())
+    options = ["--instance-profile", profile] if profile else []
+
+    made = run(deploy, "--stack-name", NAME, "--yes", *account.simple_parameters(MaxWorkers="2"), *options).output
+    after = account.left()
+    if profile:
+        assert {kind: after.get(kind) for kind in ("roles", "profiles")} == {
+            kind: before.get(kind) for kind in ("roles", "profiles")
+        }
+    state = Stack(account.clients["cloudformation"], NAME).state()
+    assert state is not None
+    built = account.images()
+    assert len(built) == len(images_before) + 2, "an image and its snapshot"
+    secret, address = re.findall(r"eic_[\w-]+", made)[0], state.outputs["Address"]
+    certificate = tmp_path / "aws" / f"{NAME}.pem"
+    assert f"https://{address}" in made and f"destroy --stack-name {NAME}" in made
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).digest()
+    assert digest.hex(":").upper() in made
+
+    tiers = Tiers(account, NAME, tmp_path / "logs", address=address, roles=not profile)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    try:
+        tiers.start()
+        classify(ApiClient(tiers.url, secret), photos)
+        # An update makes no second image, no other token and no other certificate.
+        again = run(deploy, "--stack-name", NAME, "--yes", *account.simple_parameters(MaxWorkers="3")).output
+        assert "eic_" not in again and digest.hex(":").upper() in again
+        assert account.images() == built
+        assert not account.guard.refused
+        keys = {operator} if profile else {operator, "machine", "worker"}
+        assert {request.key for request in account.guard.asked} == keys
+        tiers.stop()
+        destroyed = run(destroy, "--stack-name", NAME, "--yes").output
+        assert "1 machine images" in destroyed
+        asked = {request.action for request in account.guard.asked if request.key == operator}
+        assert asked - LOOKING <= set(ACTIONS), "the doctor asks for what the commands do"
+    finally:
+        tiers.stop()
+    assert account.left() == before
+    assert account.images() == images_before
 
 
 def wait_until(done: object, sentence: str, timeout_seconds: float = 40.0) -> None:

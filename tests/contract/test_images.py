@@ -209,6 +209,15 @@ def test_pruning_deletes_images_with_their_snapshots_but_not_the_one_in_use(benc
     assert left >= set(oldest.snapshot_ids)
 
 
+def test_images_that_other_templates_launch_are_in_use_elsewhere(bench: Bench) -> None:
+    image = bench.bake()
+    name = f"other-{next(_numbers)}"
+    bench.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"ImageId": image.image_id})
+    assert image.image_id in bench.images.in_use_elsewhere(bench.settings.launch_template_name)
+    assert image.image_id not in bench.images.in_use_elsewhere(name)
+    bench.ec2.delete_launch_template(LaunchTemplateName=name)
+
+
 def test_an_image_named_by_a_parameter_is_in_use(bench: Bench) -> None:
     image = bench.bake()
     bench.ssm.put_parameter(Name="/elastic/image", Value=image.image_id, Type="String", Overwrite=True)

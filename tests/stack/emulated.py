@@ -1,6 +1,6 @@
-"""Adapt the stack's template to the emulator.  Each change is one function, whose docstring has the reason.
+"""Adapt the stack's templates to the emulator.  Each change is one function, whose docstring has the reason.
 
-`infra/stack.yaml` itself is written for AWS only.
+`infra/stack.yaml` and `infra/simple.yaml` themselves are written for AWS only.
 """
 
 from __future__ import annotations
@@ -8,38 +8,43 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from typing import Any
 
-from infra.template import PATH
-
-Template = dict[str, Any]
+from infra.template import PATH, Template, parse, simple
 
 
 def original(text: str = "") -> Template:
-    """The template with its short forms (``!Ref`` …) expanded.
+    """The stack's template with its short forms (``!Ref`` …) expanded.
 
     Args:
         text: YAML; by default the file's.
     """
-    # Here, because it brings sympy along: each of pytest's processes imports each test module.
-    from cfnlint.decode.cfn_yaml import loads
-
-    plain: Template = json.loads(json.dumps(loads(text or PATH.read_text("utf-8"))))
-    return plain
+    return parse(text or PATH.read_text("utf-8"))
 
 
 def emulated() -> str:
-    """The template for the emulator, JSON."""
-    template = original()
-    for change in CHANGES:
+    """The stack's template for the emulator, JSON."""
+    return _changed(original(), CHANGES)
+
+
+def emulated_simple() -> str:
+    """The template of the simple deployment for the emulator, JSON."""
+    return _changed(simple(), SIMPLE_CHANGES)
+
+
+def _changed(template: Template, changes: tuple[Callable[[Template], None], ...]) -> str:
+    for change in changes:
         change(template)
     return json.dumps(template)
 
 
 def differences() -> dict[str, set[str]]:
     """The resources and parameters that each change affects."""
-    found, template = {}, original()
-    for change in CHANGES:
+    return {**_differences(original(), CHANGES), **_differences(simple(), SIMPLE_CHANGES)}
+
+
+def _differences(template: Template, changes: tuple[Callable[[Template], None], ...]) -> dict[str, set[str]]:
+    found = {}
+    for change in changes:
         before = copy.deepcopy(template)
         change(template)
         found[change.__name__] = {
@@ -63,4 +68,10 @@ def balancer_name(template: Template) -> None:
     template["Resources"] = json.loads(text)
 
 
+def machine_image(template: Template) -> None:
+    """moto's CloudFormation launches an instance by properties of its own only, not from a launch template."""
+    template["Resources"]["Machine"]["Properties"]["ImageId"] = {"Ref": "BaseImageId"}
+
+
 CHANGES: tuple[Callable[[Template], None], ...] = (image_parameter, balancer_name)
+SIMPLE_CHANGES: tuple[Callable[[Template], None], ...] = (image_parameter, machine_image)

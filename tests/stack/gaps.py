@@ -28,11 +28,15 @@ def _apply(self: models.ChangeSet) -> None:
 
 
 def _load_parameters(self: parsing.ResourceMap) -> None:
-    """Joins list parameters that keep their previous value: moto would split the list again."""
+    """Joins lists that keep their previous value, which moto would split again, and splits defaults of lists."""
     self.input_parameters = {
         name: ",".join(value) if isinstance(value, list) else value for name, value in self.input_parameters.items()
     }
     _moto_load_parameters(self)
+    for name, parameter in self._template.get("Parameters", {}).items():
+        value = self.resolved_parameters[name]
+        if parameter["Type"] == "CommaDelimitedList" and isinstance(value, str):
+            self.resolved_parameters[name] = self._parsed_resources[name] = value.split(",")
 
 
 def _update_resource(logical_id: str, resource_json: Any, resources: Any, account_id: str, region_name: str) -> Any:

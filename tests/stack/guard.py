@@ -2,7 +2,8 @@
 
 The policies are those that the stack has created, read from the emulator's IAM.  Actions and resources are compared,
 conditions are not: the emulator has no context keys.  ``aws:userid``
-stands for any instance with any role.  Keys that belong to no tier are not restricted.
+stands for any instance with any role.  Keys that belong to no tier are not restricted, unless actions are forbidden to
+them; then IAM's simulator, which moto lacks, answers accordingly.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _S3_OBJECT = {
     "POST": "PutObject",
     "DELETE": "DeleteObject",
 }
+# Where the prefix of a service's actions differs from the name with which its requests are signed.
+_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
 _DENIED = (
     b"<?xml version='1.0'?><ErrorResponse><Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>"
     b"</ErrorResponse>"
@@ -53,12 +56,14 @@ class Guard:
 
     Attributes:
         policies: statements by access key; other keys are not restricted.
-        asked, refused: all requests, and the refused ones, of keys with policies.
+        forbidden: patterns of actions by access key, which may do everything else.
+        asked, refused: all requests, and the refused ones, of keys with policies or forbidden actions.
         counts: the number of these requests, by key and action.
     """
 
     app: WSGIApplication
     policies: dict[str, Statements] = field(default_factory=dict)
+    forbidden: dict[str, tuple[str, ...]] = field(default_factory=dict)
     asked: set[Request] = field(default_factory=set)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: set[Request] = field(default_factory=set)
@@ -66,22 +71,47 @@ class Guard:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         found = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
-        if found is None or found.group(1) not in self.policies:
+        if found is None or found.group(1) not in self.policies.keys() | self.forbidden.keys():
             return self.app(environ, start_response)
         key, service = found.groups()
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = BytesIO(body)
         request = Request(key, *identify(service, environ, body))
-        allowed = is_allowed(self.policies[key], request)
+        patterns = self.forbidden.get(key, ())
+        allowed = not _matches(request.action, patterns) and (
+            key not in self.policies or is_allowed(self.policies[key], request)
+        )
         with self._lock:
             self.asked.add(request)
             self.counts[key, request.action] += 1
             if not allowed:
                 self.refused.add(request)
+        if request.action == "iam:SimulatePrincipalPolicy" and allowed:
+            start_response("200 OK", [("Content-Type", "text/xml")])
+            return [_simulated(parse_qs(body.decode()), patterns)]
         if allowed:
             return self.app(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", "text/xml"), ("Content-Length", str(len(_DENIED)))])
         return [_DENIED]
+
+
+def _matches(action: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(action, pattern) for pattern in patterns)
+
+
+def _simulated(form: Mapping[str, list[str]], patterns: Iterable[str]) -> bytes:
+    """The response of IAM's simulator: what is not forbidden is allowed."""
+    actions = [values[0] for name, values in form.items() if name.startswith("ActionNames.member.")]
+    results = "".join(
+        f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>*</EvalResourceName><EvalDecision>"
+        f"{'implicitDeny' if _matches(action, patterns) else 'allowed'}</EvalDecision></member>"
+        for action in actions
+    )
+    return (
+        '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
+        f"<SimulatePrincipalPolicyResult><EvaluationResults>{results}</EvaluationResults>"
+        "<IsTruncated>false</IsTruncated></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+    ).encode()
 
 
 def is_allowed(statements: Statements, request: Request) -> bool:
@@ -109,9 +139,9 @@ def identify(service: str, environ: Mapping[str, Any], body: bytes) -> tuple[str
     action = _operation(environ, body)
     if service == "sqs":
         parameters = json.loads(body)
-        name = parameters.get("QueueName") or parameters["QueueUrl"].rpartition("/")[2]
+        name = parameters.get("QueueName") or parameters.get("QueueUrl", "*").rpartition("/")[2]
         return f"sqs:{action.removesuffix('Batch')}", (f"arn:aws:sqs:us-east-1:123456789012:{name}",)
-    return f"{'cloudwatch' if service == 'monitoring' else service}:{action}", ("*",)
+    return f"{_PREFIXES.get(service, service)}:{action}", ("*",)
 
 
 def _s3(environ: Mapping[str, Any], body: bytes) -> tuple[str, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """``python -m tests.stack.requests_made``: count the requests to AWS of a stack, idle and for each image.
 
-The tiers run on the emulator with their default intervals.  docs/reference/costs.md multiplies the counts with prices.
+The tiers run on the emulator with the intervals that they have on AWS; with ``--simple`` those of the simple
+deployment.  docs/reference/costs.md multiplies the counts with prices.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from controller.housekeeping.pace import QUIET_AFTER_SECONDS
 from infra import template
 from infra.outputs import settings_of
 from local_cloud.sample_photos import from_packages, make_crops
-from tests.stack.emulated import emulated
+from tests.stack.emulated import emulated, emulated_simple
 from tests.stack.world import Account, Tiers
 
 _NAME = "photos"
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.stack.requests_made", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--idle-seconds", type=float, default=120.0, help="0: count the images' requests alone")
+    parser.add_argument("--simple", action="store_true", help="of the deployment of `elastic deploy --simple`")
     parser.add_argument(
         "--worker-settings",
         default="",
@@ -45,10 +47,17 @@ def main() -> None:
     options = parser.parse_args()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(template, "text", emulated)
+        patch.setattr(template, "simple_text", emulated_simple)
+        patch.setattr("cli.deploy_simple.state_folder", lambda environment: Path(folder))
         account = Account(patch)
-        parameters = {"MaxWorkers": "1", "WorkerSettings": options.worker_settings}
-        CliRunner().invoke(deploy, ["--stack-name", _NAME, "--yes", *account.parameters(**parameters)])
-        tiers = Tiers(account, _NAME, Path(folder) / "logs", pace={})
+        workers = {"WorkerSettings": options.worker_settings} if options.worker_settings else {}
+        parameters = account.parameters(MaxWorkers="1", **workers)
+        if options.simple:
+            parameters = [*account.simple_parameters(MaxWorkers="1"), "--image", account.image_id]
+        CliRunner().invoke(deploy, ["--stack-name", _NAME, "--yes", *parameters], catch_exceptions=False)
+        outputs = _outputs(account)
+        tiers = Tiers(account, _NAME, Path(folder) / "logs", pace={}, address=outputs.get("Address", ""))
+        patch.setenv("REQUESTS_CA_BUNDLE", str(tiers.certificate) if options.simple else "")
         try:
             tiers.start()
             _measure(account, tiers, options.images, options.idle_seconds, Path(folder))
@@ -65,8 +74,7 @@ def _measure(account: Account, tiers: Tiers, images: int, idle_seconds: float, f
         before = counts.copy()
         time.sleep(idle_seconds)
         _print("idle, an hour", counts - before, 3600 / idle_seconds)
-    (stack,) = account.clients["cloudformation"].describe_stacks(StackName=_NAME)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    outputs = _outputs(account)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings_of(outputs).items():
             patch.setenv(name, value)
@@ -103,6 +111,11 @@ def _watch(url: str, secret: str, batch_id: str) -> int:
             elif line.startswith("data: ") and event == "complete":
                 break
     return results
+
+
+def _outputs(account: Account) -> dict[str, str]:
+    (stack,) = account.clients["cloudformation"].describe_stacks(StackName=_NAME)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 def _print(title: str, counts: Counts, factor: float) -> None:

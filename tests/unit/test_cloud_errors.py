@@ -9,7 +9,7 @@ from botocore.stub import Stubber
 from aws.clients import Clients, cloud_errors
 from aws.stack_resources import StackResources
 from aws.stacks import Stack
-from core.errors import AlreadyExistsError, CloudError, NotFoundError
+from core.errors import AlreadyExistsError, CloudError, ExpiredCredentialsError, NotFoundError
 
 # Codes and messages as the services document them.
 CASES = [
@@ -32,7 +32,8 @@ CASES = [
     ("AccessDenied", "the role does not exist for all that we know", CloudError),
     ("RequestLimitExceeded", "Request limit exceeded.", CloudError),
     ("InsufficientInstanceCapacity", "We currently do not have sufficient capacity", CloudError),
-    ("ExpiredToken", "The provided token has expired.", CloudError),
+    ("ExpiredToken", "The provided token has expired.", ExpiredCredentialsError),
+    ("RequestExpired", "Request has expired.", ExpiredCredentialsError),
 ]
 
 

@@ -54,6 +54,13 @@ def test_the_total_is_the_sum_of_its_parts(images: int, hours: float, images_per
     assert found.total_usd == pytest.approx(sum(parts)) and min(parts) >= 0
 
 
+def test_the_simple_deployment_has_no_load_balancer() -> None:
+    found = estimate(replace(MILLION, stack="simple"), PRICES)
+    assert found is not None
+    assert found.standing == pytest.approx(PRICES.simple_standing)
+    assert not [name for name in (*found.standing, *found.images) if "load balancer" in name]
+
+
 def test_a_type_without_a_price_has_no_estimate() -> None:
     assert estimate(replace(MILLION, instance_type="z9.mega"), PRICES) is None
 

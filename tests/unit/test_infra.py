@@ -26,7 +26,7 @@ from infra.deployment import StackActions, StackSpec, check_parameters, deploy
 from infra.outputs import ADDED_SETTINGS, SETTINGS, OutputError, settings_of
 from infra.program import key_of, program_archive
 from infra.stack_waiter import PollPolicy
-from infra.teardown import BUCKET, GROUP, destroy
+from infra.teardown import BUCKET, GROUP, INSTANCE, destroy
 from infra.template import MAX_BYTES, PATH, text, without_comments
 from tests.stack.emulated import differences, original
 
@@ -83,8 +83,13 @@ class FakeStack:
     def _begin(self) -> None:
         self.waiting = [Event("e-1", self.name, "AWS::CloudFormation::Stack", "…_IN_PROGRESS", "")]
 
+    made: tuple[Resource, ...] = (
+        Resource("InputBucket", BUCKET, "bucket-1"),
+        Resource("WebInstances", GROUP, "group-1"),
+    )
+
     def resources(self) -> list[Resource]:
-        return [Resource("InputBucket", BUCKET, "bucket-1"), Resource("WebInstances", GROUP, "group-1")]
+        return list(self.made)
 
 
 @dataclass
@@ -241,9 +246,11 @@ class InMemoryFleet:
         self.log.append(f"terminate {' '.join(instance_ids)}")
 
 
-def tear_down(left: list[list[str]], after: StackState | None = None) -> tuple[list[str], list[str]]:
+def tear_down(
+    left: list[list[str]], after: StackState | None = None, made: tuple[Resource, ...] = FakeStack.made
+) -> tuple[list[str], list[str]]:
     log: list[str] = []
-    stack = FakeStack([DONE, replace(DONE, status="DELETE_IN_PROGRESS"), after], calls=log)
+    stack = FakeStack([DONE, replace(DONE, status="DELETE_IN_PROGRESS"), after], calls=log, made=made)
     # A worker that the stopping controller still launched is found in the second round.
     fleet = InMemoryFleet(log, [["i-1"], ["i-1"], ["i-2"], []])
     return destroy(stack, FakeStackResources(log, left), fleet, lambda step: None, lambda event: None, polling()), log
@@ -253,6 +260,12 @@ def test_the_controller_stops_before_workers_end_and_buckets_are_emptied_last() 
     left, log = tear_down([["arn"], []])
     assert log == ["stop group-1", "terminate i-1", "terminate i-2", "empty bucket-1", "delete"]
     assert left == []
+
+
+def test_the_single_instance_of_a_simple_stack_ends_before_workers_do() -> None:
+    made = (Resource("InputBucket", BUCKET, "bucket-1"), Resource("Machine", INSTANCE, "i-9"))
+    log = tear_down([[]], made=made)[1]
+    assert log == ["stop ", "terminate i-9", "terminate i-1", "terminate i-2", "empty bucket-1", "delete"]
 
 
 def test_resources_that_remain_are_returned() -> None:
@@ -394,7 +407,8 @@ def test_the_emulator_gets_the_template_but_for_what_the_documentation_says() ->
     changed = differences()
     assert changed["image_parameter"] == {"BaseImageId"}
     assert changed["balancer_name"] == {"WebAlarm", "Dashboard"}
-    assert changed.keys() == {"image_parameter", "balancer_name"}
+    assert changed["machine_image"] == {"Machine"}
+    assert changed.keys() == {"image_parameter", "balancer_name", "machine_image"}
 
 
 def test_each_exception_of_the_scan_has_a_reason() -> None:

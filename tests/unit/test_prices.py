@@ -73,6 +73,19 @@ def test_the_documented_idle_hour_is_that_of_the_table() -> None:
     assert {name for name in exact if not agrees(documented[name], exact[name])} == set()
 
 
+def test_the_documented_idle_hour_of_the_simple_deployment_is_that_of_the_table() -> None:
+    documented = rows("An idle hour of the simple deployment")
+    exact = {**PRICES.simple_standing, "sum": sum(PRICES.simple_standing.values())}
+    assert documented.keys() == exact.keys()
+    assert {name for name in exact if not agrees(documented[name], exact[name])} == set()
+    assert exact["sum"] <= 0.02
+
+
+def test_the_fleets_page_shows_the_standing_costs_of_its_stack() -> None:
+    idle = replace(STATUS, instances=(), history=(), instance_usd_per_hour=0.09, stack="simple")
+    assert fleet_costs(idle, PRICES).total.usd_per_hour == pytest.approx(sum(PRICES.simple_standing.values()))
+
+
 @pytest.mark.parametrize(
     ("column", "prices"), [(2, PRICES), (4, PRICES.in_packs())], ids=["each result alone", "in packs"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import threading
@@ -395,6 +396,16 @@ def test_metrics_come_with_each_change_and_else_every_minute(cloud: Cloud) -> No
     assert cloud.sink.count("put") == 3
     names = set(cloud.sink.calls[-1][1])
     assert {"Backlog", "JobsInFlight", "DesiredInstances", "RunningInstances", "InstanceSeconds"} <= names
+
+
+def test_no_metrics_are_reported_where_the_settings_switch_them_off(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "SETTINGS", dataclasses.replace(SETTINGS, metrics_interval_seconds=0))
+    controller = cloud.controller()
+    cloud.work_arrives(35)
+    controller.run(70)
+    assert cloud.sink.count("put") == 0
 
 
 @pytest.mark.parametrize(("part", "method"), [("store", "put"), ("sink", "put")])
