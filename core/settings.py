@@ -208,12 +208,16 @@ class Settings:
     )
     lease_seconds: float = _setting(
         15.0,
-        "a second controller takes over when the first has not renewed the lease for so long, seconds",
+        "a second controller takes over when the first has not renewed the lease for so long, seconds; four times as "
+        "long while nothing is under way",
         1.0,
         86_400.0,
     )
     status_interval_seconds: float = _setting(
-        5.0, "longest time between two publications of the fleet's status, seconds", 0.1
+        5.0,
+        "longest time between two publications of the fleet's status, seconds; ten times as long, but 25 s at most, "
+        "while nothing is under way",
+        0.1,
     )
     metrics_interval_seconds: float = _setting(
         60.0,
@@ -226,7 +230,9 @@ class Settings:
     )
 
     # The janitor, a task of the controller
-    janitor_interval_seconds: float = _setting(15.0, "time between two rounds of the janitor, seconds", 0.05)
+    janitor_interval_seconds: float = _setting(
+        15.0, "time between two rounds of the janitor, seconds; ten times as long while nothing is under way", 0.05
+    )
     orphan_age_seconds: float = _setting(
         60.0,
         "an orphan (an upload without a job and without a result) is enqueued again when it is so old, seconds",
