@@ -71,7 +71,8 @@ class BulkRun(Record):
         cursor: the last key of the listing that has been planned.
         is_planned: the listing has been planned to its end.
         skipped: how many objects of the listing were not included.
-        sent_segments, done_segments: how many segments' jobs have been enqueued; below which all parts are stored.
+        sent_segments: how many segments' jobs have been enqueued.
+        done_segments, done_segment_images: the first so many segments have all their parts; the images of these.
         done_images: the images of all parts that are stored.
         failed_images: how many of them have no label; counted when the parts are merged.
     """
@@ -98,6 +99,7 @@ class BulkRun(Record):
     skipped: Count = 0
     sent_segments: Count = 0
     done_segments: Count = 0
+    done_segment_images: Count = 0
     done_images: Count = 0
     failed_images: Count = 0
 
@@ -280,6 +282,30 @@ class Part(Record):
         """
         if any(bool(image.predictions) == (image.failure is not None) for image in self.images):
             raise ValueError("an image has either predictions or a failure")
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """A file that a run results in: its key, its rows and its size."""
+
+    key: str
+    images: Count
+    bytes: Count
+
+
+@record("the manifest of a bulk run", version=1, max_bytes=MAX_DOCUMENT_BYTES)
+@dataclass(frozen=True, slots=True)
+class Manifest(Record):
+    """What a complete run results in; `models` are the bundles that classified, `files` the tables in their order."""
+
+    run_id: str
+    source: str
+    format: Format
+    columns: tuple[str, ...]
+    images: Count
+    failed_images: Count
+    models: tuple[str, ...]
+    files: tuple[TableFile, ...]
 
 
 Change = Callable[[BulkRun], BulkRun]

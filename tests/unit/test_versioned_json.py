@@ -27,7 +27,7 @@ from controller.scaling.executor import _Announcement
 from controller.status.prediction_monitor import ReferenceRecord
 from core.batch_record import BatchRecord
 from core.bulk_columns import Format
-from core.bulk_run import BulkJob, BulkRun, LabelledImage, Part, Segment, Status
+from core.bulk_run import BulkJob, BulkRun, LabelledImage, Manifest, Part, Segment, Status, TableFile
 from core.errors import DecodeError
 from core.fleet_status import (
     Decision,
@@ -146,8 +146,12 @@ EXAMPLES: list[Any] = [
         skipped=7,
         sent_segments=2,
         done_segments=1,
+        done_segment_images=1900,
         done_images=2000,
         failed_images=3,
+    ),
+    Manifest(
+        BATCH, "s3://photos/2026/", Format.CSV, ("image",), 100, 3, ("m@1",), (TableFile("out/labels.csv", 100, 999),)
     ),
     Segment(BATCH, 3, 60, (("a.jpg", "Zoë's 犬.jpg"), ("b.jpg",)), "b.jpg", 2, is_last=True),
     BulkJob(BATCH, 61, "photos", "labels", "out/", ("a.jpg", "Zoë's 犬.jpg"), requester_pays=True),
