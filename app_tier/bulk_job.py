@@ -139,7 +139,8 @@ class BulkImage:
             raise
 
     def answer(self, work: Work, predictions: tuple[Prediction, ...]) -> None:
-        self.open_job.leave(self.index, work, LabelledImage(self.key, predictions, note=work.note))
+        rounded = tuple(Prediction(found.label, round(found.score, 5)) for found in predictions)
+        self.open_job.leave(self.index, work, LabelledImage(self.key, rounded, note=work.note))
 
     def fail(self, work: Work, error: ImageError) -> None:
         failure = Failure(error.code, str(error))

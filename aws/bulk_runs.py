@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from aws.bulk_buckets import BulkOutput
+from aws.bulk_buckets import BulkOutput, PhotoSource
 from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
+from core.bulk_plan import plan_segments
 from core.bulk_run import CANCELLED_NAME, RUN_NAME, BulkRun, Change, cancelled, resumed
-from core.errors import ArgumentError, ConflictError, DecodeError, NotFoundError
+from core.errors import ArgumentError, ConflictError, DecodeError, DeniedError, NotFoundError
 from core.jobs import is_batch_id
 from core.object_keys import ACTIVE_BULK_RUNS, BULK_RUNS
 from core.versioned_json import RECORDS
@@ -46,6 +48,10 @@ class BulkRuns:
         key = run.key(RUN_NAME)
         try:
             self.output(run).create(key, run.encode())
+        except NotFoundError as error:
+            raise ArgumentError(f"there is no bucket {run.output_bucket}") from error
+        except DeniedError as error:
+            raise ArgumentError(f"{run.output} cannot be written with these credentials: {error}") from error
         except ConflictError as error:
             found = self.output(run).get(key, _MAX_BYTES)
             other = _id_in(found.body) if found is not None else ""
@@ -54,6 +60,37 @@ class BulkRuns:
             raise ArgumentError(
                 f"{run.output} holds the output of another run{f' ({other})' if other else ''}: choose another output"
             ) from error
+
+    def release_output(self, run: BulkRun) -> None:
+        """Delete what a run that was not started has written to its output."""
+        output = self.output(run)
+        output.delete_all(stored.key for stored in output.list(run.segments))
+        output.delete(run.key(RUN_NAME))
+
+    def check_source(self, run: BulkRun, source: PhotoSource) -> None:
+        """Check that a run's source can be listed and has an object.
+
+        Raises:
+            ArgumentError: it cannot, or has none.
+        """
+        try:
+            first = next(source.list_keys(run.source_prefix), None)
+        except NotFoundError as error:
+            raise ArgumentError(f"there is no bucket {run.source_bucket}") from error
+        except DeniedError as error:
+            raise ArgumentError(f"{run.source} cannot be listed with these credentials: {error}") from error
+        if first is None:
+            raise ArgumentError(f"there is no object whose key begins with {run.source}")
+
+    def plan_manifest(self, run: BulkRun, keys: Iterable[str]) -> BulkRun:
+        """Store the whole plan of a run whose keys a manifest lists; return the run, ready to be started."""
+        output = self.output(run)
+        for segment in plan_segments(run, keys, lambda key: True):
+            # What the manifest's order has last is no place in a listing.
+            segment = dataclasses.replace(segment, cursor="")
+            output.put(run.segment_key(segment.number), segment.encode())
+            run = run.planned(segment)
+        return run
 
     def start(self, run: BulkRun) -> None:
         """Store a new run's record; from now on it is worked on."""
