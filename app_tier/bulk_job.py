@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # From this delivery on, an image that cannot be fetched is a failure, whatever the reason; before, its job is returned.
 LAST_FETCH_RECEIVE_COUNT = 4
+# How often a photo is fetched in one delivery of its job, botocore's retries aside.
+MAX_TRIES = 3
 _MAX_REASON_CHARACTERS = 200
 
 
@@ -113,11 +115,18 @@ class OpenBulkJob:
 
 @dataclass(slots=True, eq=False)
 class BulkImage:
-    """An image of a bulk job on its way through the stages: a `Task`."""
+    """An image of a bulk job on its way through the stages: a `Task`.
+
+    Args:
+        get: fetches a photo by its key.
+        again: passes the image through the stages once more, without a new delivery of its whole job.
+    """
 
     open_job: OpenBulkJob
     index: int
     get: Callable[[str], bytes]
+    again: Callable[[BulkImage], None]
+    tries: int = 1
 
     @property
     def key(self) -> str:
@@ -134,7 +143,8 @@ class BulkImage:
         except NotFoundError:
             raise
         except CloudError as error:
-            if isinstance(error, DeniedError) or self.receive_count >= LAST_FETCH_RECEIVE_COUNT:
+            is_last = self.receive_count >= LAST_FETCH_RECEIVE_COUNT and self.tries == MAX_TRIES
+            if isinstance(error, DeniedError) or is_last:
                 raise UnreadableImageError(_reason(error)) from error
             raise
 
@@ -155,10 +165,13 @@ class BulkImage:
 
     def postpone(self, work: Work, error: Exception | None) -> None:
         if isinstance(error, CloudError):
-            log.warning("%s: %s; its job will be tried again", self.key, error)
+            log.warning("%s: %s; it will be tried again", self.key, error)
         elif error is not None:
             log.error("%s: unexpected trouble; its job will be tried again", self.key, exc_info=error)
-        if self.receive_count < LAST_FETCH_RECEIVE_COUNT:
+        if isinstance(error, CloudError) and self.tries < MAX_TRIES:
+            self.tries += 1
+            self.again(self)
+        elif self.receive_count < LAST_FETCH_RECEIVE_COUNT:
             self.open_job.leave_unanswered(2**self.receive_count)
         else:
             self.fail(work, ImageError())

@@ -173,7 +173,7 @@ class BulkLane:
             if not open_job.begin(index):
                 self._room.release()
                 return
-            self._stages.submit(BulkImage(open_job, index, source.get))
+            self._stages.submit(BulkImage(open_job, index, source.get, self._stages.submit))
 
     def _wait_for_turn(self) -> bool:
         """Wait until an image may begin; return whether it may, and not the worker ends."""

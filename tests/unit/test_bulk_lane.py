@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app_tier import bulk_lane
+from app_tier.bulk_job import MAX_TRIES
 from app_tier.bulk_lane import MAX_RECEIVE_COUNT, BulkLane
 from app_tier.quarantine import QuarantineError
 from app_tier.worker import Worker, WorkerOptions
@@ -126,13 +127,19 @@ def test_an_image_that_cannot_be_classified_is_a_line_with_its_error() -> None:
 def test_a_job_whose_photo_cannot_be_fetched_now_is_delivered_again() -> None:
     bench = Bench(ManualClock())
     job = bench.put("cat", "dog")
-    bench.photos.fail_next("get", where=lambda key: "dog" in key)
+    bench.photos.fail_next("get", times=MAX_TRIES, where=lambda key: "dog" in key)
     with bench.running():
         until(lambda: bench.lane.images_in_hand == 0 and bench.bulk.count("extend") == 1)
         assert not bench.labels.objects
-    again = Bench()
-    again.photos, again.bulk = bench.photos, bench.bulk
     assert bench.bulk.messages[0].receive_count == 1 and bench.bulk.bulk_jobs == [job]
+
+
+def test_a_photo_that_cannot_be_fetched_at_once_does_not_repeat_its_job() -> None:
+    bench = Bench()
+    job = bench.put("cat", "dog")
+    bench.photos.fail_next("get", times=MAX_TRIES - 1, where=lambda key: "dog" in key)
+    bench.work_off()
+    assert bench.labels_of(job) == ["cat", "dog"] and bench.bulk.count("extend") == 0
 
 
 def test_a_photo_that_can_never_be_fetched_is_a_failure_in_the_end() -> None:
