@@ -243,6 +243,8 @@ class BulkPlanner:
         """Enqueue jobs again that are neither in the queue nor answered, and report a run that does not go on."""
         now, run_id = self._clock(), run.run_id
         since = self._unchanged_since.setdefault(run_id, now)
+        if now - since < self._lost_after_seconds / 2:
+            return run  # the count would be a request in each round
         if self._jobs.backlog().total:
             self._empty_since.pop(run_id, None)
         elif now - self._empty_since.setdefault(run_id, now) >= self._lost_after_seconds:

@@ -87,6 +87,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "status": ("", "--env", "AWS_PROFILE=absent "),
     "destroy": ("--yes", "--images extra", "AWS_REGION=eu-central-1 --yes"),
     "costs": ("--images -1", "--instance-type z9.mega", "--images-per-second 0", "--image-bytes small"),
+    "bench bulk": ("--images nowhere", "--images empty", "--repeat 0", "--json nowhere/a.json"),
     "bench course": ("--requests 0", "--max-size 0", "--json nowhere/a.json", "--json empty"),
     "bench groups": ("", "--images photos --truth text.txt --bundle model",
                      "--images photos --truth nowhere --bundle model",
