@@ -188,7 +188,8 @@ class Worker:
         settling.start()
         threads.append(settling)
         if self._bulk is not None:
-            threads.append(self._bulk.start(self.stages, self.statistics, self._in_hand, self._busy, stop))
+            # Not waited for in the end: it may be in a long poll, and nothing is in hand then.
+            self._bulk.start(self.stages, self.statistics, self._in_hand, self._busy, stop)
         window = self._options.visibility_timeout_seconds
         for task in (
             PeriodicTask("visibility", window / 3, self._renew_visibility),

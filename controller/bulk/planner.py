@@ -52,6 +52,7 @@ class BulkPlanner:
         source_of: returns the store of a run's photos.
         lost_after_seconds: jobs without a part are enqueued again when the queue has been empty for so long.
         clock: seconds since the epoch.
+        sleep: waits before a request of a merge is repeated.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class BulkPlanner:
         source_of: Callable[[BulkRun], PhotoSource],
         lost_after_seconds: float,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._runs = runs
         self._jobs = jobs
         self._source_of = source_of
         self._lost_after_seconds = lost_after_seconds
         self._clock = clock
+        self._sleep = sleep
         self._waiting: dict[str, int] = {}
         self._sizes: LRUCache[tuple[str, int], _Sizes] = LRUCache(8 * SEGMENTS_AHEAD)
         # Since when a run has had no new part, and since when the queue has been empty besides.
@@ -273,7 +276,7 @@ class BulkPlanner:
         output = self._runs.output(run)
         log.info("the bulk run %s: merging %d parts", run.run_id, run.planned_jobs)
         try:
-            merged = merge(run, output, lambda number: self._segment(run, number))
+            merged = merge(run, output, lambda number: self._segment(run, number), self._sleep)
         except DamagedPartError as error:
             log.warning("the bulk run %s: %s; its job is enqueued again", run.run_id, error)
             output.delete(run.part_key(error.part))

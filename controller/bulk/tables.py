@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import IO, Protocol
 
+from tenacity import Retrying
+
 from aws.bulk_buckets import BulkOutput
 from core.bulk_columns import Cell, Format, csv_header, csv_line, jsonl_line
 from core.bulk_run import BulkRun, TableFile
@@ -30,14 +32,18 @@ class RowWriter(Protocol):
 class Tables:
     """Write rows into files, each of which is stored when it is full; a context manager that stores the last.
 
+    Args:
+        again: repeats requests that fail.
+
     Attributes:
         files: those that are stored.
     """
 
-    def __init__(self, run: BulkRun, output: BulkOutput) -> None:
+    def __init__(self, run: BulkRun, output: BulkOutput, again: Retrying) -> None:
         self.files: list[TableFile] = []
         self._run = run
         self._output = output
+        self._again = again
         self._new_writer = writer_of(run.format)
         self._open()
 
@@ -57,6 +63,10 @@ class Tables:
         self._writer.write(row)
         self._rows += 1
 
+    def _put(self, key: str) -> None:
+        self._file.seek(0)
+        self._output.put_file(key, self._file, _CONTENT_TYPES[self._run.format])
+
     def _open(self) -> None:
         self._resources = ExitStack()
         self._file: IO[bytes] = self._resources.enter_context(TemporaryFile())  # noqa: SIM115 - closed by the stack
@@ -66,9 +76,8 @@ class Tables:
     def _store(self) -> None:
         self._writer.close()
         size_bytes = self._file.tell()
-        self._file.seek(0)
         key = self._run.table_key(len(self.files))
-        self._output.put_file(key, self._file, _CONTENT_TYPES[self._run.format])
+        self._again(self._put, key)
         self.files.append(TableFile(key, self._rows, size_bytes))
         self._rows = 0
         self._resources.close()

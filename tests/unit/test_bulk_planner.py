@@ -56,7 +56,7 @@ class Cloud:
     def controller(self) -> BulkPlanner:
         source: Any = self.source
         queue: Any = self.queue
-        return BulkPlanner(self.runs, queue, lambda run: source, LOST_AFTER_SECONDS, self.clock)
+        return BulkPlanner(self.runs, queue, lambda run: source, LOST_AFTER_SECONDS, self.clock, lambda seconds: None)
 
     @property
     def run(self) -> BulkRun:
@@ -251,6 +251,18 @@ def test_a_damaged_part_is_made_again(damage: str) -> None:
     cloud.planner.round()
     assert [job.part for job in cloud.queue.bulk_jobs] == [JOBS_PER_SEGMENT + 1]
     cloud.finish()
+    assert len(cloud.table()) == 4 * JOBS_PER_SEGMENT
+
+
+def test_a_merge_goes_on_after_requests_that_fail() -> None:
+    """Of thousands of requests some fail beyond botocore's attempts; from the start again, a merge would never end."""
+    cloud = Cloud(4 * JOBS_PER_SEGMENT)
+    cloud.planner.round()
+    cloud.answer()
+    for method, key in (("get", "out/_parts/"), ("get", "out/_plan/000001"), ("put_file", "out/"), ("put", "out/_")):
+        cloud.labels.fail_next(method, times=3, where=lambda name, *_, key=key: name.startswith(key))
+    cloud.planner.round()
+    assert cloud.run.status is Status.COMPLETE and cloud.labels.count("put_file") == 4
     assert len(cloud.table()) == 4 * JOBS_PER_SEGMENT
 
 
