@@ -21,8 +21,78 @@ _MAX_BYTES = RECORDS[BulkRun].max_bytes
 _ATTEMPTS, _MAX_PAUSE_SECONDS = 8, 0.1
 
 
-class BulkRuns:
-    """Start, read, change, list, cancel and resume bulk runs.
+class BulkRunRecords:
+    """Read, store and change the records of bulk runs.
+
+    Every method raises `CloudError` where S3 fails after botocore's retries.
+
+    Args:
+        state: the state bucket.
+    """
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def start(self, run: BulkRun) -> None:
+        """Store a new run's record; from now on it is worked on."""
+        self._state.put(BULK_RUNS.key_of(run.run_id), run.encode())
+        self._state.put(ACTIVE_BULK_RUNS.key_of(run.run_id), b"")
+
+    def get(self, run_id: str) -> BulkRun:
+        """Read a run's record.
+
+        Raises:
+            NotFoundError: there is no run with this id.
+            DecodeError: the object is not a record.
+        """
+        return self._read(run_id)[0]
+
+    def ids(self) -> list[str]:
+        """The ids of all runs, newest first."""
+        return sorted((BULK_RUNS.name_of(stored.key) for stored in self._state.list(BULK_RUNS)), reverse=True)
+
+    def active_ids(self) -> list[str]:
+        """The ids of the runs that are not over, oldest first."""
+        return [ACTIVE_BULK_RUNS.name_of(stored.key) for stored in self._state.list(ACTIVE_BULK_RUNS)]
+
+    def list(self) -> Iterator[BulkRun]:
+        """Read the records of all runs, newest first; those that cannot be read are left out."""
+        for run_id in self.ids():
+            try:
+                yield self.get(run_id)
+            except (NotFoundError, DecodeError):
+                continue
+
+    def update(self, run_id: str, change: Change) -> BulkRun:
+        """Replace a run's record by a changed one, unless another writer does so meanwhile; return the new record.
+
+        Args:
+            change: makes the new record of the current one; called again after a conflict.
+        """
+
+        def attempt() -> BulkRun:
+            run, etag = self._read(run_id)
+            new = change(run)
+            if new != run:
+                self._state.replace(BULK_RUNS.key_of(run_id), new.encode(), etag)
+            return new
+
+        failure = f"too many changes of the bulk run {run_id} at the same time"
+        return retry_on_conflict(attempt, _ATTEMPTS, failure, max_pause_seconds=_MAX_PAUSE_SECONDS)
+
+    def end(self, run_id: str) -> None:
+        """Delete the mark that a run is not over."""
+        self._state.delete(ACTIVE_BULK_RUNS.key_of(run_id))
+
+    def _read(self, run_id: str) -> tuple[BulkRun, str]:
+        found = self._state.get(BULK_RUNS.key_of(run_id), _MAX_BYTES) if is_batch_id(run_id) else None
+        if found is None:
+            raise NotFoundError(f"there is no bulk run {run_id}; `elastic bulk list` shows all")
+        return BulkRun.decode(found.body), found.etag
+
+
+class BulkRuns(BulkRunRecords):
+    """The records of bulk runs, and what a run writes to its output when it is started, cancelled and resumed.
 
     Every method raises `CloudError` where S3 fails after botocore's retries.
 
@@ -32,7 +102,7 @@ class BulkRuns:
     """
 
     def __init__(self, state: StateStore, bucket_of: Callable[[str], BulkOutput]) -> None:
-        self._state = state
+        super().__init__(state)
         self._bucket_of = bucket_of
 
     def output(self, run: BulkRun) -> BulkOutput:
@@ -92,57 +162,6 @@ class BulkRuns:
             run = run.planned(segment)
         return run
 
-    def start(self, run: BulkRun) -> None:
-        """Store a new run's record; from now on it is worked on."""
-        self._state.put(BULK_RUNS.key_of(run.run_id), run.encode())
-        self._state.put(ACTIVE_BULK_RUNS.key_of(run.run_id), b"")
-
-    def get(self, run_id: str) -> BulkRun:
-        """Read a run's record.
-
-        Raises:
-            NotFoundError: there is no run with this id.
-            DecodeError: the object is not a record.
-        """
-        return self._read(run_id)[0]
-
-    def ids(self) -> list[str]:
-        """The ids of all runs, newest first."""
-        return sorted((BULK_RUNS.name_of(stored.key) for stored in self._state.list(BULK_RUNS)), reverse=True)
-
-    def active_ids(self) -> list[str]:
-        """The ids of the runs that are not over, oldest first."""
-        return [ACTIVE_BULK_RUNS.name_of(stored.key) for stored in self._state.list(ACTIVE_BULK_RUNS)]
-
-    def list(self) -> Iterator[BulkRun]:
-        """Read the records of all runs, newest first; those that cannot be read are left out."""
-        for run_id in self.ids():
-            try:
-                yield self.get(run_id)
-            except (NotFoundError, DecodeError):
-                continue
-
-    def update(self, run_id: str, change: Change) -> BulkRun:
-        """Replace a run's record by a changed one, unless another writer does so meanwhile; return the new record.
-
-        Args:
-            change: makes the new record of the current one; called again after a conflict.
-        """
-
-        def attempt() -> BulkRun:
-            run, etag = self._read(run_id)
-            new = change(run)
-            if new != run:
-                self._state.replace(BULK_RUNS.key_of(run_id), new.encode(), etag)
-            return new
-
-        failure = f"too many changes of the bulk run {run_id} at the same time"
-        return retry_on_conflict(attempt, _ATTEMPTS, failure, max_pause_seconds=_MAX_PAUSE_SECONDS)
-
-    def end(self, run_id: str) -> None:
-        """Delete the mark that a run is not over."""
-        self._state.delete(ACTIVE_BULK_RUNS.key_of(run_id))
-
     def cancel(self, run_id: str, now: float | None = None) -> BulkRun:
         """Cancel a run: no further job of it is begun.
 
@@ -170,12 +189,6 @@ class BulkRuns:
         self.output(run).delete(run.key(CANCELLED_NAME))
         self._state.put(ACTIVE_BULK_RUNS.key_of(run_id), b"")
         return run
-
-    def _read(self, run_id: str) -> tuple[BulkRun, str]:
-        found = self._state.get(BULK_RUNS.key_of(run_id), _MAX_BYTES) if is_batch_id(run_id) else None
-        if found is None:
-            raise NotFoundError(f"there is no bulk run {run_id}; `elastic bulk list` shows all")
-        return BulkRun.decode(found.body), found.etag
 
 
 def _id_in(body: bytes) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from aws.state import StateStore
 from cli.session import progress_console
-from core.bulk_progress import Rate, seconds_left, usd_so_far
+from core.bulk_progress import Rate, duration, seconds_left, usd_so_far
 from core.bulk_run import SUCCESS_NAME, BulkRun, Status
 from core.errors import CloudError, DecodeError
 from core.fleet_costs import format_usd
@@ -94,16 +94,6 @@ class RunProgress:
 def progress_of(run: BulkRun) -> str:
     """How many images are answered, of how many."""
     return f"{run.done_images:,}/{run.planned_images:,}{'' if run.is_planned else '+'}"
-
-
-def duration(seconds: float) -> str:
-    """A time in words, in the two largest units."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def outcome(run: BulkRun) -> list[str]:

@@ -58,3 +58,13 @@ def usd_so_far(run: BulkRun, prices: Prices, compute_usd_per_1000_images: float 
         + listed * of["s3_write"]
     )
     return requests + done / 1000 * (compute_usd_per_1000_images or 0.0)
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in the two largest units."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
