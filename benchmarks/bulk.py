@@ -67,6 +67,7 @@ _ROWS = {
     "bulk_images_per_second": ("the worker in a bulk run; queue and buckets in memory", "images/s"),
     "cloud_images_per_second": ("a whole run, from its start to its last part; embedded cloud", "images/s"),
     "ratio_to_limit": ("worker : limit", ""),
+    "cpu_ratio_to_limit": ("likewise of images for a second of the processor, which other load changes less", ""),
     "requests_per_1000": ("requests to S3 and SQS for 1,000 photos", ""),
     "usd_per_million": ("what those cost on AWS for a million photos", "US dollars"),
 }
@@ -190,13 +191,18 @@ def run(photos: Sequence[bytes], repeat: int, console: Console) -> dict[str, Any
     requests: Counter[tuple[str, str]] = Counter()
     with embedded_cloud(settings) as clients:
         for number in range(repeat):
-            limit, bulk = bench.limits.seconds(photos, IMAGES), bench.in_memory_seconds(IMAGES)
+            marks = [time.process_time()]
+            limit = bench.limits.seconds(photos, IMAGES)
+            marks.append(time.process_time())
+            bulk = bench.in_memory_seconds(IMAGES)
+            marks.append(time.process_time())
             seconds, requests = bench.cloud_run(clients, settings, CLOUD_IMAGES)
             values = {
                 "limit_images_per_second": IMAGES / limit,
                 "bulk_images_per_second": IMAGES / bulk,
                 "cloud_images_per_second": CLOUD_IMAGES / seconds,
                 "ratio_to_limit": limit / bulk,
+                "cpu_ratio_to_limit": (marks[1] - marks[0]) / (marks[2] - marks[1]),
                 "requests_per_1000": requests.total() * 1000 / CLOUD_IMAGES,
                 "usd_per_million": usd(requests) * 1e6 / CLOUD_IMAGES,
             }
