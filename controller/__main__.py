@@ -57,6 +57,8 @@ from core.settings import PREFIX, Settings, split_list
 
 # How many times the heartbeats are listed in the time between two heartbeats of a worker.
 LOOKS_PER_HEARTBEAT = 2
+# While there are no bulk runs, one of so many rounds looks for one: on AWS, every half minute.
+BULK_IDLE_ROUNDS = 6
 # A failed pass is soon followed by another; long retries in botocore would let the lease expire.
 LOOP_ATTEMPTS = 2
 
@@ -144,6 +146,7 @@ def build_bulk_planner(settings: Settings, clients: Clients) -> BulkPlanner | No
         BulkQueue(clients["sqs"], settings.bulk_queue_name),
         lambda run: PhotoSource(s3, run.source_bucket, requester_pays=run.requester_pays),
         settings.orphan_age_seconds,
+        idle_rounds=BULK_IDLE_ROUNDS,
     )
 
 

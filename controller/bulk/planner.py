@@ -53,6 +53,7 @@ class BulkPlanner:
         lost_after_seconds: jobs without a part are enqueued again when the queue has been empty for so long.
         clock: seconds since the epoch.
         sleep: waits before a request of a merge is repeated.
+        idle_rounds: while there are no runs, only one in so many rounds looks for one, since each look is a request.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class BulkPlanner:
         lost_after_seconds: float,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        idle_rounds: int = 1,
     ) -> None:
         self._runs = runs
         self._jobs = jobs
@@ -70,6 +72,8 @@ class BulkPlanner:
         self._lost_after_seconds = lost_after_seconds
         self._clock = clock
         self._sleep = sleep
+        self._idle_rounds = idle_rounds
+        self._rounds_to_skip = 0
         self._waiting: dict[str, int] = {}
         self._sizes: LRUCache[tuple[str, int], _Sizes] = LRUCache(8 * SEGMENTS_AHEAD)
         # Since when a run has had no new part, and since when the queue has been empty besides.
@@ -87,8 +91,12 @@ class BulkPlanner:
             RoundError: at least one run failed.
             CloudError: the runs could not be listed.
         """
+        if self._rounds_to_skip:
+            self._rounds_to_skip -= 1
+            return
         guard = ItemGuard()
         active = self._runs.active_ids()
+        self._rounds_to_skip = 0 if active else self._idle_rounds - 1
         for run_id in active:
             with guard.item(f"the bulk run {run_id}"):
                 self._step(run_id)

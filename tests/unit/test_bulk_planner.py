@@ -293,6 +293,21 @@ def test_a_source_that_may_not_be_read_ends_the_run_with_the_reason() -> None:
     assert (cloud.run.status, cloud.run.problem, len(cloud.table())) == (Status.COMPLETE, "", 10)
 
 
+def test_without_runs_few_rounds_send_a_request() -> None:
+    cloud = Cloud()
+    cloud.runs.cancel(RUN.run_id, 5.0)
+    source: Any = cloud.source
+    queue: Any = cloud.queue
+    planner = BulkPlanner(cloud.runs, queue, lambda run: source, LOST_AFTER_SECONDS, cloud.clock, idle_rounds=6)
+    for _ in range(12):
+        planner.round()
+    assert cloud.state.count("list") == 2
+    cloud.runs.resume(RUN.run_id)
+    for _ in range(7):
+        planner.round()
+    assert cloud.state.count("list") == 9 and len(cloud.queue.bulk_jobs) == 5
+
+
 def test_one_run_that_cannot_be_read_holds_up_no_other() -> None:
     cloud = Cloud()
     cloud.state.put("controller/bulk/active/20250102-030405-0123456789ab", b"")
