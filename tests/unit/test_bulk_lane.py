@@ -29,6 +29,7 @@ from core.bulk_run import BulkJob, BulkRun, Part
 from core.errors import DeniedError
 from core.jobs import ClassificationJob, image_key, new_job_id
 from tests.unit.test_worker import BATCH, OPTIONS, Labeller, decode, until
+from tests.waiting import PATIENCE_SECONDS
 
 RUN = BulkRun("20260102-030405-0123456789ab", "photos", "", "labels", "out/")
 VISIBILITY_TIMEOUT_SECONDS = 30
@@ -211,22 +212,33 @@ def test_few_images_of_a_job_are_in_memory_at_a_time() -> None:
         assert bench.worker.vitals().in_hand == 200
 
 
-def test_interactive_jobs_go_first() -> None:
+def test_interactive_jobs_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.labeller.gate.clear()
+    fetching, may_fetch, get = threading.Event(), threading.Event(), bench.images.get
+
+    def slow_get(key: str) -> bytes:
+        fetching.set()
+        may_fetch.wait(PATIENCE_SECONDS)
+        return get(key)
+
+    monkeypatch.setattr(bench.images, "get", slow_get)
     job = bench.put(*["cat"] * 200)
     with bench.running():
-        until(bench.labeller.begun.is_set)
+        begun = bench.worker.stages.capacity
+        until(lambda: bench.photos.count("get") == begun)
         key = image_key(BATCH, 0, "dog.jpg")
         bench.images.put(key, b"dog", "dog.jpg")
         bench.queue.send([ClassificationJob(new_job_id(), BATCH, "test-input", key, "dog.jpg")])
-        until(lambda: bench.images.count("get") == 1)
-        begun = bench.photos.count("get")
-        assert begun <= bench.worker.stages.capacity + 1
+        until(fetching.is_set)
         bench.labeller.gate.set()
+        until(lambda: sum(bench.labeller.batch_sizes) >= begun)
+        # One more may have begun while the interactive job was received.
+        assert bench.photos.count("get") <= begun + 1, "no bulk image begins while an interactive job is in hand"
+        may_fetch.set()
         until(lambda: key in bench.results.objects)
-        assert job.part_key not in bench.labels.objects, "it was not behind the whole bulk job"
         until(lambda: job.part_key in bench.labels.objects)
+    assert bench.labels_of(job) == ["cat"] * 200
 
 
 def test_jobs_of_a_cancelled_run_are_discarded() -> None:

@@ -167,7 +167,8 @@ def test_nothing_is_lost_or_doubled_whatever_fails(data: st.DataObject, count: i
             case "lose":
                 cloud.queue.purge()
             case "answer":
-                cloud.answer(data.draw(st.integers(0, 5)))
+                with contextlib.suppress(CloudError):  # as if a worker were killed: its job is delivered again
+                    cloud.answer(data.draw(st.integers(0, 5)))
             case _:
                 pass
         with contextlib.suppress(CloudError, RoundError):
@@ -214,6 +215,19 @@ def test_a_listing_that_changes_while_it_is_planned_twice_plans_each_key_once() 
     rows = [row["image"] for row in cloud.table()]
     assert len(set(rows)) == len(rows) == 4 * JOBS_PER_SEGMENT
     assert rows == sorted(rows)
+
+
+def test_planning_goes_on_after_the_stored_segment_and_not_after_a_later_listing() -> None:
+    """A controller ends after its first segment; photos are added within it before the next one plans."""
+    cloud = Cloud(6 * JOBS_PER_SEGMENT)
+    cloud.labels.fail_next("create", where=_after(1))
+    with pytest.raises(RoundError):
+        cloud.planner.round()
+    cloud.source.photos["in/000000-new.jpg"] = b"x"
+    cloud.planner = cloud.controller()
+    cloud.finish()
+    rows = [row["image"] for row in cloud.table()]
+    assert rows == sorted(cloud.source.photos.keys() - {"in/000000-new.jpg"})
 
 
 def test_jobs_that_the_queue_has_lost_are_enqueued_again() -> None:
