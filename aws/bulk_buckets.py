@@ -29,7 +29,7 @@ class PhotoSource:
         self._client = client
         self.bucket = bucket
         self._max_image_bytes = max_image_bytes
-        self._payer = {"RequestPayer": "requester"} if requester_pays else {}
+        self._requester_pays = requester_pays
 
     def get(self, key: str) -> bytes:
         """Fetch a photo's unchanged bytes.
@@ -38,7 +38,10 @@ class PhotoSource:
             ImageTooLargeError: it is larger than the limit.
         """
         with cloud_errors("fetching the photo"):
-            response = self._client.get_object(Bucket=self.bucket, Key=key, **self._payer)
+            if self._requester_pays:
+                response = self._client.get_object(Bucket=self.bucket, Key=key, RequestPayer="requester")
+            else:
+                response = self._client.get_object(Bucket=self.bucket, Key=key)
             if response["ContentLength"] > self._max_image_bytes:
                 response["Body"].close()
                 raise ImageTooLargeError
@@ -47,7 +50,7 @@ class PhotoSource:
 
     def list_keys(self, prefix: str, start_after: str = "") -> Iterator[str]:
         """List all keys that begin with `prefix` and come after `start_after`, 1,000 in a request."""
-        listing = list_objects(self._client, self.bucket, prefix, start_after, requester_pays=bool(self._payer))
+        listing = list_objects(self._client, self.bucket, prefix, start_after, requester_pays=self._requester_pays)
         return (stored.key for stored in listing)
 
 
