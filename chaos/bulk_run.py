@@ -42,7 +42,7 @@ from local_cloud.stack import LocalStack
 
 SOURCE, OUTPUT, PREFIX = "chaos-photos", "chaos-labels", "photos/"
 # A kill costs what a worker has in hand: two jobs.
-SECONDS_BETWEEN_KILLS = (2.0, 6.0)
+SECONDS_BETWEEN_KILLS = (1.0, 3.0)
 # Fewer than in service: kills and faults are more frequent, too.
 IMAGES_PER_JOB = 50
 # Between two looks at the run and at the memory of the processes.
