@@ -37,6 +37,7 @@ NAMES = (
     "queue_name",
     "dead_letter_queue_name",
     "response_queue_name",
+    "bulk_queue_name",
 )
 MIN_SESSION_KEY_CHARACTERS = 32
 MIN_MESSAGE_BYTES = 1024  # SQS's lower bound
@@ -73,6 +74,7 @@ class Settings:
     response_queue_name: str = _setting(
         "", "SQS queue to which workers also send answers, and from which the web tier takes them; empty: none"
     )
+    bulk_queue_name: str = _setting("elastic-bulk", "SQS queue of bulk jobs; empty: none, and no bulk runs")
     launch_template_name: str = _setting("elastic-app-tier", "EC2 launch template of the app tier")
     fleet_name: str = _setting("elastic", "value of the tag `elastic:fleet` of this fleet's instances")
     instance_name_prefix: str = _setting(
@@ -228,6 +230,10 @@ class Settings:
         300.0,
         "time between two sweeps for photos below `drop/` in the input bucket whose notification has not come, seconds",
         1.0,
+    )
+
+    bulk_interval_seconds: float = _setting(
+        5.0, "time between two rounds of the controller that plan bulk runs and enqueue their jobs, seconds", 0.05
     )
 
     # The web tier

@@ -46,7 +46,7 @@ def create_bucket(client: Any, bucket: str) -> None:
 
 
 def create_queues(client: Any, settings: Settings) -> None:
-    """Creates the job queue and its dead-letter queue, unless they exist."""
+    """Creates the job queue, its dead-letter queue and that of bulk jobs, unless they exist."""
     dead_letter_queue_url = client.create_queue(
         QueueName=settings.dead_letter_queue_name,
         Attributes={"MessageRetentionPeriod": str(DEAD_LETTER_RETENTION_SECONDS)},
@@ -64,6 +64,12 @@ def create_queues(client: Any, settings: Settings) -> None:
             **({"MaximumMessageSize": str(settings.max_message_bytes)} if settings.max_message_bytes else {}),
         },
     )
+    if settings.bulk_queue_name:
+        # Without a dead-letter queue: a worker answers a job that is delivered too often with failures.
+        client.create_queue(
+            QueueName=settings.bulk_queue_name,
+            Attributes={"VisibilityTimeout": str(settings.visibility_timeout_seconds)},
+        )
     if settings.response_queue_name:
         client.create_queue(QueueName=settings.response_queue_name)
 

@@ -38,7 +38,8 @@ BESIDE_THE_CODE = {
     "worker": {Need("s3:ListBucket", "InputBucket")},
 }
 # The stack has no response queue: it is a mode for graders of courses, who bring their own queues.
-OUTSIDE_THE_STACK = {"ResponseQueue"}
+# Bulk runs work on buckets that exist already.
+OUTSIDE_THE_STACK = {"ResponseQueue", "BulkQueue", "BulkBuckets"}
 # Actions that IAM can restrict to no resource; all others on "*" need a condition or a narrower ARN.
 UNRESTRICTABLE = {"ec2:DescribeInstances"}
 
@@ -72,6 +73,8 @@ KEYS = {
         "MODEL_VERSIONS": "models/versions/resnet50/1.json",
         "shadow": "models/shadow.json",
         "status": "controller/status.json",
+        "BULK_RUNS": f"controller/bulk/runs/{_BATCH}.json",
+        "ACTIVE_BULK_RUNS": f"controller/bulk/active/{_BATCH}",
         "lease": "controller/lease.json",
         "session key": "web/session-key",
         "program": f"program/{'0' * 64}.tar.gz",
@@ -84,6 +87,7 @@ def _every(bucket: str) -> dict[str, set[str]]:
 
 
 _HEARTBEATS = {"HEARTBEATS", "another worker's", "without a role"}
+_BULK = {"BULK_RUNS", "ACTIVE_BULK_RUNS"}
 # Which of them each tier may get, put and delete.  Images, results and what belongs to them are handled as one.
 ACCESS = {
     "worker": {
@@ -96,7 +100,7 @@ ACCESS = {
         "InputBucket": _every("InputBucket"),
         "OutputBucket": _every("OutputBucket"),
         "StateBucket": {
-            "Get": {*_HEARTBEATS, "TOKENS", "USAGE", "status", "lease", "session key", "program"},
+            "Get": {*_HEARTBEATS, "TOKENS", "USAGE", "status", "lease", *_BULK, "session key", "program"},
             "Put": {"USAGE", "session key", "PENDING_WEBHOOKS"},
             "Delete": {"PENDING_WEBHOOKS"},
         },
@@ -105,9 +109,9 @@ ACCESS = {
         "InputBucket": _every("InputBucket"),
         "OutputBucket": _every("OutputBucket"),
         "StateBucket": {
-            "Get": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS", "shadow", "program"},
-            "Put": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
-            "Delete": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
+            "Get": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS", "shadow", "program"},
+            "Put": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS"},
+            "Delete": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS"},
         },
     },
 }
