@@ -47,6 +47,7 @@ run: $(VENV)/.installed-run ## Everything on this machine for a browser, until C
 
 chaos: $(VENV)/.installed-run ## Proof that nothing is lost: break everything while photos flow, then check the buckets
 	@$(BIN)/elastic chaos
+	@$(BIN)/elastic chaos --bulk 2000 --kills 8
 
 check: $(VENV)/.installed-all ## Before each commit: style, types, imports and the fast unit tests, in about a minute
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app_tier.bulk_lane import WAIT_SECONDS, BulkLane
 from app_tier.bundle import ModelBundle, load_bundle
 from app_tier.classifier import Classifier
 from app_tier.decode import DecodedImage, DecodeLimits, decode_file, needs_own_process
@@ -33,6 +34,8 @@ from app_tier.smoke_test import run_apart, smoke_test
 from app_tier.statistics import Report
 from app_tier.worker import Worker, WorkerOptions
 from aws.buckets import ImageStore, ResultStore
+from aws.bulk_buckets import BulkOutput, PhotoSource
+from aws.bulk_queue import BulkQueue
 from aws.clients import Clients
 from aws.metadata import InstanceMetadata, MetadataUnavailableError
 from aws.metrics import MetricSink
@@ -65,7 +68,7 @@ def main() -> int:
         settings = Settings.from_environment(os.environ)
         instance = instance_id(metadata)
         assigned = assignment(metadata, stop, time.monotonic) if instance else Assignment()
-        clients = Clients(max_connections=io_threads(settings) + 4)
+        clients = Clients(max_connections=io_threads(settings) + 6)
         state = StateStore(clients["s3"], settings.state_bucket)
         put = functools.partial(state.put, key_of(instance, settings.worker_role_id)) if instance else None
         try:
@@ -231,6 +234,23 @@ def build_worker(
         on_answer=on_answer,
         fleet_running_since=fleet_running_since,
         respond=responder(settings, clients),
+        bulk=build_bulk_lane(settings, clients, options.model),
+    )
+
+
+def build_bulk_lane(settings: Settings, clients: Clients, model: str) -> BulkLane | None:
+    """Wire the bulk lane; None where there is no queue of bulk jobs."""
+    if not settings.bulk_queue_name:
+        return None
+    s3 = clients["s3"]
+    return BulkLane(
+        BulkQueue(clients["sqs"], settings.bulk_queue_name),
+        lambda bucket, pays: PhotoSource(s3, bucket, settings.max_image_bytes, requester_pays=pays),
+        lambda bucket: BulkOutput(s3, bucket),
+        model,
+        settings.visibility_timeout_seconds,
+        # Of a local stack, whose polls cost nothing, and whose workers end sooner.
+        min(WAIT_SECONDS, 4 * settings.receive_wait_seconds),
     )
 
 

@@ -2,7 +2,8 @@
 
 A job is deleted from the queue only after its result is stored, so a worker may be killed at any moment: its jobs are
 delivered again when their visibility timeout ends, and answering a job twice writes the same object twice.  A periodic
-task renews the visibility timeout of the jobs in hand.
+task renews the visibility timeout of the jobs in hand.  `app_tier.stages` has the stages in the middle;
+`app_tier.bulk_lane` passes the images of bulk jobs through them while there are no others.
 """
 
 from __future__ import annotations
@@ -11,23 +12,20 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from app_tier.decode import DecodedImage, needs_own_process
+from app_tier.decode import DecodedImage
 from app_tier.idleness import Idleness
-from app_tier.in_hand import InHand
-from app_tier.quarantine import Quarantine, QuarantineError
+from app_tier.in_hand import BusyTime, InHand
+from app_tier.quarantine import QuarantineError
 from app_tier.result_packer import ResultPacker
+from app_tier.stages import Labeller, Stages, Work
 from app_tier.statistics import Report, Statistics, Vitals
 from aws.buckets import ImageStore, ResultStore
-from aws.queue import MAX_MESSAGES_PER_REQUEST, JobQueue, ReceivedJob
-from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError, NotFoundError
+from aws.queue import MAX_MESSAGES_PER_REQUEST, Backlog, JobQueue, ReceivedJob
+from core.errors import AlreadyExistsError, CloudError, ImageError, MissingImageError
 from core.image_layouts import is_named
 from core.jobs import ClassificationJob, ClassificationResult, Failure, Prediction, batch_of, is_key
 from core.periodic_task import PeriodicTask
@@ -36,32 +34,16 @@ from core.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Pixels = NDArray[np.uint8]
-
 REPORT_SECONDS = 60.0
-# How long the interpreter waits for a batch to fill, and acknowledgements for a request to fill.
-BATCH_FLUSH_SECONDS = 0.004
+# How long acknowledgements wait for a request to fill.
 SETTLE_FLUSH_SECONDS = 0.2
 # How long to wait for the room that makes a full request of receiving; what hangs in hand delays others no longer.
 ROOM_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 60
 # A worker that cannot reach the queue for this long exits; cron or the fleet starts a new one.
 GIVE_UP_SECONDS = 60.0
-# From this delivery on, an image is decoded in quarantine.  One redelivery is common: a crash, or scale-in.
-SUSPECT_RECEIVE_COUNT = 3
 # In hand for this many visibility timeouts, a job counts as hanging: it is not renewed, and others may receive it.
 MAX_RENEWALS = 20
-_END = None
-
-
-class Labeller(Protocol):
-    """The methods used of `app_tier.classifier.Classifier`; `parallelism` calls of `classify` may run at a time."""
-
-    parallelism: int
-
-    def classify(self, images: Sequence[Pixels]) -> list[tuple[Prediction, ...]]:
-        """Predictions for each image, best first."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +63,59 @@ class WorkerOptions:
     results_per_object: int = Settings().results_per_object
 
 
-@dataclass(slots=True)
-class _Work:
-    """One delivery on its way through the stages."""
+class Lane(Protocol):
+    """The methods used of `app_tier.bulk_lane.BulkLane`."""
 
+    @property
+    def images_in_hand(self) -> int: ...
+    def start(
+        self, stages: Stages, statistics: Statistics, others: InHand, busy: BusyTime, stop: threading.Event
+    ) -> threading.Thread: ...
+    def backlog(self) -> Backlog: ...
+    def renew_visibility(self) -> None: ...
+    def wait_until_empty(self, timeout_seconds: float) -> bool: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Image:
+    """One delivery of a job on its way through the stages: a `Task` whose effects are the worker's."""
+
+    worker: Worker
     delivery: ReceivedJob
-    pixels: Pixels | None = None
-    note: str = ""
-    stage_milliseconds: dict[str, float] = field(default_factory=dict)
+    job: ClassificationJob
+
+    @property
+    def receive_count(self) -> int:
+        return self.delivery.receive_count
+
+    def fetch(self) -> bytes:
+        return self.worker.images.get(self.job.key)
+
+    def answer(self, work: Work, predictions: tuple[Prediction, ...]) -> None:
+        self.worker.store(self, work, self.worker.result(self, work, predictions=predictions))
+
+    def fail(self, work: Work, error: ImageError) -> None:
+        self.worker.store(self, work, self.worker.failed(self, work, error))
+
+    def miss(self, work: Work) -> None:
+        self.worker.answer_missing(self, work)
+
+    def crash(self, work: Work, error: QuarantineError) -> None:
+        # A longer delay would not help: soon the queue moves the job to the dead letters.
+        log.error("%s (delivery %d): %s", self.job.key, self.delivery.receive_count, error)
+        self.worker.give_back(self.delivery, delay_seconds=1)
+
+    def postpone(self, work: Work, error: Exception | None) -> None:
+        if error is not None:
+            log_trouble(self.job.key, error)
+        self.worker.back_off(self.delivery)
+
+    def release(self, work: Work) -> None:
+        self.worker.give_back(self.delivery, delay_seconds=0)
+
+
+# An image whose result is to be stored.
+_Answered = tuple[_Image, Work, ClassificationResult]
 
 
 class Worker:
@@ -104,6 +131,7 @@ class Worker:
         fleet_running_since: since when some instance of the fleet has been running, in seconds since the epoch.
         respond: called with each result once it is stored, before its job is deleted; a job for which it raises is
             delivered again.
+        bulk: takes bulk jobs; None: there are none.
     """
 
     def __init__(
@@ -120,33 +148,40 @@ class Worker:
         wall_clock: Callable[[], float] = time.time,
         fleet_running_since: float = 0.0,
         respond: Callable[[ClassificationResult], None] = lambda result: None,
+        bulk: Lane | None = None,
     ) -> None:
         self._on_answer = on_answer
         self._respond = respond
         self._wall_clock = wall_clock
         self._fleet_running_since = fleet_running_since
         self._jobs = jobs
-        self._images = images
+        self.images = images
         self._results = results
-        self._decode = decode
-        self._labeller = labeller
         self._options = options
+        self._bulk = bulk
         self._on_report = on_report
         self._clock = clock
-        self._quarantine = Quarantine(decode, memory_bytes=options.decode_memory_bytes)
-        self._in_hand = InHand(options.max_jobs_in_hand)
-        self._statistics = Statistics(clock())
-        # Both are bounded by what is in hand, so they need no bound of their own.
-        self._ready: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._settled: queue.SimpleQueue[tuple[str, int | None] | None] = queue.SimpleQueue()
+        self._busy = BusyTime()
+        self._in_hand = InHand(options.max_jobs_in_hand, self._busy)
+        self.statistics = Statistics(clock())
+        self.stages = Stages(
+            decode,
+            labeller,
+            self.statistics,
+            io_threads=options.io_threads,
+            inference_batch_size=options.inference_batch_size,
+            decode_memory_bytes=options.decode_memory_bytes,
+            clock=clock,
+        )
         # So many places are free before jobs are received, while two thirds of the jobs in hand keep the stages busy.
         self._wanted_room = max(1, min(MAX_MESSAGES_PER_REQUEST, options.max_jobs_in_hand // 3))
         # While a pack fills, the stages before need jobs, too.
         pack_size = min(options.results_per_object, options.max_jobs_in_hand // 3)
-        self._packer: ResultPacker[tuple[_Work, ClassificationResult]] = ResultPacker(
-            pack_size, lambda item: batch_of(item[1].key), lambda: self._stop.is_set(), clock
+        self._packer: ResultPacker[_Answered] = ResultPacker(
+            pack_size, lambda answered: batch_of(answered[2].key), lambda: self._stop.is_set(), clock
         )
-        self._pool = ThreadPoolExecutor(options.io_threads, thread_name_prefix="io")
+        # Bounded by what is in hand, as what the stages hold.
+        self._settled: queue.SimpleQueue[tuple[str, int | None] | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._receiving_since: float | None = None  # without an error and without a job
@@ -163,13 +198,14 @@ class Worker:
             CloudError: the queue could not be reached for a minute.
         """
         self._stop = stop
-        classifying = [self._classify] * self._labeller.parallelism
-        threads = [
-            threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
-            for target in (*classifying, self._settle, self._pack)
-        ]
-        for thread in threads:
+        threads = self.stages.start(stop)
+        for target in (self._settle, self._pack):
+            thread = threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
             thread.start()
+            threads.append(thread)
+        if self._bulk is not None:
+            # Not waited for in the end: it may be in a long poll, and nothing is in hand then.
+            self._bulk.start(self.stages, self.statistics, self._in_hand, self._busy, stop)
         window = self._options.visibility_timeout_seconds
         for task in (
             PeriodicTask("visibility", window / 3, self._renew_visibility),
@@ -192,18 +228,22 @@ class Worker:
 
     def is_busy(self) -> bool:
         """Whether any job is in hand."""
-        return len(self._in_hand) > 0
+        return self._images_in_hand > 0
+
+    @property
+    def _images_in_hand(self) -> int:
+        return len(self._in_hand) + (0 if self._bulk is None else self._bulk.images_in_hand)
 
     def idle_seconds(self) -> float:
         """How long this worker has waited for jobs with nothing in hand; 0 while it works or cannot receive."""
         receiving_since = self._receiving_since
-        if receiving_since is None or self._in_hand:
+        if receiving_since is None or self._images_in_hand:
             return 0.0
-        return max(0.0, self._clock() - max(receiving_since, self._in_hand.empty_since))
+        return max(0.0, self._clock() - max(receiving_since, self._busy.idle_since))
 
     def vitals(self) -> Vitals:
         """This worker's counts, and the number of its jobs in hand."""
-        return self._statistics.vitals(len(self._in_hand), self._in_hand.busy_seconds(self._clock()))
+        return self.statistics.vitals(self._images_in_hand, self._busy.seconds(self._clock()))
 
     # --- receive ---------------------------------------------------------------------------------
 
@@ -218,7 +258,7 @@ class Worker:
                 self._receiving_since = self._clock()
             try:
                 deliveries = self._jobs.receive(room, self._options.receive_wait_seconds)
-                if idle.is_over(self._clock(), busy=bool(deliveries or self._in_hand), count=self._jobs.backlog):
+                if idle.is_over(self._clock(), busy=bool(deliveries or self._images_in_hand), count=self._backlog):
                     log.info("leaving: nothing to do for %g s", self._options.idle_shutdown_seconds)
                     return
             except CloudError as error:
@@ -233,134 +273,67 @@ class Worker:
                 self._receiving_since = None
             for delivery in deliveries:
                 if delivery.sent_at is not None:
-                    self._statistics.record_age(max(0.0, self._wall_clock() - delivery.sent_at))
+                    self.statistics.record_age(max(0.0, self._wall_clock() - delivery.sent_at))
                 self._in_hand.add(delivery.receipt_handle, self._clock())
-                self._pool.submit(self._prepare, _Work(delivery))
+                self._begin(delivery)
 
-    # --- fetch and decode ------------------------------------------------------------------------
-
-    def _prepare(self, work: _Work) -> None:
-        job = work.delivery.job
-        if self._stop.is_set():
-            self._give_back(work, delay_seconds=0)
-        elif work.delivery.is_void:
+    def _begin(self, delivery: ReceivedJob) -> None:
+        if delivery.job is not None:
+            self.stages.submit(_Image(self, delivery, delivery.job))
+        elif delivery.is_void:
             log.info("a notification of S3 asks for nothing: it is deleted")
-            self._settled.put((work.delivery.receipt_handle, None))
-        elif job is None:
-            log.error(
-                "a message is not a job (delivery %d); it will end in the dead-letter queue",
-                work.delivery.receive_count,
-            )
-            self._back_off(work)
+            self._settled.put((delivery.receipt_handle, None))
         else:
-            try:
-                started = self._clock()
-                body = self._images.get(job.key)
-                fetched = self._clock()
-                work.stage_milliseconds["fetch"] = (fetched - started) * 1000
-                try:
-                    decoded = self._decoder_for(work, body)(body)
-                    work.pixels, work.note = decoded.pixels, decoded.note
-                finally:
-                    work.stage_milliseconds["decode"] = (self._clock() - fetched) * 1000
-            except NotFoundError:
-                self._answer_missing(work, job)
-            except ImageError as error:
-                self._store(work, self._failed(work, job, error))
-            except QuarantineError as error:
-                # A longer delay would not help: soon the queue moves the job to the dead letters.
-                log.error("%s (delivery %d): %s", job.key, work.delivery.receive_count, error)
-                self._give_back(work, delay_seconds=1)
-            except Exception as error:  # one image must not affect the others of its batch
-                self._log_trouble(job, error)
-                self._back_off(work)
-            else:
-                self._ready.put(work)
+            log.error(
+                "a message is not a job (delivery %d); it will end in the dead-letter queue", delivery.receive_count
+            )
+            self.back_off(delivery)
 
-    def _answer_missing(self, work: _Work, job: ClassificationJob) -> None:
+    def _backlog(self) -> Backlog:
+        """What waits for any worker: jobs, and bulk jobs."""
+        jobs = self._jobs.backlog()
+        bulk = Backlog(0, 0) if self._bulk is None else self._bulk.backlog()
+        return Backlog(jobs.visible + bulk.visible, jobs.in_flight + bulk.in_flight)
+
+    # --- answer -------------------------------------------------------------------------------
+
+    def answer_missing(self, image: _Image, work: Work) -> None:
         """Store a failure for a missing image, unless its batch was deleted or the image is already answered.
 
         A dropped photo is no part of a batch: one that was deleted needs no answer.
         """
+        job = image.job
         try:
-            exists = is_named(job.key) or (is_key(job.key) and self._images.has_batch(job.batch_id))
+            exists = is_named(job.key) or (is_key(job.key) and self.images.has_batch(job.batch_id))
         except Exception as error:
-            self._log_trouble(job, error)
-            self._back_off(work)
+            log_trouble(job.key, error)
+            self.back_off(image.delivery)
             return
         if exists:
-            self._store(work, self._failed(work, job, MissingImageError()), only_if_new=True)
+            self.store(image, work, self.failed(image, work, MissingImageError()), only_if_new=True)
         else:
             # Deleted with all its data: a result would bring some of that back.
-            self._settled.put((work.delivery.receipt_handle, None))
+            self._settled.put((image.delivery.receipt_handle, None))
 
-    def _decoder_for(self, work: _Work, body: bytes) -> Callable[[bytes], DecodedImage]:
-        is_suspect = work.delivery.receive_count >= SUSPECT_RECEIVE_COUNT
-        return self._quarantine.decode if is_suspect or needs_own_process(body) else self._decode
+    def failed(self, image: _Image, work: Work, error: ImageError) -> ClassificationResult:
+        """The result of an image that cannot be classified."""
+        return self.result(image, work, failure=Failure(error.code, str(error)))
 
-    # --- classify --------------------------------------------------------------------------------
-
-    def _classify(self) -> None:
-        while (first := self._ready.get()) is not _END:
-            batch = self._fill_batch(first)
-            if self._stop.is_set():
-                for work in batch:
-                    self._give_back(work, delay_seconds=0)
-            else:
-                self._classify_batch(batch)
-        self._ready.put(_END)  # for the other threads that classify
-
-    def _fill_batch(self, first: _Work) -> list[_Work]:
-        batch, deadline = [first], self._clock() + BATCH_FLUSH_SECONDS
-        while len(batch) < self._options.inference_batch_size:
-            try:
-                work = self._ready.get(timeout=max(0.0, deadline - self._clock()))
-            except queue.Empty:
-                break
-            if work is _END:
-                self._ready.put(_END)
-                break
-            batch.append(work)
-        return batch
-
-    def _classify_batch(self, batch: list[_Work]) -> None:
-        started = self._clock()
-        try:
-            answers = self._labeller.classify([work.pixels for work in batch if work.pixels is not None])
-            answered = list(zip(batch, answers, strict=True))
-        except Exception:
-            log.exception("the interpreter failed on a batch of %d", len(batch))
-            for work in batch:
-                self._back_off(work)
-            return
-        seconds = self._clock() - started
-        self._statistics.record_batch(len(batch), seconds)
-        for work, predictions in answered:
-            work.pixels = None
-            work.stage_milliseconds["classify"] = seconds / len(batch) * 1000
-            self._pool.submit(self._store, work, self._classified(work, predictions))
-
-    def _classified(self, work: _Work, predictions: tuple[Prediction, ...]) -> ClassificationResult:
-        assert work.delivery.job is not None
-        return self._result(work, work.delivery.job, predictions=predictions)
-
-    def _failed(self, work: _Work, job: ClassificationJob, error: ImageError) -> ClassificationResult:
-        return self._result(work, job, failure=Failure(error.code, str(error)))
-
-    def _result(
+    def result(
         self,
-        work: _Work,
-        job: ClassificationJob,
+        image: _Image,
+        work: Work,
         predictions: tuple[Prediction, ...] = (),
         failure: Failure | None = None,
     ) -> ClassificationResult:
+        """The result of an image that has passed the stages."""
         return ClassificationResult(
-            key=job.key,
-            name=job.name,
+            key=image.job.key,
+            name=image.job.name,
             predictions=predictions,
             failure=failure,
             note=work.note,
-            job_id=job.job_id,
+            job_id=image.job.job_id,
             model=self._options.model,
             worker_id=self._options.worker_id,
             stage_milliseconds=work.stage_milliseconds,
@@ -368,72 +341,74 @@ class Worker:
 
     # --- store and acknowledge -------------------------------------------------------------------
 
-    def _store(self, work: _Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
-        """Store a result, or leave that to the next pack, and acknowledge its job."""
+    def store(self, image: _Image, work: Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
+        """Store a result, or leave that to the next pack, then have its job deleted."""
         if self._packer.size > 1 and is_key(result.key) and not only_if_new:
-            self._packer.put((work, result))
+            self._packer.put((image, work, result))
         else:
-            self._store_one(work, result, only_if_new=only_if_new)
+            self._store_one(image, work, result, only_if_new=only_if_new)
 
-    def _store_one(self, work: _Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
+    def _store_one(self, image: _Image, work: Work, result: ClassificationResult, *, only_if_new: bool = False) -> None:
         try:
-            self._results.put(self._timed(work, result), only_if_new=only_if_new)
+            self._results.put(self._timed(image.delivery, work, result), only_if_new=only_if_new)
         except AlreadyExistsError:
-            self._settled.put((work.delivery.receipt_handle, None))
+            self._settled.put((image.delivery.receipt_handle, None))
         except Exception as error:  # this job is delivered again; the others are not affected
-            self._log_trouble(result, error)
-            self._back_off(work)
+            log_trouble(result.key, error)
+            self.back_off(image.delivery)
         else:
-            self._acknowledge(work, result)
+            self._acknowledge(image, work, result)
 
-    def _acknowledge(self, work: _Work, result: ClassificationResult) -> None:
+    def _acknowledge(self, image: _Image, work: Work, result: ClassificationResult) -> None:
         """Let a job be deleted whose result is stored."""
         try:
             self._respond(result)
         except Exception as error:  # as in `_store_one`
-            self._log_trouble(result, error)
-            self._back_off(work)
+            log_trouble(result.key, error)
+            self.back_off(image.delivery)
         else:
-            self._statistics.record(work.stage_milliseconds, failed=result.failure is not None)
-            self._settled.put((work.delivery.receipt_handle, None))
+            self.statistics.record(work.stage_milliseconds, failed=result.failure is not None)
+            self._settled.put((image.delivery.receipt_handle, None))
             self._on_answer(result)
 
     def _pack(self) -> None:
         for items in self._packer.packs():
-            self._pool.submit(self._store_pack, items)
+            self.stages.pool.submit(self._store_pack, items)
 
-    def _store_pack(self, items: list[tuple[_Work, ClassificationResult]]) -> None:
+    def _store_pack(self, items: list[_Answered]) -> None:
         """Store results of one batch in one object, and acknowledge their jobs."""
         if len(items) == 1:
             self._store_one(*items[0])
             return
         try:
-            self._results.put_together([self._timed(work, result) for work, result in items])
+            self._results.put_together([self._timed(image.delivery, work, result) for image, work, result in items])
         except ValueError as error:
             log.warning("%d results are stored one by one: %s", len(items), error)
-            for work, result in items:
-                self._store_one(work, result)
+            for item in items:
+                self._store_one(*item)
         except Exception as error:  # these jobs are delivered again
-            for work, result in items:
-                self._log_trouble(result, error)
-                self._back_off(work)
+            for image, _work, result in items:
+                log_trouble(result.key, error)
+                self.back_off(image.delivery)
         else:
-            for work, result in items:
-                self._acknowledge(work, result)
+            for item in items:
+                self._acknowledge(*item)
 
-    def _timed(self, work: _Work, result: ClassificationResult) -> ClassificationResult:
-        sent_at = work.delivery.sent_at
+    def _timed(self, delivery: ReceivedJob, work: Work, result: ClassificationResult) -> ClassificationResult:
+        sent_at = delivery.sent_at
         if sent_at is None:
             return result
         classifying = sum(work.stage_milliseconds.values()) / 1000
         took = response_time(sent_at, self._fleet_running_since, self._wall_clock(), classifying)
         return replace(result, response_time=took)
 
-    def _back_off(self, work: _Work) -> None:
-        self._give_back(work, delay_seconds=min(2**work.delivery.receive_count, MAX_BACKOFF_SECONDS))
+    def back_off(self, delivery: ReceivedJob) -> None:
+        """Have a job delivered again after a pause that grows with its deliveries."""
+        self.give_back(delivery, delay_seconds=min(2**delivery.receive_count, MAX_BACKOFF_SECONDS))
 
-    def _give_back(self, work: _Work, delay_seconds: int) -> None:
-        self._settled.put((work.delivery.receipt_handle, delay_seconds))
+    def give_back(self, delivery: ReceivedJob, delay_seconds: int) -> None:
+        """Return a job to the queue."""
+        self._settled.put((delivery.receipt_handle, delay_seconds))
 
     def _settle(self) -> None:
         """Delete answered jobs and return others to the queue, in as few requests as possible."""
@@ -481,29 +456,35 @@ class Worker:
         hanging = set(self._in_hand.older_than(MAX_RENEWALS * window, self._clock()))
         handles = self._in_hand.older_than(window / 3, self._clock())
         self._jobs.extend([handle for handle in handles if handle not in hanging], window)
+        if self._bulk is not None:
+            self._bulk.renew_visibility()
 
     def _report_once(self) -> None:
         now = self._clock()
-        if report := self._statistics.report(now, self._in_hand.take_busy_seconds(now)):
+        if report := self.statistics.report(now, self._busy.take_seconds(now)):
             log.info("%s", report.line())
             self._on_report(report)
 
     def _drain(self) -> None:
-        if not self._in_hand.wait_until_empty(self._options.shutdown_grace_seconds):
+        deadline = self._clock() + self._options.shutdown_grace_seconds
+        is_empty = self._in_hand.wait_until_empty(self._options.shutdown_grace_seconds)
+        if self._bulk is not None:
+            is_empty = self._bulk.wait_until_empty(max(0.0, deadline - self._clock())) and is_empty
+        if not is_empty:
             log.warning(
                 "%d jobs are left in hand; they are delivered again when their visibility timeout ends",
-                len(self._in_hand),
+                self._images_in_hand,
             )
-        self._ready.put(_END)
         self._packer.end()
+        self.stages.close()
         self._settled.put(None)
         self._ended.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._quarantine.close()
         self._report_once()
 
-    def _log_trouble(self, about: ClassificationJob | ClassificationResult, error: Exception) -> None:
-        if isinstance(error, CloudError):
-            log.warning("%s: %s; it will be tried again", about.key, error)
-        else:
-            log.exception("%s: unexpected trouble; it will be tried again", about.key)
+
+def log_trouble(key: str, error: Exception) -> None:
+    """Log why an image will be tried again."""
+    if isinstance(error, CloudError):
+        log.warning("%s: %s; it will be tried again", key, error)
+    else:
+        log.error("%s: unexpected trouble; it will be tried again", key, exc_info=error)

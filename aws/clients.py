@@ -18,7 +18,14 @@ import botocore.utils
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
-from core.errors import AlreadyExistsError, CloudError, ExpiredCredentialsError, NotConnectedError, NotFoundError
+from core.errors import (
+    AlreadyExistsError,
+    CloudError,
+    DeniedError,
+    ExpiredCredentialsError,
+    NotConnectedError,
+    NotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +41,8 @@ _NO_REGION = "no region of AWS is set: set AWS_REGION, or AWS_PROFILE to a profi
 _NOT_FOUND = re.compile(r"404|NoSuch\w+|.*(NotFound|DoesNotExist)(Exception)?|.*NonExistentQueue")
 _VALIDATION = "ValidationError"
 _NOT_FOUND_MESSAGE = re.compile(r"does not exist|\bnot found\b")
+# What S3 answers for an object that may not be read, or is archived; a missing one where the bucket may not be listed.
+_DENIED = {"403", "AccessDenied", "AllAccessDisabled", "InvalidObjectState", "AccessDeniedException"}
 _ALREADY_EXISTS = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
 # How services say that temporary credentials have ended; on an instance botocore renews them before.
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -143,6 +152,7 @@ def cloud_errors(doing: str) -> Iterator[None]:
         NotFoundError: the object, queue, instance, stack or whatever the request names does not exist.
         AlreadyExistsError: a conditional write found an object.
         ExpiredCredentialsError: the credentials have ended.
+        DeniedError: it may not be read or done.
         CloudError: anything else, after botocore's retries.
     """
     try:
@@ -163,6 +173,8 @@ def _kind(error: ClientError) -> type[CloudError]:
         return NotFoundError
     if code in _EXPIRED:
         return ExpiredCredentialsError
+    if code in _DENIED:
+        return DeniedError
     return AlreadyExistsError if code in _ALREADY_EXISTS else CloudError
 
 

@@ -38,14 +38,17 @@ class KeyKind(Protocol):
 
 
 def list_objects(
-    client: Any, bucket: str, prefix: str, start_after: str = "", *, folders: bool = True
+    client: Any, bucket: str, prefix: str, start_after: str = "", *, folders: bool = True, requester_pays: bool = False
 ) -> Iterator[StoredObject]:
     """List the objects whose keys begin with `prefix` and come after `start_after`, 1,000 in a request.
 
     Args:
         folders: whether to list keys that have a slash after the prefix.
+        requester_pays: accept the costs of listing.
     """
     arguments = {"StartAfter": start_after} if start_after else {}
+    if requester_pays:
+        arguments["RequestPayer"] = "requester"
     if not folders:
         arguments["Delimiter"] = "/"
     with cloud_errors(f"listing the bucket {bucket}"):

@@ -64,7 +64,50 @@ class NamedQueue:
         return self._cached_url
 
 
-class JobQueue(NamedQueue):
+class DeliveryQueue(NamedQueue):
+    """Extend, release, delete and count what a queue delivers, whatever the messages are.
+
+    Every method raises `CloudError` where SQS fails after botocore's retries.
+    """
+
+    def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Delete delivered jobs.  A handle that SQS no longer accepts is no error: its job was deleted already."""
+        for chunk in chunks(receipt_handles):
+            entries = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(chunk)]
+            with cloud_errors("deleting jobs"):
+                self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+    def extend(self, receipt_handles: Sequence[str], visibility_timeout_seconds: int) -> None:
+        """Set the visibility timeout of deliveries, counted from now; 0 releases them at once.
+
+        A handle that SQS no longer accepts is ignored: its job was deleted or delivered again.
+        """
+        for chunk in chunks(receipt_handles):
+            entries = [
+                {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": visibility_timeout_seconds}
+                for index, handle in enumerate(chunk)
+            ]
+            with cloud_errors("changing the visibility of jobs"):
+                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+    def release(self, receipt_handles: Sequence[str]) -> None:
+        """Release deliveries, so that other workers can receive them at once."""
+        self.extend(receipt_handles, 0)
+
+    def backlog(self) -> Backlog:
+        """Count the jobs that wait and that are in flight; approximate, and up to a minute old on AWS."""
+        names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesDelayed",
+            "ApproximateNumberOfMessagesNotVisible",
+        ]
+        with cloud_errors("counting jobs"):
+            response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
+        visible, delayed, in_flight = (int(response["Attributes"][name]) for name in names)
+        return Backlog(visible=visible + delayed, in_flight=in_flight)
+
+
+class JobQueue(DeliveryQueue):
     """Send, receive, extend, release, delete and count jobs.
 
     Every method raises `CloudError` where SQS fails after botocore's retries.
@@ -76,7 +119,7 @@ class JobQueue(NamedQueue):
         Single entries that SQS refuses are sent again; each entry is sent at most three times.
         """
         count = 0
-        for chunk in _chunks(jobs):
+        for chunk in chunks(jobs):
             bodies = [job.encode() for job in chunk]
             for _attempt in range(_SEND_ATTEMPTS):
                 entries = [{"Id": str(index), "MessageBody": body} for index, body in enumerate(bodies)]
@@ -100,42 +143,6 @@ class JobQueue(NamedQueue):
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
         return [_received(message, message.get("Attributes", {})) for message in response.get("Messages", [])]
-
-    def delete(self, receipt_handles: Sequence[str]) -> None:
-        """Delete delivered jobs.  A handle that SQS no longer accepts is no error: its job was deleted already."""
-        for chunk in _chunks(receipt_handles):
-            entries = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(chunk)]
-            with cloud_errors("deleting jobs"):
-                self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
-
-    def extend(self, receipt_handles: Sequence[str], visibility_timeout_seconds: int) -> None:
-        """Set the visibility timeout of deliveries, counted from now; 0 releases them at once.
-
-        A handle that SQS no longer accepts is ignored: its job was deleted or delivered again.
-        """
-        for chunk in _chunks(receipt_handles):
-            entries = [
-                {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": visibility_timeout_seconds}
-                for index, handle in enumerate(chunk)
-            ]
-            with cloud_errors("changing the visibility of jobs"):
-                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-
-    def release(self, receipt_handles: Sequence[str]) -> None:
-        """Release deliveries, so that other workers can receive them at once."""
-        self.extend(receipt_handles, 0)
-
-    def backlog(self) -> Backlog:
-        """Count the jobs that wait and that are in flight; approximate, and up to a minute old on AWS."""
-        names = [
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesDelayed",
-            "ApproximateNumberOfMessagesNotVisible",
-        ]
-        with cloud_errors("counting jobs"):
-            response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
-        visible, delayed, in_flight = (int(response["Attributes"][name]) for name in names)
-        return Backlog(visible=visible + delayed, in_flight=in_flight)
 
 
 def _received(message: Mapping[str, str], attributes: Mapping[str, str]) -> ReceivedJob:
@@ -164,7 +171,8 @@ def decode_message(body: str) -> tuple[ClassificationJob | None, bool]:
     return job, job is None
 
 
-def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+def chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """Divide items into lists of as many as a request to SQS may have."""
     iterator = iter(items)
     while chunk := list(islice(iterator, MAX_MESSAGES_PER_REQUEST)):
         yield chunk

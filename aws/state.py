@@ -3,19 +3,19 @@
 Keys: ``controller/lease.json`` (`aws.lease`), ``controller/status.json`` (`core.fleet_status`),
 ``controller/release.json`` (`core.releases`), ``models/…`` (`aws.models`, `core.shadow`),
 ``workers/<instance id>.json`` (`core.heartbeat`), ``tokens/<id>.json`` and ``usage/<id>.json`` (`aws.tokens`) and
-``web/session-key`` and ``web/signed-out/…`` (`web_tier.auth.sessions`).
+``web/session-key`` and ``web/signed-out/…`` (`web_tier.auth.sessions`) and ``controller/bulk/…`` (`aws.bulk_runs`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from aws.buckets import StoredObject, list_objects
 from aws.clients import cloud_errors
-from aws.objects import only_ours, read_body
+from aws.objects import delete_objects, only_ours, read_body
 from core.errors import AlreadyExistsError, ConflictError, NotFoundError
 from core.object_keys import KeyFamily
 
@@ -74,14 +74,23 @@ class StateStore:
         """
         return self._put(key, body, IfMatch=etag)
 
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Delete objects, 1,000 in a request; one that does not exist is no error."""
+        delete_objects(self._client, self.bucket, keys)
+
     def delete(self, key: str) -> None:
         """Delete an object; one that does not exist is no error."""
         with contextlib.suppress(NotFoundError), cloud_errors(f"deleting {key}"):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
-    def list(self, family: KeyFamily) -> Iterator[StoredObject]:
-        """List the objects whose keys are of `family`, 1,000 in a request."""
-        listing = list_objects(self._client, self.bucket, family.prefix)
+    def put_file(self, key: str, file: IO[bytes], content_type: str) -> None:
+        """Store a file of any size up to 5 GiB, replacing any other object."""
+        with cloud_errors(f"writing {key}"):
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=file, ContentType=content_type)
+
+    def list(self, family: KeyFamily, start_after: str = "") -> Iterator[StoredObject]:
+        """List the objects whose keys are of `family` and come after `start_after`, 1,000 in a request."""
+        listing = list_objects(self._client, self.bucket, family.prefix, start_after)
         return only_ours(listing, f"{self.bucket}/{family.prefix}", family)
 
     def _put(self, key: str, body: bytes, **condition: str) -> str:

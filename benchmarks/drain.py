@@ -12,7 +12,8 @@ from typing import Any
 from app_tier.__main__ import IO_THREADS_PER_CORE
 from app_tier.bundle import ModelBundle
 from app_tier.decode import DecodedImage, DecodeLimits, decode_file
-from app_tier.worker import Labeller, Worker, WorkerOptions
+from app_tier.stages import Labeller
+from app_tier.worker import Worker, WorkerOptions
 from aws.in_memory.load import CountingResultStore, GeneratedJobQueue, RepeatedImageStore
 from core.errors import ElasticError
 from core.settings import Settings

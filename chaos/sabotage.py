@@ -26,23 +26,31 @@ class Saboteur:
     Args:
         dice: chooses the workers and the times.
         target_kills: how many workers to kill.
+        seconds_between_kills: the shortest and the longest pause.
 
     Attributes:
         kills: how many have been killed.
         stop: ends `work` early.
     """
 
-    def __init__(self, stack: LocalStack, dice: random.Random, target_kills: int) -> None:
+    def __init__(
+        self,
+        stack: LocalStack,
+        dice: random.Random,
+        target_kills: int,
+        seconds_between_kills: tuple[float, float] = SECONDS_BETWEEN_KILLS,
+    ) -> None:
         self.target_kills = target_kills
         self.kills = 0
         self.stop = threading.Event()
         self._stack = stack
         self._dice = dice
+        self._seconds_between_kills = seconds_between_kills
         self._stop_controller = itertools.cycle((kill, _terminate))
 
     def work(self) -> None:
         """Kills `target_kills` workers, or fewer if `stop` is set before."""
-        while self.kills < self.target_kills and not self.stop.wait(self._dice.uniform(*SECONDS_BETWEEN_KILLS)):
+        while self.kills < self.target_kills and not self.stop.wait(self._dice.uniform(*self._seconds_between_kills)):
             workers = self.workers()
             if workers and self._kill(self._dice.choice(workers)) and self.kills % KILLS_PER_CONTROLLER_STOP == 0:
                 self._restart_controller()

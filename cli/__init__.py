@@ -15,6 +15,7 @@ COMMANDS = {
     "up": LazyCommand("cli.up:up", "Run the whole program on this machine, until Ctrl-C."),
     "demo": LazyCommand("cli.demo:demo", "Classify photos on a temporary local stack and show the results."),
     "classify": LazyCommand("cli.classify:classify", "Classify files and folders through a running web tier."),
+    "bulk": LazyCommand("cli.bulk:bulk", "Label the photos that are in S3 already, where they are."),
     "watch": LazyCommand("cli.watch:watch", "Print each `image, label` line as it is stored, until Ctrl-C."),
     "controller": LazyCommand("cli.controller:controller", "Run the controller in the foreground, until Ctrl-C."),
     "fleet": LazyCommand("cli.fleet:fleet", "Show the fleet live: backlog, history, instances, scaling decisions."),

@@ -7,6 +7,7 @@ import click
 from cli.lazy_group import LazyCommand, LazyGroup
 
 BENCHMARKS = {
+    "bulk": LazyCommand("benchmarks.bulk:command", "Measure bulk runs: speed against the limit, and requests."),
     "course": LazyCommand(
         "benchmarks.course:command", "Play the grader of a course: exact counts, names, replies, queues and buckets."
     ),

@@ -8,12 +8,15 @@ import secrets
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from api_client.image_files import collect
 from benchmarks.report import output_file
+from chaos.bulk_run import BulkChaosReport, run_bulk_chaos
+from chaos.report import ChaosReport
 from chaos.run import run_chaos
 from cli.options import quiet
 from cli.session import clients_of, progress_console, stop_on_signals
@@ -44,6 +47,12 @@ from local_cloud.sample_photos import make_crops
     show_default=True,
     help="Time limit, seconds.",
 )
+@click.option(
+    "--bulk",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Label N photos of a bucket by a bulk run instead; --photos and --troubles do not apply.",
+)
 @output_file("--json", "json_path", "Also write the report to this file.")
 @quiet
 def chaos(
@@ -54,6 +63,7 @@ def chaos(
     faults: int,
     troubles: int,
     timeout_seconds: float,
+    bulk: int | None,
     json_path: Path | None,
 ) -> None:
     """Test that no photo is lost while faults are injected.
@@ -68,18 +78,21 @@ def chaos(
     errors = Console(stderr=True)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     with tempfile.TemporaryDirectory() as folder:
-        found = collect(images)[0] if images else make_crops(count, seed, Path(folder))
+        found = collect(images)[0] if images else make_crops(min(count, bulk or count), seed, Path(folder))
         errors.print(f"Seed {seed}.", highlight=False)
-        report = run_chaos(
-            list(itertools.islice(itertools.cycle(found), count)),
-            seed=seed,
-            kills=kills,
-            faults=faults,
-            troubles=troubles,
-            timeout_seconds=timeout_seconds,
-            connect=clients_of,
-            console=progress_console(),
-        )
+        options: dict[str, Any] = {
+            "seed": seed,
+            "kills": kills,
+            "faults": faults,
+            "timeout_seconds": timeout_seconds,
+            "connect": clients_of,
+            "console": progress_console(),
+        }
+        report: ChaosReport | BulkChaosReport
+        if bulk:
+            report = run_bulk_chaos(found, bulk, **options)
+        else:
+            report = run_chaos(list(itertools.islice(itertools.cycle(found), count)), troubles=troubles, **options)
     for problem in report.problems:
         errors.print(problem, style="red", markup=False, highlight=False)
     text = json.dumps(report.fields())

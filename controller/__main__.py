@@ -19,6 +19,9 @@ from pathlib import Path
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
+from aws.bulk_buckets import BulkOutput, PhotoSource
+from aws.bulk_queue import BulkQueue
+from aws.bulk_runs import BulkRuns
 from aws.clients import Clients
 from aws.dead_letters import DeadLetters
 from aws.fleet import Fleet
@@ -26,6 +29,7 @@ from aws.lease import Lease
 from aws.metrics import MetricSink
 from aws.queue import JobQueue
 from aws.state import StateStore
+from controller.bulk.planner import BulkPlanner
 from controller.housekeeping.deletions import Deletions
 from controller.housekeeping.dropped_photos import DroppedPhotos
 from controller.housekeeping.empty_batches import INTERVAL_SECONDS, EmptyBatches
@@ -55,6 +59,8 @@ from core.settings import PREFIX, Settings, split_list
 
 # How many times the heartbeats are listed in the time between two heartbeats of a worker.
 LOOKS_PER_HEARTBEAT = 2
+# While there are no bulk runs, one of so many rounds looks for one: on AWS, every half minute.
+BULK_IDLE_ROUNDS = 6
 # A failed pass is soon followed by another; long retries in botocore would let the lease expire.
 LOOP_ATTEMPTS = 2
 
@@ -82,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     pace = Pace(settings.janitor_interval_seconds, time.monotonic)
     tasks = build_housekeeping(settings, Clients(), pace)
+    if parts.bulk is not None:
+        tasks.append(PeriodicTask("bulk runs", settings.bulk_interval_seconds, parts.bulk.round, at_once=True))
     for task in tasks:
         task.start(stop)
     reconciler = build_reconciler(settings, loop_clients, parts, tasks, pace.note)
@@ -126,8 +134,24 @@ class Parts:
             keep=keep_reports,
         )
         jobs = JobQueue(clients["sqs"], settings.queue_name)
-        self.observer = Observer(jobs, self.fleet, reports, self.tracker, time.monotonic)
+        self.bulk = build_bulk_planner(settings, clients)
+        waiting = (lambda: 0) if self.bulk is None else self.bulk.waiting_images
+        self.observer = Observer(jobs, self.fleet, reports, self.tracker, time.monotonic, waiting)
         self.limits = build_limits(settings, self.tracker)
+
+
+def build_bulk_planner(settings: Settings, clients: Clients) -> BulkPlanner | None:
+    """Wire the planner of bulk runs; None where there is no queue of bulk jobs."""
+    if not settings.bulk_queue_name:
+        return None
+    s3 = clients["s3"]
+    return BulkPlanner(
+        BulkRuns(StateStore(s3, settings.state_bucket), lambda bucket: BulkOutput(s3, bucket)),
+        BulkQueue(clients["sqs"], settings.bulk_queue_name),
+        lambda run: PhotoSource(s3, run.source_bucket, requester_pays=run.requester_pays),
+        settings.orphan_age_seconds,
+        idle_rounds=BULK_IDLE_ROUNDS,
+    )
 
 
 def build_limits(settings: Settings, tracker: InstanceTracker) -> CurrentLimits:

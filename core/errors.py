@@ -56,6 +56,10 @@ class NotFoundError(CloudError):
     """The requested object does not exist."""
 
 
+class DeniedError(CloudError):
+    """The object may not be read, which trying again does not change: no permission, or it is archived."""
+
+
 class AlreadyExistsError(CloudError):
     """An object with that key exists already."""
 
@@ -118,6 +122,18 @@ class UnsupportedImageError(ImageError):
     """the image has a layout that cannot be read"""
 
     code = "unsupported"
+
+
+class UnreadableImageError(ImageError):
+    """the file cannot be read from S3"""
+
+    code = "unreadable"
+
+
+class DecoderCrashError(ImageError):
+    """the file crashes its decoder"""
+
+    code = "gave_up"
 
 
 class MissingImageError(ImageError):

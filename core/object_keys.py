@@ -111,6 +111,9 @@ USAGE = KeyFamily("usage/", TOKEN_ID, ".json")
 PENDING_WEBHOOKS = KeyFamily("webhooks/", BATCH_ID, ".json")
 MODEL_FILES = KeyFamily("models/files/", r"[0-9a-f]{64}")
 MODEL_VERSIONS = KeyFamily("models/versions/", f"{MODEL_PART}/{MODEL_PART}", ".json")
+# A run's id has the form of a batch's; the marks make the runs that are not over cheap to find.
+BULK_RUNS = KeyFamily("controller/bulk/runs/", BATCH_ID, ".json")
+ACTIVE_BULK_RUNS = KeyFamily("controller/bulk/active/", BATCH_ID)
 
 # Every family; a test checks each against the contract of this module.
 FAMILIES = (
@@ -128,6 +131,8 @@ FAMILIES = (
     PENDING_WEBHOOKS,
     MODEL_FILES,
     MODEL_VERSIONS,
+    BULK_RUNS,
+    ACTIVE_BULK_RUNS,
 )
 # The prefixes in the input bucket, beside those of its batches.
 INPUT_PREFIXES = frozenset(kind.prefix for kind in (BATCH_RECORDS, OWNED_BATCHES, DELETED_BATCHES, LONG_NAMES, DROPPED))

@@ -50,6 +50,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "output_bucket": "{id}-out-bucket",
         "queue_name": "{id}-req-queue",
         "response_queue_name": "{id}-resp-queue",
+        "bulk_queue_name": "",
         "max_message_bytes": 1024,
         "compat_keys": "name",
         "compat_answer": "stem:label",

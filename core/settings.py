@@ -245,6 +245,10 @@ class Settings:
         1.0,
     )
 
+    bulk_interval_seconds: float = _setting(
+        5.0, "time between two rounds of the controller that plan bulk runs and enqueue their jobs, seconds", 0.05
+    )
+
     # The web tier
     unsure_below: float = _setting(0.5, "an answer with a lower score is shown as unsure", 0.0, 1.0)
     classify_wait_seconds: float = _setting(

@@ -50,6 +50,7 @@ LOCAL_SETTINGS: dict[str, Any] = {
     "heartbeat_timeout_seconds": 20.0,
     "lease_seconds": 5.0,
     "drop_sweep_seconds": 15.0,
+    "bulk_interval_seconds": 0.5,
     "status_interval_seconds": 1.0,
 }
 

@@ -44,6 +44,9 @@ RESOURCES = {
     "aws.state.StateStore": "StateBucket",
     "aws.queue.JobQueue": "JobQueue",
     "aws.response_queue.ResponseQueue": "ResponseQueue",
+    "aws.bulk_queue.BulkQueue": "BulkQueue",
+    "aws.bulk_buckets.PhotoSource": "BulkBuckets",
+    "aws.bulk_buckets.BulkOutput": "OutputBucket",
     "aws.dead_letters.DeadLetters._dead": "DeadLetterQueue",
     "aws.dead_letters._Pass._queue": "DeadLetterQueue",
     "aws.fleet.Fleet": "*",
@@ -56,6 +59,7 @@ SETTINGS = {
     "StateBucket": "state_bucket",
     "JobQueue": "queue_name",
     "ResponseQueue": "response_queue_name",
+    "BulkQueue": "bulk_queue_name",
     "DeadLetterQueue": "dead_letter_queue_name",
 }
 # Methods of a client that send no request.

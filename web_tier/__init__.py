@@ -11,6 +11,7 @@ from flask import Flask
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
+from aws.bulk_runs import BulkRunRecords
 from aws.queue import JobQueue
 from aws.response_queue import ResponseQueue
 from aws.state import StateStore
@@ -19,6 +20,7 @@ from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 from web_tier import errors
 from web_tier.api import batches as api_batches
+from web_tier.api import bulk as api_bulk
 from web_tier.api import classify as api_classify
 from web_tier.api import events as api_events
 from web_tier.api import images as api_images
@@ -31,6 +33,7 @@ from web_tier.auth.token_cache import CACHE_SECONDS, TokenCache
 from web_tier.domain.batch_lifecycle import BatchLifecycle
 from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
+from web_tier.domain.bulk_reader import BulkReader
 from web_tier.domain.fleet_reader import FleetReader
 from web_tier.domain.job_batcher import JobBatcher
 from web_tier.domain.memory import MemoryBudget
@@ -43,6 +46,7 @@ from web_tier.observability import health, request_log
 from web_tier.observability.metrics import Metrics
 from web_tier.observability.readiness import Readiness
 from web_tier.pages import batches as batch_pages
+from web_tier.pages import bulk as bulk_pages
 from web_tier.pages import compat, sign_in
 from web_tier.pages import fleet as fleet_pages
 from web_tier.security import body_limits, client_timeout, forwarded, request_origin, response_headers, trusted_hosts
@@ -51,7 +55,7 @@ from web_tier.ttl_cache import TTLCache
 
 # The HTTP API's own version, apart from the program's in pyproject.toml: clients depend on the API alone.  A minor
 # version adds, a patch version corrects; what breaks clients gets another base path.  See RELEASE.md.
-API_VERSION = "1.2.0"
+API_VERSION = "1.3.0"
 # Threads of a process that wait for S3, besides the server's threads that wait for clients.
 STORE_THREADS = 16
 FETCH_THREADS = 16
@@ -64,8 +68,8 @@ MAX_WAITING = 192
 JSON_MEMORY_BYTES = 256 * 1024 * 1024
 IMAGE_MEMORY_BYTES = 128 * 1024 * 1024
 
-_API = (api_batches, api_images, api_results, api_events, api_classify, api_system)
-_OTHERS = (batch_pages, sign_in, fleet_pages, compat, health, openapi)
+_API = (api_batches, api_images, api_results, api_events, api_classify, api_system, api_bulk)
+_OTHERS = (batch_pages, sign_in, fleet_pages, bulk_pages, compat, health, openapi)
 
 
 def create_app(
@@ -144,6 +148,7 @@ def _services(
         response_reader=None if responses is None else ResponseReader(responses, result_waiter),
         watcher=BatchWatcher(batches.read, fleet.known_status, MAX_VIEWERS),
         fleet=fleet,
+        bulk=BulkReader(BulkRunRecords(state), clock),
         readiness=Readiness(images, results, queue, clock),
         metrics=Metrics(),
         tokens=TokenCache(TokenStore(state).find, clock),

@@ -16,6 +16,7 @@ from web_tier.auth.token_cache import TokenCache
 from web_tier.domain.batch_lifecycle import BatchLifecycle
 from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
+from web_tier.domain.bulk_reader import BulkReader
 from web_tier.domain.fleet_reader import FleetReader
 from web_tier.domain.memory import MemoryBudget
 from web_tier.domain.presigned_uploads import PresignedUploads
@@ -47,6 +48,7 @@ class Services:
     response_reader: ResponseReader | None
     watcher: BatchWatcher
     fleet: FleetReader
+    bulk: BulkReader
     readiness: Readiness
     metrics: Metrics
     tokens: TokenCache

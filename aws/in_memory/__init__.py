@@ -7,6 +7,7 @@ parameter.  Those of `aws.in_memory.load` are for measurements: their memory doe
 
 from __future__ import annotations
 
+from aws.in_memory.bulk import InMemoryBulkQueue, InMemoryPhotoSource
 from aws.in_memory.clock import ManualClock
 from aws.in_memory.fleet import InMemoryFleet
 from aws.in_memory.queue import InMemoryJobQueue
@@ -17,9 +18,11 @@ from aws.in_memory.stores import InMemoryBatchIndex, InMemoryImageStore, InMemor
 __all__ = [
     "CallRecorder",
     "InMemoryBatchIndex",
+    "InMemoryBulkQueue",
     "InMemoryFleet",
     "InMemoryImageStore",
     "InMemoryJobQueue",
+    "InMemoryPhotoSource",
     "InMemoryResponseQueue",
     "InMemoryResultStore",
     "InMemoryStateStore",

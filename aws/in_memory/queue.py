@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
 import threading
@@ -107,6 +108,9 @@ class InMemoryJobQueue(CallRecorder):
         return count
 
     def receive(self, max_jobs: int, wait_seconds: int) -> list[ReceivedJob]:
+        return [_received(message) for message in self._receive(max_jobs, wait_seconds)]
+
+    def _receive(self, max_jobs: int, wait_seconds: int) -> list[Message]:
         self._record("receive", max_jobs)
         with self._lock:
             chosen = self._deliver(min(max_jobs, MAX_MESSAGES_PER_REQUEST))
@@ -114,7 +118,7 @@ class InMemoryJobQueue(CallRecorder):
                 self._arrived.wait(min(max(wait_seconds, _SHORTEST_POLL_SECONDS), _LONGEST_POLL_SECONDS))
                 if wait_seconds:
                     chosen = self._deliver(min(max_jobs, MAX_MESSAGES_PER_REQUEST))
-            return [_received(message) for message in chosen]
+            return [dataclasses.replace(message) for message in chosen]
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         self._record("delete", list(receipt_handles))

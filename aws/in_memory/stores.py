@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO
@@ -335,9 +335,19 @@ class InMemoryStateStore(CallRecorder):
         self._record("delete", key)
         self.objects.pop(key, None)
 
-    def list(self, family: KeyFamily) -> Iterator[StoredObject]:
+    def delete_all(self, keys: Iterable[str]) -> None:
+        self._record("delete_all")
+        for key in keys:
+            self.objects.pop(key, None)
+
+    def put_file(self, key: str, file: IO[bytes], content_type: str) -> None:
+        self._record("put_file", key)
+        self._put(key, file.read())
+
+    def list(self, family: KeyFamily, start_after: str = "") -> Iterator[StoredObject]:
         self._record("list", family.prefix)
-        return only_ours(_list(self.objects, family.prefix), f"{self.bucket}/{family.prefix}", family)
+        listing = (stored for stored in _list(self.objects, family.prefix) if stored.key > start_after)
+        return only_ours(listing, f"{self.bucket}/{family.prefix}", family)
 
     def _write(self, method: str, effect: Callable[[], str]) -> str:
         etag = self.around(method, effect)

@@ -118,6 +118,7 @@ class Observer:
 
     Args:
         clock: monotonic seconds.
+        bulk_images: returns how many images of bulk runs wait, which count as jobs that wait.
     """
 
     def __init__(
@@ -127,12 +128,14 @@ class Observer:
         reports: HeartbeatReader,
         tracker: InstanceTracker,
         clock: Callable[[], float],
+        bulk_images: Callable[[], int] = lambda: 0,
     ) -> None:
         self._jobs = jobs
         self._fleet = fleet
         self._reports = reports
         self._tracker = tracker
         self._clock = clock
+        self._bulk_images = bulk_images
 
     def observe(self, *, awaits_idle: bool = False) -> FleetSnapshot:
         """Return a snapshot of the queue and the fleet.
@@ -145,7 +148,8 @@ class Observer:
             CloudError: a part could not be observed; there are no partial snapshots.
         """
         started = self._clock()
-        backlog, instances = self._jobs.backlog(), self._fleet.describe()
+        jobs, instances = self._jobs.backlog(), self._fleet.describe()
+        backlog = Backlog(jobs.visible + self._bulk_images(), jobs.in_flight)
         present = [instance.instance_id for instance in instances]
         first_heartbeat_due = any(instance_id not in self._reports.latest for instance_id in present)
         self._reports.refresh(present, eager=first_heartbeat_due or awaits_idle)

@@ -1,15 +1,23 @@
-"""An image that kills its decoder: two workers die, it becomes a dead letter, all others are answered."""
+"""An image that kills its decoder: two workers die, it becomes a dead letter, all others are answered.
+
+In a bulk run it is a line with its error, and so does the run survive a killed controller and killed commands.
+"""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from aws.bulk_queue import BulkQueue
+from aws.clients import Clients
+from chaos.bulk_check import check_tables
 from core.paths import REPOSITORY_ROOT
 from tests.bench import Bench, running_bench
 from tests.waiting import PATIENCE_SECONDS, wait_until
@@ -98,3 +106,57 @@ def test_a_killer_ends_as_a_dead_letter_and_harms_no_other_image(
     wait_until(lambda: bench.results.get(failure["key"]).failure is None, "the redriven job was not answered")
     wait_until(lambda: bench.queue.backlog().total == 0, "the redriven job was not deleted")
     assert bench.dead_letters.backlog().total == 0
+
+
+def test_a_bulk_run_survives_killed_workers_controller_and_commands(
+    bench: Bench, fault: Path, make_images: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    clients = Clients(environment=bench.stack.environment)
+    s3 = clients["s3"]
+    for bucket in ("photos", "labels"):
+        s3.create_bucket(Bucket=bucket)
+    bodies = [path.read_bytes() for path in make_images(20)]
+    for number in range(120):
+        s3.put_object(Bucket="photos", Key=f"2026/{number:03} ü.jpg", Body=bodies[number % 20])
+    killer = tmp_path / "killer.png"
+    Image.new("RGB", (13, 13)).save(killer)
+    s3.put_object(Bucket="photos", Key="2026/060-killer.png", Body=killer.read_bytes())
+    s3.put_object(Bucket="photos", Key="2026/061-broken.jpg", Body=b"no image")
+    fault.touch()
+    log = bench.stack.log_directory / "local-cloud.log"
+    deaths = log.read_text().count("ended with status -6")
+
+    start = ("bulk", "start", "s3://photos/2026/", "--output", "s3://labels/run", "--images-per-job", "8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", *start],
+        cwd=REPOSITORY_ROOT,
+        env=bench.stack.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as command:
+        assert command.stdout is not None
+        run_id = command.stdout.readline().strip()
+        wait_until(lambda: bool(parts(s3)), "no job was answered")
+        command.send_signal(signal.SIGKILL)
+    for worker in bench.workers():
+        worker.kill()
+    bench.stack.process("controller").kill()
+    bench.stack.process("controller").wait()
+    bench.stack.start_controller()
+
+    assert "Complete: 122 images" in elastic(bench, "bulk", "watch", run_id)
+    report = check_tables(s3, "photos", "2026/", "labels", "run/")
+    assert report.is_whole, report
+    assert (report.rows, sorted(report.failed)) == (122, ["2026/060-killer.png", "2026/061-broken.jpg"])
+    assert log.read_text().count("ended with status -6") <= deaths + 2, "its job was sunk more than twice"
+    jobs = BulkQueue(clients["sqs"], bench.stack.settings.bulk_queue_name)
+    wait_until(lambda: jobs.backlog().total == 0, "bulk jobs are left")
+    wait_until(lambda: bench.fleet.describe() == [], "the fleet is not at 0")
+    assert "complete" in elastic(bench, "bulk", "list")
+
+
+def parts(s3: Any) -> list[str]:
+    """The keys of the parts of the run's jobs."""
+    listed = s3.list_objects_v2(Bucket="labels", Prefix="run/_parts/")
+    return [entry["Key"] for entry in listed.get("Contents", [])]

@@ -41,8 +41,8 @@ def tab(open_tab: OpenTab, request: pytest.FixtureRequest) -> Iterator[Tab]:
     tab.errors.clear()  # the browser's own lines about refused requests
 
 
-def test_the_upload_and_fleet_pages_are_accessible(tab: Tab) -> None:
-    for path in ("/", "/fleet", "/no-such-page"):
+def test_the_pages_without_a_batch_are_accessible(tab: Tab) -> None:
+    for path in ("/", "/fleet", "/bulk", "/no-such-page"):
         tab.page.goto(path)
         assert serious(tab.page) == []
 

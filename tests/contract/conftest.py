@@ -17,10 +17,12 @@ import pytest
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
+from aws.bulk_queue import BulkQueue
 from aws.clients import Clients
 from aws.fleet import Fleet
 from aws.in_memory import (
     InMemoryBatchIndex,
+    InMemoryBulkQueue,
     InMemoryFleet,
     InMemoryImageStore,
     InMemoryJobQueue,
@@ -98,6 +100,7 @@ def settings(clients: Clients, endpoint: Endpoint) -> Iterator[Settings]:
         state_bucket=f"contract-state-{number}",
         queue_name=f"contract-jobs-{number}",
         dead_letter_queue_name=f"contract-jobs-{number}-dead",
+        bulk_queue_name=f"contract-bulk-{number}",
         launch_template_name=f"contract-app-tier-{number}",
         fleet_name=f"contract-fleet-{number}",
         visibility_timeout_seconds=VISIBILITY_TIMEOUT_SECONDS,
@@ -204,6 +207,14 @@ def queue(side: str, request: pytest.FixtureRequest) -> JobQueue | InMemoryJobQu
         return InMemoryJobQueue(time.time, VISIBILITY_TIMEOUT_SECONDS, MAX_RECEIVE_COUNT)
     queue: JobQueue = request.getfixturevalue("embedded_queue")
     return queue
+
+
+@pytest.fixture
+def bulk_queue(side: str, request: pytest.FixtureRequest) -> BulkQueue | InMemoryBulkQueue:
+    if side == IN_MEMORY:
+        return InMemoryBulkQueue(time.time, VISIBILITY_TIMEOUT_SECONDS, MAX_RECEIVE_COUNT)
+    clients, settings = request.getfixturevalue("clients"), request.getfixturevalue("settings")
+    return BulkQueue(clients["sqs"], settings.bulk_queue_name)
 
 
 @pytest.fixture

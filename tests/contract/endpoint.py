@@ -96,7 +96,7 @@ class Endpoint:
         for bucket in buckets_of(settings):
             StackResources(clients, settings.fleet_name).empty_bucket(bucket)
             clients["s3"].delete_bucket(Bucket=bucket)
-        for queue in (settings.queue_name, settings.dead_letter_queue_name):
+        for queue in (settings.queue_name, settings.dead_letter_queue_name, settings.bulk_queue_name):
             clients["sqs"].delete_queue(QueueUrl=clients["sqs"].get_queue_url(QueueName=queue)["QueueUrl"])
 
     def report(self) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from app_tier.decode import DecodedImage
-from app_tier.worker import Pixels, Worker, WorkerOptions
+from app_tier.stages import Pixels
+from app_tier.worker import Worker, WorkerOptions
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,17 @@ from aws.in_memory import ManualClock
 from aws.lease import Lease
 from aws.state import StateStore
 from core.errors import ConflictError, NotFoundError
-from core.object_keys import HEARTBEATS, MODEL_FILES, MODEL_VERSIONS, PENDING_WEBHOOKS, TOKENS, USAGE, KeyFamily
+from core.object_keys import (
+    ACTIVE_BULK_RUNS,
+    BULK_RUNS,
+    HEARTBEATS,
+    MODEL_FILES,
+    MODEL_VERSIONS,
+    PENDING_WEBHOOKS,
+    TOKENS,
+    USAGE,
+    KeyFamily,
+)
 from core.settings import Settings
 
 NAMES = {
@@ -22,6 +33,8 @@ NAMES = {
     PENDING_WEBHOOKS: "20260102-030405-0123456789ab",
     MODEL_FILES: "0" * 64,
     MODEL_VERSIONS: "photos/2",
+    BULK_RUNS: "20260102-030405-0123456789ab",
+    ACTIVE_BULK_RUNS: "20260102-030405-0123456789ab",
 }
 STATE_FAMILIES = tuple(NAMES)
 
@@ -54,6 +67,22 @@ def test_only_our_keys_are_listed(store: StateStore, family: KeyFamily) -> None:
     for key in (ours, *(f"{family.prefix}{name}" for name in foreign)):
         store.put(key, b"x")
     assert [stored.key for stored in store.list(family)] == [ours]
+
+
+def test_a_listing_begins_after_a_key(store: StateStore) -> None:
+    keys = [HEARTBEATS.key_of(f"i-{number}") for number in range(4)]
+    for key in keys:
+        store.put(key, b"x")
+    assert [stored.key for stored in store.list(HEARTBEATS, keys[1])] == keys[2:]
+    store.delete_all([*keys[1:], "never-there"])
+    assert [stored.key for stored in store.list(HEARTBEATS)] == keys[:1]
+
+
+def test_a_file_is_stored_whole(store: StateStore) -> None:
+    store.put_file("x", io.BytesIO(b"one\n"), "text/csv")
+    store.put_file("x", io.BytesIO(b"another\n" * 100_000), "text/csv")
+    found = store.get("x")
+    assert found is not None and found.body == b"another\n" * 100_000
 
 
 def test_an_object_is_created_once(store: StateStore) -> None:

@@ -9,7 +9,7 @@ from botocore.stub import Stubber
 from aws.clients import Clients, cloud_errors
 from aws.stack_resources import StackResources
 from aws.stacks import Stack
-from core.errors import AlreadyExistsError, CloudError, ExpiredCredentialsError, NotFoundError
+from core.errors import AlreadyExistsError, CloudError, DeniedError, ExpiredCredentialsError, NotFoundError
 
 # Codes and messages as the services document them.
 CASES = [
@@ -29,7 +29,7 @@ CASES = [
     ("ValidationError", "AutoScalingGroup name not found - AutoScalingGroup elastic-web not found", NotFoundError),
     ("ValidationError", "Template format error: unsupported structure.", CloudError),
     ("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", AlreadyExistsError),
-    ("AccessDenied", "the role does not exist for all that we know", CloudError),
+    ("AccessDenied", "the role does not exist for all that we know", DeniedError),
     ("RequestLimitExceeded", "Request limit exceeded.", CloudError),
     ("InsufficientInstanceCapacity", "We currently do not have sufficient capacity", CloudError),
     ("ExpiredToken", "The provided token has expired.", ExpiredCredentialsError),

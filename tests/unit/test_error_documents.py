@@ -25,7 +25,7 @@ from aws.queue import JobQueue
 from aws.stack_resources import StackResources
 from aws.stacks import Stack
 from aws.state import StateStore
-from core.errors import CloudError, ConflictError, ExpiredCredentialsError, NotFoundError
+from core.errors import CloudError, ConflictError, DeniedError, ExpiredCredentialsError, NotFoundError
 
 ATTEMPTS = 3
 ONE, REPEATED = 1, ATTEMPTS
@@ -107,7 +107,7 @@ def json_error(kind: str) -> str:
         (500, "InternalError", "put", CloudError, REPEATED),
         (503, "ServiceUnavailable", "put", CloudError, REPEATED),
         (400, "RequestTimeout", "put", CloudError, REPEATED),
-        (403, "AccessDenied", "put", CloudError, ONE),
+        (403, "AccessDenied", "put", DeniedError, ONE),
         (403, "RequestTimeTooSkewed", "put", CloudError, ONE),
         (400, "ExpiredToken", "put", ExpiredCredentialsError, ONE),
     ],
@@ -224,7 +224,7 @@ def test_a_builder_that_is_refused_ends_the_build_with_ec2s_words(
         (400, "com.amazonaws.sqs#QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", NotFoundError, ONE),
         (400, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled", CloudError, REPEATED),
         (403, "com.amazonaws.sqs#OverLimit", "OverLimit", CloudError, ONE),
-        (403, "com.amazon.coral.service#AccessDeniedException", "AccessDenied", CloudError, ONE),
+        (403, "com.amazon.coral.service#AccessDeniedException", "AccessDenied", DeniedError, ONE),
         (400, "com.amazon.coral.service#ThrottlingException", "ThrottlingException", CloudError, REPEATED),
         (403, "com.amazon.coral.service#ExpiredTokenException", "ExpiredToken", ExpiredCredentialsError, ONE),
         (500, "com.amazon.coral.service#InternalFailure", "InternalFailure", CloudError, REPEATED),
@@ -257,7 +257,7 @@ def test_sqs_takes_a_part_of_a_batch(service: Service, monkeypatch: pytest.Monke
         (400, "LimitExceededException", "Limit for stack has been exceeded", CloudError, REPEATED),
         (400, "AlreadyExistsException", "ChangeSet elastic-1 already exists", CloudError, ONE),
         (400, "Throttling", "Rate exceeded", CloudError, REPEATED),
-        (403, "AccessDenied", "User is not authorized to perform: cloudformation:CreateChangeSet", CloudError, ONE),
+        (403, "AccessDenied", "User is not authorized to perform: cloudformation:CreateChangeSet", DeniedError, ONE),
         (403, "ExpiredToken", "The security token included in the request is expired", ExpiredCredentialsError, ONE),
     ],
 )

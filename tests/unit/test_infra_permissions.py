@@ -14,8 +14,6 @@ from tests.stack.emulated import original
 
 ROLES = {"web": "WebRole", "controller": "ControllerRole", "worker": "WorkerRole"}
 
-# Bulk runs: photos are read where they lie, their labels are stored in the output bucket below bulk/.
-_BULK_JOBS = ("GetQueueUrl", "GetQueueAttributes")
 # What no method of a client says.
 _INSTALLATION = {
     # The instance's user data fetches the program.
@@ -35,19 +33,10 @@ BESIDE_THE_CODE = {
         ),
         # EC2 asks for it when an account's first spot request comes.
         Need("iam:CreateServiceLinkedRole", "*"),
-        *(Need(f"sqs:{action}", "BulkQueue") for action in (*_BULK_JOBS, "SendMessage")),
-        Need("s3:ListBucket", "BulkBuckets"),
     },
     # Without it S3 answers 403 for a deleted image, which the worker could not distinguish from a refused request.
     "worker": {
         Need("s3:ListBucket", "InputBucket"),
-        *(
-            Need(f"sqs:{action}", "BulkQueue")
-            for action in (*_BULK_JOBS, "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
-        ),
-        Need("s3:GetObject", "BulkBuckets"),
-        # Whether a run was cancelled.
-        Need("s3:GetObject", "OutputBucket"),
     },
 }
 # The stack has no response queue: it is a mode for graders of courses, who bring their own queues.
@@ -87,6 +76,8 @@ KEYS = {
         "MODEL_VERSIONS": "models/versions/resnet50/1.json",
         "shadow": "models/shadow.json",
         "status": "controller/status.json",
+        "BULK_RUNS": f"controller/bulk/runs/{_BATCH}.json",
+        "ACTIVE_BULK_RUNS": f"controller/bulk/active/{_BATCH}",
         "lease": "controller/lease.json",
         "session key": "web/session-key",
         "program": f"program/{'0' * 64}.tar.gz",
@@ -99,6 +90,7 @@ def _every(bucket: str) -> dict[str, set[str]]:
 
 
 _HEARTBEATS = {"HEARTBEATS", "another worker's", "without a role"}
+_BULK = {"BULK_RUNS", "ACTIVE_BULK_RUNS"}
 # Which of them each tier may get, put and delete.  Images, results and what belongs to them are handled as one.
 ACCESS = {
     "worker": {
@@ -111,7 +103,7 @@ ACCESS = {
         "InputBucket": _every("InputBucket"),
         "OutputBucket": _every("OutputBucket"),
         "StateBucket": {
-            "Get": {*_HEARTBEATS, "TOKENS", "USAGE", "status", "lease", "session key", "program"},
+            "Get": {*_HEARTBEATS, "TOKENS", "USAGE", "status", "lease", *_BULK, "session key", "program"},
             "Put": {"USAGE", "session key", "PENDING_WEBHOOKS"},
             "Delete": {"PENDING_WEBHOOKS"},
         },
@@ -120,9 +112,9 @@ ACCESS = {
         "InputBucket": _every("InputBucket"),
         "OutputBucket": _every("OutputBucket"),
         "StateBucket": {
-            "Get": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS", "shadow", "program"},
-            "Put": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
-            "Delete": {*_HEARTBEATS, "status", "lease", "PENDING_WEBHOOKS"},
+            "Get": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS", "shadow", "program"},
+            "Put": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS"},
+            "Delete": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS"},
         },
     },
 }

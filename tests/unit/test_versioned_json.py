@@ -27,6 +27,8 @@ from aws.tokens import Usage
 from controller.scaling.executor import _Announcement
 from controller.status.prediction_monitor import ReferenceRecord
 from core.batch_record import BatchRecord
+from core.bulk_columns import Format
+from core.bulk_run import BulkJob, BulkRun, LabelledImage, Manifest, Part, Segment, Status, TableFile
 from core.errors import DecodeError
 from core.fleet_status import (
     Decision,
@@ -123,6 +125,44 @@ EXAMPLES: list[Any] = [
     Cursor(5, (Delivered(6, (0, 2, 1, 1), 7),)),
     _EarlierCursor(5, KEY, 7),
     PackLine(KEY, "dog.jpg, beagle\n", '{"job_id":"a"}'),
+    BulkRun(
+        run_id=BATCH,
+        source_bucket="photos",
+        source_prefix="2026/",
+        output_bucket="labels",
+        output_prefix="out/",
+        include=("*.jpg",),
+        format=Format.JSONL,
+        columns=("image", "top_k"),
+        images_per_job=100,
+        requester_pays=True,
+        created_at=1.0,
+        status=Status.FAILED,
+        problem="it failed",
+        finished_at=2.0,
+        cursor="2026/b.jpg",
+        is_planned=True,
+        planned_segments=3,
+        planned_jobs=50,
+        planned_images=5000,
+        skipped=7,
+        sent_segments=2,
+        done_segments=1,
+        done_segment_images=1900,
+        done_images=2000,
+        failed_images=3,
+    ),
+    Manifest(
+        BATCH, "s3://photos/2026/", Format.CSV, ("image",), 100, 3, ("m@1",), (TableFile("out/labels.csv", 100, 999),)
+    ),
+    Segment(BATCH, 3, 60, (("a.jpg", "Zoë's 犬.jpg"), ("b.jpg",)), "b.jpg", 2, is_last=True),
+    BulkJob(BATCH, 61, "photos", "labels", "out/", ("a.jpg", "Zoë's 犬.jpg"), requester_pays=True),
+    Part(
+        BATCH,
+        61,
+        "m@1",
+        (LabelledImage("a.jpg", PREDICTIONS, note="cut off"), LabelledImage("b", failure=Failure("broken", "damaged"))),
+    ),
 ]
 BY_TYPE = {type(example): example for example in EXAMPLES}
 

@@ -142,7 +142,7 @@ def test_every_route_has_a_scope_and_a_new_one_is_closed(bench: WebBench) -> Non
 
 def test_each_route_asks_for_its_scope_and_no_other(bench: WebBench) -> None:
     holders = {scope: bench.token("ada", scope) for scope in ("upload", "read", "admin")}
-    values = dict.fromkeys(FOREIGN, "x") | {"filename": "app.css"}
+    values = dict.fromkeys(FOREIGN, "x") | {"filename": "app.css", "run_id": "x"}
     for rule in bench.app.url_map.iter_rules():
         required = scopes.required(rule.endpoint)
         with bench.app.test_request_context():

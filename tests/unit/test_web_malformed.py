@@ -115,7 +115,7 @@ def benches() -> list[WebBench]:
 
 def routes(bench: WebBench) -> list[tuple[str, str]]:
     """A method and a path of every route."""
-    values = {"batch_id": BATCH, "file": "00000-a.jpg", "rest": "00000-a.jpg", "filename": "app.css"}
+    values = {"batch_id": BATCH, "file": "00000-a.jpg", "rest": "00000-a.jpg", "filename": "app.css", "run_id": BATCH}
     adapter = bench.app.url_map.bind("localhost")
     return [
         (method, adapter.build(rule.endpoint, {name: values[name] for name in rule.arguments}))

@@ -17,8 +17,9 @@ import pytest
 from app_tier.decode import DecodedImage
 from app_tier.metrics import to_metrics
 from app_tier.quarantine import QuarantineError
+from app_tier.stages import Pixels
 from app_tier.statistics import Report
-from app_tier.worker import Pixels, Worker, WorkerOptions
+from app_tier.worker import Worker, WorkerOptions
 from aws.in_memory import InMemoryImageStore, InMemoryJobQueue, InMemoryResultStore, ManualClock
 from core.batch_record import BatchRecord
 from core.errors import BrokenImageError, CloudError
@@ -499,7 +500,7 @@ def test_a_worker_stays_while_others_have_work_in_flight() -> None:
 def test_what_came_back_twice_is_decoded_in_quarantine(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     decoded: list[bytes] = []
-    monkeypatch.setattr(bench.worker._quarantine, "decode", lambda body: (decoded.append(body), decode(body))[1])
+    monkeypatch.setattr(bench.worker.stages.quarantine, "decode", lambda body: (decoded.append(body), decode(body))[1])
     (key,) = bench.upload("suspect")
     bench.queue.messages[0].receive_count = 2
     bench.upload("fresh", start=1)
@@ -514,7 +515,7 @@ def test_a_suspect_that_kills_its_decoder_comes_back_soon(monkeypatch: pytest.Mo
     def die(body: bytes) -> Pixels:
         raise QuarantineError
 
-    monkeypatch.setattr(bench.worker._quarantine, "decode", die)
+    monkeypatch.setattr(bench.worker.stages.quarantine, "decode", die)
     bench.upload("killer")
     bench.queue.messages[0].receive_count = 3
     with bench.running():

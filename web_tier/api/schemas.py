@@ -319,6 +319,33 @@ class Cancelled(Counts):
     cancelled: int
 
 
+class BulkRunPath(BaseModel):
+    run_id: str = Field(description="the run's id", max_length=100)
+
+
+class BulkRunAnswer(BaseModel):
+    """A bulk run: the labelling of photos that are in S3 already."""
+
+    run_id: str
+    status: Literal["running", "complete", "cancelled", "failed"]
+    problem: str = Field(description="one sentence where the run has failed or does not go on; else empty")
+    source: str
+    output: str
+    format: Literal["csv", "jsonl", "parquet"]
+    columns: list[str]
+    created_at: float = Field(description="seconds since the epoch")
+    finished_at: float | None
+    images: int = Field(description="how many are planned; all of them if `is_planned`")
+    is_planned: bool
+    answered: int
+    failed: int = Field(description="how many have no label; counted when the run is complete")
+    skipped: int = Field(description="objects that were not included")
+
+
+class BulkRunList(BaseModel):
+    runs: list[BulkRunAnswer]
+
+
 class Limits(BaseModel):
     max_image_bytes: int
     max_archive_bytes: int

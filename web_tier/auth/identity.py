@@ -19,7 +19,7 @@ from web_tier.services import services
 
 LOCAL_OWNER = "local"
 # Blueprints for people: without identity, a browser is redirected to the sign-in form.
-_PAGES = ("pages", "fleet_pages")
+_PAGES = ("pages", "fleet_pages", "bulk_pages")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ _SCOPES = {
     "operations.ready": PUBLIC,
     # Sums over all owners.
     "operations.metrics": ADMIN,
+    # Bulk runs belong to the operator, and show the names of buckets.
+    "api_bulk.runs": ADMIN,
+    "api_bulk.run": ADMIN,
+    "bulk_pages.bulk": ADMIN,
     # The fleet serves all owners: a client that waits for results may see why, and it shows nothing of any image.
     "api_system.fleet": READ,
     "fleet_pages.fleet": READ,

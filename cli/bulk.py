@@ -1,0 +1,248 @@
+"""`elastic bulk …`: label the photos that are in S3 already."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from aws.bulk_buckets import BulkOutput, PhotoSource
+from aws.bulk_runs import BulkRuns
+from aws.clients import Clients
+from aws.state import StateStore
+from cli.bulk_progress import RunProgress, outcome, progress_of
+from cli.options import quiet
+from cli.session import command_name, connect_to_cloud, console, print_plain, print_progress, stop_on_signals
+from cli.tables import print_table
+from core.bulk_columns import COLUMNS, DEFAULT_COLUMNS, Format
+from core.bulk_manifest import keys_of_one_bucket, read_manifest
+from core.bulk_plan import check_columns, parse_address
+from core.bulk_run import DEFAULT_IMAGES_PER_JOB, MAX_IMAGES_PER_JOB, BulkRun, Status
+from core.errors import ArgumentError, NotFoundError
+from core.jobs import new_batch_id
+
+POLL_SECONDS = 1.0
+
+
+@click.group()
+def bulk() -> None:
+    """Label the photos that are in S3 already, where they are.
+
+    A run reads every photo of a bucket, or those that a manifest lists, and writes tables of `image, label` to an
+    output prefix, which Athena, Spark, DuckDB and pandas read.  It goes on without this command, and after any crash.
+
+    \b
+    elastic bulk start s3://photos/2026/ --output s3://labels/2026/
+    elastic bulk watch
+    """
+
+
+class _Cloud:
+    """The cloud that the command is connected to."""
+
+    def __init__(self) -> None:
+        self.settings = connect_to_cloud()
+        s3 = Clients()["s3"]
+        self._s3 = s3
+        self.state = StateStore(s3, self.settings.state_bucket)
+        self.runs = BulkRuns(self.state, lambda bucket: BulkOutput(s3, bucket))
+
+    def source(self, run: BulkRun) -> PhotoSource:
+        """The store of a run's photos."""
+        return PhotoSource(self._s3, run.source_bucket, requester_pays=run.requester_pays)
+
+
+@bulk.command()
+@click.argument("source", required=False, default="")
+@click.option("--output", required=True, metavar="S3://…/", help="Where the tables go, such as s3://labels/2026/.")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Label the photos that this file lists, .csv or .jsonl, instead of all below SOURCE.",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Label only keys whose part after SOURCE matches, such as '*.png'; may be repeated.  "
+    "[default: those with an image's ending]",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice([format.value for format in Format]),
+    default=Format.CSV.value,
+    show_default=True,
+    help="Format of the tables.",
+)
+@click.option(
+    "--columns",
+    default=",".join(DEFAULT_COLUMNS),
+    show_default=True,
+    help=f"Columns of the tables, separated by commas: {', '.join(COLUMNS)}.",
+)
+@click.option(
+    "--images-per-job",
+    type=click.IntRange(1, MAX_IMAGES_PER_JOB),
+    default=DEFAULT_IMAGES_PER_JOB,
+    show_default=True,
+    help="Photos in one message; a worker that ends loses the work on one message at most.",
+)
+@click.option("--requester-pays", is_flag=True, help="Accept the costs of reading SOURCE, as its owner requires.")
+@click.option("--detach", is_flag=True, help="Only start the run, do not follow it.")
+@quiet
+def start(
+    source: str,
+    output: str,
+    manifest: Path | None,
+    include: tuple[str, ...],
+    format_name: str,
+    columns: str,
+    images_per_job: int,
+    requester_pays: bool,
+    detach: bool,
+) -> None:
+    """Start a run over the photos whose keys begin with SOURCE, such as s3://photos/2026/.
+
+    Photos are read where they are; nothing is copied.  The command shows the progress until the run is over; Ctrl-C
+    leaves the run going on.
+    """
+    if not source and manifest is None:
+        raise click.UsageError("give SOURCE, such as s3://photos/2026/, or --manifest")
+    if manifest is not None and include:
+        raise click.UsageError("--include is for listings: a manifest lists what to label")
+    source_bucket, source_prefix = parse_address(source) if source else ("", "")
+    output_bucket, output_prefix = parse_address(output)
+    if output_prefix and not output_prefix.endswith("/"):
+        output_prefix += "/"
+    chosen = check_columns([column.strip() for column in columns.split(",")], COLUMNS)
+    keys = None
+    if manifest is not None:
+        source_bucket, keys = keys_of_one_bucket(read_manifest(manifest, source_bucket))
+        source_prefix = f" ({manifest.name})"
+    if output_bucket == source_bucket and not output_prefix:
+        raise ArgumentError(f"the output needs a prefix of its own within the photos' bucket, such as {output}/labels/")
+
+    cloud = _Cloud()
+    run = BulkRun(
+        run_id=new_batch_id(datetime.now(UTC)),
+        source_bucket=source_bucket,
+        source_prefix=source_prefix,
+        output_bucket=output_bucket,
+        output_prefix=output_prefix,
+        include=include,
+        format=Format(format_name),
+        columns=chosen,
+        images_per_job=images_per_job,
+        requester_pays=requester_pays,
+        created_at=time.time(),
+    )
+    if keys is None:
+        cloud.runs.check_source(run, cloud.source(run))
+    cloud.runs.claim_output(run)
+    if keys is not None:
+        try:
+            run = cloud.runs.plan_manifest(run, keys)
+        except BaseException:
+            cloud.runs.release_output(run)
+            raise
+        print_progress(f"The manifest lists {run.planned_images:,} photos.")
+    cloud.runs.start(run)
+    click.echo(run.run_id)
+    if not detach:
+        _follow(cloud, run.run_id)
+
+
+@bulk.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_runs(as_json: bool) -> None:
+    """Show all runs, newest first."""
+    runs = list(_Cloud().runs.list())
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(run) for run in runs]))
+        return
+    if not runs:
+        click.echo("No bulk runs; `elastic bulk start` starts one.")
+        return
+    table = Table("run", "state", "images", "source", "output")
+    for run in runs:
+        row = (run.run_id, run.status.value, progress_of(run), run.source, run.output)
+        table.add_row(*(Text(text) for text in row))
+    print_table(console, table)
+
+
+@bulk.command()
+@click.argument("run_id")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(run_id: str, as_json: bool) -> None:
+    """Show one run: its state, progress and settings."""
+    run = _Cloud().runs.get(run_id)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(run)))
+        return
+    for sentence in outcome(run):
+        print_plain(sentence)
+
+
+@bulk.command()
+@click.argument("run_id", required=False, default="")
+@quiet
+def watch(run_id: str) -> None:
+    """Follow the progress of a run until it is over, or Ctrl-C.
+
+    Without RUN_ID, of the latest run.  Ends with status 1 if the run fails or is cancelled.
+    """
+    cloud = _Cloud()
+    latest = run_id or next(iter(cloud.runs.ids()), "")
+    if not latest:
+        raise NotFoundError("there is no bulk run; `elastic bulk start` starts one")
+    _follow(cloud, latest)
+
+
+@bulk.command()
+@click.argument("run_id")
+def cancel(run_id: str) -> None:
+    """Cancel a run: no further photo is begun.
+
+    What has been answered is kept for `elastic bulk resume`.
+    """
+    run = _Cloud().runs.cancel(run_id)
+    click.echo(f"Cancelled after {run.done_images:,} images.")
+
+
+@bulk.command()
+@click.argument("run_id")
+@click.option("--detach", is_flag=True, help="Only resume the run, do not follow it.")
+@quiet
+def resume(run_id: str, detach: bool) -> None:
+    """Go on with a run that was cancelled or has failed: what is answered stays so."""
+    cloud = _Cloud()
+    run = cloud.runs.resume(run_id)
+    print_progress(f"Going on after {run.done_images:,} images.")
+    if not detach:
+        _follow(cloud, run_id)
+
+
+def _follow(cloud: _Cloud, run_id: str) -> None:
+    """Show the progress until the run is over, then its outcome; a signal ends the command, not the run."""
+    stop = stop_on_signals()
+    run = cloud.runs.get(run_id)
+    with RunProgress(cloud.state) as progress:
+        while True:
+            progress.show(run)
+            if not run.is_active or stop.wait(POLL_SECONDS):
+                break
+            run = cloud.runs.get(run_id)
+    if run.is_active:
+        print_progress(f"The run goes on: `{command_name()} bulk watch {run_id}` shows it, `bulk cancel` ends it.")
+        return
+    for sentence in outcome(run):
+        print_plain(sentence)
+    if run.status is not Status.COMPLETE:
+        raise SystemExit(1)

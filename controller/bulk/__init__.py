@@ -1,0 +1,1 @@
+"""Bulk runs: planning, enqueueing, counting and merging, as a task of the controller."""
