@@ -177,7 +177,10 @@ def _table(runs: Sequence[dict[str, Any]], growth: dict[str, float]) -> Table:
     "--images", "image_counts", type=click.IntRange(1), multiple=True, help="How many images at once; may be repeated."
 )
 def command(json_path: Path | None, quick: bool, worker_counts: tuple[int, ...], image_counts: tuple[int, ...]) -> None:
-    """Measure the local stack's speed by workers and backlog, and what share of the cores' limit that is."""
+    """Measure the local stack's speed by workers and backlog.
+
+    Also measures, in the same run, what share of the cores' limit that is.
+    """
     report = run(
         sorted(set(worker_counts)) or (QUICK_WORKERS if quick else WORKERS),
         sorted(set(image_counts)) or (QUICK_IMAGES if quick else IMAGES),
