@@ -14,10 +14,7 @@ BENCHMARKS = {
     "groups": LazyCommand("benchmarks.label_groups:command", "Measure how often a group shown in doubt is right."),
     "page": LazyCommand("benchmarks.page:command", "Measure the page while a large batch goes through Chromium."),
     "rollout": LazyCommand("benchmarks.rollout:command", "Measure waits and lost results while the model changes."),
-    "scale": LazyCommand(
-        "benchmarks.scale:command",
-        "Measure the local stack's speed by workers and backlog, and what share of the cores' limit that is.",
-    ),
+    "scale": LazyCommand("benchmarks.scale:command", "Measure the local stack's speed by workers and backlog."),
     "web": LazyCommand("benchmarks.web:command", "Measure the web tier: uploads, viewers and memory."),
     "web-limits": LazyCommand(
         "benchmarks.web_limits:command", "Measure the web tier under the worst input that it accepts."
