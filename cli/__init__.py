@@ -23,6 +23,7 @@ COMMANDS = {
     "model": LazyCommand("cli.model:model", "Manage model bundles: build, list, add, promote, roll back, compare."),
     "rollout": LazyCommand("cli.rollout:rollout", "Manage rolling updates of the fleet: start, status, abort."),
     "token": LazyCommand("cli.token:token", "Manage access tokens for the web tier: create, list, revoke."),
+    "data": LazyCommand("cli.data:data", "Look at a data set before training on it."),
     "train": LazyCommand("cli.train:train", "Train a classifier on your own images."),
     "distil": LazyCommand("cli.distil:distil", "Train a network on a teacher's answers to photos without labels."),
     "evaluate": LazyCommand("cli.evaluate:evaluate", "Measure the quality of model bundles on labelled photos."),

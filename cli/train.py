@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cli.options import quiet
 from cli.session import progress_console
-from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
+from cli.training_run import CACHE, new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
 from core.errors import TrainingError
 from core.standard_error import silenced_stderr
 from training.architectures import ARCHITECTURES
@@ -27,8 +27,6 @@ from training.run_folder import RUN_FILE, read_run
 
 if TYPE_CHECKING:
     from training.data import TrainingData
-
-CACHE = Path("var/training-cache")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

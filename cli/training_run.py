@@ -17,6 +17,7 @@ from training.config import PRECISIONS
 from training.run_folder import FINISHED, RUN_FILE, read_run
 
 RUNS = Path("var/runs")
+CACHE = Path("var/training-cache")
 
 out_option = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's new folder.  [default: var/runs/…]"

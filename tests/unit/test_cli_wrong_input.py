@@ -70,6 +70,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "token create": ("", "--owner a --scope all", "--owner a", "--owner a --expires-days 0"),
     "token list": ("", "--json", "EIC_LOCAL_STACK=1 "),
     "token revoke": ("", "abc", "EIC_CLOUD=azure abc"),
+    "data": ("", "nowhere", "empty", "text.txt", "photos --report nowhere/a.html", "photos --augmented a.gif"),
     "train": ("", "nowhere", "empty", "text.txt", "photos --augment dance", "photos --weights nowhere",
               "--resume nowhere", "--resume run", "photos --out text.txt", "--download cifar10",
               "data --download mnist"),
