@@ -16,7 +16,7 @@ from benchmarks.report import output_file
 from cli.options import quiet
 from cli.session import progress_console
 from cli.tables import print_table
-from cli.training_run import CACHE, seed_option
+from cli.training_run import CACHE, classes_option, seed_option
 from core.errors import TrainingError
 from core.output_files import write_output_file
 from core.sizes import format_bytes
@@ -39,6 +39,7 @@ _AUGMENTED_SIDE = 160
 @click.command("data")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--kind", type=click.Choice(KINDS), default="auto", show_default=True, help="The data set's format.")
+@classes_option
 @output_file("--report", "report_path", "Write a report to this file, HTML with pictures.", (".html", ".htm"))
 @output_file("--sheet", "sheet_path", "Write the contact sheet of samples per class to this file, PNG.", (".png",))
 @output_file("--augmented", "augmented_path", "Write what each augmentation does to an image, PNG.", (".png",))
@@ -55,6 +56,7 @@ _AUGMENTED_SIDE = 160
 def data(
     data: Path,
     kind: str,
+    classes: str,
     report_path: Path | None,
     sheet_path: Path | None,
     augmented_path: Path | None,
@@ -72,7 +74,7 @@ def data(
     if augmented_path is not None:
         require_tensorflow()
     progress = progress_console(stderr=False)
-    dataset = load_dataset(data, kind, cache)
+    dataset = load_dataset(data, kind, cache, classes)
     findings = _scan(dataset, progress)
     console = Console()
     _print(findings, console)

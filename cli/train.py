@@ -10,23 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
 from cli.options import quiet
 from cli.session import progress_console
-from cli.training_run import CACHE, new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
+from cli.training_run import (
+    CACHE,
+    classes_option,
+    new_folder,
+    out_option,
+    precision_option,
+    read_resumable,
+    seed_option,
+    stoppable,
+)
 from core.errors import TrainingError
 from core.standard_error import silenced_stderr
 from training.architectures import ARCHITECTURES
 from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, TrainingConfig, make_config
 from training.datasets import KINDS, load_dataset
 from training.datasets.published import PUBLISHED, PublishedDataset, download_dataset
-from training.run_folder import RUN_FILE, read_run
+from training.run_folder import FINISHED, RUN_FILE, read_run
 
 if TYPE_CHECKING:
     from training.data import TrainingData
+
+_RESUME_OPTIONS = ("resume", "epochs", "cache", "quiet")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -46,7 +58,9 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
 )
 @out_option
 @click.option(
-    "--resume", type=click.Path(path_type=Path, file_okay=False), help="Resume the run in this folder; without DATA."
+    "--resume",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Resume the run in this folder, without DATA; with --epochs, also a finished one.",
 )
 @click.option(
     "--kind",
@@ -55,6 +69,7 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
     show_default=True,
     help="The data set's format.",
 )
+@classes_option
 @click.option(
     "--architecture",
     type=click.Choice(tuple(ARCHITECTURES)),
@@ -118,17 +133,27 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
     help="Folder for decoded images, about 3 × side² bytes each; may be deleted between runs.",
 )
 @quiet
+@click.pass_context
 def train(
-    data: Path | None, download: str | None, out: Path | None, resume: Path | None, cache: Path, **options: Any
+    context: click.Context,
+    /,
+    data: Path | None,
+    download: str | None,
+    out: Path | None,
+    resume: Path | None,
+    cache: Path,
+    **options: Any,
 ) -> None:
     """Train a classifier on your own images.
 
     DATA is a folder with a folder for each class (or with train, val and test above these), a .lst manifest (index,
-    label and path, separated by tabs), Stanford Dogs or CIFAR-10, as archives or extracted, or a mixture of data sets
-    (.toml, as in training/mixtures).  --download gets the published ones.
+    label and path, separated by tabs) or the training list of a pair (X_train.lst, X_test.lst), Stanford Dogs or
+    CIFAR-10, as archives or extracted, or a mixture of data sets (.toml, as in training/mixtures).  --download gets the
+    published ones.
 
     Unreadable and duplicate images are reported and left out.  The best epoch is saved as model.keras; run.json,
     history.csv and curves.png describe the run.  Ctrl-C loses the current epoch only; --resume continues the run.
+    --resume with --epochs extends a finished run to that many epochs.
     """
     console = Console()
     if download is not None:
@@ -141,7 +166,8 @@ def train(
     if (resume is None) == (data is None):
         raise click.UsageError("Give either DATA, or --resume with a run's folder.")
     if resume is not None:
-        config, folder = _read_config(resume), resume
+        _refuse_other_options(context)
+        config, folder = _read_config(resume, options["epochs"]), resume
     else:
         assert data is not None  # noqa: S101 - checked above
         if not data.exists():
@@ -165,13 +191,33 @@ def _download(dataset: PublishedDataset, folder: Path, console: Console) -> None
     console.print(Text(f"Downloaded and checked.  Train on it: elastic train {folder}"), soft_wrap=True)
 
 
-def _read_config(folder: Path) -> TrainingConfig:
-    return TrainingConfig.from_fields(read_resumable(folder)["hyperparameters"])
+def _refuse_other_options(context: click.Context) -> None:
+    """Raises a usage error for options that a resumed run would ignore: it has its own."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        and parameter.name not in _RESUME_OPTIONS
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: a resumed run keeps its options; only --epochs may be given.")
+
+
+def _read_config(folder: Path, epochs: int | None) -> TrainingConfig:
+    run = read_resumable(folder, extends=epochs is not None)
+    config = TrainingConfig.from_fields(run["hyperparameters"])
+    if epochs is None:
+        return config
+    done = len(run["history"])
+    if epochs <= done:
+        raise TrainingError(f"the run in {folder} has {done} epochs already; give more with --epochs")
+    extended_from = done if run["status"] == FINISHED else config.extended_from
+    return dataclasses.replace(config, epochs=epochs, extended_from=extended_from)
 
 
 def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) -> None:
     with console.status("Reading the data set …"):
-        dataset = load_dataset(config.source_path, config.kind, cache)
+        dataset = load_dataset(config.source_path, config.kind, cache, config.classes)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with console.status("Loading TensorFlow …"), silenced_stderr():
         from training import precision, weights

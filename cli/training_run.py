@@ -14,7 +14,7 @@ from rich.console import Console
 
 from core.errors import TrainingError
 from training.config import PRECISIONS
-from training.run_folder import FINISHED, RUN_FILE, read_run
+from training.run_folder import CHECKPOINTS_FOLDER, FINISHED, RUN_FILE, read_run
 
 RUNS = Path("var/runs")
 CACHE = Path("var/training-cache")
@@ -31,6 +31,12 @@ precision_option = click.option(
 )
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all random choices."
+)
+classes_option = click.option(
+    "--classes",
+    metavar="NUMBER|NAMES",
+    default="",
+    help="Use only the first NUMBER classes, or these, separated by commas.  [default: all]",
 )
 
 
@@ -60,13 +66,18 @@ def stoppable(folder: Path, command: str, console: Console) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def read_resumable(folder: Path) -> dict[str, Any]:
+def read_resumable(folder: Path, *, extends: bool = False) -> dict[str, Any]:
     """Reads the description of a run that is to be resumed.
+
+    Args:
+        extends: whether further epochs are asked for, so that a finished run can be continued.
 
     Raises:
         TrainingError: there is none, or it is finished.
     """
     run = read_run(folder)
-    if run.get("status") == FINISHED:
+    if run.get("status") == FINISHED and not extends:
         raise TrainingError(f"the run in {folder} is finished; there is nothing to resume")
+    if run.get("status") == FINISHED and not list((folder / CHECKPOINTS_FOLDER).glob("epoch-*")):
+        raise TrainingError(f"{folder} has no checkpoint to continue from; start a new run with --weights MODEL.keras")
     return run

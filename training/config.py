@@ -43,6 +43,8 @@ class TrainingConfig:
         patience: the training stops after this many epochs without a better validation accuracy; 0: never.
         validation_share: share of the images, if the data set itself has no such part.
         test_share: likewise.
+        classes: see `training.datasets.selection.select_classes`.
+        extended_from: the epochs that were done when the finished run was extended; `patience` counts from there.
     """
 
     source: str
@@ -68,6 +70,9 @@ class TrainingConfig:
     validation_share: float
     test_share: float
     seed: int
+    # Later fields have defaults: descriptions of older runs lack them.
+    classes: str = ""
+    extended_from: int = 0
 
     def __post_init__(self) -> None:
         if self.validation_share + self.test_share >= 1:

@@ -69,7 +69,7 @@ def prepare_data(
     Raises:
         TrainingError: there is no usable data set.
     """
-    dataset = dataset or load_dataset(config.source_path, config.kind, cache)
+    dataset = dataset or load_dataset(config.source_path, config.kind, cache, config.classes)
     side = round(config.side * _CROP_MARGIN) if "crop" in config.augment else config.side
     decoded = _decode(dataset.samples, side, cache, console, "Decoding")
     parts = [sample.part for sample in dataset.samples]

@@ -149,7 +149,7 @@ class Training:
             return twin
 
         checkpoints = CheckpointCallback(
-            self._folder, self._progress, float_model, config.patience, on_saved=lambda: self._store(RUNNING)
+            self._folder, self._progress, float_model, lambda: self._store(RUNNING), self._is_stuck
         )
         with contextlib.closing(display):
             model.fit(
@@ -168,7 +168,7 @@ class Training:
         return self._config.frozen_epochs if initialized and new else 0
 
     def _is_stuck(self) -> bool:
-        return self._progress.is_stuck(self._config.patience)
+        return self._progress.is_stuck(self._config.patience, self._config.extended_from)
 
     def _batches(self, part: str, augment: Augment | None = None, shuffle_seed: int | None = None) -> tf.data.Dataset:
         pixels, rows = self._data.pixels(part)

@@ -111,6 +111,26 @@ def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
     assert done == run["best_epoch"] + 2 < 20
     assert f"Stopped after epoch {done} of 20: in 2 epochs, the validation accuracy was not" in console.export_text()
 
+    # Extended, the run has its patience anew; the epochs that it has are not enough.
+    arguments = ["--resume", str(tmp_path), "--cache", str(tmp_path / "cache"), "--epochs"]
+    refused = CliRunner().invoke(train, [*arguments, str(done)])
+    assert f"has {done} epochs already; give more with --epochs" in str(refused.exception)
+    extended = CliRunner().invoke(train, [*arguments, "30"], catch_exceptions=False)
+    assert extended.exit_code == 0 and f"{done} epochs done" in extended.output
+    run = read_run(tmp_path)
+    assert (run["status"], run["hyperparameters"]["epochs"]) == ("finished", 30)
+    assert [entry["epoch"] for entry in run["history"]] == list(range(1, len(run["history"]) + 1))
+    assert len(run["history"]) == max(done, run["best_epoch"]) + 2
+    shutil.rmtree(tmp_path / "checkpoints")
+    refused = CliRunner().invoke(train, [*arguments, "40"])
+    assert "has no checkpoint to continue from" in str(refused.exception)
+
+
+@pytest.mark.parametrize("option", [["--learning-rate", "1"], ["--classes", "2"], ["--seed", "1"]])
+def test_a_resumed_run_keeps_its_options(trained: Path, option: list[str]) -> None:
+    result = CliRunner().invoke(train, ["--resume", str(trained), "--epochs", "9", *option])
+    assert result.exit_code == 2 and f"{option[0]}: a resumed run keeps its options" in result.output
+
 
 @pytest.mark.usefixtures("quick")
 def test_a_diverged_training_says_so(shapes: Path, tmp_path: Path) -> None:
@@ -168,6 +188,7 @@ def test_progress_knows_the_best_epoch_and_when_it_is_stuck() -> None:
     assert [progress.add({"val_accuracy": value}) for value in (0.2, 0.4, 0.4, 0.3)] == [True, True, False, False]
     assert (progress.epochs_done, progress.best_epoch) == (4, 2)
     assert progress.is_stuck(2) and not progress.is_stuck(3) and not progress.is_stuck(0)
+    assert progress.is_stuck(1, since=3) and not progress.is_stuck(2, since=3)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +239,12 @@ def test_options_beat_the_architecture_and_that_beats_all() -> None:
     config = make_config(Path("x"), options)
     assert (config.epochs, config.learning_rate, config.clip_norm) == (3, 2e-4, 1.0)
     assert (config.weights, config.side, config.augment) == ("imagenet", 160, ())
-    assert type(config).from_fields(json.loads(json.dumps(config.fields()))) == config
+    fields = json.loads(json.dumps(config.fields()))
+    assert type(config).from_fields(fields) == config
+    # Runs of earlier versions lack the later fields.
+    assert (
+        type(config).from_fields({key: fields[key] for key in fields.keys() - {"classes", "extended_from"}}) == config
+    )
 
 
 def test_help_imports_no_tensorflow() -> None:
