@@ -25,6 +25,7 @@ COMMANDS = {
     "token": LazyCommand("cli.token:token", "Manage access tokens for the web tier: create, list, revoke."),
     "data": LazyCommand("cli.data:data", "Look at a data set before training on it."),
     "train": LazyCommand("cli.train:train", "Train a classifier on your own images."),
+    "tune": LazyCommand("cli.tune:tune", "Search hyperparameters by short trainings."),
     "distil": LazyCommand("cli.distil:distil", "Train a network on a teacher's answers to photos without labels."),
     "evaluate": LazyCommand("cli.evaluate:evaluate", "Measure the quality of model bundles on labelled photos."),
     "export": LazyCommand("cli.export:export", "Export a training run as a model bundle, quantized and checked."),

@@ -16,13 +16,13 @@ from benchmarks.report import output_file
 from cli.options import quiet
 from cli.session import progress_console
 from cli.tables import print_table
-from cli.training_run import CACHE, classes_option, seed_option
+from cli.training_run import CACHE, classes_option, kind_option, seed_option
 from core.errors import TrainingError
 from core.output_files import write_output_file
 from core.sizes import format_bytes
 from core.standard_error import silenced_stderr
 from training.config import AUGMENTATIONS
-from training.datasets import KINDS, load_dataset
+from training.datasets import load_dataset
 from training.progress_bar import make_bar
 from training.requirement import require_tensorflow
 
@@ -38,7 +38,7 @@ _AUGMENTED_SIDE = 160
 
 @click.command("data")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(KINDS), default="auto", show_default=True, help="The data set's format.")
+@kind_option
 @classes_option
 @output_file("--report", "report_path", "Write a report to this file, HTML with pictures.", (".html", ".htm"))
 @output_file("--sheet", "sheet_path", "Write the contact sheet of samples per class to this file, PNG.", (".png",))

@@ -21,6 +21,10 @@ from training.run_folder import CHECKPOINTS_FOLDER, MODEL_FILE
 _EPOCH_FOLDER = re.compile(r"epoch-(\d+)")
 
 
+class DivergedError(TrainingError):
+    """The loss is no longer a number."""
+
+
 @dataclass(slots=True)
 class Progress:
     """The completed epochs of a training, counted from 1, and the best of them."""
@@ -83,7 +87,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {key: float(value) for key, value in (logs or {}).items()}
         if not math.isfinite(values["loss"]):
-            raise TrainingError(
+            raise DivergedError(
                 f"the loss is no longer a number in epoch {epoch + 1}; try a smaller --learning-rate, or --clip-norm"
             )
         entry = {

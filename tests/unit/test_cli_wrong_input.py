@@ -74,6 +74,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "train": ("", "nowhere", "empty", "text.txt", "photos --augment dance", "photos --weights nowhere",
               "--resume nowhere", "--resume run", "photos --out text.txt", "--download cifar10",
               "data --download mnist"),
+    "tune": ("", "nowhere", "empty", "photos --weights nowhere", "--resume run", "photos --trials 0", "a.jpg --kind x"),
     "distil": ("", "nowhere --teacher model", "photos --teacher model", "photos --teacher nowhere", "--resume run",
                "empty --teacher model"),
     "evaluate": ("", "--images empty", "--images photos --bundle model", "--images photos --json nowhere/a.json",
