@@ -28,6 +28,7 @@ COMMANDS = {
     "tune": LazyCommand("cli.tune:tune", "Search hyperparameters by short trainings."),
     "distil": LazyCommand("cli.distil:distil", "Train a network on a teacher's answers to photos without labels."),
     "evaluate": LazyCommand("cli.evaluate:evaluate", "Measure the quality of model bundles on labelled photos."),
+    "compare": LazyCommand("cli.compare:compare", "Compare training runs and model bundles on one data set."),
     "export": LazyCommand("cli.export:export", "Export a training run as a model bundle, quantized and checked."),
     "image": LazyCommand("cli.image:image", "Manage the app tier's machine images on AWS: build, list, prune."),
     "doctor": LazyCommand("cli.doctor:doctor", "Look for what would stop a deployment, before anything is made."),

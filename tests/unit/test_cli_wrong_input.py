@@ -79,6 +79,7 @@ WRONG: dict[str, tuple[str, ...]] = {
                "empty --teacher model"),
     "evaluate": ("", "--images empty", "--images photos --bundle model", "--images photos --json nowhere/a.json",
                  "--images photos --truth text.txt"),
+    "compare": ("", "nowhere", "empty", "model", "run --images photos", "photos --output a.txt"),
     "export": ("nowhere --to new", "run --to new", "run --to empty", "run"),
     "image build": ("", "--instance-profile p", "--instance-profile p --architecture vax"),
     "image list": ("", "--json", "AWS_REGION=eu-central-1 "),
