@@ -25,6 +25,7 @@ from core.settings import Settings
 from core.sizes import format_bytes
 from evaluation.comparison import compare
 from evaluation.figures import measure, most_confused
+from evaluation.label_view import VIEWS, chosen_labels, view_predictions
 from evaluation.localize import LOCALIZERS, localizer
 from evaluation.predictions import predict
 from evaluation.report import Evaluation, to_html, to_json
@@ -52,6 +53,12 @@ _MOST_SENTENCES = 10
 @click.option(
     "--localize", type=click.Choice(LOCALIZERS), help="Crop each photo to the subject that this detector finds."
 )
+@click.option(
+    "--labels",
+    "view",
+    type=click.Choice(tuple(VIEWS)),
+    help="Measure only these labels of models with synsets, renormalized; all others are one label, as 'not a dog'.",
+)
 @output_file("--json", "json_path", "Write all figures to this file.")
 @output_file("--report", "report_path", "Write a report to this file, HTML with pictures.")
 @quiet
@@ -60,6 +67,7 @@ def evaluate(
     truth: Path | None,
     folders: tuple[Path, ...],
     localize: str | None,
+    view: str | None,
     json_path: Path | None,
     report_path: Path | None,
 ) -> None:
@@ -73,11 +81,16 @@ def evaluate(
     console = Console()
     photos, problems = read_truth(images, truth)
     bundles = [load_bundle(folder) for folder in folders or (_default_bundle(),)]
+    if view is not None:
+        for bundle in bundles:
+            chosen_labels(bundle, VIEWS[view])
     find = localizer(localize) if localize else None
     with predictions_progress() as progress:
         predictions = [
             predict(bundle, photos, find, advance(progress, bundle.full_name, len(photos))) for bundle in bundles
         ]
+    if view is not None:
+        predictions = [view_predictions(each, VIEWS[view]) for each in predictions]
     measured = latencies(bundles, predictions[0], find)
     evaluations = [
         Evaluation(
@@ -93,7 +106,11 @@ def evaluate(
         fields = to_json(evaluations, problems)
         write_output_file(json_path, json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
     if report_path is not None:
-        source = images.resolve().name + (f", {localize} localization" if localize else "")
+        source = (
+            images.resolve().name
+            + (f", {localize} localization" if localize else "")
+            + (f", {view} only" if view else "")
+        )
         write_output_file(report_path, to_html(evaluations, problems, source, datetime.now(UTC).astimezone()))
         console.print(f"Report: {report_path}", highlight=False, soft_wrap=True)
 

@@ -1,0 +1,98 @@
+"""The view of the dog breeds: which labels it has, and what becomes of the others' probabilities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cli
+from app_tier.bundle import InputSpec, ModelBundle
+from core.errors import EvaluationError
+from evaluation.label_view import LEAST, VIEWS, chosen_labels, renormalize, view_predictions
+from evaluation.predictions import Predictions
+from evaluation.truth import LabelledPhoto
+from tests.bundles import SHIPPED
+from training.imagenet_names import class_names
+
+DOGS = VIEWS["dogs"]
+
+
+def _bundle(folder: Path, synsets: list[str], labels: list[str]) -> ModelBundle:
+    (folder / "bundle.json").write_text(json.dumps({"synsets": synsets}))
+    return ModelBundle(folder, "m", "1", InputSpec(8, 8, "RGB", (0, 0, 0)), tuple(labels))
+
+
+def test_imagenet_has_118_breeds(tmp_path: Path) -> None:
+    synsets, labels = map(list, zip(*class_names(), strict=True))
+    chosen = [labels[number] for number in chosen_labels(_bundle(tmp_path, synsets, labels), DOGS)]
+    assert (len(chosen), chosen[0], chosen[-1]) == (118, "Chihuahua", "Mexican_hairless")
+    assert {"Eskimo_dog", "malamute", "Siberian_husky"} <= set(chosen)
+    assert not {"dingo", "dhole", "African_hunting_dog", "timber_wolf", "hotdog", "tabby"} & set(chosen)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        # Labels: husky, cat, malamute.
+        ([0.6, 0.2, 0.2], [0.75, 0.25, 0.0]),
+        ([0.5, 0.5, 0.0], [1.0, 0.0, 0.0]),
+        ([0.3, 0.6, 0.1], [0.3, 0.1, 0.6]),
+        ([0.0, 1.0, 0.0], [0.0, 0.0, 1.0]),
+    ],
+)
+def test_what_is_left_is_renormalized_or_is_no_dog(row: list[float], expected: list[float]) -> None:
+    viewed = renormalize(np.array([row], np.float32), [0, 2])
+    assert viewed[0].tolist() == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=8), st.data())
+def test_a_view_has_probabilities_and_keeps_the_order(values: list[float], data: st.DataObject) -> None:
+    total = sum(values)
+    row = np.array([[value / total for value in values]] if total else [[1.0] + [0.0] * (len(values) - 1)], np.float32)
+    chosen = sorted(data.draw(st.sets(st.integers(0, len(values) - 1), min_size=2)))
+    (viewed,) = renormalize(row, chosen)
+    assert viewed.sum() == pytest.approx(1, abs=1e-5) and viewed.min() >= 0
+    kept = row[0, chosen]
+    assert viewed[:-1].argmax() == kept.argmax()
+    if abs(kept.sum() - LEAST) > 1e-3:
+        assert (viewed.argmax() == len(chosen)) == (kept.sum() < LEAST)
+
+
+def test_photos_of_other_things_are_no_dogs(tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path, ["n02110185", "n02123045", "n02110063"], ["husky", "tabby", "malamute"])
+    photos = tuple(LabelledPhoto(Path(name), name, name) for name in ("husky", "tabby", "malamute"))
+    rows = np.array([[0.4, 0.1, 0.5], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]], np.float32)
+    viewed = view_predictions(Predictions(bundle, photos, np.array([0, 1, 2]), rows, ()), DOGS)
+    assert viewed.bundle.labels == ("husky", "malamute", "not a dog")
+    assert viewed.truth.tolist() == [0, 2, 1] and viewed.predicted.tolist() == [1, 2, 1]
+
+
+def test_models_without_dogs_have_no_view_of_them(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="m@1 has no synsets, by which the labels of dogs are found"):
+        chosen_labels(_bundle(tmp_path, [], ["a", "b"]), DOGS)
+    with pytest.raises(EvaluationError, match="m@1 has 1 labels of dogs; a view needs at least two"):
+        chosen_labels(_bundle(tmp_path, ["n02110185", "n02123045"], ["husky", "tabby"]), DOGS)
+
+
+def test_the_command_reports_breeds(photos: list[tuple[Path, str]], tmp_path: Path) -> None:
+    """The shipped model has 16 breeds; none is on these photos."""
+    for path, label in photos:
+        # As the folders of Stanford Dogs are named, and plainly.
+        if folder := {"tabby": "n02123045-tabby cat", "espresso": "espresso"}.get(label):
+            (tmp_path / "photos" / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "photos" / folder / path.name).write_bytes(path.read_bytes())
+    arguments = ["evaluate", "--images", str(tmp_path / "photos"), "--bundle", str(SHIPPED), "--labels", "dogs"]
+    report, figures = tmp_path / "report.html", tmp_path / "figures.json"
+    result = CliRunner().invoke(cli.main, [*arguments, "--report", str(report), "--json", str(figures)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(figures.read_text("utf-8"))
+    assert found["images"] == 4 and found["left_out"] == []
+    assert {row["label"] for row in found["per_class"]} == {"not a dog"}
+    assert found["accuracy"] == found["confusion"]["not a dog"].get("not a dog", 0) / found["images"] >= 0.5
+    assert "photos, dogs only" in report.read_text("utf-8")
