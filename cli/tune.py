@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import logging
 import os
 import time
 from pathlib import Path
@@ -135,6 +136,8 @@ def _tune(config: TuningConfig, folder: Path, cache: Path, console: Console) -> 
         from training.tuning.tuner import Tuner
 
         config = dataclasses.replace(config, base=dataclasses.replace(base, precision=precision.choose(base.precision)))
+    # Each trial has a network of its own, and TensorFlow warns of each that it prepares.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     weights.require_available(base)
     prepared = _Prepared(dataset, cache, console)
     prepared(config.base)
