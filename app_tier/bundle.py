@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app_tier.label_view import OutputView
 from core.bundle_manifest import LABELS_FILE, MANIFEST_FILE, MEMBER_FILES, MODEL_FILE, verify_bundle
 from core.errors import BundleError
 
@@ -43,6 +44,7 @@ class ModelBundle:
     """A model bundle that has been read and verified.
 
     `ensemble` has the members of an ensemble, whose probabilities are averaged; it is empty for a single model.
+    With a `view`, `labels` are some of the model's outputs, and a last one for all others.
     """
 
     folder: Path
@@ -51,11 +53,17 @@ class ModelBundle:
     input: InputSpec
     labels: tuple[str, ...]
     ensemble: tuple[Member, ...] = ()
+    view: OutputView | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:
         """The models: those of an ensemble, or the single one."""
         return self.ensemble or (Member(self.model_path, self.input),)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs each model has."""
+        return len(self.labels) if self.view is None else self.view.outputs
 
     @property
     def size_bytes(self) -> int:
@@ -84,7 +92,8 @@ def load_bundle(folder: Path) -> ModelBundle:
         labels = tuple((folder / LABELS_FILE).read_text("utf-8").splitlines())
         spec = _input_spec(manifest["input"])
         members = _members(folder, manifest, spec)
-        return ModelBundle(folder, str(manifest["name"]), str(manifest["version"]), spec, labels, members)
+        view = _view(manifest, len(labels))
+        return ModelBundle(folder, str(manifest["name"]), str(manifest["version"]), spec, labels, members, view)
     except OSError as error:
         raise BundleError(f"the model bundle {folder} cannot be read: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -106,6 +115,17 @@ def _members(folder: Path, manifest: dict[str, Any], spec: InputSpec) -> tuple[M
     if any((member.input.height, member.input.width) != (spec.height, spec.width) for member in members):
         raise BundleError("the members of the ensemble have inputs of different sizes; an image is decoded to one")
     return members
+
+
+def _view(manifest: dict[str, Any], labels: int) -> OutputView | None:
+    if (fields := manifest.get("view")) is None:
+        return None
+    outputs, chosen = int(fields["outputs"]), tuple(int(number) for number in fields["chosen"])
+    if list(chosen) != sorted(set(chosen)) or not chosen or chosen[0] < 0 or chosen[-1] >= outputs:
+        raise BundleError("the bundle's view chooses outputs that its model does not have, or one of them twice")
+    if len(chosen) + 1 != labels:
+        raise BundleError(f"the bundle's view has {len(chosen)} outputs and the rest, and the bundle {labels} labels")
+    return OutputView(outputs, chosen)
 
 
 def _input_spec(fields: dict[str, Any]) -> InputSpec:

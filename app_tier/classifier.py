@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from app_tier.bundle import InputSpec, Member, ModelBundle
+from app_tier.label_view import renormalize
 from core.errors import BundleError
 from core.jobs import Prediction
 
@@ -51,7 +52,7 @@ class Classifier:
         # Read once: given a path, each interpreter would map the file into memory anew.
         models = [(member, member.path.read_bytes()) for member in bundle.members]
         for _ in range(interpreters):
-            self._free.put(tuple(_Network(member, model, len(bundle.labels)) for member, model in models))
+            self._free.put(tuple(_Network(member, model, bundle.outputs) for member, model in models))
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """The probability of each label for each image.
@@ -67,9 +68,10 @@ class Classifier:
             first, *others = (network.probabilities(images) for network in networks)
             for probabilities in others:
                 first += probabilities
-            return first / np.float32(len(networks)) if others else first
+            mean = first / np.float32(len(networks)) if others else first
         finally:
             self._free.put(networks)
+        return mean if self.bundle.view is None else renormalize(mean, self.bundle.view.chosen)
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Prediction, ...]]:
         """The `top_k` predictions for each image, best first; see `probabilities` for `images`."""
@@ -83,7 +85,7 @@ class Classifier:
 class _Network:
     """One interpreter with one model.  Not thread-safe."""
 
-    def __init__(self, member: Member, model: bytes, labels: int) -> None:
+    def __init__(self, member: Member, model: bytes, outputs: int) -> None:
         self._spec = member.input
         try:
             self._interpreter = Interpreter(model_content=model, num_threads=1)
@@ -91,8 +93,8 @@ class _Network:
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{member.path} cannot be run: {error}") from error
         classes = int(self._interpreter.get_output_details()[0]["shape"][-1])
-        if classes != labels:
-            raise BundleError(f"the model has {classes} classes, the bundle has {labels} labels")
+        if classes != outputs:
+            raise BundleError(f"the model has {classes} classes, the bundle has {outputs} labels")
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `Classifier.probabilities`."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from app_tier.bundle import ENSEMBLE, MAX_MEMBERS, ModelBundle, load_bundle
-from core.bundle_manifest import LABELS_FILE, MANIFEST_FILE, MEMBER_FILES, MODEL_FILE, read_manifest
+from core.bundle_manifest import LABELS_FILE, MEMBER_FILES, MODEL_FILE, read_manifest
 from core.errors import EvaluationError
-
-_CARD_FILE = "card.md"
+from evaluation.bundle_files import bundle_files, write_description
 
 
 def require_compatible(bundles: Sequence[ModelBundle]) -> None:
@@ -27,8 +23,8 @@ def require_compatible(bundles: Sequence[ModelBundle]) -> None:
         raise EvaluationError(f"an ensemble has two to {MAX_MEMBERS} members; these are {len(bundles)}")
     first = bundles[0]
     for each in bundles:
-        if each.ensemble:
-            raise EvaluationError(f"{each.full_name} is an ensemble itself; give its members")
+        if each.ensemble or each.view is not None:
+            raise EvaluationError(f"{each.full_name} is an ensemble or a view itself; give single models")
         if each.labels != first.labels:
             raise EvaluationError(f"{first.full_name} and {each.full_name} have different labels, or another order")
         if (each.input.height, each.input.width) != (first.input.height, first.input.width):
@@ -50,24 +46,13 @@ def write_ensemble(bundles: Sequence[ModelBundle], folder: Path, version: str = 
     require_compatible(bundles)
     if folder.exists():
         raise EvaluationError(f"{folder} exists already; give another folder for the ensemble")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    partial.chmod(0o755)
-    try:
-        files = [MODEL_FILE, *MEMBER_FILES][: len(bundles)]
+    files = [MODEL_FILE, *MEMBER_FILES][: len(bundles)]
+    with bundle_files(folder) as partial:
         for file, bundle in zip(files, bundles, strict=True):
             shutil.copyfile(bundle.model_path, partial / file)
         shutil.copyfile(bundles[0].folder / LABELS_FILE, partial / LABELS_FILE)
         manifest = _manifest(folder.name, version, bundles, files)
-        manifest["sha256"] = {
-            name: hashlib.sha256((partial / name).read_bytes()).hexdigest() for name in (*files, LABELS_FILE)
-        }
-        (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        (partial / _CARD_FILE).write_text(_card(manifest), "utf-8")
-        load_bundle(partial)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_description(partial, manifest, _card(manifest), (*files, LABELS_FILE))
     return load_bundle(folder)
 
 

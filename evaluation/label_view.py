@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from app_tier.bundle import ModelBundle
+from app_tier.bundle import ModelBundle, load_bundle
+from app_tier.label_view import renormalize
+from core.bundle_manifest import LABELS_FILE, MODEL_FILE, read_manifest
 from core.errors import EvaluationError
+from evaluation.bundle_files import bundle_files, write_description
 from evaluation.predictions import Predictions
 from evaluation.truth import synsets_of
 
@@ -33,8 +38,6 @@ class LabelView:
 
 
 VIEWS = {"dogs": LabelView("dogs", "not a dog", lambda synset: _FIRST_DOG <= synset <= _LAST_DOG)}
-# With less than this left for the chosen labels, the answer is the rest.
-LEAST = 0.5
 
 
 def view_predictions(predictions: Predictions, view: LabelView) -> Predictions:
@@ -70,21 +73,38 @@ def chosen_labels(bundle: ModelBundle, view: LabelView) -> list[int]:
     return chosen
 
 
-def renormalize(probabilities: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
-    """Probabilities of the chosen labels, and of all others together in a last column; each row adds up to 1.
-
-    Where the chosen labels have `LEAST` or more together, they are divided by it and the last column is 0.  Else they
-    stay as they are, and the last column, which has the remainder, is the largest.
+def write_view(bundle: ModelBundle, view: LabelView, folder: Path, version: str = "1") -> ModelBundle:
+    """Writes a bundle that answers with the labels of a view only; workers serve it as any other.
 
     Args:
-        probabilities: shape (photos, labels).
+        folder: its new folder; its name becomes the bundle's.
 
-    Returns:
-        An array of shape (photos, chosen + 1).
+    Raises:
+        EvaluationError: the bundle is an ensemble or a view itself, it lacks the labels, or the folder exists.
     """
-    kept = probabilities[:, list(chosen)].astype(np.float64)
-    total = kept.sum(axis=1, keepdims=True)
-    enough = total >= LEAST
-    rest = np.where(enough, 0.0, np.maximum(1.0 - total, 0.0))
-    viewed = np.concatenate([np.where(enough, kept / np.where(enough, total, 1.0), kept), rest], axis=1)
-    return viewed.astype(np.float32)
+    if bundle.ensemble or bundle.view is not None:
+        raise EvaluationError(f"{bundle.full_name} is an ensemble or a view itself; give a single model")
+    if folder.exists():
+        raise EvaluationError(f"{folder} exists already; give another folder for the view")
+    chosen = chosen_labels(bundle, view)
+    synsets = synsets_of(bundle)
+    described = read_manifest(bundle.folder)
+    manifest: dict[str, Any] = {
+        **{key: described[key] for key in ("architecture", "kind", "input") if key in described},
+        "name": folder.name,
+        "version": version,
+        "output": f"probabilities over {LABELS_FILE}, renormalized: the view {view.name} of {bundle.full_name}",
+        "labels": LABELS_FILE,
+        "synsets": [*(synsets[number] for number in chosen), ""],
+        "view": {"name": view.name, "of": bundle.full_name, "outputs": len(bundle.labels), "chosen": chosen},
+    }
+    labels = (*(bundle.labels[number] for number in chosen), view.rest)
+    with bundle_files(folder) as partial:
+        shutil.copyfile(bundle.model_path, partial / MODEL_FILE)
+        (partial / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), "utf-8")
+        card = (
+            f"# {folder.name}\n\nThe {len(chosen)} labels of the view {view.name} of {bundle.full_name}, renormalized; "
+            f'"{view.rest}" where they have less than half of the probability.\n'
+        )
+        write_description(partial, manifest, card, (MODEL_FILE, LABELS_FILE))
+    return load_bundle(folder)

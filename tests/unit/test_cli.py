@@ -100,7 +100,7 @@ def test_the_package_runs_as_a_module() -> None:
 # Those that say nothing while they work, and those whose progress is what they are asked for.
 WITHOUT_PROGRESS = {
     "costs", "doctor", "stacks", "watch", "controller", "fleet", "dlq list", "dlq redrive", "dlq delete", "model list",
-    "bulk list", "bulk status", "bulk cancel", "model shadow",
+    "bulk list", "bulk status", "bulk cancel", "model shadow", "model view",
     "rollout status", "token create", "token list", "token revoke", "image list", "image prune", "status",
 }  # fmt: skip
 

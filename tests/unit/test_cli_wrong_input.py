@@ -60,6 +60,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "model list": ("", "--json", "EIC_CLOUD=azure "),
     "model promote": ("", "a@1", "EIC_LOCAL_STACK=1 a@1"),
     "model rollback": ("", "a@1", "EIC_CLOUD=azure "),
+    "model view": ("", "model --labels dogs --to new", "nowhere --labels dogs --to a", "model --labels cats --to new"),
     "model shadow": ("", "a@1", "a@1 --share 2"),
     **{f"model build {name}": ("--weights nowhere", "--to empty", "--calibration nowhere", "--calibration-photos 0",
                                "--to new --calibration empty")

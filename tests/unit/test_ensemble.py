@@ -81,7 +81,7 @@ def test_models_that_cannot_be_averaged(bundles: list[ModelBundle], sentence: st
 
 
 def test_an_ensemble_is_no_member_and_is_not_overwritten(pair: ModelBundle, tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="pair@1 is an ensemble itself; give its members"):
+    with pytest.raises(EvaluationError, match="pair@1 is an ensemble or a view itself; give single models"):
         require_compatible([pair, pair])
     with pytest.raises(EvaluationError, match="exists already"):
         write_ensemble([load_bundle(SHIPPED)] * 2, tmp_path)

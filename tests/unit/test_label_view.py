@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from app_tier.bundle import InputSpec, ModelBundle
-from core.errors import EvaluationError
-from evaluation.label_view import LEAST, VIEWS, chosen_labels, renormalize, view_predictions
+from app_tier.bundle import InputSpec, ModelBundle, load_bundle
+from app_tier.classifier import Classifier
+from app_tier.label_view import LEAST, renormalize
+from app_tier.smoke_test import classify_one
+from core.errors import BundleError, EvaluationError
+from evaluation.label_view import VIEWS, chosen_labels, view_predictions
 from evaluation.predictions import Predictions
 from evaluation.truth import LabelledPhoto
 from tests.bundles import SHIPPED
@@ -96,3 +100,49 @@ def test_the_command_reports_breeds(photos: list[tuple[Path, str]], tmp_path: Pa
     assert {row["label"] for row in found["per_class"]} == {"not a dog"}
     assert found["accuracy"] == found["confusion"]["not a dog"].get("not a dog", 0) / found["images"] >= 0.5
     assert "photos, dogs only" in report.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def dogs(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """The view of the shipped model's 16 breeds, by the command."""
+    folder = tmp_path_factory.mktemp("views") / "dogs"
+    result = CliRunner().invoke(cli.main, ["model", "view", str(SHIPPED), "--labels", "dogs", "--to", str(folder)])
+    assert result.output == f"{folder}: dogs@1, 17 labels\n"
+    return load_bundle(folder)
+
+
+def test_a_view_is_a_bundle_that_is_served(dogs: ModelBundle) -> None:
+    images = [np.random.default_rng(seed).integers(0, 255, (128, 128, 3), np.uint8) for seed in range(3)]
+    whole = Classifier(load_bundle(SHIPPED), 1, 1).probabilities(images)
+    assert dogs.view is not None and dogs.labels[-1] == "not a dog"
+    expected = renormalize(whole, dogs.view.chosen)
+    assert (Classifier(dogs, 1, 1).probabilities(images) == expected).all()
+    # As a worker does it before it receives jobs.
+    assert classify_one(dogs.folder) in dogs.labels
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"chosen": [0, 0, 1]}, "chooses outputs that its model does not have, or one of them twice"),
+        ({"chosen": []}, "chooses outputs that its model does not have"),
+        ({"chosen": list(range(260, 276))}, "chooses outputs that its model does not have"),
+        ({"chosen": [0, 1]}, "has 2 outputs and the rest, and the bundle 17 labels"),
+        ({"chosen": None}, "is not a bundle manifest"),
+    ],
+)
+def test_a_spoilt_view_is_refused(dogs: ModelBundle, tmp_path: Path, change: dict[str, object], sentence: str) -> None:
+    shutil.copytree(dogs.folder, tmp_path / "spoilt")
+    path = tmp_path / "spoilt" / "bundle.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**manifest, "view": {**manifest["view"], **change}}), "utf-8")
+    with pytest.raises(BundleError, match=sentence):
+        load_bundle(tmp_path / "spoilt")
+
+
+def test_a_view_has_no_view_and_is_not_overwritten(dogs: ModelBundle) -> None:
+    for bundle, sentence in ((dogs.folder, "is an ensemble or a view itself"), (SHIPPED, "exists already")):
+        target = dogs.folder if bundle == SHIPPED else dogs.folder.with_name("again")
+        arguments = ["model", "view", str(bundle), "--labels", "dogs", "--to", str(target)]
+        result = CliRunner().invoke(cli.main, arguments)
+        assert result.exit_code == 2 and sentence in result.output
