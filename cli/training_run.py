@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -123,7 +123,12 @@ def stoppable(folder: Path, command: str, console: Console, begun: str = RUN_FIL
     Args:
         begun: the file that the folder has as soon as there is something to resume.
     """
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def stop(*_: object) -> NoReturn:
+        # Not by raising SIGINT, which shells make background processes ignore.
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     except KeyboardInterrupt:
