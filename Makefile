@@ -8,10 +8,11 @@ USABLE := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 VENV := .venv
 BIN := $(VENV)/bin
 # Environments of their own: the policy scan needs other versions of much that the program needs, too, only `make docs`
-# needs what builds the documentation, and only one test the generator of API clients.
+# needs what builds the documentation, and only one test each the generator of API clients and what runs notebooks.
 CHECKOV := var/checkov
 DOCS := var/docs
 API_CLIENT := var/openapi-client
+NOTEBOOKS := var/notebooks
 AUDIT := var/audit
 UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
@@ -59,7 +60,7 @@ check: $(VENV)/.installed-all ## Before each commit: style, types, imports and t
 	    HYPOTHESIS_PROFILE=dev $(PYTEST) --numprocesses 3 --dist worksteal tests/unit -m "not slow"; tests=$$?; \
 	    wait $$checker; types=$$?; cat var/mypy.log; [ $$tests = 0 ] && [ $$types = 0 ]
 
-test: $(VENV)/.installed-all $(API_CLIENT)/.installed ## The whole test suite
+test: $(VENV)/.installed-all $(API_CLIENT)/.installed $(NOTEBOOKS)/.installed ## The whole test suite
 	@# More processes than cores, because those with a stack often wait for it; tests/conftest.py decides the order, and
 	@# which tests stay together, so that they share what is slow to start.
 	$(PYTEST) --numprocesses 4 --dist loadscope --no-loadscope-reorder $(COVERAGE_OPTIONS) \
@@ -100,6 +101,10 @@ lock: $(BIN)/uv ## Write the locks, with hashes, from the lists of packages
 	$(COMPILE_UNIVERSAL) docs/requirements.in --constraints requirements.txt --output-file docs/requirements.txt
 	$(COMPILE_UNIVERSAL) infra/checkov.in --output-file infra/checkov.txt
 	$(COMPILE_UNIVERSAL) tests/openapi_client/requirements.in --output-file tests/openapi_client/requirements.txt
+	$(COMPILE_UNIVERSAL) tests/notebooks/requirements.in --constraints requirements.txt \
+	    --output-file tests/notebooks/requirements.txt
+	$(COMPILE) --python-version 3.11 --python-platform x86_64-manylinux_2_28 training/requirements-gpu.in \
+	    --constraints requirements.txt --output-file training/requirements-gpu.txt
 	$(COMPILE_UNIVERSAL) tests/audit/requirements.in --output-file tests/audit/requirements.txt
 	for folder in ami app_tier infra; do \
 	    $(COMPILE_MACHINE) $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
@@ -144,6 +149,13 @@ $(API_CLIENT)/.installed: tests/openapi_client/requirements.txt | $(BIN)/python
 	@echo "Installing the generator of API clients into $(API_CLIENT), once."
 	@$(BIN)/python -m venv --clear $(API_CLIENT)
 	@$(API_CLIENT)/bin/python $(PIP) --require-hashes --requirement tests/openapi_client/requirements.txt
+	@touch $@
+
+# Not an environment: the notebooks import the program and TensorFlow from $(VENV).
+$(NOTEBOOKS)/.installed: tests/notebooks/requirements.txt | $(BIN)/python
+	@echo "Installing what runs notebooks into $(NOTEBOOKS), once."
+	@rm -rf $(NOTEBOOKS)
+	@$(BIN)/python $(PIP) --require-hashes --target $(NOTEBOOKS) --requirement tests/notebooks/requirements.txt
 	@touch $@
 
 $(AUDIT)/.installed: tests/audit/requirements.txt | $(BIN)/python

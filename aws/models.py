@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aws.state import StateStore
-from core.bundle_manifest import MANIFEST_FILE, read_manifest
+from core.bundle_manifest import MANIFEST_FILE, MEMBER_FILES, read_manifest
 from core.errors import BundleError, ConflictError, DecodeError
 from core.object_keys import MODEL_FILES, MODEL_PART, MODEL_VERSIONS
 from core.sizes import format_bytes
 from core.versioned_json import Count, Record, Seconds, record
 
-# The files of a bundle; the card may be missing, and no other file is allowed.
+# The files of a bundle; the card may be missing, only ensembles have further models, and no other file is allowed.
 REQUIRED_FILES = frozenset((MANIFEST_FILE, "model.tflite", "labels.txt"))
-OPTIONAL_FILES = frozenset(("card.md",))
+OPTIONAL_FILES = frozenset(("card.md", *MEMBER_FILES))
 MAX_FILE_BYTES = 512 * 1024 * 1024
 _PART = re.compile(MODEL_PART)
 _SHA256 = re.compile(r"[0-9a-f]{64}")

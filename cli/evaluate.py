@@ -11,14 +11,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from app_tier.bundle import ModelBundle, load_bundle
+from app_tier.bundle import load_bundle
 from benchmarks.report import output_file
 from cli.options import quiet
-from cli.session import progress_console
+from cli.predicting import advance, latencies, predictions_progress
 from cli.tables import print_table
 from core.output_files import write_output_file
 from core.paths import REPOSITORY_ROOT
@@ -26,13 +25,12 @@ from core.settings import Settings
 from core.sizes import format_bytes
 from evaluation.comparison import compare
 from evaluation.figures import measure, most_confused
-from evaluation.latency import measure_latency
+from evaluation.label_view import VIEWS, chosen_labels, view_predictions
 from evaluation.localize import LOCALIZERS, localizer
-from evaluation.predictions import Localizer, Predictions, decoder, predict
+from evaluation.predictions import predict
 from evaluation.report import Evaluation, to_html, to_json
 from evaluation.truth import read_truth
 
-_LATENCY_PICTURES = 40
 _MOST_SENTENCES = 10
 
 
@@ -55,6 +53,12 @@ _MOST_SENTENCES = 10
 @click.option(
     "--localize", type=click.Choice(LOCALIZERS), help="Crop each photo to the subject that this detector finds."
 )
+@click.option(
+    "--labels",
+    "view",
+    type=click.Choice(tuple(VIEWS)),
+    help="Measure only these labels of models with synsets, renormalized; all others are one label, as 'not a dog'.",
+)
 @output_file("--json", "json_path", "Write all figures to this file.")
 @output_file("--report", "report_path", "Write a report to this file, HTML with pictures.")
 @quiet
@@ -63,6 +67,7 @@ def evaluate(
     truth: Path | None,
     folders: tuple[Path, ...],
     localize: str | None,
+    view: str | None,
     json_path: Path | None,
     report_path: Path | None,
 ) -> None:
@@ -76,27 +81,36 @@ def evaluate(
     console = Console()
     photos, problems = read_truth(images, truth)
     bundles = [load_bundle(folder) for folder in folders or (_default_bundle(),)]
+    if view is not None:
+        for bundle in bundles:
+            chosen_labels(bundle, VIEWS[view])
     find = localizer(localize) if localize else None
-    with _progress() as progress:
+    with predictions_progress() as progress:
         predictions = [
-            predict(bundle, photos, find, _advance(progress, bundle.full_name, len(photos))) for bundle in bundles
+            predict(bundle, photos, find, advance(progress, bundle.full_name, len(photos))) for bundle in bundles
         ]
-    latencies = _latencies(bundles, predictions[0], find)
+    if view is not None:
+        predictions = [view_predictions(each, VIEWS[view]) for each in predictions]
+    measured = latencies(bundles, predictions[0], find)
     evaluations = [
         Evaluation(
             each,
             measure(each.truth, each.probabilities, each.bundle.labels),
             latency,
-            each.bundle.model_path.stat().st_size,
+            each.bundle.size_bytes,
         )
-        for each, latency in zip(predictions, latencies, strict=True)
+        for each, latency in zip(predictions, measured, strict=True)
     ]
     _print(console, evaluations, problems)
     if json_path is not None:
         fields = to_json(evaluations, problems)
         write_output_file(json_path, json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
     if report_path is not None:
-        source = images.resolve().name + (f", {localize} localization" if localize else "")
+        source = (
+            images.resolve().name
+            + (f", {localize} localization" if localize else "")
+            + (f", {view} only" if view else "")
+        )
         write_output_file(report_path, to_html(evaluations, problems, source, datetime.now(UTC).astimezone()))
         console.print(f"Report: {report_path}", highlight=False, soft_wrap=True)
 
@@ -104,32 +118,6 @@ def evaluate(
 def _default_bundle() -> Path:
     shipped = str(REPOSITORY_ROOT / Settings().model_bundle)
     return Path(Settings.from_environment(os.environ, defaults={"model_bundle": shipped}).model_bundle)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=progress_console(),
-        transient=True,
-    )
-
-
-def _advance(progress: Progress, name: str, total: int) -> Callable[[int], None]:
-    task = progress.add_task(name, total=total)
-    return lambda count: progress.advance(task, count)
-
-
-def _latencies(bundles: Sequence[ModelBundle], first: Predictions, find: Localizer | None) -> list[float]:
-    """The bundles' latencies, measured on photos spread evenly over those of the first bundle's predictions."""
-    chosen = first.photos[:: max(1, len(first.photos) // _LATENCY_PICTURES)][:_LATENCY_PICTURES]
-    pictures = []
-    for bundle in bundles:
-        decode = decoder(bundle.input, find)
-        pictures.append([decode(photo.path) for photo in chosen])
-    return measure_latency(bundles, pictures)
 
 
 _ROWS: tuple[tuple[str, Callable[[Evaluation], str]], ...] = (

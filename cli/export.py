@@ -115,7 +115,7 @@ def export(
 def print_export(console: Console, exported: Exported) -> None:
     """Prints a summary of an exported bundle: labels, size, agreement with the float model, accuracy."""
     parity, bundle = exported.parity, exported.bundle
-    size = format_bytes(bundle.model_path.stat().st_size)
+    size = format_bytes(bundle.size_bytes)
     lines = [
         f"{bundle.folder}: {bundle.full_name}, {len(bundle.labels):,} labels, {size}.",
         f"Compared with the float model on {parity.images:,} photos: top-1 agreement {parity.top1_agreement:.4f}, "

@@ -31,7 +31,11 @@ console = Console()
 
 
 @click.group(
-    cls=LazyGroup, lazy={"build": LazyCommand("cli.model_build:build", "Build a model bundle of published weights.")}
+    cls=LazyGroup,
+    lazy={
+        "build": LazyCommand("cli.model_build:build", "Build a model bundle of published weights."),
+        "view": LazyCommand("cli.model_view:view", "Make a bundle that answers with some of a model's labels."),
+    },
 )
 def model() -> None:
     """Manage model bundles: build, list, add, promote, roll back, compare."""

@@ -16,23 +16,37 @@ from rich.text import Text
 
 from cli.options import quiet
 from cli.session import progress_console
-from cli.training_run import new_folder, out_option, precision_option, read_resumable, seed_option, stoppable
+from cli.training_run import (
+    architecture_option,
+    cache_option,
+    classes_option,
+    kind_option,
+    new_folder,
+    out_option,
+    precision_option,
+    read_resumable,
+    refuse_other_options,
+    seed_option,
+    side_option,
+    stoppable,
+    test_option,
+    validation_option,
+    weights_option,
+)
 from core.errors import TrainingError
 from core.standard_error import silenced_stderr
-from training.architectures import ARCHITECTURES
-from training.config import AUGMENTATIONS, IMAGENET, NO_WEIGHTS, OPTIMIZERS, TrainingConfig, make_config
-from training.datasets import KINDS, load_dataset
+from training.config import AUGMENTATIONS, OPTIMIZERS, TrainingConfig, make_config
+from training.datasets import load_dataset
 from training.datasets.published import PUBLISHED, PublishedDataset, download_dataset
-from training.run_folder import RUN_FILE, read_run
+from training.run_folder import FINISHED, RUN_FILE, read_run
 
 if TYPE_CHECKING:
     from training.data import TrainingData
 
-CACHE = Path("var/training-cache")
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _AT_LEAST_0 = click.FloatRange(min=0)
+_SHARE = click.FloatRange(0, 1)
 
 
 def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> Callable[[_F], _F]:
@@ -48,31 +62,18 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
 )
 @out_option
 @click.option(
-    "--resume", type=click.Path(path_type=Path, file_okay=False), help="Resume the run in this folder; without DATA."
+    "--resume",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Resume the run in this folder, without DATA; with --epochs, also a finished one.",
 )
-@click.option(
-    "--kind",
-    type=click.Choice(KINDS),
-    default="auto",
-    show_default=True,
-    help="The data set's format.",
-)
-@click.option(
-    "--architecture",
-    type=click.Choice(tuple(ARCHITECTURES)),
-    default="resnet50",
-    show_default=True,
-    help="The network.",
-)
-@click.option(
-    "--weights",
-    metavar="imagenet|none|FILE",
-    help="Initial weights: Keras's for ImageNet (downloaded once), random ones, or a .h5, .npz or .keras file.  "
-    "[default: imagenet if the architecture has them]",
-)
-@_number("--side", "Height and width of the input, pixels.", click.IntRange(8, 1024))
+@kind_option
+@classes_option
+@architecture_option
+@weights_option
+@side_option
 @_number("--epochs", "Passes over the training images.", click.IntRange(min=1))
 @_number("--frozen-epochs", "The first epochs, in which only new layers are trained.", click.IntRange(min=0))
+@_number("--unfreeze", "Share of the initialized layers, from the output, trained after these epochs; 0: none.", _SHARE)
 @_number("--batch-size", "Images in a step.", click.IntRange(min=1))
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Optimizer.  [default: the architecture's]")
 @_number("--learning-rate", "Peak learning rate of new layers.", click.FloatRange(min=0, min_open=True))
@@ -95,42 +96,32 @@ def _number(name: str, text: str, kind: click.ParamType[Any] = _AT_LEAST_0) -> C
     "[default: the architecture's]",
 )
 @precision_option
-@click.option(
-    "--validation",
-    "validation_share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of the images that selects the best epoch, unless the data set has a validation part.",
-)
-@click.option(
-    "--test",
-    "test_share",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of the images that is used once, at the end, unless the data set has parts of its own.",
-)
+@validation_option
+@test_option
 @seed_option
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=CACHE,
-    show_default=True,
-    help="Folder for decoded images, about 3 × side² bytes each; may be deleted between runs.",
-)
+@cache_option
 @quiet
+@click.pass_context
 def train(
-    data: Path | None, download: str | None, out: Path | None, resume: Path | None, cache: Path, **options: Any
+    context: click.Context,
+    /,
+    data: Path | None,
+    download: str | None,
+    out: Path | None,
+    resume: Path | None,
+    cache: Path,
+    **options: Any,
 ) -> None:
     """Train a classifier on your own images.
 
     DATA is a folder with a folder for each class (or with train, val and test above these), a .lst manifest (index,
-    label and path, separated by tabs), Stanford Dogs or CIFAR-10, as archives or extracted, or a mixture of data sets
-    (.toml, as in training/mixtures).  --download gets the published ones.
+    label and path, separated by tabs) or the training list of a pair (X_train.lst, X_test.lst), Stanford Dogs or
+    CIFAR-10, as archives or extracted, or a mixture of data sets (.toml, as in training/mixtures).  --download gets the
+    published ones.
 
     Unreadable and duplicate images are reported and left out.  The best epoch is saved as model.keras; run.json,
     history.csv and curves.png describe the run.  Ctrl-C loses the current epoch only; --resume continues the run.
+    --resume with --epochs extends a finished run to that many epochs.
     """
     console = Console()
     if download is not None:
@@ -143,7 +134,8 @@ def train(
     if (resume is None) == (data is None):
         raise click.UsageError("Give either DATA, or --resume with a run's folder.")
     if resume is not None:
-        config, folder = _read_config(resume), resume
+        refuse_other_options(context, ("epochs",))
+        config, folder = _read_config(resume, options["epochs"]), resume
     else:
         assert data is not None  # noqa: S101 - checked above
         if not data.exists():
@@ -167,13 +159,21 @@ def _download(dataset: PublishedDataset, folder: Path, console: Console) -> None
     console.print(Text(f"Downloaded and checked.  Train on it: elastic train {folder}"), soft_wrap=True)
 
 
-def _read_config(folder: Path) -> TrainingConfig:
-    return TrainingConfig.from_fields(read_resumable(folder)["hyperparameters"])
+def _read_config(folder: Path, epochs: int | None) -> TrainingConfig:
+    run = read_resumable(folder, extends=epochs is not None)
+    config = TrainingConfig.from_fields(run["hyperparameters"])
+    if epochs is None:
+        return config
+    done = len(run["history"])
+    if epochs <= done:
+        raise TrainingError(f"the run in {folder} has {done} epochs already; give more with --epochs")
+    extended_from = done if run["status"] == FINISHED else config.extended_from
+    return dataclasses.replace(config, epochs=epochs, extended_from=extended_from)
 
 
 def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) -> None:
     with console.status("Reading the data set …"):
-        dataset = load_dataset(config.source_path, config.kind, cache)
+        dataset = load_dataset(config.source_path, config.kind, cache, config.classes)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with console.status("Loading TensorFlow …"), silenced_stderr():
         from training import precision, weights
@@ -182,14 +182,7 @@ def _train(config: TrainingConfig, folder: Path, cache: Path, console: Console) 
 
         numbers = precision.choose(config.precision)
 
-    # Checked before the images are decoded, which may take minutes.
-    if config.weights == IMAGENET and not weights.are_available(config.architecture):
-        raise TrainingError(
-            f"the ImageNet weights of {config.architecture} cannot be downloaded: their server cannot be reached.  "
-            "Give a file with --weights FILE (.h5, .npz or .keras), or start from random weights with --weights none"
-        )
-    if config.weights not in (IMAGENET, NO_WEIGHTS):
-        weights.read_weights(Path(config.weights))
+    weights.require_available(config)
     data: TrainingData = prepare_data(config, cache, console, dataset)
     if (folder / RUN_FILE).exists():
         require_same_data(read_run(folder), data)

@@ -15,10 +15,16 @@ from core.versioned_json import parse_json
 
 MANIFEST_FILE = "bundle.json"
 MODEL_FILE = "model.tflite"
+# The models of an ensemble after its first one.
+MEMBER_FILES = tuple(f"model-{number}.tflite" for number in range(2, 6))
 LABELS_FILE = "labels.txt"
 _MAX_BYTES = 1024 * 1024
 # The files that a manifest may name, with the limits on their sizes; no path, which could lead anywhere.
-_MAX_FILE_BYTES = {MODEL_FILE: 512 * 1024 * 1024, LABELS_FILE: 16 * 1024 * 1024, "card.md": 16 * 1024 * 1024}
+_MAX_FILE_BYTES = {
+    **dict.fromkeys((MODEL_FILE, *MEMBER_FILES), 512 * 1024 * 1024),
+    LABELS_FILE: 16 * 1024 * 1024,
+    "card.md": 16 * 1024 * 1024,
+}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def _shown(matrix: Mapping[str, Mapping[str, int]]) -> tuple[list[str], list[str
 
 def _svg(figure: Figure) -> str:
     file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # Tight: long labels, turned, reach beyond what the layout reserves for them.
+    figure.savefig(file, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     for placeholder, colour in _ON_PAGE.items():
         text = text.replace(placeholder, colour)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from app_tier.bundle import ModelBundle
 from core.bundle_manifest import MANIFEST_FILE
 from core.errors import EvaluationError
 
+# A class's folder in Stanford Dogs: n02110185-Siberian_husky.
+_SYNSET_AND_NAME = re.compile(r"(n\d{8})-(.+)")
 FILE, LABEL, SYNSET = "file", "label", "synset"
 
 
@@ -32,7 +35,7 @@ def read_truth(images: Path, truth: Path | None) -> tuple[list[LabelledPhoto], l
     Args:
         images: the folder of the photos.
         truth: a CSV file with the column `file`, relative to `images`, and `label` or `synset`.  Without it, the
-            folder directly below `images` is a photo's label.
+            folder directly below `images` is a photo's label, or its synset, or both as ``n02110185-Siberian_husky``.
 
     Raises:
         EvaluationError: there is nothing to evaluate, or the CSV file lacks its columns.
@@ -56,7 +59,9 @@ def _by_folder(images: Path) -> tuple[list[LabelledPhoto], list[str]]:
         if len(parts) < 2:
             problems.append(f"{path.name}: is not in a folder that would be its label")
         else:
-            photos.append(LabelledPhoto(path, "/".join(parts), parts[0]))
+            match = _SYNSET_AND_NAME.fullmatch(parts[0])
+            synset, label = (match[1], match[2]) if match else ("", parts[0])
+            photos.append(LabelledPhoto(path, "/".join(parts), label, synset))
     return photos, problems
 
 

@@ -15,6 +15,8 @@ SHIFT = 0.125
 ROTATION_TURNS = 12 / 360
 SHEAR = 0.1
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.2, 0.2, 0.2, 0.02
+# Keras multiplies the saturation by f / (1 - f), f from a range; a number instead of a range would begin at grey.
+_SATURATION_RANGE = tuple(share / (1 + share) for share in (1 - SATURATION, 1 + SATURATION))
 ERASED_AREA = (0.05, 0.25)
 # How far an image is shrunk and at which quality it is stored as JPEG before it is enlarged again.
 DEGRADED_SIDE = (48, 224)
@@ -54,7 +56,9 @@ _LAYERS: dict[str, Callable[[int], keras.layers.Layer]] = {
     "flip": lambda seed: keras.layers.RandomFlip("horizontal", seed=seed),
     "rotate": lambda seed: keras.layers.RandomRotation(ROTATION_TURNS, fill_mode="reflect", seed=seed),
     "shear": lambda seed: keras.layers.RandomShear(SHEAR, SHEAR, fill_mode="reflect", seed=seed),
-    "colour": lambda seed: keras.layers.RandomColorJitter((0, 255), BRIGHTNESS, CONTRAST, SATURATION, HUE, seed=seed),
+    "colour": lambda seed: keras.layers.RandomColorJitter(
+        (0, 255), BRIGHTNESS, CONTRAST, _SATURATION_RANGE, HUE, seed=seed
+    ),
 }
 
 

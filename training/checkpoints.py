@@ -21,6 +21,10 @@ from training.run_folder import CHECKPOINTS_FOLDER, MODEL_FILE
 _EPOCH_FOLDER = re.compile(r"epoch-(\d+)")
 
 
+class DivergedError(TrainingError):
+    """The loss is no longer a number."""
+
+
 @dataclass(slots=True)
 class Progress:
     """The completed epochs of a training, counted from 1, and the best of them."""
@@ -42,9 +46,13 @@ class Progress:
         self.best_epoch, self.best_accuracy = self.epochs_done, entry["val_accuracy"]
         return True
 
-    def is_stuck(self, patience: int) -> bool:
-        """Whether the last `patience` epochs (0: never) have not improved the validation accuracy."""
-        return bool(patience) and self.epochs_done - self.best_epoch >= patience
+    def is_stuck(self, patience: int, since: int = 0) -> bool:
+        """Whether the last `patience` epochs (0: never) have not improved the validation accuracy.
+
+        Args:
+            since: only epochs after this one count.
+        """
+        return bool(patience) and self.epochs_done - max(self.best_epoch, since) >= patience
 
 
 class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
@@ -54,6 +62,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
         float_model: returns the network in float32, with the weights of the one that is trained: it is saved, since
             evaluation and export need no other precision.
         on_saved: called after both are saved.
+        is_stuck: whether the training is to stop after the epoch that was added to `progress`.
     """
 
     def __init__(
@@ -61,14 +70,14 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
         folder: Path,
         progress: Progress,
         float_model: Callable[[], keras.Model],
-        patience: int,
         on_saved: Callable[[], None],
+        is_stuck: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self._folder = folder
         self._progress = progress
         self._float_model = float_model
-        self._patience = patience
+        self._is_stuck = is_stuck
         self._on_saved = on_saved
         self._started = 0.0
 
@@ -78,7 +87,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {key: float(value) for key, value in (logs or {}).items()}
         if not math.isfinite(values["loss"]):
-            raise TrainingError(
+            raise DivergedError(
                 f"the loss is no longer a number in epoch {epoch + 1}; try a smaller --learning-rate, or --clip-norm"
             )
         entry = {
@@ -91,7 +100,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
             save_model(self._float_model(), self._folder / MODEL_FILE)
         save_checkpoint(self._folder, self.model, self._progress)
         self._on_saved()
-        if self._progress.is_stuck(self._patience):
+        if self._is_stuck():
             self.model.stop_training = True
 
 

@@ -43,6 +43,10 @@ class TrainingConfig:
         patience: the training stops after this many epochs without a better validation accuracy; 0: never.
         validation_share: share of the images, if the data set itself has no such part.
         test_share: likewise.
+        classes: see `training.datasets.selection.select_classes`.
+        unfreeze: the share of the layers with initial weights, counted from the output, that are trained after
+            `frozen_epochs`; 1: all, 0: none, as in transfer learning without fine-tuning.
+        extended_from: the epochs that were done when the finished run was extended; `patience` counts from there.
     """
 
     source: str
@@ -68,6 +72,10 @@ class TrainingConfig:
     validation_share: float
     test_share: float
     seed: int
+    # Later fields have defaults: descriptions of older runs lack them.
+    classes: str = ""
+    unfreeze: float = 1.0
+    extended_from: int = 0
 
     def __post_init__(self) -> None:
         if self.validation_share + self.test_share >= 1:

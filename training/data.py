@@ -15,10 +15,11 @@ from core.errors import TrainingError
 from training.config import TrainingConfig
 from training.datasets import load_dataset
 from training.datasets.samples import PARTS, TRAIN, ImageDataset, Sample
+from training.inspection.pictures import choose_samples, draw_rows
 from training.plots import draw_classes
 from training.prepare import Pixels, find_duplicates, prepare
 from training.progress_bar import make_bar
-from training.run_folder import CLASSES_FILE, RUN_FILE, SPLIT_FILE, write_csv
+from training.run_folder import CLASSES_FILE, RUN_FILE, SAMPLES_FILE, SPLIT_FILE, write_csv
 from training.split import split
 
 # Random crops enlarge a part of an image, so they are taken from images somewhat larger than the input.
@@ -27,6 +28,7 @@ _CROP_MARGIN = 1.125
 _MAX_NAMED = 100
 # Left-out images that are printed as examples.
 _MAX_PRINTED = 3
+_THUMBNAIL_SIDE = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def prepare_data(
     Raises:
         TrainingError: there is no usable data set.
     """
-    dataset = dataset or load_dataset(config.source_path, config.kind, cache)
+    dataset = dataset or load_dataset(config.source_path, config.kind, cache, config.classes)
     side = round(config.side * _CROP_MARGIN) if "crop" in config.augment else config.side
     decoded = _decode(dataset.samples, side, cache, console, "Decoding")
     parts = [sample.part for sample in dataset.samples]
@@ -113,13 +115,20 @@ def require_same_data(run: dict[str, Any], data: TrainingData) -> None:
 
 
 def write_data(data: TrainingData, folder: Path) -> None:
-    """Writes the split, and the chart of the number of images in each class."""
+    """Writes the split, the chart of the number of images in each class, and the contact sheet of samples."""
     names = [data.labels[index] for index in data.label_indices]
     synsets = ["" if data.synsets is None else data.synsets[index] for index in data.label_indices]
     paths = ["" if sample.path is None else str(sample.path.resolve()) for sample in data.samples]
-    rows = zip((sample.name for sample in data.samples), paths, names, synsets, data.parts.tolist(), strict=True)
-    write_csv(folder / SPLIT_FILE, ("name", "path", "label", "synset", "split"), list(rows))
+    listed = zip((sample.name for sample in data.samples), paths, names, synsets, data.parts.tolist(), strict=True)
+    write_csv(folder / SPLIT_FILE, ("name", "path", "label", "synset", "split"), list(listed))
     draw_classes(data.labels, data.label_indices.tolist(), data.parts.tolist(), folder / CLASSES_FILE)
+    pixels, positions = data.pixels(TRAIN)
+    rows = {
+        data.labels[label]: [pixels[positions[index]] for index in chosen]
+        for label, chosen in choose_samples(data.label_indices.tolist()).items()
+    }
+    title = f"{data.facts['name']}: samples of each class"
+    draw_rows(rows, title, _THUMBNAIL_SIDE, folder / SAMPLES_FILE)
 
 
 def _decode(samples: Sequence[Sample], side: int, cache: Path, console: Console, text: str) -> Pixels:

@@ -14,7 +14,7 @@ from training.datasets.samples import PARTS
 
 # From the palette of Okabe and Ito, which is distinguishable with colour blindness.
 _COLOURS = {"train": "#0b6bcb", "validation": "#d55e00", "test": "#7b7b7b"}
-_STYLE = {
+STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -29,7 +29,7 @@ _NAMED_CLASSES = 60
 def draw_curves(history: Sequence[Mapping[str, float]], best_epoch: int, path: Path) -> None:
     """Draws loss and accuracy of training and validation by epoch; a line marks the best epoch."""
     epochs = [entry["epoch"] for entry in history]
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for part, key in (("train", measure), ("validation", f"val_{measure}")):
@@ -50,7 +50,7 @@ def draw_classes(names: Sequence[str], labels: Sequence[int], parts: Sequence[st
     }
     order = np.argsort(-sum(counts.values()), kind="stable")
     named = len(names) <= _NAMED_CLASSES
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(min(14.0, max(6.0, 0.28 * len(names))), 4), layout="constrained")
         axes = figure.subplots()
         below = np.zeros(len(names), np.int_)

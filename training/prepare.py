@@ -107,14 +107,13 @@ def _key(samples: Sequence[Sample], side: int) -> str:
 
 def _decode_all(samples: Sequence[Sample], side: int, path: Path, advance: Callable[[int], None]) -> dict[str, object]:
     array = np.lib.format.open_memmap(path, "w+", np.uint8, (len(samples), side, side, 3))
-    settings = Settings()
-    limits = DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio)
+    limits = decode_limits()
     digests = [""] * len(samples)
     unreadable: dict[int, str] = {}
 
     def decode(index: int) -> None:
         try:
-            array[index] = pixels = _decode(samples[index], side, limits)
+            array[index] = pixels = decode_sample(samples[index], side, limits)
         except (ImageError, OSError) as error:
             unreadable[index] = str(error)
         else:
@@ -127,7 +126,19 @@ def _decode_all(samples: Sequence[Sample], side: int, path: Path, advance: Calla
     return {"digests": digests, "unreadable": unreadable}
 
 
-def _decode(sample: Sample, side: int, limits: DecodeLimits) -> NDArray[np.uint8]:
+def decode_limits() -> DecodeLimits:
+    """The limits of a worker with default settings."""
+    settings = Settings()
+    return DecodeLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_aspect_ratio)
+
+
+def decode_sample(sample: Sample, side: int, limits: DecodeLimits) -> NDArray[np.uint8]:
+    """Decodes an image to a square of `side` pixels, uint8 RGB.
+
+    Raises:
+        ImageError: it cannot be decoded.
+        OSError: its file cannot be read.
+    """
     if sample.path is not None:
         return decode_image(sample.path.read_bytes(), side, side, limits)
     assert sample.pixels is not None  # noqa: S101 - a sample has the one or the other

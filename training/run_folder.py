@@ -18,6 +18,7 @@ SPLIT_FILE = "split.csv"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
 CLASSES_FILE = "classes.png"
+SAMPLES_FILE = "samples.png"
 CHECKPOINTS_FOLDER = "checkpoints"
 TENSORBOARD_FOLDER = "tensorboard"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
+from core.errors import TrainingError
 from training import precision
 from training.architectures import ARCHITECTURES, Architecture
 from training.augment import Augment, make_augment
@@ -48,6 +50,16 @@ def plan_stages(epochs: int, frozen_epochs: int) -> list[Stage]:
     return [stage for stage in stages if stage.first < stage.end]
 
 
+def frozen_layers(ordered: Sequence[str], stage: Stage, unfreeze: float) -> set[str]:
+    """Chooses the layers that a stage leaves as they are.
+
+    Args:
+        ordered: the layers with initial weights, from the input to the output.
+        unfreeze: see `TrainingConfig`.
+    """
+    return set(ordered if stage.frozen else ordered[: round((1 - unfreeze) * len(ordered))])
+
+
 def _priors(data: TrainingData) -> SourcePriors | None:
     """The class priors of each training image's source; None if there is only one source."""
     train = set(data.part(TRAIN).tolist())
@@ -64,9 +76,21 @@ class Training:
     Args:
         config: with a `precision` other than ``auto``.
         data: prepared for `config`.
+        scored: the parts of the data set on which the best epoch is scored at the end.
+        after_epoch: called with each epoch's entry of the history, after it is stored; may raise an exception that ends
+            the training.
     """
 
-    def __init__(self, config: TrainingConfig, data: TrainingData, folder: Path, console: Console) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        data: TrainingData,
+        folder: Path,
+        console: Console,
+        *,
+        scored: Collection[str] = (VALIDATION, TEST),
+        after_epoch: Callable[[dict[str, float]], None] = lambda entry: None,
+    ) -> None:
         self._config = config
         self._architecture: Architecture = ARCHITECTURES[config.architecture]
         self._data = data
@@ -75,6 +99,8 @@ class Training:
         self._progress, self._checkpoint = load_progress(folder)
         self._run: dict[str, Any] = {}
         self._priors = _priors(data)
+        self._scored = scored
+        self._after_epoch = after_epoch
 
     def run(self) -> dict[str, Any]:
         """Trains the remaining epochs and scores the best model; returns the run's description.
@@ -128,8 +154,12 @@ class Training:
         self, stage: Stage, model: keras.Model, twin: keras.Model, initialized: set[str], events: EventFile
     ) -> None:
         config, done = self._config, self._progress.epochs_done
+        ordered = [layer.name for layer in model.layers if layer.name in initialized]
+        frozen = frozen_layers(ordered, stage, config.unfreeze)
         for layer in model.layers:
-            layer.trainable = not (stage.frozen and layer.name in initialized)
+            layer.trainable = layer.name not in frozen
+        if not model.trainable_variables:
+            raise TrainingError("--unfreeze 0 leaves no layer to train: all have initial weights")
         steps = max(1, len(self._data.part(TRAIN)) // config.batch_size)
         optimizer = make_optimizer(config, model, initialized, epochs=stage.end - stage.first, steps_per_epoch=steps)
         if self._priors is None:
@@ -148,9 +178,7 @@ class Training:
             twin.set_weights(model.get_weights())
             return twin
 
-        checkpoints = CheckpointCallback(
-            self._folder, self._progress, float_model, config.patience, on_saved=lambda: self._store(RUNNING)
-        )
+        checkpoints = CheckpointCallback(self._folder, self._progress, float_model, self._after_saving, self._is_stuck)
         with contextlib.closing(display):
             model.fit(
                 self._batches(TRAIN, make_augment(config.augment, config.side, seed), seed),
@@ -165,10 +193,17 @@ class Training:
     def _frozen_epochs(self, model: keras.Model, initialized: set[str]) -> int:
         """The number of frozen epochs; 0 if all layers are new, or none is."""
         new = {layer.name for layer in model.layers if layer.trainable_weights} - initialized
-        return self._config.frozen_epochs if initialized and new else 0
+        if not (initialized and new):
+            return 0
+        # Nothing changes after them: one schedule of the learning rate is enough.
+        return self._config.epochs if self._config.unfreeze == 0 else self._config.frozen_epochs
+
+    def _after_saving(self) -> None:
+        self._store(RUNNING)
+        self._after_epoch(self._progress.history[-1])
 
     def _is_stuck(self) -> bool:
-        return self._progress.is_stuck(self._config.patience)
+        return self._progress.is_stuck(self._config.patience, self._config.extended_from)
 
     def _batches(self, part: str, augment: Augment | None = None, shuffle_seed: int | None = None) -> tf.data.Dataset:
         pixels, rows = self._data.pixels(part)
@@ -190,7 +225,7 @@ class Training:
         model = keras.models.load_model(self._folder / MODEL_FILE, compile=False)
         return {
             part: score(self._data.label_indices[self._data.part(part)], model.predict(self._batches(part), verbose=0))
-            for part in (VALIDATION, TEST)
+            for part in self._scored
             if len(self._data.part(part))
         }
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core.errors import TrainingError
 from core.sizes import format_bytes
 from local_cloud.reachability import status_of
-from training.config import check_weights_file
+from training.config import IMAGENET, NO_WEIGHTS, TrainingConfig, check_weights_file
 
 Weights = Mapping[str, list[NDArray[np.float32]]]
 
@@ -48,6 +48,21 @@ def is_downloaded(architecture: str) -> bool:
 def are_available(architecture: str) -> bool:
     """Whether Keras's weights of `architecture` are in its cache or can be downloaded."""
     return is_downloaded(architecture) or imagenet_reachable()
+
+
+def require_available(config: TrainingConfig) -> None:
+    """Checks a training's initial weights before its images are decoded, which may take minutes.
+
+    Raises:
+        TrainingError: they can neither be read nor downloaded.
+    """
+    if config.weights == IMAGENET and not are_available(config.architecture):
+        raise TrainingError(
+            f"the ImageNet weights of {config.architecture} cannot be downloaded: their server cannot be reached.  "
+            "Give a file with --weights FILE (.h5, .npz or .keras), or start from random weights with --weights none"
+        )
+    if config.weights not in (IMAGENET, NO_WEIGHTS):
+        read_weights(Path(config.weights))
 
 
 def read_weights(file: Path) -> Weights:

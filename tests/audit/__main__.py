@@ -25,6 +25,8 @@ LOCKS = (
     "infra/checkov.txt",
     "docs/requirements.txt",
     "tests/openapi_client/requirements.txt",
+    "tests/notebooks/requirements.txt",
+    "training/requirements-gpu.txt",
     "tests/audit/requirements.txt",
 )
 # Advisories that do not concern this program, by their id, each with the reason.  One that no lock has any more is an

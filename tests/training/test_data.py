@@ -136,6 +136,9 @@ def test_unreadable_and_duplicate_images_are_reported_and_left_out(tmp_path: Pat
     assert {(row["name"], row["label"]) for row in rows} == {(s.name, SHAPES[s.label]) for s in data.samples}
     assert Counter(row["split"] for row in rows) == {part: data.facts[part] for part in (TRAIN, VALIDATION, TEST)}
     assert (tmp_path / "classes.png").stat().st_size > 1000
+    with Image.open(tmp_path / "samples.png") as sheet:
+        # Three rows of eight pictures, 100 pixels each, beside the labels.
+        assert sheet.width > 800 and sheet.height > 300
 
 
 def test_validation_images_are_decoded_to_the_size_of_the_input(tmp_path: Path) -> None:

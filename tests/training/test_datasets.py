@@ -109,6 +109,118 @@ def test_manifest_mistakes_are_named(tmp_path: Path, line: str, sentence: str) -
         read_manifest(tmp_path / "set.lst")
 
 
+def _lists(folder: Path, **lines: str) -> None:
+    """A list for each keyword, of paths below their class's folder, separated by spaces."""
+    for name, paths in lines.items():
+        (folder / f"{name}.lst").write_text("".join(f"{path}\n" for path in paths.split()))
+
+
+@pytest.mark.parametrize("given", ["X_train.lst", ".", "X_test.lst"])
+def test_a_pair_of_lists_is_taken_as_it_is(tmp_path: Path, given: str) -> None:
+    _lists(tmp_path, X_train="cat/1.jpg dog/2.jpg cat/3.jpg", X_test="dog/4.jpg", X_val="cat/5.jpg")
+    assert detect(tmp_path / given) == "lst"
+    dataset = load_dataset(tmp_path / given, "auto", tmp_path)
+    assert (dataset.name, dataset.labels) == ("X_train", ("cat", "dog"))
+    assert {sample.name: (dataset.labels[sample.label], sample.part) for sample in dataset.samples} == {
+        "cat/1.jpg": ("cat", "train"),
+        "dog/2.jpg": ("dog", "train"),
+        "cat/3.jpg": ("cat", "train"),
+        "dog/4.jpg": ("dog", "test"),
+        "cat/5.jpg": ("cat", "validation"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("X_0_train", "X_0_test"), ("train-fold1", "test-fold1"), ("fold1.train", "fold1.test"), ("TRAIN", "test")],
+)
+def test_each_fold_has_its_own_test_list(tmp_path: Path, train: str, test: str) -> None:
+    _lists(
+        tmp_path, **{train: "a/1.jpg b/2.jpg", test: "a/3.jpg", "X_1_train": "a/3.jpg b/4.jpg", "X_1_test": "b/9.jpg"}
+    )
+    dataset = read_manifest(tmp_path / f"{train}.lst")
+    assert [(sample.name, sample.part) for sample in dataset.samples] == [
+        ("a/1.jpg", "train"),
+        ("b/2.jpg", "train"),
+        ("a/3.jpg", "test"),
+    ]
+    with pytest.raises(
+        TrainingError, match=r"has 2 sets of lists \(.*X_1_train.lst.*\); give the training list of one"
+    ):
+        read_manifest(tmp_path)
+
+
+def test_lists_with_an_image_in_common_are_refused(tmp_path: Path) -> None:
+    _lists(tmp_path, X_train="a/1.jpg b/2.jpg a/3.jpg", X_test="a/../a/1.jpg b/2.jpg", X_val="a/4.jpg a/3.jpg")
+    with pytest.raises(TrainingError) as refused:
+        read_manifest(tmp_path / "X_train.lst")
+    assert str(refused.value) == (
+        "X_train.lst and X_test.lst share 2 images, such as a/../a/1.jpg, b/2.jpg; "
+        "X_train.lst and X_val.lst share 1 images, such as a/3.jpg.  Each image may be in one list only"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lists", "given", "sentence"),
+    [
+        ({"X_test": "a/1.jpg b/2.jpg"}, "X_test.lst", "is a test list, and there is no training list of that name"),
+        ({"X_train": "a/1.jpg b/2.jpg", "X_test": "c/3.jpg"}, "X_train.lst", "X_train.lst: no training image of c"),
+        ({"X_train": "a/1.jpg b/2.jpg"}, ".", "has no pair of lists such as X_train.lst and X_test.lst"),
+    ],
+)
+def test_incomplete_pairs_are_refused(tmp_path: Path, lists: dict[str, str], given: str, sentence: str) -> None:
+    _lists(tmp_path, **lists)
+    with pytest.raises(TrainingError, match=sentence):
+        load_dataset(tmp_path / given, "lst", tmp_path)
+
+
+def test_a_training_list_alone_is_split(tmp_path: Path) -> None:
+    _lists(tmp_path, X_train="a/1.jpg b/2.jpg", strain="a/3.jpg b/3.jpg", contest="a/4.jpg b/4.jpg")
+    for name in ("X_train", "strain", "contest"):
+        assert {sample.part for sample in read_manifest(tmp_path / f"{name}.lst").samples} == {None}
+
+
+@pytest.fixture
+def breeds(tmp_path: Path) -> Path:
+    for name in ("n1-beagle", "n02109961-Eskimo_dog", "n02110063-malamute", "n02110185-Siberian_husky"):
+        _image(tmp_path / "breeds" / name.replace("n1-", "n02088364-") / "1.png")
+    return tmp_path / "breeds"
+
+
+@pytest.mark.parametrize(
+    ("classes", "kept"),
+    [
+        ("", ["beagle", "Eskimo_dog", "malamute", "Siberian_husky"]),
+        ("2", ["beagle", "Eskimo_dog"]),
+        ("malamute, eskimo dog", ["Eskimo_dog", "malamute"]),
+        ("n02110185,Beagle,", ["beagle", "Siberian_husky"]),
+    ],
+)
+def test_some_classes_of_a_data_set(breeds: Path, classes: str, kept: list[str]) -> None:
+    dataset = load_dataset(breeds, "auto", breeds, classes)
+    assert list(dataset.labels) == kept
+    assert [sample.label for sample in dataset.samples] == list(range(len(kept)))
+    assert all(dataset.labels[sample.label] in sample.name for sample in dataset.samples)
+    assert dataset.synsets is not None and all(
+        synset in sample.name for synset, sample in zip(dataset.synsets, dataset.samples, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "sentence"),
+    [
+        ("husky", "breeds has no class husky; similar ones: Siberian_husky"),
+        ("zebra,beagle", "breeds has no class zebra$"),
+        ("5", "--classes 5: breeds has 4 classes"),
+        ("1", "--classes 1 of breeds holds a single class, beagle"),
+        ("0", "--classes 0 of breeds holds no images"),
+    ],
+)
+def test_classes_that_cannot_be_selected(breeds: Path, classes: str, sentence: str) -> None:
+    with pytest.raises(TrainingError, match=sentence):
+        load_dataset(breeds, "auto", breeds, classes)
+
+
 def _tar(path: Path, members: dict[str, bytes]) -> str:
     with tarfile.open(path, "w") as tar:
         for name, body in members.items():

@@ -25,8 +25,7 @@ import keras
 import training.run_record
 from cli.distil import distil
 from core.errors import TrainingError
-from tests.training.helpers import SHAPES, SIDE, toy_config, write_shapes
-from tests.training.test_run import small_network
+from tests.training.helpers import SHAPES, SIDE, small_network, toy_config, write_shapes
 from training.architectures import cifar
 from training.data import prepare_data
 from training.distillation import feature_cache

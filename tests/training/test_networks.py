@@ -274,6 +274,16 @@ def test_each_augmentation_changes_each_image_in_its_own_way(name: str) -> None:
     assert changed.std() > 10
 
 
+def test_colours_stay_nearly_as_saturated_as_they_are() -> None:
+    """Keras takes a single number for the range from grey to it: photos lost three quarters of their colour."""
+    images = np.tile(np.array([160, 120, 96], np.float32), (64, 8, 8, 1))
+    changed = np.asarray(make_augment(["colour"], 8, 1)(tf.constant(images)))[:, 0, 0]
+    highest, lowest = changed.max(axis=1), changed.min(axis=1)
+    # Brightness changes the saturation, too; the image's own is 0.4.
+    saturation = (highest - lowest) / highest
+    assert 0.32 < np.median(saturation) < 0.48 and saturation.min() > 0.2
+
+
 def test_no_augmentation_changes_nothing() -> None:
     images = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3)).astype(np.float32)
     assert (np.asarray(make_augment([], 8, 1)(tf.constant(images))) == images).all()

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,30 +21,16 @@ pytest.importorskip("tensorflow", reason="TensorFlow, which training needs, is n
 
 import keras
 
-import training.run_record
 from cli.train import train
 from core.errors import TrainingError
 from tests.training.helpers import SHAPES, SIDE, toy_config, write_shapes
 from training import weights
-from training.architectures import ARCHITECTURES, cifar
+from training.architectures import ARCHITECTURES
 from training.checkpoints import Progress, load_progress, restore, save_checkpoint
 from training.config import make_config
 from training.data import prepare_data
 from training.run_folder import read_run
 from training.train import Training
-
-
-def small_network(x: Any, dropout: float) -> Any:
-    """In place of `cifar._reference`: TensorFlow needs seconds to prepare that one, however few images there are."""
-    x = keras.layers.Conv2D(16, 5, strides=2, activation="relu")(x)
-    return keras.layers.Dense(32, activation="relu", name="dense")(keras.layers.Flatten()(x))
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small network, and no curves drawn after each epoch."""
-    monkeypatch.setattr(cifar, "_reference", small_network)
-    monkeypatch.setattr(training.run_record, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +96,26 @@ def test_a_stuck_training_ends(shapes: Path, tmp_path: Path) -> None:
     assert done == run["best_epoch"] + 2 < 20
     assert f"Stopped after epoch {done} of 20: in 2 epochs, the validation accuracy was not" in console.export_text()
 
+    # Extended, the run has its patience anew; the epochs that it has are not enough.
+    arguments = ["--resume", str(tmp_path), "--cache", str(tmp_path / "cache"), "--epochs"]
+    refused = CliRunner().invoke(train, [*arguments, str(done)])
+    assert f"has {done} epochs already; give more with --epochs" in str(refused.exception)
+    extended = CliRunner().invoke(train, [*arguments, "30"], catch_exceptions=False)
+    assert extended.exit_code == 0 and f"{done} epochs done" in extended.output
+    run = read_run(tmp_path)
+    assert (run["status"], run["hyperparameters"]["epochs"]) == ("finished", 30)
+    assert [entry["epoch"] for entry in run["history"]] == list(range(1, len(run["history"]) + 1))
+    assert len(run["history"]) == max(done, run["best_epoch"]) + 2
+    shutil.rmtree(tmp_path / "checkpoints")
+    refused = CliRunner().invoke(train, [*arguments, "40"])
+    assert "has no checkpoint to continue from" in str(refused.exception)
+
+
+@pytest.mark.parametrize("option", [["--learning-rate", "1"], ["--classes", "2"], ["--seed", "1"]])
+def test_a_resumed_run_keeps_its_options(trained: Path, option: list[str]) -> None:
+    result = CliRunner().invoke(train, ["--resume", str(trained), "--epochs", "9", *option])
+    assert result.exit_code == 2 and f"{option[0]}: a resumed run keeps its options" in result.output
+
 
 @pytest.mark.usefixtures("quick")
 def test_a_diverged_training_says_so(shapes: Path, tmp_path: Path) -> None:
@@ -122,21 +127,21 @@ def test_a_diverged_training_says_so(shapes: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_frozen_layers_rest_in_the_first_stage(shapes: Path, tmp_path: Path) -> None:
-    """From another run's model: first only the new layer learns, then all do; in mixed precision."""
+    """From another run's model: first only the new layer learns, then the last ones do; in mixed precision."""
     start = ARCHITECTURES["cifar-cnn"].build(SIDE, len(SHAPES), 0.0)
     source = tmp_path / "start.keras"
     classes = keras.layers.Dense(4, name="other_labels")(start.get_layer("labels").input)
     keras.Model(start.input, classes).save(source)
-    for frozen, unchanged in ((1, True), (0, False)):
+    for frozen_epochs, unchanged in ((1, [True, True]), (0, [True, False])):
         config = toy_config(
-            shapes, weights=str(source), epochs=1, frozen_epochs=frozen, precision="bfloat16",
-            initialized_learning_rate=0.01,
+            shapes, weights=str(source), epochs=1, frozen_epochs=frozen_epochs, precision="bfloat16",
+            initialized_learning_rate=0.01, unfreeze=0.5,
         )  # fmt: skip
-        folder = tmp_path / str(frozen)
+        folder = tmp_path / str(frozen_epochs)
         Training(config, prepare_data(config, tmp_path / "cache", Console()), folder, Console()).run()
         model = keras.models.load_model(folder / "model.keras", compile=False)
-        before, after = (m.get_layer("dense").get_weights()[0] for m in (start, model))
-        assert (before == after).all() == unchanged
+        pairs = ([m.get_layer(name).get_weights()[0] for m in (start, model)] for name in ("conv2d", "dense"))
+        assert [bool((before == after).all()) for before, after in pairs] == unchanged
 
 
 def test_a_checkpoint_holds_the_optimizer(tmp_path: Path) -> None:
@@ -168,6 +173,7 @@ def test_progress_knows_the_best_epoch_and_when_it_is_stuck() -> None:
     assert [progress.add({"val_accuracy": value}) for value in (0.2, 0.4, 0.4, 0.3)] == [True, True, False, False]
     assert (progress.epochs_done, progress.best_epoch) == (4, 2)
     assert progress.is_stuck(2) and not progress.is_stuck(3) and not progress.is_stuck(0)
+    assert progress.is_stuck(1, since=3) and not progress.is_stuck(2, since=3)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +224,12 @@ def test_options_beat_the_architecture_and_that_beats_all() -> None:
     config = make_config(Path("x"), options)
     assert (config.epochs, config.learning_rate, config.clip_norm) == (3, 2e-4, 1.0)
     assert (config.weights, config.side, config.augment) == ("imagenet", 160, ())
-    assert type(config).from_fields(json.loads(json.dumps(config.fields()))) == config
+    fields = json.loads(json.dumps(config.fields()))
+    assert type(config).from_fields(fields) == config
+    # Runs of earlier versions lack the later fields.
+    assert (
+        type(config).from_fields({key: fields[key] for key in fields.keys() - {"classes", "extended_from"}}) == config
+    )
 
 
 def test_help_imports_no_tensorflow() -> None:

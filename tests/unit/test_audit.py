@@ -39,7 +39,7 @@ def test_the_verdict(
 def test_every_lock_is_audited_and_every_exception_has_a_reason() -> None:
     found = {
         str(path.relative_to(REPOSITORY_ROOT))
-        for pattern in ("*.lock", "*/requirements.txt", "*/*/requirements.txt", "infra/checkov.txt")
+        for pattern in ("*.lock", "*/requirements*.txt", "*/*/requirements*.txt", "infra/checkov.txt")
         for path in REPOSITORY_ROOT.glob(pattern)
         if "--hash=sha256:" in path.read_text("utf-8") and path.relative_to(REPOSITORY_ROOT).parts[0] != "var"
     }

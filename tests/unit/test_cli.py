@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from cli import main, options, session
 from cli.lazy_group import LazyCommand, LazyGroup
+from cli.training_run import stoppable
 from core.paths import REPOSITORY_ROOT
+from training.run_folder import RUN_FILE
 
 HEAVY = ("tensorflow", "keras", "boto3", "flask", "moto", "numpy", "requests")
 
@@ -100,7 +105,7 @@ def test_the_package_runs_as_a_module() -> None:
 # Those that say nothing while they work, and those whose progress is what they are asked for.
 WITHOUT_PROGRESS = {
     "costs", "doctor", "stacks", "watch", "controller", "fleet", "dlq list", "dlq redrive", "dlq delete", "model list",
-    "bulk list", "bulk status", "bulk cancel", "model shadow",
+    "bulk list", "bulk status", "bulk cancel", "model shadow", "model view",
     "rollout status", "token create", "token list", "token revoke", "image list", "image prune", "status",
 }  # fmt: skip
 
@@ -114,6 +119,18 @@ def leaves() -> Iterator[tuple[str, click.Command]]:
 
 def flags(command: click.Command) -> set[str]:
     return {name for parameter in command.params for name in parameter.opts}
+
+
+def test_a_run_in_the_background_ends_on_sigterm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell lets background processes ignore SIGINT; SIGTERM was passed on as one, and ignored, too."""
+    (tmp_path / RUN_FILE).touch()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), stoppable(tmp_path, "elastic train", Console(width=500)):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert f"Continue with: elastic train --resume {tmp_path}" in capsys.readouterr().out
 
 
 def test_every_command_that_lists_has_json() -> None:

@@ -19,6 +19,8 @@ LOCKS = (
     "docs/requirements.txt",
     "infra/checkov.txt",
     "tests/openapi_client/requirements.txt",
+    "tests/notebooks/requirements.txt",
+    "training/requirements-gpu.txt",
     *(f"{folder}/requirements.txt" for folder in SHARES),
 )
 CARD = {"flask", "boto3", "tensorflow", "pillow", "jinja2", "python-crontab", "moto", "pytest"}
@@ -114,3 +116,15 @@ def test_a_machine_imports_no_package_that_its_list_lacks(folder: str, modules: 
     elsewhere = {"elastic-image-classifier", "setuptools", "brotli", "certifi"}
     loaded = {normal(name) for name in answer.stdout.split()} - elsewhere
     assert loaded <= pinned(f"{folder}/requirements.txt").keys()
+
+
+def test_the_page_on_gpus_has_the_versions_of_the_lock() -> None:
+    page = (REPOSITORY_ROOT / "docs" / "how-to" / "train-on-a-gpu.md").read_text()
+    lock = pinned("training/requirements-gpu.txt")
+    named = dict(re.findall(r"`(nvidia-[a-z0-9-]+)` \| ([0-9.]+)", page))
+    assert named == {name: version for name, version in lock.items() if name.startswith("nvidia-")}
+    assert f"TensorFlow {lock['tensorflow']} is built with" in page
+    # Installing it over `make setup` changes no version.
+    everything = pinned("requirements.txt")
+    assert {name: everything[name] for name in lock if name in everything}.items() <= lock.items()
+    assert [name for name in lock if name not in everything and not name.startswith("nvidia-")] == []

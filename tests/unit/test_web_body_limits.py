@@ -49,7 +49,13 @@ def requests_of(bench: WebBench) -> Iterator[tuple[str, str, str]]:
     """An endpoint, a method and a path of every route."""
     batch_id = "20260101-000000-0123456789ab"
     for rule in bench.app.url_map.iter_rules():
-        values = {"batch_id": batch_id, "file": "00000-a.jpg", "rest": "00000-a.jpg", "filename": "app.css"}
+        values = {
+            "batch_id": batch_id,
+            "file": "00000-a.jpg",
+            "rest": "00000-a.jpg",
+            "filename": "app.css",
+            "run_id": batch_id,
+        }
         path = bench.app.url_map.bind("localhost").build(rule.endpoint, {name: values[name] for name in rule.arguments})
         for method in sorted(rule.methods or ()):
             yield rule.endpoint, method, path

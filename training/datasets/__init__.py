@@ -7,24 +7,30 @@ from pathlib import Path
 from core.errors import TrainingError
 from training.datasets import cifar10
 from training.datasets.folders import read_folders
-from training.datasets.manifests import read_manifest
+from training.datasets.manifests import find_sets, read_manifest
 from training.datasets.mixtures import read_mixture
 from training.datasets.samples import ImageDataset
+from training.datasets.selection import select_classes
 from training.datasets.stanford_dogs import is_extracted, read_extracted_dogs, read_stanford_dogs
 
 KINDS = ("auto", "folders", "lst", "stanford-dogs", "cifar10", "mixture")
 
 
-def load_dataset(source: Path, kind: str, cache: Path) -> ImageDataset:
-    """Reads the data set at `source`.
+def load_dataset(source: Path, kind: str, cache: Path, classes: str = "") -> ImageDataset:
+    """Reads the data set at `source`, or some classes of it.
 
     Args:
         kind: one of `KINDS`; ``auto``: detected.
         cache: the folder where archives are unpacked.
+        classes: see `select_classes`.
 
     Raises:
-        TrainingError: there is no data set, or it is damaged.
+        TrainingError: there is no data set, it is damaged, or it lacks the classes.
     """
+    return select_classes(_load_all(source, kind, cache), classes)
+
+
+def _load_all(source: Path, kind: str, cache: Path) -> ImageDataset:
     if not source.exists():
         raise TrainingError(f"{source} does not exist")
     try:
@@ -53,6 +59,8 @@ def detect(source: Path) -> str:
     if source.is_dir():
         if (source / cifar10.ARCHIVE).is_file() or cifar10.find_folder(source):
             return "cifar10"
+        if find_sets(source):
+            return "lst"
         return "stanford-dogs" if (source / "images.tar").is_file() or is_extracted(source) else "folders"
     if source.suffix == ".lst":
         return "lst"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.errors import TrainingError
 from core.formats import FILE_ENDINGS
-from training.datasets.samples import TEST, TRAIN, VALIDATION, ImageDataset, build_dataset
+from training.datasets.samples import TEST, TRAIN, VALIDATION, ImageDataset, build_dataset, require_trained
 
 IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in FILE_ENDINGS)
 PART_FOLDERS = {
@@ -35,9 +34,7 @@ def read_folders(root: Path) -> ImageDataset:
         items = [item for part, folder in by_part for item in _images(root, folder, part)]
     else:
         items = list(_images(root, root, None))
-    trained = {a_class for _, a_class, part, _ in items if part in (None, TRAIN)}
-    if unknown := sorted({a_class for _, a_class, _, _ in items} - trained):
-        raise TrainingError(f"{root}: no training image of {', '.join(unknown[:5])}{' …' if unknown[5:] else ''}")
+    require_trained(str(root), items)
     return build_dataset(root.resolve().name, items, read_names(root / NAMES_FILE))
 
 

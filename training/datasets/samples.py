@@ -82,6 +82,13 @@ def require_classes(name: str, classes: Sequence[str]) -> None:
         raise TrainingError(f"{name} holds a single class, {classes[0]}; training needs at least two")
 
 
+def require_trained(name: str, items: Sequence[tuple[str, str, str | None, Path]]) -> None:
+    """Raises TrainingError if a class of `build_dataset`'s items has no image to train on."""
+    trained = {a_class for _, a_class, part, _ in items if part in (None, TRAIN)}
+    if unknown := sorted({a_class for _, a_class, _, _ in items} - trained):
+        raise TrainingError(f"{name}: no training image of {', '.join(unknown[:5])}{' …' if unknown[5:] else ''}")
+
+
 def _split_synset(a_class: str, names: dict[str, str]) -> tuple[str, str]:
     match = _SYNSET.fullmatch(a_class)
     if match is None:

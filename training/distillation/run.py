@@ -133,7 +133,7 @@ class Distillation:
             on_epoch_begin=lambda epoch, logs: loss.regression_weight.assign(config.regression_weight_at(epoch))
         )
         checkpoints = CheckpointCallback(
-            self._folder, self._progress, student.updated, patience=0, on_saved=lambda: self._store(RUNNING)
+            self._folder, self._progress, student.updated, on_saved=lambda: self._store(RUNNING)
         )
         display = Display(self._console, config.epochs, config.batch_size)
         self._print_start(head)

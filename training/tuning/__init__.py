@@ -1,0 +1,1 @@
+"""Search hyperparameters with Optuna: each trial is a short training run."""
