@@ -99,7 +99,7 @@ def progress_of(run: BulkRun) -> str:
 def outcome(run: BulkRun) -> list[str]:
     """What has become of a run, in sentences."""
     took = duration(max(0.0, run.finished_at - run.created_at))
-    skipped = [f"{run.skipped:,} objects were not included."] if run.skipped else []
+    skipped = [f"Objects not included: {run.skipped:,}."] if run.skipped else []
     match run.status:
         case Status.COMPLETE:
             failed = f", {run.failed_images:,} of them with an error" if run.failed_images else ""

@@ -97,7 +97,7 @@ def test_a_run_is_started_cancelled_resumed_and_watched(cloud: Cloud) -> None:
     cloud.answer(3)
     cloud.planner.round()
     watched = run("watch").stdout
-    assert "Complete: 7 images in" in watched and "1 objects were not included." in watched
+    assert "Complete: 7 images in" in watched and "Objects not included: 1." in watched
     assert cloud.table() == ["image,label,score,error", *(f'{photo},"tabby, cat",0.75,' for photo in PHOTOS)]
     (listed,) = json.loads(run("list", "--json").stdout)
     assert (listed["run_id"], listed["status"]) == (run_id, "complete")

@@ -54,7 +54,7 @@ def test_the_page_shows_each_run_with_its_progress() -> None:
     )
     page = bench_with(RUN, failed).client.get("/bulk").text
     text = text_of(page)
-    assert "1 run at work" in text and "400 of 1,000 images" in text and "3 objects were not included" in text
+    assert "1 run at work" in text and "400 of 1,000 images" in text and "objects not included: 3" in text
     assert "no such bucket" in text and text.index("no such bucket") < text.index("running")
     assert "s3://photos/&lt;b&gt;2026&lt;/b&gt;/" in page
     assert '<progress max="1000" value="400"' in page
