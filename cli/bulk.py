@@ -20,16 +20,19 @@ from aws.bulk_runs import BulkRuns
 from aws.clients import Clients
 from aws.inventory import PhotoInventory
 from aws.state import StateStore
-from cli.bulk_progress import RunProgress, outcome, progress_of
-from cli.options import quiet
+from cli.bulk_plan import plan_run
+from cli.bulk_progress import RunProgress, fleet_status, outcome, progress_of
+from cli.options import DURATION, quiet
 from cli.session import command_name, connect_to_cloud, console, print_plain, print_progress, stop_on_signals
 from cli.tables import print_table
+from controller.scaling.bulk_fleet import plan_sentence
 from core.bulk_columns import COLUMNS, DEFAULT_COLUMNS, Format
 from core.bulk_manifest import keys_of_one_bucket, read_manifest
 from core.bulk_plan import check_columns, parse_address, selector
 from core.bulk_run import DEFAULT_IMAGES_PER_JOB, MAX_IMAGES_PER_JOB, BulkRun, Status
 from core.errors import ArgumentError, NotFoundError
 from core.jobs import new_batch_id
+from core.prices import load_prices
 
 POLL_SECONDS = 1.0
 
@@ -130,6 +133,12 @@ class _Cloud:
     show_default=True,
     help="Photos in one message; a worker that ends loses the work on one message at most.",
 )
+@click.option("--finish-by", type=DURATION, help="Use the fewest instances that finish in this time, such as 2h.")
+@click.option(
+    "--at-most-usd",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Use the most instances that so many US dollars pay.",
+)
 @click.option("--requester-pays", is_flag=True, help="Accept the costs of reading SOURCE, as its owner requires.")
 @click.option("--detach", is_flag=True, help="Only start the run, do not follow it.")
 @quiet
@@ -141,6 +150,8 @@ def start(
     format_name: str,
     columns: str,
     images_per_job: int,
+    finish_by: float | None,
+    at_most_usd: float | None,
     requester_pays: bool,
     detach: bool,
 ) -> None:
@@ -184,34 +195,61 @@ def start(
         requester_pays=requester_pays,
         created_at=time.time(),
     )
+    limit = _Limit(finish_by, at_most_usd)
     if listed is None:
         cloud.runs.check_source(run, cloud.source(run))
+        if limit.is_set:
+            run = limit.applied(cloud, run, sum(map(selector(run), cloud.source(run).list_keys(run.source_prefix))))
     cloud.runs.claim_output(run)
     if listed is not None:
-        run = _plan(cloud.runs, run, listed)
-        print_progress(f"The manifest lists {run.planned_images:,} photos.")
+        run = _plan(cloud, run, listed, limit)
     cloud.runs.start(run)
     click.echo(run.run_id)
     if not detach:
         _follow(cloud, run.run_id)
 
 
-def _plan(runs: BulkRuns, run: BulkRun, listed: _Listed) -> BulkRun:
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """The options about the number of instances."""
+
+    finish_by_seconds: float | None
+    at_most_usd: float | None
+
+    @property
+    def is_set(self) -> bool:
+        return self.finish_by_seconds is not None or self.at_most_usd is not None
+
+    def applied(self, cloud: _Cloud, run: BulkRun, images: int) -> BulkRun:
+        """The run with the number of instances that its images may have; prints the plan.
+
+        Raises:
+            BulkFleetError: no number meets the deadline and the budget.
+        """
+        wanted = self.finish_by_seconds, self.at_most_usd
+        status = fleet_status(cloud.state)
+        plan = plan_run(images, run.images_per_job, cloud.settings, status, load_prices(), *wanted)
+        print_progress(plan_sentence(images, plan))
+        return dataclasses.replace(run, max_instances=plan.instances)
+
+
+def _plan(cloud: _Cloud, run: BulkRun, listed: _Listed, limit: _Limit) -> BulkRun:
     """Store the plan of a manifest's run, or leave nothing if that fails; return the run, ready to be started."""
     # An inventory is a listing: it has what is no photo, too.
     is_included = _below(run) if listed.is_inventory else lambda key: True
     try:
         run = dataclasses.replace(run, source_prefix=listed.description)
-        run = runs.plan_manifest(run, listed.keys, is_included)
+        run = cloud.runs.plan_manifest(run, listed.keys, is_included)
         if not run.planned_images:
             raise ArgumentError(
                 f"none of the {run.skipped:,} objects that {run.source} lists is to be labelled: "
                 "--include chooses others"
             )
+        print_progress(f"The manifest lists {run.planned_images:,} photos.")
+        return limit.applied(cloud, run, run.planned_images) if limit.is_set else run
     except BaseException:
-        runs.release_output(run)
+        cloud.runs.release_output(run)
         raise
-    return run
 
 
 def _below(run: BulkRun) -> Callable[[str], bool]:

@@ -191,6 +191,21 @@ def test_an_inventory_without_a_photo_of_the_run_leaves_the_output_free(
     run("start", "--manifest", address, "--output", cloud.output, "--detach")
 
 
+@pytest.mark.parametrize("by_inventory", [False, True])
+def test_a_deadline_and_a_budget_limit_the_instances(cloud: Cloud, by_inventory: bool) -> None:
+    manifest = ("--manifest", publish_inventory(cloud, *PHOTOS)) if by_inventory else ()
+    arguments = ("start", cloud.source, *manifest, "--output", cloud.output, "--detach")
+    assert "7 images cannot be finished in 1 s" in refused(*arguments, "--finish-by", "1s")
+    assert "7 images cost" in refused(*arguments, "--at-most-usd", "0.000001")
+    assert cloud.runs.ids() == []
+    started = run(*arguments, "--finish-by", "1h", "--at-most-usd", "5")
+    assert "By the formula, 7 images take" in started.stderr and "with 1 instance: the fewest" in started.stderr
+    run_id = started.stdout.strip()
+    assert "Most instances that are kept for it: 1." in run("status", run_id).stdout
+    cloud.planner.round()
+    assert cloud.planner.max_instances() == 1
+
+
 def test_an_unknown_run_is_named(cloud: Cloud) -> None:
     assert "No bulk runs" in run("list").stdout
     for command in ("status", "watch", "cancel", "resume"):
