@@ -128,7 +128,8 @@ class BulkLane:
                 failures = 0
             except CloudError as error:
                 failures += 1
-                log.warning("%s", error)
+                # Once, not in each minute: the stack of an earlier version has no such queue.
+                log.log(logging.WARNING if failures == 1 else logging.DEBUG, "no bulk jobs: %s", error)
                 self._stop.wait(min(2.0**failures * 0.1, MAX_BACKOFF_SECONDS))
             except Exception:  # this thread must go on
                 failures += 1

@@ -152,10 +152,12 @@ class BulkRuns(BulkRunRecords):
         if first is None:
             raise ArgumentError(f"there is no object whose key begins with {run.source}")
 
-    def plan_manifest(self, run: BulkRun, keys: Iterable[str]) -> BulkRun:
+    def plan_manifest(
+        self, run: BulkRun, keys: Iterable[str], is_included: Callable[[str], bool] = lambda key: True
+    ) -> BulkRun:
         """Store the whole plan of a run whose keys a manifest lists; return the run, ready to be started."""
         output = self.output(run)
-        for segment in plan_segments(run, keys, lambda key: True):
+        for segment in plan_segments(run, keys, is_included):
             # What the manifest's order has last is no place in a listing.
             segment = dataclasses.replace(segment, cursor="")
             output.put(run.segment_key(segment.number), segment.encode())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
@@ -15,17 +18,21 @@ from rich.text import Text
 from aws.bulk_buckets import BulkOutput, PhotoSource
 from aws.bulk_runs import BulkRuns
 from aws.clients import Clients
+from aws.inventory import PhotoInventory
 from aws.state import StateStore
-from cli.bulk_progress import RunProgress, outcome, progress_of
-from cli.options import quiet
+from cli.bulk_plan import plan_run
+from cli.bulk_progress import RunProgress, fleet_status, outcome, progress_of
+from cli.options import DURATION, quiet
 from cli.session import command_name, connect_to_cloud, console, print_plain, print_progress, stop_on_signals
 from cli.tables import print_table
+from controller.scaling.bulk_fleet import plan_sentence
 from core.bulk_columns import COLUMNS, DEFAULT_COLUMNS, Format
 from core.bulk_manifest import keys_of_one_bucket, read_manifest
-from core.bulk_plan import check_columns, parse_address
+from core.bulk_plan import check_columns, parse_address, selector
 from core.bulk_run import DEFAULT_IMAGES_PER_JOB, MAX_IMAGES_PER_JOB, BulkRun, Status
 from core.errors import ArgumentError, NotFoundError
 from core.jobs import new_batch_id
+from core.prices import load_prices
 
 POLL_SECONDS = 1.0
 
@@ -43,6 +50,25 @@ def bulk() -> None:
     """
 
 
+class ManifestPath(click.Path):
+    """A file that can be read, or an address in S3, which is left as it is."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if str(value).startswith("s3://") else super().convert(value, param, ctx)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a manifest lists: keys of one bucket, and a description for the run's source."""
+
+    bucket: str
+    keys: Iterator[str]
+    description: str
+    is_inventory: bool
+
+
 class _Cloud:
     """The cloud that the command is connected to."""
 
@@ -57,14 +83,27 @@ class _Cloud:
         """The store of a run's photos."""
         return PhotoSource(self._s3, run.source_bucket, requester_pays=run.requester_pays)
 
+    def inventory(self, address: str, source_bucket: str, prefix: str) -> _Listed:
+        """The objects that an S3 Inventory lists.
+
+        Raises:
+            ArgumentError: there is none, or it is of another bucket than `source_bucket`.
+        """
+        listed = PhotoInventory(self._s3, address)
+        bucket = listed.inventory.source_bucket
+        if source_bucket and bucket != source_bucket:
+            raise ArgumentError(f"the inventory {address} is of the bucket {bucket}, not of {source_bucket}")
+        return _Listed(bucket, listed.keys(), f"{prefix} ({address})", is_inventory=True)
+
 
 @bulk.command()
 @click.argument("source", required=False, default="")
 @click.option("--output", required=True, metavar="S3://…/", help="Where the tables go, such as s3://labels/2026/.")
 @click.option(
     "--manifest",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Label the photos that this file lists, .csv or .jsonl, instead of all below SOURCE.",
+    type=ManifestPath(path_type=Path, exists=True, dir_okay=False),
+    help="Label the photos that this file lists, .csv or .jsonl, instead of all below SOURCE; or those below SOURCE "
+    "that an S3 Inventory lists, by the address of its manifest.json, s3://…/manifest.json.",
 )
 @click.option(
     "--include",
@@ -94,17 +133,25 @@ class _Cloud:
     show_default=True,
     help="Photos in one message; a worker that ends loses the work on one message at most.",
 )
+@click.option("--finish-by", type=DURATION, help="Use the fewest instances that finish in this time, such as 2h.")
+@click.option(
+    "--at-most-usd",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Use the most instances that so many US dollars pay.",
+)
 @click.option("--requester-pays", is_flag=True, help="Accept the costs of reading SOURCE, as its owner requires.")
 @click.option("--detach", is_flag=True, help="Only start the run, do not follow it.")
 @quiet
 def start(
     source: str,
     output: str,
-    manifest: Path | None,
+    manifest: Path | str | None,
     include: tuple[str, ...],
     format_name: str,
     columns: str,
     images_per_job: int,
+    finish_by: float | None,
+    at_most_usd: float | None,
     requester_pays: bool,
     detach: bool,
 ) -> None:
@@ -115,21 +162,26 @@ def start(
     """
     if not source and manifest is None:
         raise click.UsageError("give SOURCE, such as s3://photos/2026/, or --manifest")
-    if manifest is not None and include:
+    if isinstance(manifest, Path) and include:
         raise click.UsageError("--include is for listings: a manifest lists what to label")
     source_bucket, source_prefix = parse_address(source) if source else ("", "")
     output_bucket, output_prefix = parse_address(output)
     if output_prefix and not output_prefix.endswith("/"):
         output_prefix += "/"
     chosen = check_columns([column.strip() for column in columns.split(",")], COLUMNS)
-    keys = None
-    if manifest is not None:
-        source_bucket, keys = keys_of_one_bucket(read_manifest(manifest, source_bucket))
-        source_prefix = f" ({manifest.name})"
+    listed, cloud = None, None
+    if isinstance(manifest, Path):
+        bucket, keys = keys_of_one_bucket(read_manifest(manifest, source_bucket))
+        listed = _Listed(bucket, keys, f" ({manifest.name})", is_inventory=False)
+    elif manifest is not None:
+        cloud = _Cloud()
+        listed = cloud.inventory(manifest, source_bucket, source_prefix)
+    if listed is not None:
+        source_bucket = listed.bucket
     if output_bucket == source_bucket and not output_prefix:
         raise ArgumentError(f"the output needs a prefix of its own within the photos' bucket, such as {output}/labels/")
 
-    cloud = _Cloud()
+    cloud = cloud or _Cloud()
     run = BulkRun(
         run_id=new_batch_id(datetime.now(UTC)),
         source_bucket=source_bucket,
@@ -143,20 +195,67 @@ def start(
         requester_pays=requester_pays,
         created_at=time.time(),
     )
-    if keys is None:
+    limit = _Limit(finish_by, at_most_usd)
+    if listed is None:
         cloud.runs.check_source(run, cloud.source(run))
+        if limit.is_set:
+            run = limit.applied(cloud, run, sum(map(selector(run), cloud.source(run).list_keys(run.source_prefix))))
     cloud.runs.claim_output(run)
-    if keys is not None:
-        try:
-            run = cloud.runs.plan_manifest(run, keys)
-        except BaseException:
-            cloud.runs.release_output(run)
-            raise
-        print_progress(f"The manifest lists {run.planned_images:,} photos.")
+    if listed is not None:
+        run = _plan(cloud, run, listed, limit)
     cloud.runs.start(run)
     click.echo(run.run_id)
     if not detach:
         _follow(cloud, run.run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """The options about the number of instances."""
+
+    finish_by_seconds: float | None
+    at_most_usd: float | None
+
+    @property
+    def is_set(self) -> bool:
+        return self.finish_by_seconds is not None or self.at_most_usd is not None
+
+    def applied(self, cloud: _Cloud, run: BulkRun, images: int) -> BulkRun:
+        """The run with the number of instances that its images may have; prints the plan.
+
+        Raises:
+            BulkFleetError: no number meets the deadline and the budget.
+        """
+        wanted = self.finish_by_seconds, self.at_most_usd
+        status = fleet_status(cloud.state)
+        plan = plan_run(images, run.images_per_job, cloud.settings, status, load_prices(), *wanted)
+        print_progress(plan_sentence(images, plan))
+        return dataclasses.replace(run, max_instances=plan.instances)
+
+
+def _plan(cloud: _Cloud, run: BulkRun, listed: _Listed, limit: _Limit) -> BulkRun:
+    """Store the plan of a manifest's run, or leave nothing if that fails; return the run, ready to be started."""
+    # An inventory is a listing: it has what is no photo, too.
+    is_included = _below(run) if listed.is_inventory else lambda key: True
+    try:
+        run = dataclasses.replace(run, source_prefix=listed.description)
+        run = cloud.runs.plan_manifest(run, listed.keys, is_included)
+        if not run.planned_images:
+            raise ArgumentError(
+                f"none of the {run.skipped:,} objects that {run.source} lists is to be labelled: "
+                "--include chooses others"
+            )
+        print_progress(f"The manifest lists {run.planned_images:,} photos.")
+        return limit.applied(cloud, run, run.planned_images) if limit.is_set else run
+    except BaseException:
+        cloud.runs.release_output(run)
+        raise
+
+
+def _below(run: BulkRun) -> Callable[[str], bool]:
+    """Return whether a key of an inventory, which has those of the whole bucket, is to be labelled."""
+    is_chosen = selector(run)
+    return lambda key: key.startswith(run.source_prefix) and is_chosen(key)
 
 
 @bulk.command("list")

@@ -60,7 +60,7 @@ class RunProgress:
         self._rate.add(now, run.done_images)
         if now - self._looked_at >= STATUS_SECONDS:
             self._looked_at = now
-            self._status = self._fleet()
+            self._status = fleet_status(self._state)
         note = self._note(run)
         total = run.planned_images if run.is_planned else None
         self._progress.update(self._task, completed=run.done_images, total=total, note=note)
@@ -68,12 +68,6 @@ class RunProgress:
         if not self._console.is_terminal and line != self._printed and now - self._printed_at >= STATUS_SECONDS:
             self._printed, self._printed_at = line, now
             self._console.print(Text(line), soft_wrap=True)
-
-    def _fleet(self) -> FleetStatus | None:
-        with contextlib.suppress(CloudError, DecodeError):
-            found = self._state.get(STATUS_KEY)
-            return None if found is None else FleetStatus.decode(found.body)
-        return None
 
     def _note(self, run: BulkRun) -> str:
         rate = self._rate.per_second
@@ -89,6 +83,14 @@ class RunProgress:
             run.problem or None,
         ]
         return ", ".join(filter(None, parts))
+
+
+def fleet_status(state: StateStore) -> FleetStatus | None:
+    """The status that the controller has published last; None if there is none, or it cannot be read."""
+    with contextlib.suppress(CloudError, DecodeError):
+        found = state.get(STATUS_KEY)
+        return None if found is None else FleetStatus.decode(found.body)
+    return None
 
 
 def progress_of(run: BulkRun) -> str:
@@ -120,5 +122,6 @@ def outcome(run: BulkRun) -> list[str]:
                 f"Running: {progress_of(run)} images.",
                 *skipped,
                 f"From {run.source} to {run.output}, {run.format}: {', '.join(run.columns)}.",
+                *([f"Most instances that are kept for it: {run.max_instances:,}."] if run.max_instances else []),
                 *([f"Problem: {run.problem}"] if run.problem else []),
             ]

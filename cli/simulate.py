@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.report import output_file
 from cli.options import DURATION, quiet
 from cli.session import console, progress_console
-from controller.scaling.bulk_fleet import FleetPlan, format_duration
+from controller.scaling.bulk_fleet import format_duration, plan_sentence
 from core.errors import ElasticError
 from core.prices import load_prices
 from core.profiles import PROFILES
@@ -97,7 +97,7 @@ def simulate(
     photos, most = images or bulk.DEFAULT_IMAGES, max_instances or settings.max_size
     if bulk.NAME in traces:
         plan = bulk.plan_bulk(photos, most, settings, load_prices(), finish_by, at_most_usd)
-        console.print(plan_line(photos, plan), highlight=False, soft_wrap=True)
+        console.print(plan_sentence(photos, plan), highlight=False, soft_wrap=True)
         most = plan.instances if finish_by is not None or at_most_usd is not None else most
     chosen = find_traces(traces, bulk.bulk_trace(photos, most))
     draw = None if picture is None else import_drawing()
@@ -112,15 +112,6 @@ def simulate(
         write_json(comparisons, usd_per_hour, json_path)
     if draw is not None and picture is not None:
         draw(comparisons, picture)
-
-
-def plan_line(images: int, plan: FleetPlan) -> str:
-    """The fleet for a bulk run by the formula, in a sentence."""
-    fleet = "1 instance" if plan.instances == 1 else f"{plan.instances:,} instances"
-    return (
-        f"By the formula, {images:,} images take {format_duration(plan.seconds)} and ${plan.usd:,.2f} with {fleet}: "
-        f"{plan.reason}."
-    )
 
 
 def bulk_line(ours: Row, settings: Settings) -> str:

@@ -135,8 +135,8 @@ class Parts:
         )
         jobs = JobQueue(clients["sqs"], settings.queue_name)
         self.bulk = build_bulk_planner(settings, clients)
-        waiting = (lambda: 0) if self.bulk is None else self.bulk.waiting_images
-        self.observer = Observer(jobs, self.fleet, reports, self.tracker, time.monotonic, waiting)
+        bulk = () if self.bulk is None else (self.bulk.waiting_images, self.bulk.max_instances)
+        self.observer = Observer(jobs, self.fleet, reports, self.tracker, time.monotonic, *bulk)
         self.limits = build_limits(settings, self.tracker)
 
 

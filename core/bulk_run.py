@@ -66,6 +66,7 @@ class BulkRun(Record):
         include: patterns of the keys to label, see `core.bulk_plan.selector`; empty: those with an image's ending.
         output_prefix: ends with a slash, or is empty.
         requester_pays: the requests for the photos are charged to this account.
+        max_instances: the most instances that are kept for the run's images; 0: as many as the fleet may have.
         created_at, finished_at: seconds since the epoch; the latter 0 while the run is not over.
         problem: one sentence where the run has failed.
         cursor: the last key of the listing that has been planned.
@@ -87,6 +88,7 @@ class BulkRun(Record):
     columns: Annotated[tuple[str, ...], _known_columns] = DEFAULT_COLUMNS
     images_per_job: Annotated[int, between(1, MAX_IMAGES_PER_JOB)] = DEFAULT_IMAGES_PER_JOB
     requester_pays: bool = False
+    max_instances: Count = 0
     created_at: Seconds = 0.0
     status: Status = Status.RUNNING
     problem: str = ""

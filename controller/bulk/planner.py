@@ -74,7 +74,8 @@ class BulkPlanner:
         self._sleep = sleep
         self._idle_rounds = idle_rounds
         self._rounds_to_skip = 0
-        self._waiting: dict[str, int] = {}
+        # The waiting images of each run, and the most instances for them.  The control loop's thread reads it.
+        self._waiting: dict[str, tuple[int, int]] = {}
         self._sizes: LRUCache[tuple[str, int], _Sizes] = LRUCache(8 * SEGMENTS_AHEAD)
         # Since when a run has had no new part, and since when the queue has been empty besides.
         self._unchanged_since: dict[str, float] = {}
@@ -82,7 +83,12 @@ class BulkPlanner:
 
     def waiting_images(self) -> int:
         """The images of all runs that are planned and not answered, as of the last round."""
-        return sum(self._waiting.values())
+        return sum(images for images, _most in list(self._waiting.values()))
+
+    def max_instances(self) -> int | None:
+        """The most instances that the waiting images of all runs may have; None: there is no such limit."""
+        most = [most for images, most in list(self._waiting.values()) if images]
+        return sum(most) if most and all(most) else None
 
     def round(self) -> None:
         """Run one round; a run that fails is logged and tried again in the next round.
@@ -114,7 +120,7 @@ class BulkPlanner:
                     run = self._complete(run)
             except (DeniedError, NotFoundError, ArgumentError) as error:
                 run = self._fail(run, str(error))
-        self._waiting[run_id] = run.waiting_images
+        self._waiting[run_id] = run.waiting_images, run.max_instances
         if not run.is_active:
             self._end(run)
 

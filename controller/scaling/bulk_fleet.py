@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from controller.scaling.policy import Limits
 from core.errors import ElasticError
 
 MIN_BILLED_SECONDS = 60.0
@@ -103,6 +104,29 @@ def plan_fleet(
     paid = work.images / work.images_per_second / payback_seconds if payback_seconds else math.inf
     count = max(1, math.floor(min(most, paid)))
     return _plan(work, count, f"each works {work.boot_payback:g} times as long as it boots, or longer")
+
+
+def within_plan(limits: Limits, interactive: int, most: int | None) -> Limits:
+    """The limits of the whole fleet while images of bulk runs wait that may have `most` instances.
+
+    There are more only where the other images alone need more.
+
+    Args:
+        interactive: how many images of the backlog are of no bulk run.
+        most: None: as many as the fleet may have.
+    """
+    if most is None:
+        return limits
+    alone = math.ceil(interactive / limits.acceptable_backlog_per_instance)
+    return replace(limits, max_size=min(limits.max_size, max(limits.min_size, most, alone)))
+
+
+def plan_sentence(images: int, plan: FleetPlan) -> str:
+    """The fleet for a bulk run by the formula, in a sentence."""
+    return (
+        f"By the formula, {images:,} images take {format_duration(plan.seconds)} and {_usd(plan.usd)} with "
+        f"{_instances(plan.instances).replace('one', '1')}: {plan.reason}."
+    )
 
 
 def _by_deadline(work: BulkWork, most: int, within_seconds: float, at_most_usd: float | None) -> FleetPlan:

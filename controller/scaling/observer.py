@@ -35,6 +35,8 @@ class FleetSnapshot:
     `unseen` is the number of instances that were launched but are not described yet, `unseen_releases` the release of
     each, `answered` the number of images that workers report as answered, `age_seconds` how long observing took,
     `ended_early` the instances that have ended before their worker reported, since the snapshot before.
+    `bulk_images` is how many of the backlog are images of bulk runs, and `bulk_max_instances` the most instances that
+    they may have (None: there is no such limit).
     """
 
     backlog: Backlog
@@ -44,6 +46,8 @@ class FleetSnapshot:
     age_seconds: float = 0.0
     unseen_releases: tuple[int, ...] = ()
     ended_early: tuple[EndedInstance, ...] = ()
+    bulk_images: int = 0
+    bulk_max_instances: int | None = None
 
     def without(self, instance_ids: Collection[str], unseen: int) -> FleetSnapshot:
         """The snapshot without these instances, and with `unseen` fewer that are not described yet."""
@@ -119,6 +123,7 @@ class Observer:
     Args:
         clock: monotonic seconds.
         bulk_images: returns how many images of bulk runs wait, which count as jobs that wait.
+        bulk_max_instances: returns the most instances that they may have; None: there is no such limit.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class Observer:
         tracker: InstanceTracker,
         clock: Callable[[], float],
         bulk_images: Callable[[], int] = lambda: 0,
+        bulk_max_instances: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._jobs = jobs
         self._fleet = fleet
@@ -136,6 +142,7 @@ class Observer:
         self._tracker = tracker
         self._clock = clock
         self._bulk_images = bulk_images
+        self._bulk_max_instances = bulk_max_instances
 
     def observe(self, *, awaits_idle: bool = False) -> FleetSnapshot:
         """Return a snapshot of the queue and the fleet.
@@ -149,7 +156,8 @@ class Observer:
         """
         started = self._clock()
         jobs, instances = self._jobs.backlog(), self._fleet.describe()
-        backlog = Backlog(jobs.visible + self._bulk_images(), jobs.in_flight)
+        bulk_images, bulk_max_instances = self._bulk_images(), self._bulk_max_instances()
+        backlog = Backlog(jobs.visible + bulk_images, jobs.in_flight)
         present = [instance.instance_id for instance in instances]
         first_heartbeat_due = any(instance_id not in self._reports.latest for instance_id in present)
         self._reports.refresh(present, eager=first_heartbeat_due or awaits_idle)
@@ -167,6 +175,8 @@ class Observer:
             now - started,
             releases,
             self._tracker.take_ended_early(),
+            bulk_images,
+            bulk_max_instances,
         )
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from controller.rollout.state_machine import Plan
 from controller.scaling import history as past
+from controller.scaling.bulk_fleet import within_plan
 from controller.scaling.executor import Outcome
 from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import FleetSnapshot
@@ -100,14 +101,18 @@ class Decider:
         return snapshot.observation.capacity if self._history is None else self._desired
 
     def decide(self, snapshot: FleetSnapshot | None) -> tuple[ScalingDecision, Limits]:
-        """Return the decision about a snapshot, and the limits that were applied."""
+        """Return the decision about a snapshot, and the fleet's limits, which bulk runs may restrict meanwhile."""
         now, limits = self._clock(), self._limits.now(snapshot)
         observation = None if snapshot is None else snapshot.observation
         if self._history is None and observation is not None:
             # The present instances may have been needed just before: after a start, too, scale-in waits for its window.
             there = past.first_sample(now, observation.capacity, observation.backlog, observation.answered)
             self._history, self._desired = (there,), observation.capacity
-        decision = self._policy(observation, limits, self._history or (), now, self._desired)
+        applied = limits if snapshot is None else _applied(limits, snapshot)
+        decision = self._policy(observation, applied, self._history or (), now, self._desired)
+        if applied.max_size < limits.max_size:
+            reason = f"{decision.reason}; bulk images may have {applied.max_size}"
+            decision = dataclasses.replace(decision, reason=reason)
         if observation is not None:
             self._history, self._desired = decision.history, decision.desired_capacity
         self.awaits_idle = decision.awaits_idle
@@ -120,6 +125,11 @@ class Decider:
             action = f"{decision.change:+d}" if decision.change else "no change"
             log.info("desired %d, have %d (%s): %s", decision.desired_capacity, capacity, action, decision.reason)
             self._logged, self._logged_at = line, now
+
+
+def _applied(limits: Limits, snapshot: FleetSnapshot) -> Limits:
+    interactive = snapshot.backlog.total - snapshot.bulk_images
+    return within_plan(limits, interactive, snapshot.bulk_max_instances)
 
 
 class Reconciler:

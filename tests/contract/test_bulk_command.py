@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from core.errors import ElasticError
 from core.settings import Settings
 from local_cloud.credentials import LOCAL_CREDENTIALS
 from tests.unit.test_bulk_planner import part_of
+from tests.unit.test_inventory import csv_file
 
 pytestmark = pytest.mark.own_emulator
 
@@ -143,6 +145,65 @@ def test_a_manifest_of_two_buckets_leaves_the_output_free(cloud: Cloud, tmp_path
     assert "start a run for each" in refused("start", "--manifest", str(manifest), "--output", cloud.output)
     run("start", cloud.source, "--output", cloud.output, "--detach")
     assert "holds the output of another run" in refused("start", cloud.source, "--output", cloud.output, "--detach")
+
+
+def publish_inventory(cloud: Cloud, *keys: str) -> str:
+    """Publishes an S3 Inventory of the input bucket in the output bucket; returns its manifest's address."""
+    source, destination = cloud.settings.input_bucket, cloud.settings.output_bucket
+    body = csv_file(*((source, key, "1") for key in keys))
+    manifest = {
+        "sourceBucket": source,
+        "destinationBucket": f"arn:aws:s3:::{destination}",
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size",
+        "files": [{"key": "lists/data/a.csv.gz", "size": len(body), "MD5checksum": hashlib.md5(body).hexdigest()}],
+    }
+    cloud.s3.put_object(Bucket=destination, Key="lists/data/a.csv.gz", Body=body)
+    cloud.s3.put_object(Bucket=destination, Key="lists/manifest.json", Body=json.dumps(manifest).encode())
+    return f"s3://{destination}/lists/manifest.json"
+
+
+def test_an_inventory_is_a_listing(cloud: Cloud) -> None:
+    address = publish_inventory(cloud, PHOTOS[3], "2026/notes.txt", "2025/old.jpg", PHOTOS[0])
+    started = run("start", cloud.source, "--manifest", address, "--output", cloud.output, "--detach")
+    assert "The manifest lists 2 photos." in started.stderr
+    cloud.planner.round()
+    cloud.answer(1)
+    cloud.planner.round()
+    assert [line.split(",")[0] for line in cloud.table()[1:]] == [PHOTOS[3], PHOTOS[0]]
+    record = cloud.runs.get(started.stdout.strip())
+    assert (record.skipped, record.source) == (2, f"{cloud.source} ({address})")
+
+
+@pytest.mark.parametrize(
+    ("source", "include", "sentence"),
+    [
+        ("s3://others/", "*.jpg", "is of the bucket"),
+        ("", "*.gif", "none of the 1 objects that"),
+    ],
+)
+def test_an_inventory_without_a_photo_of_the_run_leaves_the_output_free(
+    cloud: Cloud, source: str, include: str, sentence: str
+) -> None:
+    address = publish_inventory(cloud, PHOTOS[0])
+    sources = [source] if source else []
+    assert sentence in refused("start", *sources, "--manifest", address, "--include", include, "--output", cloud.output)
+    run("start", "--manifest", address, "--output", cloud.output, "--detach")
+
+
+@pytest.mark.parametrize("by_inventory", [False, True])
+def test_a_deadline_and_a_budget_limit_the_instances(cloud: Cloud, by_inventory: bool) -> None:
+    manifest = ("--manifest", publish_inventory(cloud, *PHOTOS)) if by_inventory else ()
+    arguments = ("start", cloud.source, *manifest, "--output", cloud.output, "--detach")
+    assert "7 images cannot be finished in 1 s" in refused(*arguments, "--finish-by", "1s")
+    assert "7 images cost" in refused(*arguments, "--at-most-usd", "0.000001")
+    assert cloud.runs.ids() == []
+    started = run(*arguments, "--finish-by", "1h", "--at-most-usd", "5")
+    assert "By the formula, 7 images take" in started.stderr and "with 1 instance: the fewest" in started.stderr
+    run_id = started.stdout.strip()
+    assert "Most instances that are kept for it: 1." in run("status", run_id).stdout
+    cloud.planner.round()
+    assert cloud.planner.max_instances() == 1
 
 
 def test_an_unknown_run_is_named(cloud: Cloud) -> None:

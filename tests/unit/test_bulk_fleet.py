@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from controller.scaling.bulk_fleet import MIN_BILLED_SECONDS, BulkFleetError, BulkWork, FleetPlan, plan_fleet
+from aws.fleet import Instance
+from aws.queue import Backlog
+from cli.bulk_plan import plan_run
+from controller.scaling.bulk_fleet import (
+    MIN_BILLED_SECONDS,
+    BulkFleetError,
+    BulkWork,
+    FleetPlan,
+    plan_fleet,
+    within_plan,
+)
+from controller.scaling.instance_tracker import InstanceTracker, State, TrackedInstance
+from controller.scaling.limits import CurrentLimits
+from controller.scaling.observer import FleetSnapshot
+from controller.scaling.policy import Limits
+from controller.scaling.reconciler import Decider
+from core.errors import ArgumentError
+from core.fleet_status import FleetStatus
+from core.heartbeat import Heartbeat
+from core.prices import load_prices
+from core.settings import Settings
 
 # An hour's work of ten instances, and a boot of a minute, at a dollar an hour.
 WORK = BulkWork(360_000, 10.0, 60.0, 1.0, max_size=100)
@@ -52,6 +73,59 @@ def test_how_many_instances(
     assert plan.reason
 
 
+LIMITS = Limits(1, 20, 2.0, 0.1, 5.0, expected_boot_seconds=30.0)
+
+
+@pytest.mark.parametrize(
+    ("interactive", "most", "max_size"),
+    [
+        pytest.param(0, None, 20, id="no limit"),
+        pytest.param(0, 3, 3, id="bulk images alone"),
+        pytest.param(60, 3, 3, id="three instances do those images within two seconds"),
+        pytest.param(61, 3, 4, id="other images alone need four"),
+        pytest.param(10_000, 3, 20, id="never more than the fleet's maximum"),
+        pytest.param(0, 30, 20, id="nor by the limit"),
+    ],
+)
+def test_bulk_images_have_no_more_instances_than_planned(interactive: int, most: int | None, max_size: int) -> None:
+    assert within_plan(LIMITS, interactive, most) == replace(LIMITS, max_size=max_size)
+
+
+def test_a_limit_below_the_minimum_keeps_the_minimum() -> None:
+    assert within_plan(replace(LIMITS, min_size=4), 0, 2).max_size == 4
+
+
+@pytest.mark.parametrize("boot_payback", [0.0, 3.5])
+def test_the_fleet_grows_to_the_limit_and_not_beyond(boot_payback: float) -> None:
+    """A worker's rate is ten a second; the policy sees the answers of a run as work that keeps arriving."""
+    limits = replace(LIMITS, min_size=0, boot_payback=boot_payback)
+    now = 0.0
+    decider = Decider(CurrentLimits(limits, InstanceTracker(60, 60, 15), lambda: 0, measure_service=False), lambda: now)
+    waiting, fleet, answered, sizes, reasons = 20_000, 0, 0, [], set()
+    while waiting:
+        done = min(waiting, 10 * fleet)
+        waiting, answered = waiting - done, answered + done
+        snapshot = FleetSnapshot(
+            Backlog(waiting, 0), members(fleet), 0, answered, bulk_images=waiting, bulk_max_instances=3
+        )
+        decision, published = decider.decide(snapshot)
+        fleet = decision.desired_capacity
+        sizes.append(fleet)
+        reasons.add(decision.reason.rpartition("; ")[2])
+        assert published.max_size == 20, "the status shows the fleet's own limits"
+        now += 1.0
+    assert max(sizes) == 3 and "bulk images may have 3" in reasons
+    assert 20_000 / 30 <= now <= 20_000 / 30 + 60
+
+
+def members(count: int) -> tuple[TrackedInstance, ...]:
+    launched = datetime(2026, 1, 1, tzinfo=UTC)
+    return tuple(
+        TrackedInstance(Instance(f"i-{number}", "", "running", launched), State.RUNNING, 0.0, Heartbeat(0, 1))
+        for number in range(count)
+    )
+
+
 def test_a_run_without_images_needs_none() -> None:
     assert plan_fleet(replace(WORK, images=0), 1, 0) == FleetPlan(0, 0.0, 0.0, "no image waits")
 
@@ -71,6 +145,35 @@ def test_what_is_not_possible_says_what_is(
 ) -> None:
     with pytest.raises(BulkFleetError, match=sentence):
         plan_fleet(work, finish_within_seconds, at_most_usd)
+
+
+def plan(settings: Settings, status: FleetStatus | None, usd: float | None = None) -> FleetPlan:
+    return plan_run(1_000_000, 150, settings, status, load_prices(), None if usd else 3600, usd)
+
+
+def test_a_run_is_planned_by_what_the_fleet_has_measured() -> None:
+    """Without a status, by the settings: a million images of 30 ms in an hour but for half a minute."""
+    settings = Settings(mean_service_seconds=0.03, expected_boot_seconds=30.0, max_size=15)
+    assert plan(settings, None).instances == math.ceil(1_000_000 * 0.03 / 3570) == 9
+    status = FleetStatus(1.0, "c", "", 0, 40, 2.0, 0.1, True, 600.0, None, 0.0, 0.0, 0, None, instance_usd_per_hour=2.0)
+    measured = plan(settings, status)
+    assert measured.instances == math.ceil(1_000_000 * 0.1 / 3000) == 34
+    requests_usd = measured.usd - 34 * measured.seconds / 3600 * 2.0
+    assert 0.4 < requests_usd < 1, "each photo is a read; a job has many"
+
+
+def test_a_run_is_not_faster_than_its_jobs_are_enqueued_and_s3_gives_its_photos() -> None:
+    fast = Settings(mean_service_seconds=0.0001, expected_boot_seconds=30.0)
+    assert plan(fast, None, 100).seconds == pytest.approx(30 + 1_000_000 / 5500)
+    small_jobs = plan_run(1_000_000, 10, fast, None, load_prices(), None, 100)
+    assert small_jobs.seconds == pytest.approx(30 + 1_000_000 / 400)
+
+
+def test_a_budget_needs_a_price() -> None:
+    settings = Settings(instance_types="x9.unknown")
+    with pytest.raises(ArgumentError, match="set EIC_INSTANCE_USD_PER_HOUR"):
+        plan(settings, None, 5)
+    assert plan(settings, None).instances > 0
 
 
 def test_the_first_minute_is_billed_whole() -> None:

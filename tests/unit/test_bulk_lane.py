@@ -26,7 +26,7 @@ from aws.in_memory import (
 )
 from core.batch_record import BatchRecord
 from core.bulk_run import BulkJob, BulkRun, Part
-from core.errors import DeniedError
+from core.errors import DeniedError, NotFoundError
 from core.jobs import ClassificationJob, image_key, new_job_id
 from tests.unit.test_worker import BATCH, OPTIONS, Labeller, decode, until
 from tests.waiting import PATIENCE_SECONDS
@@ -110,6 +110,20 @@ def test_each_job_becomes_one_part_in_the_order_of_its_keys() -> None:
     assert bench.labels.count("put") == 3 and bench.worker.vitals().answered == 120
     assert not bench.results.objects, "answers are in the parts alone"
     assert max(bench.labeller.batch_sizes) > 1, "the images of a job share the interpreter's calls"
+
+
+def test_a_queue_that_does_not_exist_is_reported_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stack of an earlier version has none; it may be there later, after an update."""
+    monkeypatch.setattr(bulk_lane, "MAX_BACKOFF_SECONDS", 0.001)
+    bench = Bench()
+    bench.bulk.fail_next("receive", times=5, error=NotFoundError("receiving bulk jobs failed: NonExistentQueue"))
+    job = bench.put("cat")
+    bench.work_off()
+    assert bench.labels_of(job) == ["cat"]
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["no bulk jobs: receiving bulk jobs failed: NonExistentQueue"]
 
 
 def test_an_image_that_cannot_be_classified_is_a_line_with_its_error() -> None:

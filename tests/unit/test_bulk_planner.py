@@ -280,6 +280,25 @@ def test_a_merge_goes_on_after_requests_that_fail() -> None:
     assert len(cloud.table()) == 4 * JOBS_PER_SEGMENT
 
 
+def test_the_instances_of_all_runs_are_limited_only_if_each_is() -> None:
+    cloud = Cloud(max_instances=3)
+    assert cloud.planner.max_instances() is None, "no image is known to wait"
+    cloud.planner.round()
+    assert cloud.planner.max_instances() == 3
+    other = dataclasses.replace(RUN, run_id="20260102-030405-0123456789ac", output_prefix="other/", max_instances=2)
+    cloud.runs.start(other)
+    cloud.planner.round()
+    assert cloud.planner.max_instances() == 5
+    cloud.runs.update(other.run_id, lambda run: dataclasses.replace(run, max_instances=0))
+    cloud.planner.round()
+    assert cloud.planner.max_instances() is None
+    cloud.runs.cancel(other.run_id, cloud.clock())
+    cloud.planner.round()
+    assert cloud.planner.max_instances() == 3
+    cloud.finish()
+    assert cloud.planner.max_instances() is None
+
+
 def test_a_cancelled_run_rests_and_is_resumed() -> None:
     cloud = Cloud()
     cloud.planner.round()

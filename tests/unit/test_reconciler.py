@@ -59,6 +59,8 @@ class Cloud:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
+        self.bulk_images = 0
+        self.bulk_max_instances: int | None = None
         self.queue = InMemoryJobQueue(self.clock)
         self.fleet = InMemoryFleet(self.clock)
         self.store = InMemoryStateStore(self.clock)
@@ -117,7 +119,15 @@ class Controller:
         reports = HeartbeatReader(cloud.store, HEARTBEAT_SECONDS, TIMEOUT_SECONDS, clock)
         self.reconciler = Reconciler(
             self.lease,
-            Observer(cloud.queue, cloud.fleet, reports, tracker, clock),
+            Observer(
+                cloud.queue,
+                cloud.fleet,
+                reports,
+                tracker,
+                clock,
+                lambda: cloud.bulk_images,
+                lambda: cloud.bulk_max_instances,
+            ),
             CurrentLimits(LIMITS, tracker, lambda: 0, measure_service=False),
             RolloutPlanner(cloud.store, MAX_SIZE, BOOT_GRACE_SECONDS, clock, clock),
             Executor(cloud.fleet, self.lease, tracker, MAX_SIZE, clock, clock),
@@ -138,6 +148,23 @@ class Controller:
 @pytest.fixture
 def cloud() -> Cloud:
     return Cloud()
+
+
+def test_images_of_bulk_runs_have_the_instances_of_their_plan_and_other_images_as_many_as_they_need(
+    cloud: Cloud,
+) -> None:
+    controller = cloud.controller()
+    cloud.bulk_images, cloud.bulk_max_instances = 10_000, 2
+    controller.run(3)
+    assert len(cloud.fleet.instances) == 2
+    assert cloud.status().max_size == MAX_SIZE
+    assert cloud.status().decisions[0].reason.endswith("; bulk images may have 2")
+    cloud.work_arrives(35)
+    controller.run(1)
+    assert len(cloud.fleet.instances) == 4, "as many as without the run"
+    cloud.bulk_max_instances = None
+    controller.run(1)
+    assert len(cloud.fleet.instances) == MAX_SIZE
 
 
 def test_from_zero_to_the_backlog_and_back_to_zero(cloud: Cloud) -> None:

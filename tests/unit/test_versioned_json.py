@@ -136,6 +136,7 @@ EXAMPLES: list[Any] = [
         columns=("image", "top_k"),
         images_per_job=100,
         requester_pays=True,
+        max_instances=4,
         created_at=1.0,
         status=Status.FAILED,
         problem="it failed",
