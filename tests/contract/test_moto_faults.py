@@ -297,6 +297,14 @@ def test_fleets_without_instances_are_kept(ec2: Any) -> None:
     assert len(ec2_backends[ACCOUNT][REGION].fleets) == 3, MEND
 
 
+def test_a_listing_of_launch_templates_has_one_page(ec2: Any) -> None:
+    for number in range(20):
+        data = {"ImageId": "ami-1"}
+        ec2.create_launch_template(LaunchTemplateName=f"template-{number}", LaunchTemplateData=data)
+    page = ec2.describe_launch_templates()
+    assert len(page["LaunchTemplates"]) == 15 and "NextToken" not in page, MEND
+
+
 # --- every service -------------------------------------------------------------------------------
 
 
