@@ -25,8 +25,8 @@ class _Bearer(requests.auth.AuthBase):
 def retrying_session(token: str, connections: int) -> requests.Session:
     """Creates a session whose requests are repeated up to four times.
 
-    They are repeated after connection errors and resets, and after 429, 502, 503 and 504, when the response's
-    `Retry-After` has passed.  For requests that may be repeated only: an upload needs an offset, with which it stores
+    They are repeated after connections that fail or are reset before a response comes, and after 429, 502, 503 and 504,
+    when the response's `Retry-After` has passed.  For requests that may be repeated only: an upload needs an offset, with which it stores
     the same images under the same keys.
 
     Args:

@@ -226,7 +226,7 @@ def test_an_async_iterator_raises_the_errors_of_the_client() -> None:
 
 
 def test_a_cancelled_task_ends_its_threads(photos: list[Path]) -> None:
-    """Of images that nobody answers."""
+    """Of images that no worker answers."""
     bench = WebBench()
 
     async def classify(client: ApiClient) -> None:
