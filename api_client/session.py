@@ -26,8 +26,8 @@ def retrying_session(token: str, connections: int) -> requests.Session:
     """Creates a session whose requests are repeated up to four times.
 
     They are repeated after connections that fail or are reset before a response comes, and after 429, 502, 503 and 504,
-    when the response's `Retry-After` has passed.  For requests that may be repeated only: an upload needs an offset, with which it stores
-    the same images under the same keys.
+    when the response's `Retry-After` has passed.  For requests that may be repeated only: an upload needs an offset,
+    with which it stores the same images under the same keys.
 
     Args:
         token: an access token; none is sent if it is empty.
