@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
-from api_client.responses import ApiError, failed_request, json_of, not_ours
-from api_client.upload_files import UploadFile, as_upload_file
-from core.errors import ImageError
+from api_client.responses import ApiError, NoResultError, failed_request, json_of, not_ours
+from api_client.results import Result
+from api_client.session import retrying_session
+from api_client.upload_files import MemoryFile, UploadFile, as_upload_file, select
+from core.errors import ArgumentError, ImageError
 
 IMAGES_PER_REQUEST = 20
 # Requests are held in memory as a whole.
@@ -26,7 +30,6 @@ POLL_SECONDS = 0.25
 # A poll costs the web tier two listings, so the pause grows with the response time.
 POLL_REST_FACTOR = 3
 TIMEOUT_SECONDS = 60.0
-RETRY_BACKOFF_SECONDS = 0.2
 # No image takes this long, even while 15 workers start on one core.
 NO_ANSWER_TIMEOUT_SECONDS = 180.0
 
@@ -43,6 +46,11 @@ class NotUploaded:
     def __str__(self) -> str:
         return f"{self.name}: {self.sentence}"
 
+    def fields(self) -> dict[str, Any]:
+        """What the API would return for the file, had it been stored."""
+        error = {"code": self.code, "sentence": self.sentence}
+        return {"name": self.name, "status": "failed", "label": None, "score": None, "error": error}
+
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
@@ -52,42 +60,149 @@ class UploadLimits:
     max_batch_images: int
 
 
-class _Bearer(requests.auth.AuthBase):
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 class ApiClient:
-    """Uploads images to a web tier and follows their results.
+    """Classifies images through a web tier.
 
-    Every method raises `ApiError`, with a sentence for people, if the web tier refuses a request or cannot be reached.
+    `classify` yields the results of many files as they come, `classify_async` the same in asyncio, and `classify_image`
+    returns that of one.  The other methods are their steps: a batch is created, files are uploaded into it, and its
+    results are followed.
+
+    Every method raises an `ApiError`, with a sentence for people, if the web tier refuses a request or cannot be
+    reached.  Requests are retried, see `api_client.session`; no image is stored twice by that.  Several threads may use
+    one client.
 
     Args:
+        base_url: the web tier's address, such as `http://127.0.0.1:8080`.
         token: an access token, if the web tier requires one.
     """
 
     def __init__(self, base_url: str, token: str = "") -> None:
         self._address = base_url.rstrip("/")
         self._has_token = bool(token)
-        self._max_image_bytes: int | None = None
-        self._session = requests.Session()
-        # Otherwise requests would look for credentials in a .netrc file.
-        self._session.auth = _Bearer(token)
-        # Retries are safe: a request with an offset stores the same images under the same keys.
-        retry = Retry(
-            total=4,
-            backoff_factor=RETRY_BACKOFF_SECONDS,
-            status_forcelist=(502, 503, 504),
-            allowed_methods=None,
-            raise_on_status=False,
-        )
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=PARALLEL_REQUESTS + 1))
+        self._limits: UploadLimits | None = None
+        self._session = retrying_session(token, PARALLEL_REQUESTS + 1)
+
+    def __enter__(self) -> ApiClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._session.close()
+
+    def classify(self, paths: Iterable[str | os.PathLike[str]]) -> Generator[Result, None, None]:
+        """Classifies files, folders and ZIP archives; yields each image's result once, as it comes.
+
+        Files are uploaded in the background meanwhile; closing the iterator ends that.  An image that cannot be read
+        or classified has a result with an `error`, and the others go on.  Of folders and archives, files with an
+        image's ending are taken.
+
+        Raises:
+            NoPhotosError: there is no image.
+            OSError: an archive cannot be read.
+            ApiError: the web tier failed, or no further result came for three minutes.
+        """
+        return self._classify_paths(paths, threading.Event())
+
+    async def classify_async(self, paths: Iterable[str | os.PathLike[str]]) -> AsyncGenerator[Result, None]:
+        """Yields the results of `classify` in asyncio, whose event loop is not held up; raises the same errors.
+
+        A thread of the iterator's own waits for the next result.  Cancelling the task, or closing the iterator, ends
+        the upload.
+        """
+        stopped = threading.Event()
+        results = self._classify_paths(paths, stopped)
+        loop, pool = asyncio.get_running_loop(), ThreadPoolExecutor(1)
+        try:
+            while (result := await loop.run_in_executor(pool, next, results, None)) is not None:
+                yield result
+        finally:
+            stopped.set()
+            await loop.run_in_executor(pool, results.close)
+            pool.shutdown(wait=False)
+
+    def classify_image(self, image: str | os.PathLike[str] | bytes, name: str = "image") -> Result:
+        """Classifies one image and waits for its result.
+
+        It is sent as a batch of its own, not by `POST /classify`: only uploads into a batch may be repeated without
+        classifying the image twice.
+
+        Args:
+            image: its path, or the content of the file.
+            name: that of an image given by its content.
+
+        Raises:
+            ArgumentError: the path is that of a folder or an archive, without an image or with several.
+            ApiError: the web tier failed, or no result came for three minutes.
+        """
+        with ExitStack() as stack:
+            files = [MemoryFile(image, name)] if isinstance(image, bytes) else select([Path(image)], stack).files
+            if len(files) != 1:
+                raise ArgumentError(f"{image!s} has {len(files)} images; `classify` takes several")
+            [result] = self.classify_files(files)
+        return result
+
+    def classify_files(
+        self,
+        files: Sequence[UploadFile],
+        on_batch: Callable[[str, int, int], None] = lambda batch_id, number, count: None,
+        on_sent: Callable[[int], None] = lambda count: None,
+        stopped: threading.Event | None = None,
+    ) -> Generator[Result, None, None]:
+        """Classifies files that `api_client.upload_files.select` found; see `classify`.
+
+        Args:
+            on_batch: called with each batch's id, its number from 1, and the number of batches; files beyond the limit
+                of a batch make several.
+            on_sent: called with the number of files of each finished request, from other threads.
+            stopped: ends the iteration and the upload when it is set.
+        """
+        stopped = stopped or threading.Event()
+        size = self.limits().max_batch_images
+        starts = range(0, len(files), size)
+        for number, start in enumerate(starts, start=1):
+            if stopped.is_set():
+                return
+            batch_id = self.create_batch()
+            on_batch(batch_id, number, len(starts))
+            some = files[start : start + size]
+            for position, fields in self._classify_batch(batch_id, some, on_sent, stopped):
+                yield Result.of({**fields, "batch_id": batch_id}, some[position].path, start + position)
+
+    def _classify_paths(
+        self, paths: Iterable[str | os.PathLike[str]], stopped: threading.Event
+    ) -> Generator[Result, None, None]:
+        with ExitStack() as stack:
+            files = select([Path(path) for path in paths], stack).files
+            yield from self.classify_files(files, stopped=stopped)
+
+    def _classify_batch(
+        self, batch_id: str, files: Sequence[UploadFile], on_sent: Callable[[int], None], stopped: threading.Event
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields each file's position in `files` with the fields of its result, while the files are uploaded."""
+        ended = threading.Event()
+
+        def sent(count: int) -> None:
+            if ended.is_set() or stopped.is_set():
+                raise ApiError("the upload was stopped")
+            on_sent(count)
+
+        def expected() -> int | None:
+            return len(files) - len(upload.result()) if upload.done() else None
+
+        with ThreadPoolExecutor(1) as pool:
+            upload = pool.submit(self.upload, batch_id, files, sent)
+            try:
+                for fields in self.follow(batch_id, expected, NO_ANSWER_TIMEOUT_SECONDS, stopped):
+                    yield fields["position"], fields
+            finally:
+                ended.set()
+        if stopped.is_set():
+            return
+        for problem in upload.result():
+            yield problem.position, problem.fields()
 
     def create_batch(self) -> str:
         """Creates a batch; returns its id."""
@@ -101,12 +216,14 @@ class ApiClient:
         return f"{self._address}/batches/{batch_id}"
 
     def limits(self) -> UploadLimits:
-        """The limits on uploads."""
-        fields = self._json("GET", "/limits")
-        try:
-            return UploadLimits(int(fields["max_image_bytes"]), int(fields["max_batch_images"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise not_ours(self._address) from error
+        """The limits on uploads; asked for once."""
+        if self._limits is None:
+            fields = self._json("GET", "/limits")
+            try:
+                self._limits = UploadLimits(int(fields["max_image_bytes"]), int(fields["max_batch_images"]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise not_ours(self._address) from error
+        return self._limits
 
     def upload_once(self, batch_id: str, offset: int, files: Sequence[Path | UploadFile]) -> dict[str, Any]:
         """Uploads files in one request, the first at the position `offset`; returns the web tier's report.
@@ -164,22 +281,25 @@ class ApiClient:
 
     def _file_limit(self) -> int:
         """The limit on a file; of a longer one, a byte more suffices for the web tier to reject it."""
-        if self._max_image_bytes is None:
-            self._max_image_bytes = self.limits().max_image_bytes
-        return self._max_image_bytes
+        return self.limits().max_image_bytes
 
     def follow(
-        self, batch_id: str, expected: int | Callable[[], int | None], timeout_seconds: float
+        self,
+        batch_id: str,
+        expected: int | Callable[[], int | None],
+        timeout_seconds: float,
+        stopped: threading.Event | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yields each result of a batch once, as it is stored, until there are `expected`.
+        """Yields the fields of each result of a batch once, as it is stored, until there are `expected`.
 
         Args:
             expected: the number of results, or a function that returns it; None while the upload goes on.
+            stopped: ends the iteration when it is set.
 
         Raises:
-            ApiError: there was no further result for `timeout_seconds`.
+            NoResultError: there was no further result for `timeout_seconds`.
         """
-        cursor, seen = "", set[str]()
+        cursor, seen, stopped = "", set[str](), stopped or threading.Event()
         deadline = time.monotonic() + timeout_seconds
         while (total := expected() if callable(expected) else expected) is None or len(seen) < total:
             polled_at = time.monotonic()
@@ -192,9 +312,10 @@ class ApiClient:
                     seen.add(result["key"])
                     yield result
             if time.monotonic() > deadline:
-                raise ApiError(f"{len(seen)} of {total} images were answered, and none for {timeout_seconds:g} s")
-            if not page.get("more"):
-                time.sleep(max(POLL_SECONDS, POLL_REST_FACTOR * (time.monotonic() - polled_at)))
+                raise NoResultError(f"{len(seen)} of {total} images were answered, and none for {timeout_seconds:g} s")
+            pause_seconds = max(POLL_SECONDS, POLL_REST_FACTOR * (time.monotonic() - polled_at))
+            if stopped.wait(0 if page.get("more") else pause_seconds):
+                return
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         url = f"{self._address}/api/v1{path}"

@@ -73,6 +73,25 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryFile:
+    """A file in memory."""
+
+    content: bytes = field(repr=False)
+    name: str
+
+    @property
+    def path(self) -> str:
+        return self.name
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    def open(self, max_bytes: int) -> IO[bytes]:
+        return io.BytesIO(self.content[: max_bytes + 1])
+
+
+@dataclass(frozen=True, slots=True)
 class ArchivedFile:
     """An image in a ZIP archive; its path begins with that of the archive."""
 

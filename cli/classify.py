@@ -6,11 +6,9 @@ import csv
 import json
 import os
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,9 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from api_client.client import NO_ANSWER_TIMEOUT_SECONDS, ApiClient, NotUploaded
+from api_client import ApiClient, ApiError, Result
 from api_client.image_files import as_unicode
-from api_client.responses import ApiError
 from api_client.upload_files import LEFT_OUT, UploadFile, select
 from benchmarks.report import output_file
 from cli.options import quiet
@@ -33,9 +30,6 @@ from core.file_selection import FileKind
 from core.image_layouts import result_line
 from core.jobs import displayable
 from local_cloud.local_stack_registry import join_local_stack
-
-# A result, of the API or of a file that has none there.
-Result = Mapping[str, Any]
 
 
 class CannotRunError(click.ClickException):
@@ -85,47 +79,12 @@ def classify(
 
 
 def _classify_all(api: ApiClient, files: Sequence[UploadFile], report: Report) -> None:
-    size = api.limits().max_batch_images
-    batches = range(0, len(files), size)
-    for number, start in enumerate(batches, start=1):
-        batch_id = api.create_batch()
-        which = f"Batch {number} of {len(batches)}" if len(batches) > 1 else "Batch"
+    def batch_begun(batch_id: str, number: int, count: int) -> None:
+        which = f"Batch {number} of {count}" if count > 1 else "Batch"
         report.note(f"{which}: {api.batch_url(batch_id)}")
-        for position, result in _classify_batch(api, batch_id, files[start : start + size], report):
-            report.add(start + position, {**result, "batch_id": batch_id})
 
-
-def _classify_batch(
-    api: ApiClient, batch_id: str, files: Sequence[UploadFile], report: Report
-) -> Iterator[tuple[int, Result]]:
-    """Yields each file's position in `files` with its result, while the files are uploaded."""
-    stopped = threading.Event()
-
-    def sent(count: int) -> None:
-        if stopped.is_set():
-            raise ApiError("the upload was stopped")
-        report.uploaded(count)
-
-    with ThreadPoolExecutor(1) as pool:
-        upload = pool.submit(api.upload, batch_id, files, sent)
-        try:
-            results = api.follow(
-                batch_id,
-                lambda: len(files) - len(upload.result()) if upload.done() else None,
-                NO_ANSWER_TIMEOUT_SECONDS,
-            )
-            for result in results:
-                yield result["position"], result
-        finally:
-            stopped.set()
-    for problem in upload.result():
-        yield problem.position, _failure(problem)
-
-
-def _failure(problem: NotUploaded) -> Result:
-    """What the API would return for a file, had it been stored."""
-    error = {"code": problem.code, "sentence": problem.sentence}
-    return {"name": problem.name, "status": "failed", "label": None, "score": None, "error": error}
+    for result in api.classify_files(files, batch_begun, report.uploaded):
+        report.add(result)
 
 
 def _print_left_out(left_out: Counter[FileKind]) -> None:
@@ -192,22 +151,20 @@ class Report:
         """Counts uploaded files."""
         self._progress.advance(self._uploading, count)
 
-    def add(self, position: int, result: Result) -> None:
-        """Prints the result of the file at a position in `files`."""
-        path = self._files[position].path
-        error = result["error"]
-        self.failed += error is not None
-        answer = f"error: {error['sentence']}" if error is not None else result["label"]
-        score = "" if result["score"] is None else result["score"]
-        if position not in self._rows:
-            self._rows[position] = path, answer, score
+    def add(self, result: Result) -> None:
+        """Prints the result of one of `files`."""
+        path = result.path
+        self.failed += result.error is not None
+        answer = f"error: {result.error.sentence}" if result.error is not None else str(result.label)
+        score = "" if result.score is None else result.score
+        self._rows.setdefault(result.position, (path, answer, score))
         if self._as_json:
-            self._print(json.dumps({**result, "name": as_unicode(path)}, ensure_ascii=False))
+            self._print(json.dumps({**result.fields, "name": as_unicode(path)}, ensure_ascii=False))
         elif self._scores and score != "":
             self._print(f"{result_line(path, answer)}, {score:.4f}")
         else:
             self._print(result_line(path, answer))
-        if note := result.get("note"):
+        if note := result.note:
             remarks = self._remarks if self._progress.disable else self._progress.console
             remarks.print(Text(f"{displayable(path)}: {note}"), soft_wrap=True)
         self._progress.update(self._answering, advance=1, rate=self._rate())

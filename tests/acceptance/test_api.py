@@ -22,10 +22,12 @@ from core.paths import REPOSITORY_ROOT
 from core.webhooks import signed_headers
 from tests.bench import Bench, running_bench
 from tests.bundles import measured
+from tests.notebooks.execution import NOTEBOOKS, execute, needs_packages, pictures, printed
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 
+CLASSIFY_NOTEBOOK = NOTEBOOKS / "classify.ipynb"
 CONCURRENT = 100
 VIEWERS = 200
 
@@ -104,6 +106,17 @@ def test_an_archive_has_the_labels_of_its_photos_by_the_api_and_by_the_command(
     assert run.returncode == 0, run.stderr
     found = {entry["name"]: entry["label"] for entry in map(json.loads, run.stdout.splitlines())}
     assert found == {f"{archive}/day 1/{path.name}": label for path, label in zip(paths, labels, strict=True)}
+
+
+@needs_packages
+def test_the_notebook_on_the_python_client_runs(bench: Bench, tmp_path: Path) -> None:
+    done = execute(CLASSIFY_NOTEBOOK, tmp_path, ELASTIC_URL=bench.stack.web_url)
+    assert pictures(done) == pictures(CLASSIFY_NOTEBOOK) > 3
+    # Results come in another order each time.
+    found, stored = (
+        sorted(line for line in printed(path).splitlines() if " -> " in line) for path in (done, CLASSIFY_NOTEBOOK)
+    )
+    assert found == stored and len(stored) == 13
 
 
 # --- odd files by every route --------------------------------------------------------------------

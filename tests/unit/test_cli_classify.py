@@ -287,8 +287,8 @@ HTML = ("text/html", b"<html><body><h1>Welcome to nginx!</h1></body></html>")
         (429, problem("too many requests"), "has too many requests of this client (429); try again in a minute"),
         (500, problem("something went wrong on our side"), "failed (500); try again later"),
         (502, HTML, "failed (502); try again later"),
-        (200, HTML, "is not the address of an Elastic Image Classifier; check --url"),
-        (404, HTML, "is not the address of an Elastic Image Classifier; check --url"),
+        (200, HTML, "is not the address of an Elastic Image Classifier; check the address"),
+        (404, HTML, "is not the address of an Elastic Image Classifier; check the address"),
         (200, ("application/json", b'{"status": "up"}'), "is not the address of an Elastic Image Classifier"),
         (200, ("application/json", b"[1"), "is not the address of an Elastic Image Classifier"),
     ],
@@ -301,7 +301,7 @@ def test_a_server_that_does_not_do_the_work_is_one_sentence(
     response: tuple[str, bytes],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr("api_client.client.RETRY_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("api_client.session.RETRY_BACKOFF_SECONDS", 0.0)
     result = run(respond(status, *response), "set_1")
     assert (result.exit_code, result.stdout) == (2, "")
     [line] = result.stderr.splitlines()[1:]
@@ -322,7 +322,7 @@ def test_a_server_that_does_not_do_the_work_is_one_sentence(
 def test_an_address_without_a_server_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, url: str, sentence: str
 ) -> None:
-    monkeypatch.setattr("api_client.client.RETRY_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("api_client.session.RETRY_BACKOFF_SECONDS", 0.0)
     result = run(url, "set_1")
     assert result.exit_code == 2
     [line] = result.stderr.splitlines()[1:]
@@ -341,7 +341,7 @@ def test_a_web_tier_that_fails_halfway_leaves_what_it_has_answered(
             raise InternalServerError
         return posted(batch_id, files, offset, *rest)
 
-    monkeypatch.setattr("api_client.client.RETRY_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("api_client.session.RETRY_BACKOFF_SECONDS", 0.0)
     monkeypatch.setattr(type(bench.services.uploads), "accept", lambda _self, *arguments: accept(*arguments))
     result = run(url, "--output", "labels.csv", "set_1")
     assert result.exit_code == 2
