@@ -124,7 +124,7 @@ class Images:
         """The ids of the images in the default versions of all launch templates but this one."""
         with cloud_errors("listing launch templates"):
             # The largest pages that EC2 has: moto gives one page only, of 15 unless more are asked for.
-            pages = self._ec2.get_paginator("describe_launch_templates").paginate(PaginationConfig={"PageSize": 200})
+            pages = self._ec2.get_paginator("describe_launch_templates").paginate(MaxResults=200)
             names = [entry["LaunchTemplateName"] for page in pages for entry in page["LaunchTemplates"]]
         return {found for name in names if name != launch_template_name and (found := self.in_use_by(name))}
 
