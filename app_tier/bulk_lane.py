@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 20
 # The next job is received while the last images of the one before are in the stages.
 MAX_OPEN_JOBS = 2
-# How long a worker may go on with the jobs of a run that was cancelled.
-CANCELLED_SECONDS = 15.0
+# How long a worker may go on with the jobs of a run that is over.
+OVER_SECONDS = 15.0
 # A job that was delivered more often than this is answered without trying its images: something in it ends workers.
 MAX_RECEIVE_COUNT = 10
 MAX_BACKOFF_SECONDS = 60
@@ -68,7 +68,7 @@ class BulkLane:
         self._wait_seconds = wait_seconds
         self._clock = clock
         self._sources: LRUCache[tuple[str, bool], PhotoSource] = LRUCache(16)
-        self._cancelled: TTLCache[str, bool] = TTLCache(64, CANCELLED_SECONDS, clock)
+        self._over: TTLCache[str, bool] = TTLCache(64, OVER_SECONDS, clock)
         self._open: set[OpenBulkJob] = set()
         self._settled = threading.Condition()
 
@@ -142,7 +142,7 @@ class BulkLane:
             log.error("a message is not a bulk job (delivery %d): it is deleted", delivery.receive_count)
             self._jobs.delete([handle])
             return
-        if self._is_cancelled(job):
+        if self._is_over(job):
             self._jobs.delete([handle])
             return
         open_job = OpenBulkJob(job, handle, delivery.receive_count, self._submit_end, self._room.release)
@@ -155,14 +155,18 @@ class BulkLane:
             return
         self._feed(open_job)
 
-    def _is_cancelled(self, job: BulkJob) -> bool:
-        key = f"{job.output_bucket}/{job.cancelled_key}"
-        if key not in self._cancelled:
-            try:
-                self._cancelled[key] = self._output_of(job.output_bucket).get(job.cancelled_key) is not None
-            except DeniedError:  # so S3 says of what does not exist where listing is not allowed
-                self._cancelled[key] = False
-        return self._cancelled[key]
+    def _is_over(self, job: BulkJob) -> bool:
+        """Whether the job's run was cancelled, or is complete, as after a job that was delivered twice."""
+        run = f"{job.output_bucket}/{job.cancelled_key}"
+        if run not in self._over:
+            self._over[run] = any(self._exists(job.output_bucket, key) for key in (job.cancelled_key, job.success_key))
+        return self._over[run]
+
+    def _exists(self, bucket: str, key: str) -> bool:
+        try:
+            return self._output_of(bucket).get(key) is not None
+        except DeniedError:  # so S3 says of what does not exist where listing is not allowed
+            return False
 
     def _feed(self, open_job: OpenBulkJob) -> None:
         """Pass the images of a job to the stages: no more than keep these busy, and none while there are others."""

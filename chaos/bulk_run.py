@@ -235,6 +235,9 @@ class _Run:
             problems.append(f"the queue holds {left} bulk jobs")
         while self._fleet.describe() and not self._deadline.passed:
             time.sleep(POLL_SECONDS)
+        # The planner deletes parts that are stored late as long as it has the run in its list.
+        while run_id in self._runs.active_ids() and not self._deadline.passed:
+            time.sleep(POLL_SECONDS)
         if left := len(self._fleet.describe()):
             problems.append(f"{left} instances are left")
         return problems

@@ -249,6 +249,11 @@ class BulkJob:
         return self._run.key(CANCELLED_NAME)
 
     @property
+    def success_key(self) -> str:
+        """The key of the object that exists once the run is complete."""
+        return self._run.key(SUCCESS_NAME)
+
+    @property
     def _run(self) -> BulkRun:
         return BulkRun(self.run_id, self.source_bucket, "", self.output_bucket, self.output_prefix)
 

@@ -32,6 +32,8 @@ SEGMENTS_PER_ROUND = 10
 SEGMENTS_AHEAD = 32
 # After so long without a new part while jobs are enqueued, the run has a problem.
 STALLED_SECONDS = 600.0
+# Workers know that a run is complete after 15 s at most (`app_tier.bulk_lane.OVER_SECONDS`); they end the job in hand.
+LATE_PART_SECONDS = 30.0
 _STALLED = "no job has been finished for 10 minutes: can the workers read {source} and write to {output}?"
 
 log = logging.getLogger(__name__)
@@ -320,11 +322,17 @@ class BulkPlanner:
         )
 
     def _end(self, run: BulkRun) -> None:
-        """Delete what a complete run needs no more, then the mark of a run that is over."""
+        """Delete what a complete run needs no more, and in the end the mark of a run that is worked on.
+
+        A job that was delivered twice may store its part once more after the merge: so the mark stays, and the parts
+        are listed again, until such a delivery is over.
+        """
         if run.status is Status.COMPLETE:
             output = self._runs.output(run)
             for family in (run.parts, run.segments):
                 output.delete_all(stored.key for stored in output.list(family))
+            if self._clock() - run.finished_at < max(self._lost_after_seconds, LATE_PART_SECONDS):
+                return
         self._runs.end(run.run_id)
 
 

@@ -255,10 +255,12 @@ def test_interactive_jobs_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.labels_of(job) == ["cat"] * 200
 
 
-def test_jobs_of_a_cancelled_run_are_discarded() -> None:
+@pytest.mark.parametrize("mark", ["_cancelled", "_SUCCESS"])
+def test_jobs_of_a_run_that_is_over_are_discarded(mark: str) -> None:
     bench = Bench()
     job = bench.put("cat")
-    bench.labels.put(job.cancelled_key, b"")
+    assert mark in (job.cancelled_key.rpartition("/")[2], job.success_key.rpartition("/")[2])
+    bench.labels.put(job.cancelled_key.replace("_cancelled", mark), b"")
     bench.work_off()
     assert not bench.photos.count("get") and job.part_key not in bench.labels.objects
 

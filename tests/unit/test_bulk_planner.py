@@ -116,6 +116,20 @@ def test_a_run_from_the_listing_to_the_table() -> None:
     assert sorted(cloud.labels.objects) == ["out/_SUCCESS", "out/_manifest.json", "out/labels-00000.csv"]
     manifest = Manifest.decode(cloud.labels.objects["out/_manifest.json"].body)
     assert (manifest.images, manifest.models, manifest.files[0].images) == (11, ("m@1",), 11)
+
+
+def test_a_part_that_is_stored_once_more_after_the_merge_is_deleted() -> None:
+    cloud = Cloud()
+    cloud.planner.round()
+    (again, *_) = cloud.queue.bulk_jobs
+    cloud.finish()
+    cloud.clock.advance(LOST_AFTER_SECONDS / 2)
+    cloud.planner.round()
+    cloud.labels.put(again.part_key, part_of(again).encode())
+    assert cloud.runs.active_ids() == [RUN.run_id]
+    cloud.clock.advance(LOST_AFTER_SECONDS / 2)
+    cloud.planner.round()
+    assert again.part_key not in cloud.labels.objects
     assert cloud.runs.active_ids() == []
 
 
@@ -183,6 +197,7 @@ def test_nothing_is_lost_or_doubled_whatever_fails(data: st.DataObject, count: i
             break
     assert cloud.run.status is Status.COMPLETE, cloud.run
     assert [row["image"] for row in cloud.table()] == sorted(cloud.source.photos)
+    cloud.clock.advance(LOST_AFTER_SECONDS)
     cloud.planner.round()
     assert cloud.runs.active_ids() == []
     assert {key for key in cloud.labels.objects if not key.startswith("out/labels-")} == {
