@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,7 +77,7 @@ def _crop(side: int) -> Augment:
     def crop(images: Any) -> Any:
         count = tf.shape(images)[0]
         area = tf.random.uniform([count], *CROP_AREA)
-        aspect = tf.exp(tf.random.uniform([count], *(float(tf.math.log(value)) for value in CROP_ASPECT)))
+        aspect = tf.exp(tf.random.uniform([count], *(math.log(value) for value in CROP_ASPECT)))
         height, width = (tf.minimum(tf.sqrt(area * ratio), 1.0) for ratio in (1 / aspect, aspect))
         top, left = (tf.random.uniform([count]) * (1.0 - extent) for extent in (height, width))
         boxes = tf.stack([top, left, top + height, left + width], axis=1)
