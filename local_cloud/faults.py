@@ -16,7 +16,6 @@ import enum
 import json
 import random
 import re
-import socket
 import threading
 import time
 from collections import Counter
@@ -186,7 +185,7 @@ class FaultInjector:
         if fault in (Fault.THROTTLE, Fault.ERROR):
             return error_response(call.service, fault)(environ, start_response)
         if fault is Fault.CUT_BEFORE:
-            _cut(environ)
+            raise ConnectionAbortedError("a fault was injected")
         time.sleep(delay_seconds)
         if call.service == "sqs" and call.action == "ReceiveMessage":
             response = self._receive(call, environ)
@@ -195,7 +194,7 @@ class FaultInjector:
         else:
             return self._app(environ, start_response)
         if fault is Fault.CUT_AFTER:
-            _cut(environ)
+            raise ConnectionAbortedError("a fault was injected")
         return response(environ, start_response)
 
     def _next_fault(self, call: Call, invocation: str) -> Fault | None:
@@ -254,15 +253,3 @@ def _peek_body(environ: WSGIEnvironment) -> bytes:
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = BytesIO(body)
     return body
-
-
-def _cut(environ: WSGIEnvironment) -> None:
-    """Closes the connection without a response.
-
-    Raises:
-        ConnectionAbortedError: always; werkzeug's server handles it as a disconnected client.
-    """
-    connection: socket.socket | None = environ.get("werkzeug.socket")
-    if connection is not None:
-        connection.shutdown(socket.SHUT_RDWR)  # otherwise the server keeps the connection open for the next request
-    raise ConnectionAbortedError("a fault was injected")

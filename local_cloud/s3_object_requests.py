@@ -2,8 +2,8 @@
 
 moto parses, authorizes, dispatches and serializes every request in the same way, which takes a third of the emulator's
 time for an image.  Nearly all of the program's requests read or write one object by its key, and need none of that.
-Whatever asks for more (ranges, conditions, copies, listings, versions, policies, presigned addresses), and whatever
-fails, goes to moto.  Responses are those of moto; a test compares the two.
+Whatever asks for more (ranges, copies, listings, versions, policies, presigned addresses, conditions other than that no
+object has the key), and whatever fails, goes to moto.  Responses are those of moto; a test compares the two.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY
 from moto.s3.models import FakeBucket, FakeKey, s3_backends
 from moto.s3.utils import metadata_from_headers
 
@@ -45,10 +46,18 @@ _IGNORED = frozenset(
         "X_AMZ_SECURITY_TOKEN",
     )
 )
+_ONLY_NEW = "HTTP_IF_NONE_MATCH"  # with "*", of a request that stores an object
 _METADATA = "HTTP_X_AMZ_META_"
 _DEFAULT_TYPE = "text/html; charset=utf-8"  # of moto's server, for every response without a type
 _UNDERSTOOD = frozenset(
-    f"HTTP_X_AMZ_{name}" for name in ("CHECKSUM_CRC32", "CHECKSUM_MODE", "CONTENT_SHA256", "SDK_CHECKSUM_ALGORITHM")
+    f"HTTP_{name}"
+    for name in (
+        "CONTENT_DISPOSITION",
+        "X_AMZ_CHECKSUM_CRC32",
+        "X_AMZ_CHECKSUM_MODE",
+        "X_AMZ_CONTENT_SHA256",
+        "X_AMZ_SDK_CHECKSUM_ALGORITHM",
+    )
 )
 
 
@@ -68,7 +77,10 @@ class ObjectRequests:
             body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
             with ONE_AT_A_TIME:
                 bucket = _bucket(bucket_name)
-                headers = None if bucket is None else _put(bucket, key_name, body, _headers(environ))
+                if bucket is None or (_ONLY_NEW in environ and key_name in bucket.keys):
+                    headers = None
+                else:
+                    headers = _put(bucket, key_name, body, _headers(environ))
             environ["wsgi.input"] = BytesIO(body)
             content = b""
         else:
@@ -90,10 +102,15 @@ def _is_plain(environ: WSGIEnvironment) -> bool:
         return False
     if _SIGNED_FOR_S3 not in environ.get("HTTP_AUTHORIZATION", ""):
         return False
+    if environ.get(PRESERVED_HEADER_NAMES_ENVIRON_KEY):  # metadata with underscores in their names
+        return False
+    if environ.get(_ONLY_NEW, "*") != "*":
+        return False
     if operation == "PutObject" and not environ.get("CONTENT_LENGTH", "").isdigit():
         return False
     named = (name for name in environ if name.startswith("HTTP_") and name not in _IGNORED)
-    return all(name in _UNDERSTOOD or name.startswith(_METADATA) for name in named)
+    understood = _UNDERSTOOD | {_ONLY_NEW} if operation == "PutObject" else _UNDERSTOOD
+    return all(name in understood or name.startswith(_METADATA) for name in named)
 
 
 def _bucket(name: str) -> FakeBucket | None:

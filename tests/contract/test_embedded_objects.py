@@ -95,12 +95,19 @@ def test_a_listing_is_what_moto_would_write(client: FlaskClient) -> None:
 
 _META = {"x-amz-meta-name": "cat.jpg", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
 _CHECKSUM = {"x-amz-sdk-checksum-algorithm": "CRC32", "x-amz-checksum-crc32": "2Pvh6A=="}
+_AS_FILE = {"Content-Disposition": 'inline; filename="a.txt"', "Content-Type": "text/plain; charset=utf-8"}
+_KEYS = [f"a/{name}.jpg" for name in ("plain", "named", "checked", "result", "tagged", "none")] + [
+    "a/typed.csv",
+    "a/empty",
+]
 _REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("PUT", "/bucket/a/plain.jpg", {"data": b"body"}),
     ("PUT", "/bucket/a/named.jpg", {"data": b"body", "headers": _META}),
     ("PUT", "/bucket/a/checked.jpg", {"data": b"body", "headers": _CHECKSUM}),
     ("PUT", "/bucket/a/unchecked.jpg", {"data": b"body", "headers": {"x-amz-sdk-checksum-algorithm": "CRC32"}}),
     ("PUT", "/bucket/a/typed.csv", {"data": b"a,b", "content_type": "text/csv"}),
+    ("PUT", "/bucket/a/result.jpg", {"data": b"a, b", "headers": _AS_FILE | {"If-None-Match": "*"}}),
+    ("PUT", "/bucket/a/result.jpg", {"data": b"a, c", "headers": _AS_FILE}),
     ("PUT", "/bucket/a/empty", {"data": b""}),
     ("PUT", "/bucket/a/plain.jpg?x-id=PutObject", {"data": b"another body"}),
     ("PUT", "/bucket/a/new.jpg", {"data": b"1", "headers": {"If-None-Match": "*"}}),
@@ -112,7 +119,7 @@ _REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     *(
         (method, f"/bucket/{key}", {"headers": headers})
         for method in ("GET", "HEAD")
-        for key in ("a/plain.jpg", "a/named.jpg", "a/checked.jpg", "a/typed.csv", "a/empty", "a/tagged.jpg", "a/none")
+        for key in _KEYS
         for headers in ({}, {"x-amz-checksum-mode": "ENABLED"}, {"Range": "bytes=1-2"}, {"If-None-Match": '"x"'})
     ),
     ("GET", "/bucket/a/plain.jpg?x-id=GetObject", {}),
@@ -155,3 +162,5 @@ def test_requests_for_objects_are_answered_as_moto_answers_them(client: FlaskCli
     for request, our, expected in zip(_REQUESTS, ours, motos, strict=True):
         assert our == expected, request
     assert (passed_on < len(_REQUESTS)) == (kind == "plain")
+    # As workers store results.
+    assert ("PUT /bucket/a/result.jpg" in by_moto[:passed_on]) == (kind == "versioned")

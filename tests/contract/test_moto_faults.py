@@ -7,6 +7,7 @@ docs/reference/emulator.md and the test.  No test measures a time: costs are cou
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import json
 import re
@@ -26,9 +27,11 @@ from moto import mock_aws
 from moto.core import responses
 from moto.core.model_instances import model_data
 from moto.ec2.models import ec2_backends
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.s3.models import FakeKey, s3_backends
 from moto.sqs import models, utils
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
 
 from local_cloud import moto_caches, moto_ec2, moto_s3, moto_sqs
 
@@ -345,3 +348,14 @@ def test_deleted_messages_are_kept_for_the_dashboard(queue: models.Queue) -> Non
     backend.delete_message("q", received.receipt_handle or "")
     tracked: Any = model_data["sqs"]["Message"]
     assert any(message.body == received.body for message in tracked.instances_tracked), MEND
+
+
+def test_a_connection_is_closed_after_a_request() -> None:
+    server = make_server("127.0.0.1", 0, Response("body"), threaded=True, request_handler=MotoRequestHandler)
+    with contextlib.closing(server.socket), ThreadPoolExecutor(1) as pool:
+        pool.submit(server.handle_request)
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            assert response.read() == b"body"
+    assert response.headers["Connection"] == "close", MEND
