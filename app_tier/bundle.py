@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app_tier.label_view import OutputView
 from core.bundle_manifest import LABELS_FILE, MANIFEST_FILE, MEMBER_FILES, MODEL_FILE, verify_bundle
 from core.errors import BundleError
 
@@ -37,6 +36,14 @@ class Member:
 
     path: Path
     input: InputSpec
+
+
+@dataclass(frozen=True, slots=True)
+class OutputView:
+    """The chosen ones of a model's `outputs` outputs, ascending; a bundle's last label is that of all others."""
+
+    outputs: int
+    chosen: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 # With less than this left for the chosen labels, the answer is the rest.
 LEAST = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class OutputView:
-    """The chosen ones of a model's `outputs` outputs, ascending; a bundle's last label is that of all others."""
-
-    outputs: int
-    chosen: tuple[int, ...]
 
 
 def renormalize(probabilities: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:

@@ -14,19 +14,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from aws.clients import Clients
-from aws.metadata import ENDPOINT_VARIABLE
 from core import process_setup
 from core.errors import ElasticError
 from core.paths import REPOSITORY_ROOT
 from core.periodic_task import PeriodicTask
 from core.settings import Settings
 from local_cloud.credentials import LOCAL_CREDENTIALS
-from local_cloud.fault_control import FaultControl
-from local_cloud.metadata_service import MetadataService
 from local_cloud.processes import Process, spawn, stop_all
-from local_cloud.resources import create_resources
-from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Supervisor, start_worker
 
 # Each pass costs the emulator a millisecond or two for each instance.
 SUPERVISE_INTERVAL_SECONDS = 0.25
@@ -56,6 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if options.listener is not None:
         os.close(options.listener)  # else clients of an emulator that has ended would wait instead of failing
+    # Imported while the emulator loads.
+    from aws.clients import Clients
+    from aws.metadata import ENDPOINT_VARIABLE
+    from local_cloud.fault_control import FaultControl
+    from local_cloud.metadata_service import MetadataService
+    from local_cloud.resources import create_resources
+    from local_cloud.supervisor import EmulatedInstance, EmulatedMachines, Supervisor, start_worker
+
     supervisor = None
     try:
         assert emulator.stdout is not None

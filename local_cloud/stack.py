@@ -14,10 +14,6 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-import requests
-
-from aws.clients import Clients
-from aws.state import StateStore
 from core.errors import CloudError, ElasticError
 from core.fleet_status import KEY as STATUS_KEY
 from core.paths import REPOSITORY_ROOT, state_folder
@@ -139,11 +135,12 @@ class LocalStack:
             else:
                 self._wait_for_cloud()
                 self._start_web_tier(web)
+            if self._with_controller:
+                self.start_controller()
             self._on_step("Starting the web tier")
             self._wait_for_web_tier()
             if self._with_controller:
                 self._on_step("Starting the controller")
-                self.start_controller()
                 self._wait_for_controller()
         except BaseException:
             self.stop()
@@ -228,6 +225,8 @@ class LocalStack:
         )
 
     def _wait_for_web_tier(self) -> None:
+        import requests  # here and below: the cloud starts meanwhile
+
         def answers() -> bool:
             with contextlib.suppress(requests.RequestException):
                 return requests.get(f"{self.web_url}/healthz", timeout=2).ok
@@ -237,6 +236,9 @@ class LocalStack:
 
     def _wait_for_controller(self) -> None:
         """Waits for the first status of the fleet: until then the fleet's page and API have nothing to show."""
+        from aws.clients import Clients
+        from aws.state import StateStore
+
         clients = Clients(max_connections=1, environment=self.environment)
         state = StateStore(clients["s3"], self.settings.state_bucket)
 
