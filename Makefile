@@ -34,7 +34,7 @@ COMPILE_MACHINE := $(COMPILE) --python-version 3.11 --python-platform aarch64-ma
 # worker of `make demo`, compiles the program anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo run chaos check test test-properties test-contract test-image test-stack lint audit docs lock setup clean
+.PHONY: help demo run chaos check test test-properties test-contract test-image test-stack lint audit docs translations lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -93,6 +93,9 @@ audit: $(VENV)/.installed-run $(AUDIT)/.installed ## Compare every lock with the
 
 docs: $(DOCS)/.installed ## The documentation as a web site in var/site
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+translations: $(VENV)/.installed-run ## Bring the message catalogues up to date with the code; see translations/README.md
+	$(BIN)/python -m web_tier.languages.catalogues
 
 lock: $(BIN)/uv ## Write the locks, with hashes, from the lists of packages
 	$(COMPILE_UNIVERSAL) requirements.txt --output-file requirements.lock

@@ -34,6 +34,8 @@ def retrying_session(token: str, connections: int) -> requests.Session:
         connections: how many are kept open.
     """
     session = requests.Session()
+    # Sentences go to terminals and logs, which are English.
+    session.headers["Accept-Language"] = "en"
     # Otherwise requests would look for credentials in a .netrc file.
     session.auth = _Bearer(token)
     retry = Retry(

@@ -37,6 +37,8 @@ COLUMNS: dict[str, Callable[[ClassificationResult], Cell]] = {
     "key": lambda result: result.key,
     **{name: _time_column(name) for name in TIME_FIELDS},
 }
+# The label in another language, which only a reader of results knows.
+LABEL_LOCAL = "label_local"
 # Not one column, but two for each prediction: ``label_1,score_1,label_2,…``.
 TOP_K = "top_k"
 DEFAULT_COLUMNS = ("image", "label")
@@ -48,6 +50,7 @@ def csv_chunks(
     top_k: int = 5,
     *,
     byte_order_mark: bool = False,
+    local_name: Callable[[ClassificationResult], str | None] = lambda _result: None,
 ) -> Iterator[str]:
     """Yields the file piece by piece: the header line, then one line for each result, in their order.
 
@@ -55,8 +58,9 @@ def csv_chunks(
     take for a formula gets an apostrophe in front.
 
     Args:
-        columns: of `COLUMNS`, and `TOP_K`.
+        columns: of `COLUMNS`, `LABEL_LOCAL` and `TOP_K`.
         top_k: the number of predictions in the columns of `TOP_K`.
+        local_name: a label's name for the column `LABEL_LOCAL`; None: the cell is empty.
     """
     buffer = io.StringIO(newline="")
     if byte_order_mark:
@@ -64,7 +68,7 @@ def csv_chunks(
     writer = csv.writer(buffer)
     writer.writerow([heading for column in columns for heading in _headings(column, top_k)])
     for count, result in enumerate(results, start=1):
-        writer.writerow([as_text(cell) for column in columns for cell in _cells(result, column, top_k)])
+        writer.writerow([as_text(cell) for column in columns for cell in _cells(result, column, top_k, local_name)])
         if count % _ROWS_PER_CHUNK == 0:
             yield buffer.getvalue()
             buffer.seek(0)
@@ -78,7 +82,11 @@ def _headings(column: str, top_k: int) -> list[str]:
     return [f"{kind}_{number}" for number in range(1, top_k + 1) for kind in ("label", "score")]
 
 
-def _cells(result: ClassificationResult, column: str, top_k: int) -> list[Cell]:
+def _cells(
+    result: ClassificationResult, column: str, top_k: int, local_name: Callable[[ClassificationResult], str | None]
+) -> list[Cell]:
+    if column == LABEL_LOCAL:
+        return [local_name(result) or _NO_CELL]
     if column != TOP_K:
         return [COLUMNS[column](result)]
     cells: list[Cell] = []

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import SettingsError
+from core.languages import LANGUAGES
 from core.profiles import DEFAULT_PROFILE, PROFILES
 
 PREFIX = "EIC_"
@@ -269,6 +270,11 @@ class Settings:
     )
     webhook_allow_private: int = _setting(0, "1: webhooks may use plain HTTP and private addresses", 0, 1)
 
+    languages: str = _setting(
+        ",".join(LANGUAGES),
+        "languages of pages and messages, separated by commas; the first is for clients that accept none of them",
+    )
+
     client_silence_seconds: float = _setting(
         60.0, "a request is closed when its client has sent and received nothing for so long, seconds", 0.1
     )
@@ -364,6 +370,9 @@ class Settings:
                 problems.append(f"{PREFIX}{name.upper()} must be {allowed}")
         if 0 < len(self.session_key) < MIN_SESSION_KEY_CHARACTERS:
             problems.append(f"{PREFIX}SESSION_KEY must have {MIN_SESSION_KEY_CHARACTERS} characters or more")
+        languages = split_list(self.languages)
+        if not languages or not set(languages) <= LANGUAGES.keys():
+            problems.append(f"{PREFIX}LANGUAGES must name languages of {', '.join(LANGUAGES)}, not {self.languages!r}")
         if not split_list(self.instance_types):
             problems.append(f"{PREFIX}INSTANCE_TYPES must name at least one instance type")
         if self.heartbeat_timeout_seconds < 2 * self.heartbeat_seconds:

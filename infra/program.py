@@ -7,8 +7,13 @@ from pathlib import Path
 from core.packaging import Archive, make_archive, tree
 
 PACKAGES = ("aws", "controller", "core", "web_tier")
-FOLDERS = ("static", "templates", "infra/machine")
-FILES = ("infra/requirements.txt", "core/prices.toml", "web_tier/domain/label_groups.tsv")
+FOLDERS = ("static", "templates", "translations", "infra/machine")
+FILES = (
+    "infra/requirements.txt",
+    "core/prices.toml",
+    "web_tier/domain/label_groups.tsv",
+    "web_tier/languages/label_names.tsv",
+)
 PREFIX = "program/"
 
 

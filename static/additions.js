@@ -2,8 +2,9 @@
 // here already, so that an upload can be resumed in any tab and on any machine.
 
 import { post } from "./api.js";
-import { show } from "./batch_header.js";
 import { isArchive, keepImages, pathOf } from "./files.js";
+import { show } from "./formats.js";
+import { gettext, ngettext } from "./messages.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -28,7 +29,7 @@ export class Additions {
   async #add({ files, others }) {
     const { batch } = this;
     for (const about of ["known", "full", "others", "add"]) batch.notices.clear(about);
-    if (batch.header.ended) return batch.notices.set("add", "This batch takes no more photos; begin a new batch.");
+    if (batch.header.ended) return batch.notices.set("add", gettext("This batch takes no more photos; begin a new batch."));
     if (!files.length) return batch.notices.set("add", emptyLine(others));
     const fresh = files.filter((file) => !isArchive(file) && !batch.has(file));
     // The server opens archives: what is in them is not known here.
@@ -39,8 +40,8 @@ export class Additions {
       upload = await this.upload();
       if (fresh.length) plan = await this.#plan(fresh);
     } catch (error) {
-      const sentence = error instanceof TypeError ? "Check the connection and try again." : error.message;
-      return batch.notices.set("add", `The photos could not be added. ${sentence}`);
+      const reason = error instanceof TypeError ? gettext("Check the connection and try again.") : error.message;
+      return batch.notices.set("add", gettext("The photos could not be added. %(reason)s", { reason }));
     }
     this.#report(files.length - fresh.length - archives.length + plan.known, plan.full, others);
     const sent = fresh.map((file, index) => ({ file, position: plan.positions[index] })).filter(({ position }) => position !== null);
@@ -65,8 +66,8 @@ export class Additions {
 
   #report(known, full, others) {
     const { notices } = this.batch;
-    if (known) notices.set("known", `${show(known)} ${known === 1 ? "photo is" : "photos are"} in this batch already and ${known === 1 ? "was" : "were"} skipped.`);
-    if (full) notices.set("full", `The batch is full: ${show(full)} ${full === 1 ? "photo was" : "photos were"} left out.`);
+    if (known) notices.set("known", ngettext("%(count)s photo is in this batch already and was skipped.", "%(count)s photos are in this batch already and were skipped.", known, { count: show(known) }));
+    if (full) notices.set("full", ngettext("The batch is full: %(count)s photo was left out.", "The batch is full: %(count)s photos were left out.", full, { count: show(full) }));
     if (others) notices.set("others", othersLine(others));
   }
 
@@ -98,15 +99,15 @@ export class Additions {
       batch.notices.clear("close");
       batch.follow();
     } catch {
-      batch.notices.set("close", "The batch could not be closed. Check the connection and try again.");
+      batch.notices.set("close", gettext("The batch could not be closed. Check the connection and try again."));
     }
   }
 }
 
 export function emptyLine(others) {
-  return others ? "There are no images in this folder." : "Choose at least one image.";
+  return others ? gettext("There are no images in this folder.") : gettext("Choose at least one image.");
 }
 
 export function othersLine(others) {
-  return `Skipped ${show(others)} other ${others === 1 ? "file" : "files"} in the folder.`;
+  return ngettext("Skipped %(count)s other file in the folder.", "Skipped %(count)s other files in the folder.", others, { count: show(others) });
 }

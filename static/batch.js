@@ -4,7 +4,9 @@ import { post } from "./api.js";
 import { BatchUpdates } from "./batch_updates.js";
 import { Model } from "./model.js";
 import { ImageGrid } from "./image_grid.js";
-import { BatchHeader, show } from "./batch_header.js";
+import { BatchHeader } from "./batch_header.js";
+import { show } from "./formats.js";
+import { gettext, ngettext } from "./messages.js";
 import { Additions } from "./additions.js";
 import { Notices } from "./notices.js";
 import { ResponseTimes } from "./response_times.js";
@@ -124,7 +126,7 @@ export class Batch {
       this.notices.clear("cancel");
       this.#plan();
     } catch {
-      this.notices.set("cancel", "The batch could not be cancelled. Check the connection and try again.");
+      this.notices.set("cancel", gettext("The batch could not be cancelled. Check the connection and try again."));
     }
   }
 
@@ -161,7 +163,7 @@ export class Batch {
   #shown(count) {
     const all = this.model.tally.all;
     element("shown").hidden = count === all;
-    const text = count ? `${show(count)} of ${show(all)} shown` : "No image matches.";
+    const text = count ? ngettext("%(count)s of %(total)s shown", "%(count)s of %(total)s shown", all, { count: show(count), total: show(all) }) : gettext("No image matches.");
     if (element("shown").textContent !== text) element("shown").textContent = text;
   }
 }

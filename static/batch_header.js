@@ -1,9 +1,11 @@
 // The batch's state line, counts and progress bars.
 
+import { duration, show } from "./formats.js";
+import { gettext, ngettext } from "./messages.js";
 import { formatBytes } from "./sizes.js";
+import { percent } from "./words.js";
 
 const ANNOUNCE_EVERY_MS = 5000;
-const numbers = new Intl.NumberFormat("en");
 const element = (id) => document.getElementById(id);
 
 export class BatchHeader {
@@ -58,11 +60,11 @@ export class BatchHeader {
     const sent = byBytes ? before + (count * transfer.sentBytes) / Math.max(1, transfer.totalBytes) : uploaded;
     setBar("uploaded-bar", sent, total);
     setBar("answered-bar", tally.answered, total);
-    setText("uploaded-count", expected > uploaded ? `${show(uploaded)} of ${show(expected)}` : show(uploaded));
+    setText("uploaded-count", expected > uploaded ? gettext("%(count)s of %(total)s", { count: show(uploaded), total: show(expected) }) : show(uploaded));
     setText("answered-count", show(tally.answered));
     this.#showFilters(tally, total);
     element("lost").hidden = uploading || !lost;
-    setText("lost-text", `${show(lost)} ${lost === 1 ? "file was" : "files were"} not uploaded.`);
+    setText("lost-text", ngettext("%(count)s file was not uploaded.", "%(count)s files were not uploaded.", lost, { count: show(lost) }));
     element("cancel").hidden = done || this.#cancelled || this.deleted || !this.#mayChange;
     element("delete").hidden = uploading || this.deleted || !this.#mayChange;
     setText("transfer", uploading ? pace(transfer) : "");
@@ -73,8 +75,8 @@ export class BatchHeader {
     element("batch").dataset.state = word;
     setText("state", line);
     for (const note of document.querySelectorAll(".so-far")) note.hidden = done;
-    document.title = done || !tally.answered ? this.#title : `${Math.floor((100 * tally.answered) / total)} % · ${this.#title}`;
-    this.#announce(done ? line : `${line} ${show(tally.answered)} of ${show(total)} answered.`, done);
+    document.title = done || !tally.answered ? this.#title : `${percent(Math.floor((100 * tally.answered) / total) / 100)} · ${this.#title}`;
+    this.#announce(done ? line : `${line} ${ngettext("%(count)s of %(total)s answered.", "%(count)s of %(total)s answered.", total, { count: show(tally.answered), total: show(total) })}`, done);
   }
 
   get #cancelled() {
@@ -92,20 +94,22 @@ export class BatchHeader {
   }
 
   #state({ accepted, tally, uploading, done, missing }) {
-    if (this.deleted) return { word: "deleted", line: "This batch has been deleted" };
-    if (this.#upload?.offline) return { word: "trouble", line: "No connection; the upload goes on as soon as it is back" };
-    if (this.trouble) return { word: "trouble", line: "Connection lost, trying again…" };
+    if (this.deleted) return { word: "deleted", line: gettext("This batch has been deleted") };
+    if (this.#upload?.offline) return { word: "trouble", line: gettext("No connection; the upload goes on as soon as it is back") };
+    if (this.trouble) return { word: "trouble", line: gettext("Connection lost, trying again…") };
     if (this.#cancelled) return { word: "cancelled", line: this.#cancelledLine(tally) };
     if (done) return { word: "done", line: doneLine(accepted, tally.failed) };
     const waiting = this.#waiting();
     if (!tally.classified && !tally.unsure && accepted && waiting) return waiting;
-    if (uploading) return { word: "uploading", line: tally.answered ? "Uploading and classifying…" : "Uploading…" };
+    if (uploading) return { word: "uploading", line: tally.answered ? gettext("Uploading and classifying…") : gettext("Uploading…") };
     if (missing && accepted && tally.answered >= accepted) {
-      return { word: "incomplete", line: `${show(this.page.announced - missing)} of ${show(this.page.announced)} arrived` };
+      const { announced } = this.page;
+      const values = { count: show(announced - missing), total: show(announced) };
+      return { word: "incomplete", line: ngettext("%(count)s of %(total)s arrived", "%(count)s of %(total)s arrived", announced, values) };
     }
-    if (!accepted) return { word: "queued", line: this.page && !this.#upload ? "No images yet" : "Uploading…" };
-    if (tally.answered) return { word: "classifying", line: "Classifying…" };
-    return { word: "queued", line: "Queued, waiting for a worker…" };
+    if (!accepted) return { word: "queued", line: this.page && !this.#upload ? gettext("No images yet") : gettext("Uploading…") };
+    if (tally.answered) return { word: "classifying", line: gettext("Classifying…") };
+    return { word: "queued", line: gettext("Queued, waiting for a worker…") };
   }
 
   #waiting() {
@@ -113,12 +117,15 @@ export class BatchHeader {
     if (!booting || running) return null;
     const left = Math.ceil(boot - (performance.now() - this.#bootingSince) / 1000);
     const rounded = left > 20 ? Math.ceil(left / 5) * 5 : left;
-    const wait = left > 0 ? `about ${rounded} s` : "a moment longer";
-    return { word: "warming", line: `Warming up: starting workers, ${wait}` };
+    const line = left > 0
+      ? gettext("Warming up: starting workers, about %(seconds)s s", { seconds: show(rounded) })
+      : gettext("Warming up: starting workers, a moment longer");
+    return { word: "warming", line };
   }
 
   #cancelledLine(tally) {
-    return `Cancelled; ${show(tally.classified + tally.unsure)} classified`;
+    const count = tally.classified + tally.unsure;
+    return ngettext("Cancelled; %(count)s classified", "Cancelled; %(count)s classified", count, { count: show(count) });
   }
 
   #showFilters(tally, total) {
@@ -149,33 +156,45 @@ function pace(transfer) {
   const now = performance.now();
   const speed = transfer.speed(now);
   const left = transfer.remainingSeconds(now);
-  const sent = formatBytes(transfer.sentBytes) + (transfer.open ? "" : ` of ${formatBytes(transfer.totalBytes)}`);
-  return speed ? `${sent}, ${formatBytes(speed)}/s${left === null ? "" : `, ${duration(left)} left`}` : sent;
+  const bytes = formatBytes(transfer.sentBytes);
+  const sent = transfer.open ? bytes : gettext("%(count)s of %(total)s", { count: bytes, total: formatBytes(transfer.totalBytes) });
+  if (!speed) return sent;
+  const values = { sent, speed: formatBytes(speed), left: left === null ? "" : timeLeft(left) };
+  return left === null ? gettext("%(sent)s, %(speed)s/s", values) : gettext("%(sent)s, %(speed)s/s, %(left)s left", values);
 }
 
 function doneLine(accepted, failed) {
-  if (failed === accepted) return accepted === 1 ? "The image could not be classified" : `None of ${show(accepted)} could be classified`;
-  if (failed) return `All ${show(accepted)} answered, ${show(failed)} failed`;
-  return accepted === 1 ? "The image is answered" : `All ${show(accepted)} answered`;
+  const count = show(accepted);
+  if (failed === accepted) {
+    return accepted === 1 ? gettext("The image could not be classified") : ngettext("None of %(count)s could be classified", "None of %(count)s could be classified", accepted, { count });
+  }
+  if (failed) return ngettext("All %(count)s answered, %(failed)s failed", "All %(count)s answered, %(failed)s failed", failed, { count, failed: show(failed) });
+  return accepted === 1 ? gettext("The image is answered") : ngettext("All %(count)s answered", "All %(count)s answered", accepted, { count });
 }
 
 function missingLine(uploaded, absent, announced) {
-  const are = absent === 1 ? "is" : "are";
-  return `${show(uploaded)} of ${show(announced)} photos arrived; ${show(absent)} ${are} missing: choose or drop the same folder or files again to send the rest, or close the batch.`;
+  const values = { count: show(uploaded), total: show(announced), missing: show(absent) };
+  return ngettext(
+    "%(count)s of %(total)s photos arrived; %(missing)s is missing: choose or drop the same folder or files again to send the rest, or close the batch.",
+    "%(count)s of %(total)s photos arrived; %(missing)s are missing: choose or drop the same folder or files again to send the rest, or close the batch.",
+    absent,
+    values,
+  );
 }
 
 function absentLine(absent, announced) {
-  const them = absent === 1 ? "it" : "them";
-  return `${show(absent)} of ${show(announced)} announced photos never arrived: choose or drop the same folder or files again to send ${them}.`;
+  const values = { missing: show(absent), total: show(announced) };
+  return ngettext(
+    "%(missing)s of %(total)s announced photos never arrived: choose or drop the same folder or files again to send it.",
+    "%(missing)s of %(total)s announced photos never arrived: choose or drop the same folder or files again to send them.",
+    absent,
+    values,
+  );
 }
 
-export function show(value) {
-  return numbers.format(value);
-}
-
-function duration(seconds) {
-  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
-  return `${Math.ceil(seconds / 60)} min`;
+// Never zero; above a minute rounded up.
+function timeLeft(seconds) {
+  return seconds < 60 ? duration(Math.max(1, Math.round(seconds))) : gettext("%(number)s\u00a0min", { number: show(Math.ceil(seconds / 60)) });
 }
 
 function setBar(id, value, max) {

@@ -1,5 +1,8 @@
 // Stacked line and area charts with a common time axis and cursor.
 
+import { show } from "./formats.js";
+import { gettext, ngettext } from "./messages.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 38;
 const RIGHT = 6;
@@ -15,7 +18,7 @@ export function spanOf(samples) {
   const seconds = samples.length ? samples.at(-1).at - samples[0].at : 0;
   const span = Math.min(LONGEST_SECONDS, Math.max(SHORTEST_SECONDS, seconds));
   const minutes = Math.ceil(span / 60);
-  return { span, words: minutes > 28 ? "half hour" : minutes === 1 ? "minute" : `${minutes} minutes` };
+  return { span, words: minutes > 28 ? gettext("The last half hour") : ngettext("The last minute", "The last %(count)s minutes", minutes, { count: show(minutes) }) };
 }
 
 // Returns a round number at or above `value` whose half is round too.
@@ -168,7 +171,7 @@ function areaSum(layers, sample) {
 }
 
 function compact(value) {
-  return value >= 1000 ? `${Number((value / 1000).toPrecision(2))}k` : String(value);
+  return value >= 1000 ? gettext("%(number)sk", { number: show(Number((value / 1000).toPrecision(2))) }) : show(value);
 }
 
 function node(name, attributes) {

@@ -1,6 +1,7 @@
 // On pages that take no photos: a drop or a paste shows where to drop instead.
 
 import { listenForFiles } from "./drops.js";
+import { gettext } from "./messages.js";
 
 // Below the same path prefix as this script.
 const START_URL = new URL("../", import.meta.url);
@@ -20,12 +21,12 @@ function say(sentence) {
   }
   const link = document.createElement("a");
   link.href = START_URL;
-  link.textContent = "Open the page for a new batch";
+  link.textContent = gettext("Open the page for a new batch");
   link.style.color = "inherit";
-  notice.replaceChildren(`${sentence} `, link, ".");
+  notice.replaceChildren(`${sentence} `, link, gettext("."));
 }
 
 listenForFiles({
-  take: () => say("This page takes no photos; nothing was uploaded. Drop them on the page for a new batch, or on that of your batch."),
+  take: () => say(gettext("This page takes no photos; nothing was uploaded. Drop them on the page for a new batch, or on that of your batch.")),
   refuse: say,
 });

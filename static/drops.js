@@ -2,9 +2,7 @@
 // page.
 
 import { filesFromDrop } from "./files.js";
-
-const NO_FILE = "That was no file. Drop image files or folders from your computer.";
-const NO_IMAGE = "There is no image on the clipboard.";
+import { gettext } from "./messages.js";
 
 // on: take({files, others, name}), refuse(sentence), over(is): files are held above the page.
 export function listenForFiles({ take, refuse, over = () => {} }) {
@@ -24,13 +22,13 @@ export function listenForFiles({ take, refuse, over = () => {} }) {
     event.preventDefault();
     if (own) return;
     if (!hasFiles(event.dataTransfer)) {
-      refuse(NO_FILE);
+      refuse(gettext("That was no file. Drop image files or folders from your computer."));
       return;
     }
     try {
       take(await filesFromDrop(event.dataTransfer));
     } catch {
-      refuse("What was dropped could not be read. Drop it again, or choose it with a button.");
+      refuse(gettext("What was dropped could not be read. Drop it again, or choose it with a button."));
     }
   });
   addEventListener("paste", (event) => {
@@ -39,7 +37,7 @@ export function listenForFiles({ take, refuse, over = () => {} }) {
       event.preventDefault();
       take({ files: files.map((file, index) => named(file, index, new Date())), others: 0, name: "" });
     } else if (!isEditable(event.target)) {
-      refuse(NO_IMAGE);
+      refuse(gettext("There is no image on the clipboard."));
     }
   });
 }

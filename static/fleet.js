@@ -1,6 +1,8 @@
 // Keeps the fleet's page up to date: numbers, charts, decisions and instances, from the controller's status.
 
 import { Timeline, spanOf } from "./chart.js";
+import { duration, fixed, money, seconds, show } from "./formats.js";
+import { gettext, ngettext } from "./messages.js";
 import { localTimes, time } from "./times.js";
 
 const INTERVAL_MS = 2000;
@@ -12,9 +14,6 @@ const DECISIONS_SHOWN = 12;
 const MAX_ROWS = 30;
 
 const element = (id) => document.getElementById(id);
-const numbers = new Intl.NumberFormat("en");
-const show = (value) => numbers.format(value);
-const fixed = (value, digits = 1) => value.toFixed(digits);
 let announcedAt = 0;
 
 const layer = (name, options = {}) => ({ name, of: (sample) => sample[name], ...options });
@@ -86,46 +85,66 @@ function fields(status, latest) {
     ...(latest && {
       visible: show(latest.visible),
       in_flight: show(latest.in_flight),
-      desired: latest.desired,
-      booting: latest.booting,
-      running: latest.running,
+      desired: show(latest.desired),
+      booting: show(latest.booting),
+      running: show(latest.running),
       images_per_second: fixed(latest.images_per_second),
     }),
     cost: money(status.costs.total.usd_per_hour),
-    oldest: oldest === null ? "–" : `${fixed(oldest, 0)} s`,
-    target: `${fixed(status.target_latency_seconds, 0)} s`,
-    service: `${fixed(status.mean_service_seconds * 1000, 0)} ms, ${status.mean_service_measured ? "measured" : "assumed"}`,
-    boot: `${fixed(status.expected_boot_seconds, 0)} s`,
+    oldest: oldest === null ? "–" : seconds(oldest),
+    target: seconds(status.target_latency_seconds),
+    service: service(status),
+    boot: seconds(status.expected_boot_seconds),
     answered: show(status.answered),
     profile: status.profile,
   };
 }
 
+function service(status) {
+  const time = fixed(status.mean_service_seconds * 1000, 0);
+  return status.mean_service_measured ? gettext("%(time)s ms, measured", { time }) : gettext("%(time)s ms, assumed", { time });
+}
+
 // As in web_tier/pages/fleet.py.
 function headline(latest) {
-  if (!latest) return "No controller has reported yet";
+  if (!latest) return gettext("No controller has reported yet");
   const { running, booting } = latest;
-  if (!running && !booting) return latest.visible + latest.in_flight ? "Work, but no workers yet" : "No workers, no work";
+  if (!running && !booting) return latest.visible + latest.in_flight ? gettext("Work, but no workers yet") : gettext("No workers, no work");
   const parts = [];
-  if (running) parts.push(`${running} ${running === 1 ? "worker" : "workers"} running`);
-  if (booting) parts.push(`${booting} booting`);
-  return parts.join(", ");
+  if (running) parts.push(ngettext("%(count)s worker running", "%(count)s workers running", running, { count: show(running) }));
+  if (booting) parts.push(ngettext("%(count)s booting", "%(count)s booting", booting, { count: show(booting) }));
+  return parts.join(gettext(", "));
 }
 
 function drawRemarks(remarks) {
   element("remarks").hidden = !remarks.length;
-  replace(element("remarks"), remarks.map(({ sentence, alarming }) => make("li", sentence, alarming ? "alarming" : "")));
+  replace(element("remarks"), remarks.map(remarkOf));
+}
+
+function remarkOf({ sentence, alarming }) {
+  const remark = make("li", sentence, alarming ? "alarming" : "");
+  remark.lang = "en";
+  remark.dir = "ltr";
+  return remark;
 }
 
 // Shows the sample under the cursor, or the latest, in the legends; returns it as a sentence for screen readers.
 function read(sample, isNow) {
-  const at = isNow ? "now" : time("clock", sample.at);
+  const at = isNow ? gettext("now") : time("clock", sample.at);
   text(element("moment"), at);
   for (const name of ["running", "booting", "desired", "in_flight", "visible"]) {
     text(document.querySelector(`[data-reading="${name}"]`), show(sample[name]));
   }
   text(document.querySelector('[data-reading="images_per_second"]'), fixed(sample.images_per_second));
-  return `${at}: ${sample.running} running, ${sample.booting} booting, ${sample.desired} desired; ${show(sample.visible)} waiting, ${show(sample.in_flight)} in flight; ${fixed(sample.images_per_second)} images per second`;
+  return gettext("%(at)s: %(running)s running, %(booting)s booting, %(desired)s desired; %(visible)s waiting, %(in_flight)s in flight; %(rate)s images per second", {
+    at,
+    running: show(sample.running),
+    booting: show(sample.booting),
+    desired: show(sample.desired),
+    visible: show(sample.visible),
+    in_flight: show(sample.in_flight),
+    rate: fixed(sample.images_per_second),
+  });
 }
 
 function drawDecisions(decisions) {
@@ -134,10 +153,18 @@ function drawDecisions(decisions) {
     const item = make("li", "");
     item.dataset.change = change > 0 ? "more" : change < 0 ? "less" : "same";
     const sign = change > 0 ? `+${change}` : change < 0 ? String(change) : "±0";
-    item.append(moment(at), " ", make("b", sign, "change"), " ", make("span", reason, "reason"));
+    item.append(moment(at), " ", make("b", sign, "change"), " ", reasonOf(reason));
     return item;
   });
   replace(element("decisions"), lines);
+}
+
+// The controller's reasons are lines of its log, in English.
+function reasonOf(text) {
+  const reason = make("span", text, "reason");
+  reason.lang = "en";
+  reason.dir = "ltr";
+  return reason;
 }
 
 function drawInstances(instances) {
@@ -145,12 +172,16 @@ function drawInstances(instances) {
   element("no-instances").hidden = instances.length > 0;
   const rows = instances.map((instance) => {
     const age = duration(Math.max(0, Date.now() / 1000 - instance.launched_at));
-    const cells = [make("span", instance.state, `state-${instance.state}`), age, show(instance.in_hand), show(instance.answered), fixed(instance.images_per_second)];
+    const cells = [make("span", stateOf(instance), `state-${instance.state}`), age, show(instance.in_hand), show(instance.answered), fixed(instance.images_per_second)];
     const row = tableRow(instance.name, cells);
     row.firstChild.title = instance.instance_id;
     return row;
   });
   replace(element("instances").tBodies[0], rows);
+}
+
+function stateOf({ state }) {
+  return { running: gettext("running"), booting: gettext("booting"), silent: gettext("silent") }[state] ?? state;
 }
 
 function drawCosts(costs) {
@@ -203,18 +234,6 @@ function text(place, value) {
 function replace(place, lines) {
   const same = place.children.length === lines.length && lines.every((line, index) => place.children[index].textContent === line.textContent);
   if (!same) place.replaceChildren(...lines);
-}
-
-// As in core/fleet_costs.py.
-function money(usd) {
-  if (usd === null) return "–";
-  const digits = usd < 0.1 ? 4 : usd < 1 ? 3 : 2;
-  return `$${usd.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
-}
-
-function duration(seconds) {
-  if (seconds < 120) return `${Math.round(seconds)} s`;
-  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${fixed(seconds / 3600)} h`;
 }
 
 function announce(sentence) {

@@ -1,8 +1,9 @@
 // One frame of the image grid: the element that shows one file while it is on the screen.
 
+import { gettext } from "./messages.js";
 import { answerOf, doubtOf, percent } from "./words.js";
 
-export const SENTENCES = { waiting: "waiting", uploading: "uploading…", queued: "queued" };
+export const SENTENCES = { waiting: gettext("waiting"), uploading: gettext("uploading…"), queued: gettext("queued") };
 const OPEN = new Set(Object.keys(SENTENCES));
 // The largest width of a frame, on a screen with two device pixels per CSS pixel.
 const PICTURE_PX = 360;

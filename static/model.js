@@ -1,16 +1,17 @@
 // The state of each file of a batch, and which files are shown in which order.  This module does not touch the page, so
 // that the cost of counting, filtering and sorting does not depend on the number of files on the screen.
 
-import { answerOf } from "./words.js";
+import { language } from "./messages.js";
+import { answerOf, labelOf } from "./words.js";
 
 export const ANSWERED = new Set(["classified", "unsure", "failed"]);
-const collator = new Intl.Collator("en", { numeric: true });
+const collator = new Intl.Collator(language, { numeric: true });
 const byPosition = (a, b) => a.position - b.position || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 // Files without a result come last in every order.
 const ORDERS = {
   position: byPosition,
   name: (a, b) => collator.compare(a.name, b.name) || byPosition(a, b),
-  label: (a, b) => !a.label - !b.label || collator.compare(a.label, b.label) || byPosition(a, b),
+  label: (a, b) => !a.label - !b.label || collator.compare(labelOf(a), labelOf(b)) || byPosition(a, b),
   sure: (a, b) => (b.score ?? -1) - (a.score ?? -1) || byPosition(a, b),
   doubtful: (a, b) => (a.score ?? 2) - (b.score ?? 2) || byPosition(a, b),
 };
@@ -112,6 +113,7 @@ export class Model {
       name: result.name,
       state: result.error ? "failed" : result.unsure ? "unsure" : "classified",
       label: result.label ?? "",
+      labelLocal: result.label_local ?? "",
       score: result.score,
       top: result.top_k,
       group: result.group,
@@ -134,7 +136,7 @@ export class Model {
   }
 
   #add(fields) {
-    const file = { key: "", label: "", score: null, top: [], group: null, sentence: "", note: "" };
+    const file = { key: "", label: "", labelLocal: "", score: null, top: [], group: null, sentence: "", note: "" };
     Object.assign(file, { model: "", imageUrl: null, file: null, sent: 0, version: 0, text: "" }, fields);
     const last = this.#all.at(-1);
     if (last && byPosition(last, file) > 0) this.#ordered = false;

@@ -3,9 +3,10 @@
 import { getJson, post } from "./api.js";
 import { emptyLine, othersLine } from "./additions.js";
 import { Batch } from "./batch.js";
-import { show } from "./batch_header.js";
 import { listenForFiles } from "./drops.js";
 import { isArchive, keepImages } from "./files.js";
+import { show } from "./formats.js";
+import { gettext, ngettext } from "./messages.js";
 import { Notices } from "./notices.js";
 import { localTimes } from "./times.js";
 
@@ -71,14 +72,14 @@ async function begin(form, { files, others, name: folder }) {
     await import("./upload.js");
     created = await post(form.dataset.batchesUrl, { name: titleOf(name), announced: chosen.length });
   } catch (error) {
-    const sentence = error instanceof TypeError ? "Check the connection and try again." : error.message;
-    formNotices.set("files", `The batch could not be created. ${sentence}`);
+    const reason = error instanceof TypeError ? gettext("Check the connection and try again.") : error.message;
+    formNotices.set("files", gettext("The batch could not be created. %(reason)s", { reason }));
     return;
   }
   const batch = openBatch(created, form, titleOf(name));
   form.batch = batch;
   const left = images.length - max;
-  if (left > 0) batch.notices.set("left", `A batch can have ${show(max)} images; ${show(left)} more were skipped.`);
+  if (left > 0) batch.notices.set("left", ngettext("A batch can have %(max)s images; %(count)s more was skipped.", "A batch can have %(max)s images; %(count)s more were skipped.", left, { max: show(max), count: show(left) }));
   if (others) batch.notices.set("others", othersLine(others));
   const upload = await batch.additions.upload();
   if (archives.length) upload.addArchives(archives, chosen.length, false, chosen.length > 0);
@@ -88,10 +89,10 @@ async function begin(form, { files, others, name: folder }) {
 
 function openBatch(created, form, title) {
   history.replaceState(null, "", created.url);
-  document.title = `${title || `Batch ${created.batch_id}`} · Elastic Image Classifier`;
+  document.title = `${title || gettext("Batch %(batch_id)s", { batch_id: created.batch_id })} · Elastic Image Classifier`;
   element("batch-title").textContent = title;
   element("batch-id").textContent = created.batch_id;
-  element("csv").href = `${created.results_url}.csv`;
+  element("csv").href = `${created.results_url}.csv${element("csv").dataset.query}`;
   element("json").href = `${created.results_url}.json`;
   element("delete").href = `${created.url}/delete`;
   element("upload").hidden = true;
@@ -118,9 +119,15 @@ async function describeRecent() {
   for (const place of document.querySelectorAll("[data-batch-url]")) {
     const batch = await getJson(place.dataset.batchUrl);
     if (!batch || element("form").batch) continue;
-    const images = `${show(batch.accepted)} ${batch.accepted === 1 ? "image" : "images"}`;
-    const left = batch.accepted - batch.answered;
-    const state = batch.state === "cancelled" ? ", cancelled" : left ? `, ${show(left)} to go` : "";
-    place.textContent = batch.accepted ? images + state : "empty";
+    place.textContent = summaryOf(batch);
   }
+}
+
+function summaryOf(batch) {
+  const { accepted } = batch;
+  if (!accepted) return gettext("empty");
+  const images = ngettext("%(count)s image", "%(count)s images", accepted, { count: show(accepted) });
+  const left = accepted - batch.answered;
+  if (batch.state === "cancelled") return gettext("%(images)s, cancelled", { images });
+  return left ? gettext("%(images)s, %(left)s to go", { images, left: show(left) }) : images;
 }

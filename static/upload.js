@@ -1,7 +1,8 @@
 // A batch's upload from this tab: passes the uploader's events to the model and to the page.
 
-import { show } from "./batch_header.js";
 import { isArchive, pathOf } from "./files.js";
+import { show } from "./formats.js";
+import { gettext, ngettext } from "./messages.js";
 import { formatBytes } from "./sizes.js";
 import { Transfer } from "./transfer.js";
 import { Uploader } from "./uploader.js";
@@ -109,21 +110,21 @@ export class Upload {
   #lose(chunk, sentence, again) {
     this.transfer.forget(chunk);
     this.#mark(chunk, "lost", sentence);
-    if (chunk.archive) this.notices.set(chunk, `${chunk.files[0].name}: ${sentence}.`);
+    if (chunk.archive) this.notices.set(chunk, gettext("%(name)s: %(reason)s.", { name: chunk.files[0].name, reason: sentence }));
     if (again) this.#failed.push(chunk);
   }
 
   #unpacked({ name, files, hidden, others, known }, full) {
     this.count += files - full;
     this.expected += files - full;
-    if (known) this.notices.set(`${name} known`, `Skipped ${show(known)} ${known === 1 ? "image" : "images"} in ${name}: already in this batch.`);
+    if (known) this.notices.set(`${name} known`, ngettext("Skipped %(count)s image in %(name)s: already in this batch.", "Skipped %(count)s images in %(name)s: already in this batch.", known, { count: show(known), name }));
     const left = hidden + others;
-    if (left) this.notices.set(`${name} others`, `Skipped ${show(left)} other ${left === 1 ? "file" : "files"} in ${name}.`);
-    if (full) this.notices.set(`${name} full`, `The batch is full; ${show(full)} images in ${name} were skipped.`);
+    if (left) this.notices.set(`${name} others`, ngettext("Skipped %(count)s other file in %(name)s.", "Skipped %(count)s other files in %(name)s.", left, { count: show(left), name }));
+    if (full) this.notices.set(`${name} full`, ngettext("The batch is full; %(count)s image in %(name)s was skipped.", "The batch is full; %(count)s images in %(name)s were skipped.", full, { count: show(full), name }));
   }
 
   #notifyLarge(count, limit) {
-    this.notices.set("large", `${show(count)} ${count === 1 ? "is" : "are"} larger than ${formatBytes(limit)} and will be refused.`);
+    this.notices.set("large", ngettext("%(count)s is larger than %(size)s and will be refused.", "%(count)s are larger than %(size)s and will be refused.", count, { count: show(count), size: formatBytes(limit) }));
   }
 
   #step() {

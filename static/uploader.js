@@ -3,6 +3,8 @@
 
 import { reachable, sendForm } from "./api.js";
 import { pathOf } from "./files.js";
+import { show } from "./formats.js";
+import { gettext, ngettext } from "./messages.js";
 
 const CHUNK_FILES = 20;
 const CHUNK_BYTES = 4 * 1024 * 1024;
@@ -81,7 +83,7 @@ export class Uploader {
   #loseRest(chunk, files, positions) {
     files.forEach((file, index) => {
       const rest = { ...chunk, offset: positions[index], files: [file], sizes: [0], bytes: 0 };
-      this.on.failed(rest, "cancelled before its upload", false);
+      this.on.failed(rest, gettext("cancelled before its upload"), false);
     });
   }
 
@@ -89,7 +91,7 @@ export class Uploader {
   addArchives(files, offset, maxBytes, { keepOthers = false, more = false } = {}) {
     const chunks = files.map((file) => ({ files: [file], sizes: [file.size], bytes: file.size, archive: true, keepOthers }));
     const small = chunks.filter((chunk) => chunk.bytes <= maxBytes);
-    for (const chunk of chunks) if (chunk.bytes > maxBytes) this.on.failed(chunk, "larger than the limit", false);
+    for (const chunk of chunks) if (chunk.bytes > maxBytes) this.on.failed(chunk, gettext("larger than the limit"), false);
     this.#archiveOffset = Math.max(this.#archiveOffset, offset);
     this.on.weighed({ bytes: small.reduce((sum, chunk) => sum + chunk.bytes, 0), large: 0, more });
     this.add(small);
@@ -97,7 +99,7 @@ export class Uploader {
 
   #addWeighed(chunk, large, more) {
     this.on.weighed({ bytes: chunk.bytes, large, more });
-    if (this.cancelled) this.on.failed(chunk, "cancelled before its upload", false);
+    if (this.cancelled) this.on.failed(chunk, gettext("cancelled before its upload"), false);
     else this.add([chunk]);
   }
 
@@ -122,7 +124,7 @@ export class Uploader {
   // Cancels at once; files that are not stored yet will not be.
   cancel() {
     this.#abort.abort();
-    for (const chunk of [...this.#queue.splice(0), ...this.#archives.splice(0)]) this.on.failed(chunk, "cancelled before its upload", false);
+    for (const chunk of [...this.#queue.splice(0), ...this.#archives.splice(0)]) this.on.failed(chunk, gettext("cancelled before its upload"), false);
     this.on.changed();
   }
 
@@ -142,7 +144,7 @@ export class Uploader {
       this.on.started(chunk);
       const { status, body, reason } = await this.#post(chunk);
       if (this.cancelled && status !== 200) {
-        this.#fail(chunk, "cancelled before its upload", false);
+        this.#fail(chunk, gettext("cancelled before its upload"), false);
         return;
       }
       if (status === 200) {
@@ -190,7 +192,7 @@ export class Uploader {
 
   #giveUp(chunk) {
     if (chunk.files.length === 1) {
-      this.#fail(chunk, "not uploaded", true);
+      this.#fail(chunk, gettext("not uploaded"), true);
       return;
     }
     // A file that cannot be read (moved, or on a removed disk) fails its whole request: send each file separately.
@@ -204,7 +206,7 @@ export class Uploader {
     this.on.failed(chunk, sentence, again);
     if (!chunk.archive) return;
     // The positions of the next archives are not known.
-    for (const next of this.#archives.splice(0)) this.on.failed(next, "not uploaded", true);
+    for (const next of this.#archives.splice(0)) this.on.failed(next, gettext("not uploaded"), true);
     this.#archiveInHand = null;
   }
 
@@ -230,7 +232,7 @@ export class Uploader {
     // A file that is no archive in spite of its name is one file.
     this.on.unpacked(archives[0] ?? { name: chunk.files[0].name, files: count, hidden: 0, others: 0, known: 0 }, full);
     if (left.length > full) {
-      this.#fail(chunk, `${left.length - full} of its images could not be stored`, true);
+      this.#fail(chunk, ngettext("%(count)s of its images could not be stored", "%(count)s of its images could not be stored", left.length - full, { count: show(left.length - full) }), true);
       return;
     }
     this.#archiveOffset = Math.max(this.#archiveOffset, chunk.offset + count);

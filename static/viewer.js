@@ -1,7 +1,8 @@
 // The large view of one file: its picture and its five likeliest labels.
 
 import { SENTENCES } from "./frame.js";
-import { answerOf, inPlainWords, percent } from "./words.js";
+import { gettext } from "./messages.js";
+import { answerOf, groupName, inPlainWords, percent } from "./words.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -58,7 +59,7 @@ export class Viewer {
     element("viewer-label").textContent = answerOf(file) || file.sentence || SENTENCES[file.state] || "";
     element("viewer-doubt").hidden = file.state !== "unsure";
     element("viewer-group").textContent = file.group
-      ? `Its labels in the group “${file.group.name}” have ${percent(file.group.score)} together.`
+      ? gettext("Its labels in the group “%(group)s” have %(score)s together.", { group: groupName(file.group.name), score: percent(file.group.score) })
       : "";
     element("viewer-note").hidden = !file.note;
     element("viewer-note").textContent = file.note;
@@ -71,12 +72,13 @@ export class Viewer {
     element("viewer-next").disabled = !this.#neighbour(1);
   }
 
-  #line({ label, score, group }) {
+  #line(entry) {
+    const { score } = entry;
     const row = this.row.cloneNode(true);
-    row.querySelector(".top-label").textContent = inPlainWords({ label, group });
+    row.querySelector(".top-label").textContent = inPlainWords({ ...entry, labelLocal: entry.label_local });
     row.querySelector("meter").value = score;
-    row.querySelector("meter").setAttribute("aria-label", `confidence in ${label}`);
-    row.querySelector(".percent").textContent = score > 0 && score < 0.005 ? "<\u00a01\u00a0%" : percent(score);
+    row.querySelector("meter").setAttribute("aria-label", gettext("confidence in %(label)s", { label: entry.label_local ?? entry.label }));
+    row.querySelector(".percent").textContent = score > 0 && score < 0.005 ? `<\u00a0${percent(0.01)}` : percent(score);
     return row;
   }
 

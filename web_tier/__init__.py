@@ -42,6 +42,7 @@ from web_tier.domain.response_reader import ResponseReader
 from web_tier.domain.result_waiter import ResultWaiter
 from web_tier.domain.single_image import SingleImages
 from web_tier.domain.upload_service import UploadService
+from web_tier.languages import choice
 from web_tier.observability import health, request_log
 from web_tier.observability.metrics import Metrics
 from web_tier.observability.readiness import Readiness
@@ -107,6 +108,7 @@ def create_app(
         protection.init_app(app)
     if settings.authentication != "off":
         sessions.init_app(app, sessions.session_key(settings, state))
+    choice.init_app(app, settings)
     identity.init_app(app)
     request_body.init_app(app)
     errors.init_app(app)

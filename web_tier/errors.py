@@ -18,6 +18,7 @@ from web_tier.domain.memory import MemoryBusyError
 from web_tier.domain.multipart import UploadFormatError
 from web_tier.domain.result_pagination import CursorError
 from web_tier.domain.result_waiter import TooManyWaitingError, WaitFailedError
+from web_tier.languages.sentences import translated
 
 API_PREFIX = "/api/"
 # Outside the API, but called by programs, too.
@@ -54,10 +55,13 @@ def failure(
 ) -> Response:
     """The response to a failed request (RFC 9457 for programs).
 
+    Title and detail are in the language of the request, where they are known to `web_tier.languages.sentences`.
+
     Args:
         errors: the invalid fields of the request, each with a message.
         more: further members of the problem document.
     """
+    title, detail = translated(title), translated(detail)
     if request.path.startswith((API_PREFIX, *_PROGRAM_PATHS)):
         fields: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         if errors is not None:

@@ -83,7 +83,7 @@ def test_the_page_shows_what_the_controller_reports(made_page: Page) -> None:
         expect(page.locator(f'[data-field="{field}"]')).to_have_text(text)
     cells = ["$0.450", "$0.0125", "$1,234.50", "$0.0141", "$0.104", "–", "$1,235.05", "–"]
     expect(page.locator("#costs td")).to_have_text(cells)
-    expect(page.locator("#span")).to_have_text("17 minutes")
+    expect(page.locator("#span")).to_have_text("The last 17 minutes")
     expect(page.locator("#decisions .change")).to_have_text(["-2", "+1"])
     expect(page.locator("#decisions .reason").last).to_have_text("<b>backlog</b> 990")
     expect(page.locator("#instances tbody tr")).to_have_count(1)

@@ -21,7 +21,8 @@ from tests.browser.conftest import PATIENCE_MS, OpenTab
 from tests.prefix_proxy import prefix_proxy
 from tests.waiting import PATIENCE_SECONDS
 from tests.web import JPEG
-from web_tier.domain.label_groups import in_plain_words, with_article
+from web_tier.domain.label_groups import with_article
+from web_tier.languages.labels import in_plain_words
 
 pytestmark = pytest.mark.browser
 

@@ -15,9 +15,9 @@ test("an axis ends at a round number with a round half", () => {
 });
 
 test("the axis shows all samples, within reason, and says how much that is", () => {
-  assert.deepEqual(spanOf([]), { span: 60, words: "minute" });
-  assert.deepEqual(spanOf(samples(100, 110)), { span: 60, words: "minute" });
-  assert.deepEqual(spanOf(samples(0, 61)), { span: 61, words: "2 minutes" });
-  assert.deepEqual(spanOf(samples(0, 500, 990)), { span: 990, words: "17 minutes" });
-  assert.deepEqual(spanOf(samples(0, 100_000)), { span: 1800, words: "half hour" });
+  assert.deepEqual(spanOf([]), { span: 60, words: "The last minute" });
+  assert.deepEqual(spanOf(samples(100, 110)), { span: 60, words: "The last minute" });
+  assert.deepEqual(spanOf(samples(0, 61)), { span: 61, words: "The last 2 minutes" });
+  assert.deepEqual(spanOf(samples(0, 500, 990)), { span: 990, words: "The last 17 minutes" });
+  assert.deepEqual(spanOf(samples(0, 100_000)), { span: 1800, words: "The last half hour" });
 });

@@ -23,10 +23,10 @@ from web_tier.domain.label_groups import (
     common_group,
     groups_of,
     imagenet_groups,
-    in_plain_words,
     parse_table,
     with_article,
 )
+from web_tier.languages.labels import in_plain_words
 
 TABLE = imagenet_groups()
 

@@ -64,13 +64,13 @@ def test_the_page_shows_each_run_with_its_progress() -> None:
 @pytest.mark.parametrize(
     ("fields", "now", "expected"),
     [
-        ({}, 20.0, {"images per second": "20.0", "time so far": "20 s", "time left": "30 s"}),
-        ({"done_images": 0}, 20.0, {"images per second": "0.0", "time so far": "20 s"}),
-        ({"is_planned": False}, 20.0, {"images per second": "20.0", "time so far": "20 s"}),
+        ({}, 20.0, {"images per second": "20.0", "time so far": "20\u00a0s", "time left": "30\u00a0s"}),
+        ({"done_images": 0}, 20.0, {"images per second": "0.0", "time so far": "20\u00a0s"}),
+        ({"is_planned": False}, 20.0, {"images per second": "20.0", "time so far": "20\u00a0s"}),
         (
             {"status": Status.COMPLETE, "done_images": 1000, "finished_at": 1_700_000_125.0},
             9e9,
-            {"images per second": "8.0", "time": "2 min 5 s"},
+            {"images per second": "8.0", "time": "2\u00a0min 5\u00a0s"},
         ),
     ],
 )

@@ -86,7 +86,7 @@ def test_rollout_candidate_and_drift_are_reported() -> None:
     page = bench.client.get("/fleet").text
     assert "Rollout of release 2 (model &lt;m&gt;@2), failed: 3 instances failed" in page
     assert "Candidate m@3 agrees with 97.0 % of 400 answers" in page
-    assert '<li class="alarming">Drift: the last 500 answers differ</li>' in page
+    assert '<li lang="en" dir="ltr" class="alarming">Drift: the last 500 answers differ</li>' in page
     assert [remark.alarming for remark in published.remarks] == [True, False, True]
     assert status(now).remarks == ()
 
@@ -97,7 +97,7 @@ def test_a_status_that_is_old_is_said_to_be() -> None:
     bench.state.put(KEY, status(then, sample(then, running=1)).encode())
     page = bench.client.get("/fleet").text
     assert not re.search(r'id="stale"[^>]* hidden', page)
-    assert re.search(r'id="stale-age">30\d s<', page)
+    assert re.search(r'id="stale-age">30\d\u00a0s<', page)
 
 
 @pytest.mark.parametrize(

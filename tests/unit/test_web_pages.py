@@ -42,7 +42,7 @@ def test_the_plain_form_leads_to_the_page_of_the_batch(bench: WebBench) -> None:
     page = bench.client.get(response.headers["Location"]).text
     assert "All 3 answered" in page
     assert page.count(">beagle, a dog</p>") == 2
-    assert "97 %" in page
+    assert "97\u00a0%" in page
     assert "http-equiv" not in page
 
 
@@ -70,7 +70,7 @@ def test_an_unsure_answer_is_marked_with_the_runner_up(bench: WebBench) -> None:
     page = batch_page(bench, batch_id)
     assert 'data-state="unsure"' in page
     assert ">minivan</p>" in page
-    assert "unsure; or dingo, 55 %" in page
+    assert "unsure; or dingo, 55\u00a0%" in page
     assert "data-group" not in page
 
 
@@ -81,8 +81,8 @@ def test_an_unsure_answer_is_a_group_where_the_likeliest_labels_have_one(bench: 
     page = batch_page(bench, batch_id)
     assert 'data-group="mammal"' in page
     assert '<p class="label">a mammal (unsure which)</p>' in page
-    assert '<p class="doubt">perhaps beagle, 45 %; or dingo, 55 %</p>' in page
-    assert "<summary>Top 2</summary>beagle, a dog, 45 %; dingo, a mammal, 55 %</details>" in page
+    assert '<p class="doubt">perhaps beagle, 45\u00a0%; or dingo, 55\u00a0%</p>' in page
+    assert "<summary>Top 2</summary>beagle, a dog, 45\u00a0%; dingo, a mammal, 55\u00a0%</details>" in page
 
 
 def test_an_answer_for_an_incomplete_file_is_marked(bench: WebBench) -> None:

@@ -28,6 +28,7 @@ from web_tier.domain.presigned_uploads import EXPIRES_SECONDS
 from web_tier.domain.upload_plan import ChosenFile, KnownImages
 from web_tier.domain.upload_service import UploadReport
 from web_tier.errors import try_again
+from web_tier.languages.sentences import translated
 from web_tier.services import services
 
 blueprint = api_blueprint("api_images", __name__)
@@ -150,11 +151,11 @@ def _report_fields(report: UploadReport) -> dict[str, Any]:
     return {
         "accepted": [{"name": file.name, "key": file.key} for file in report.accepted],
         "rejected": [
-            {"name": file.name, "key": file.key, "code": file.failure.code, "error": file.failure.sentence}
+            {"name": file.name, "key": file.key, "code": file.failure.code, "error": translated(file.failure.sentence)}
             for file in report.rejected
         ],
         "not_stored": [
-            {"name": file.name, "position": file.position, "code": file.code, "error": file.sentence}
+            {"name": file.name, "position": file.position, "code": file.code, "error": translated(file.sentence)}
             for file in report.not_stored
         ],
         "archives": [

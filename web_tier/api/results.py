@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from functools import partial
 
 from flask import Response, stream_with_context, url_for
 
-from core.csv_export import csv_chunks
+from core.csv_export import LABEL_LOCAL, csv_chunks
 from core.errors import NotFoundError
 from core.jobs import ClassificationResult
+from core.languages import ENGLISH
 from web_tier.api.openapi import Answer, answer_of, api_blueprint
 from web_tier.api.schemas import (
     BatchPath,
     CsvQuery,
     ExportQuery,
+    LanguageQuery,
     ResponseTimes,
     Result,
     ResultPage,
@@ -26,8 +29,8 @@ from web_tier.api.schemas import (
 from web_tier.auth import authorization
 from web_tier.domain.batch_state import counts
 from web_tier.domain.batches import Batch
-from web_tier.domain.response_times import batch_response_time
-from web_tier.domain.result_fields import result_fields
+from web_tier.domain.response_times import batch_response_time, sentence
+from web_tier.domain.result_fields import local_names, result_fields
 from web_tier.domain.result_pagination import Cursor, next_page
 from web_tier.domain.result_search import ResultSearch
 from web_tier.services import services
@@ -61,7 +64,7 @@ def results(path: BatchPath, query: ResultsQuery) -> Answer:
 
 
 @blueprint.get("/batches/<batch_id>/results/<file>", responses={200: Result, 202: Waiting})
-def result(path: ResultPath) -> Answer:
+def result(path: ResultPath, query: LanguageQuery) -> Answer:
     """The result of one image; `202` while it has none."""
     key = f"{path.batch_id}/{path.file}"
     authorization.check_key(key)
@@ -78,12 +81,16 @@ def result(path: ResultPath) -> Answer:
 def results_csv(path: BatchPath, query: CsvQuery) -> Answer:
     """The results so far as a CSV file, by position.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    A text that a spreadsheet would take for a formula gets an apostrophe in front.  The column `label` is English in
+    all languages.
     """
     current = authorization.batch(path.batch_id)
     columns, top_k = query.columns.split(","), services().settings.top_k
-    found = _matching(current, query.search)
-    return _file(current, "text/csv", "csv", csv_chunks(found, columns, top_k, byte_order_mark=query.bom))
+    if query.lang and "columns" not in query.model_fields_set:
+        columns.append(LABEL_LOCAL)
+    found, local_name = _matching(current, query), partial(_local_name, query.lang)
+    chunks = csv_chunks(found, columns, top_k, byte_order_mark=query.bom, local_name=local_name)
+    return _file(current, "text/csv", "csv", chunks)
 
 
 @blueprint.get(
@@ -95,7 +102,7 @@ def results_csv(path: BatchPath, query: CsvQuery) -> Answer:
 def results_json(path: BatchPath, query: ExportQuery) -> Answer:
     """The results so far as a JSON file, by position, with all fields."""
     current = authorization.batch(path.batch_id)
-    return _file(current, "application/json", "json", _json_chunks(_json_rows(current, query.search)))
+    return _file(current, "application/json", "json", _json_chunks(_json_rows(current, query)))
 
 
 @blueprint.get(
@@ -105,7 +112,7 @@ def results_json(path: BatchPath, query: ExportQuery) -> Answer:
 def results_jsonl(path: BatchPath, query: ExportQuery) -> Answer:
     """The results so far as JSON Lines, by position: each line has the fields of one result."""
     current = authorization.batch(path.batch_id)
-    return _file(current, "application/jsonl", "jsonl", (f"{row}\n" for row in _json_rows(current, query.search)))
+    return _file(current, "application/jsonl", "jsonl", (f"{row}\n" for row in _json_rows(current, query)))
 
 
 @blueprint.get("/batches/<batch_id>/response-times", responses={200: ResponseTimes})
@@ -116,7 +123,7 @@ def response_times(path: BatchPath) -> Answer:
     if found is None:
         return {**dict.fromkeys(ResponseTimes.model_fields), "sentence": "", "images": 0}
     rounded = {name: round(value, 3) for name, value in dataclasses.asdict(found).items()}
-    return {"sentence": found.sentence(current.answered), **rounded}
+    return {"sentence": sentence(found, current.answered), **rounded}
 
 
 def waiting_fields(key: str, name: str) -> dict[str, str]:
@@ -130,13 +137,19 @@ def result_url(key: str) -> str:
     return url_for("api_results.result", batch_id=batch_id, file=file)
 
 
-def _matching(current: Batch, search: str) -> Iterator[ClassificationResult]:
-    return filter(ResultSearch(search).matches, services().batches.fetch(current.results))
+def _matching(current: Batch, query: ExportQuery) -> Iterator[ClassificationResult]:
+    search = ResultSearch(query.search, partial(_local_name, query.lang))
+    return filter(search.matches, services().batches.fetch(current.results))
 
 
-def _json_rows(current: Batch, search: str) -> Iterator[str]:
+def _local_name(lang: str, result: ClassificationResult) -> str | None:
+    names = local_names(result.predictions, lang or ENGLISH)
+    return None if names is None or result.label is None else names.get(result.label)
+
+
+def _json_rows(current: Batch, query: ExportQuery) -> Iterator[str]:
     unsure_below = services().settings.unsure_below
-    for answer in _matching(current, search):
+    for answer in _matching(current, query):
         yield json.dumps(result_fields(answer, unsure_below), ensure_ascii=False)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.csv_export import COLUMNS, DEFAULT_COLUMNS, TOP_K
+from core.csv_export import COLUMNS, DEFAULT_COLUMNS, LABEL_LOCAL, TOP_K
 from core.jobs import MAX_NAME_BYTES
 
 BatchId = Annotated[str, Field(description="a batch's id")]
@@ -15,7 +15,7 @@ BatchId = Annotated[str, Field(description="a batch's id")]
 ShortText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 # Nothing in UTF-8 has fewer bytes than characters; `core.jobs.clean_name` applies the limit in bytes.
 FileName = Annotated[str, Field(max_length=MAX_NAME_BYTES, description="the file's name, folders included")]
-_COLUMN = "|".join([*COLUMNS, TOP_K])
+_COLUMN = "|".join([*COLUMNS, LABEL_LOCAL, TOP_K])
 
 
 class Strict(BaseModel):
@@ -68,11 +68,20 @@ class AddQuery(ImagesQuery):
     )
 
 
-class ResultsQuery(Query):
+_LABEL_LOCAL = "the label's name in the language of the answer; null if it has none, missing in English"
+
+
+class LanguageQuery(Query):
+    lang: Literal["", "en", "de", "es", "fr", "hi", "zh"] = Field(
+        "", description="language of sentences and of `label_local`; else by the cookie, or `Accept-Language`"
+    )
+
+
+class ResultsQuery(LanguageQuery):
     cursor: str = Field("", max_length=4000, description="`cursor` of the last response")
 
 
-class ExportQuery(Query):
+class ExportQuery(LanguageQuery):
     search: str = Field("", max_length=1000, description="only images with all of these words in their name or label")
 
 
@@ -80,12 +89,13 @@ class CsvQuery(ExportQuery):
     columns: str = Field(
         ",".join(DEFAULT_COLUMNS),
         pattern=f"^({_COLUMN})(,({_COLUMN}))*$",
-        description="the columns, in this order; `top_k` has two for each label: `label_1,score_1,…`",
+        description="the columns, in this order; `top_k` has two for each label: `label_1,score_1,…`; with `lang`, the "
+        "default has `label_local` too",
     )
     bom: bool = Field(False, description="begin with a byte order mark, by which spreadsheets recognize UTF-8")
 
 
-class ClassifyQuery(Query):
+class ClassifyQuery(LanguageQuery):
     wait_seconds: float | None = Field(None, ge=0, description="longest wait; at most `classify_wait_seconds`")
     name: FileName = Field("image", description="the file's name, where the body is the image itself")
 
@@ -252,6 +262,7 @@ class PresignedUploads(BaseModel):
 
 class Label(BaseModel):
     label: str
+    label_local: str | None = Field(None, description=_LABEL_LOCAL)
     score: float
     group: str | None = Field(description="what the label is in plain words, such as `cat`; null if it is in no group")
 
@@ -274,6 +285,7 @@ class Result(BaseModel):
     name: str
     status: Literal["classified", "failed"]
     label: str | None
+    label_local: str | None = Field(None, description=_LABEL_LOCAL)
     score: float | None
     unsure: bool
     group: Group | None = Field(description="null if the model is sure, or its best labels have too little in common")

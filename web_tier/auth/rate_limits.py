@@ -15,7 +15,10 @@ from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 from core.settings import Settings
 from web_tier.security import audit_log
 
-_PERIODS = {"minute": "a minute", "hour": "an hour"}
+_SENTENCES = {
+    "minute": "too many requests in a minute; please wait a little",
+    "hour": "too many requests in an hour; please wait a little",
+}
 
 
 class RateLimits:
@@ -72,7 +75,7 @@ class RateLimits:
         # The window slides: another request may be allowed earlier than this, but not surely.
         seconds = math.ceil(self._limiter.get_window_stats(item, client).reset_time - time.time())
         raise TooManyRequests(
-            f"too many requests in {_PERIODS[item.GRANULARITY.name]}; please wait a little",
+            _SENTENCES[item.GRANULARITY.name],
             retry_after=min(max(1, seconds), item.get_expiry()),
         )
 

@@ -98,8 +98,3 @@ def common_group(predictions: Sequence[Prediction], groups: Sequence[LabelGroups
 def with_article(group: str) -> str:
     """A group with "a" or "an"; no group's name begins with a vowel that sounds like a consonant."""
     return f"{'an' if group[0] in 'aeiou' else 'a'} {group}"
-
-
-def in_plain_words(label: str, group: str | None) -> str:
-    """A label with its group, "tabby, a cat"; the label alone if it has none, or names it as "Egyptian cat" does."""
-    return f"{label}, {with_article(group)}" if group and group not in label.lower() else label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 
 from core.jobs import ClassificationResult
 
@@ -11,16 +12,22 @@ class ResultSearch:
     """Matches results that have every word of a text in their name or label; an empty text matches all.
 
     Case makes no difference, nor whether accents are characters of their own (NFD, as macOS stores names) or not.
+
+    Args:
+        local_name: a label's name in another language, which is searched, too.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(
+        self, text: str, local_name: Callable[[ClassificationResult], str | None] = lambda _result: None
+    ) -> None:
         self._words = _folded(text).split()
+        self._local_name = local_name
 
     def matches(self, result: ClassificationResult) -> bool:
         """Whether a result has all the words."""
         if not self._words:
             return True
-        searched = _folded(f"{result.name}\n{result.label or ''}")
+        searched = _folded(f"{result.name}\n{result.label or ''}\n{self._local_name(result) or ''}")
         return all(word in searched for word in self._words)
 
 

@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from itertools import chain
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
@@ -14,18 +15,21 @@ from flask.typing import ResponseReturnValue
 from core.errors import CloudError, ImageTooLargeError, NotFoundError
 from core.formats import FILE_ENDINGS
 from core.jobs import is_batch_id, position_of, shown_name
-from core.sizes import format_bytes
 from web_tier.api.request_body import uploaded_files
 from web_tier.auth import authorization, batch_creation, batch_endings
 from web_tier.auth.quotas import accept_files
 from web_tier.domain.batch_state import state_of
 from web_tier.domain.batches import Batch
 from web_tier.domain.image_validation import browser_type
-from web_tier.domain.label_groups import in_plain_words, with_article
 from web_tier.domain.multipart import UploadedFile
-from web_tier.domain.response_times import batch_response_time
+from web_tier.domain.response_times import batch_response_time, sentence
 from web_tier.domain.result_fields import image_url, result_fields
 from web_tier.domain.upload_plan import ChosenFile, KnownImages
+from web_tier.languages.choice import PARAMETER, language
+from web_tier.languages.formats import minute, size
+from web_tier.languages.labels import group_name, in_plain_words, names_in
+from web_tier.languages.messages import gettext
+from web_tier.languages.sentences import translated
 from web_tier.services import services
 
 # Few enough to fetch and send at once, and a multiple of most grid widths; the script loads the others.
@@ -40,8 +44,21 @@ _IMAGE_HEADERS = {
 log = logging.getLogger(__name__)
 
 blueprint = Blueprint("pages", __name__)
-blueprint.add_app_template_filter(with_article)
-blueprint.add_app_template_global(in_plain_words)
+for function in (in_plain_words, group_name, translated):
+    blueprint.add_app_template_global(function)
+
+
+@blueprint.app_template_global()
+def day(moment: str) -> str:
+    """A moment in ISO 8601, for people."""
+    return minute(datetime.fromisoformat(moment))
+
+
+@blueprint.app_template_global()
+def csv_query() -> str:
+    """The query of links to CSV files: where labels have names in the page's language, the files have these, too."""
+    code = language()
+    return f"?{PARAMETER}={code}" if names_in(code) else ""
 
 
 @blueprint.get("/")
@@ -57,7 +74,7 @@ def create_batch() -> ResponseReturnValue:
     files = uploaded_files()
     first = next(files, None)
     if first is None:
-        return _upload_page(problem="Choose at least one image."), 400
+        return _upload_page(problem=gettext("Choose at least one image.")), 400
     # Closes the file also where the batch cannot be created, or nothing is left of the quota.
     with first.body:
         batch_id = batch_creation.create_batch()
@@ -173,7 +190,7 @@ def _image(key: str) -> Response:
 def _response_times(current: Batch) -> str:
     """The batch's response times in one line; empty while they are not final."""
     found = batch_response_time(current.results, services().batches.fetch) if current.complete else None
-    return found.sentence(current.answered) if found is not None else ""
+    return sentence(found, current.answered) if found is not None else ""
 
 
 def _frames(current: Batch, keys: list[str]) -> list[dict[str, object]]:
@@ -197,7 +214,7 @@ def _waiting_fields(key: str) -> dict[str, object]:
 
 def _upload_page(problem: str = "", deleted: str = "") -> str:
     settings = services().settings
-    max_image_size = format_bytes(settings.max_image_bytes)
+    max_image_size = size(settings.max_image_bytes)
     # There is no batch yet; the script fills its part of the page.
     return render_template(
         "upload.html",
@@ -205,7 +222,7 @@ def _upload_page(problem: str = "", deleted: str = "") -> str:
         settings=settings,
         max_image_size=max_image_size,
         file_endings=FILE_ENDINGS,
-        max_archive_size=format_bytes(settings.max_archive_bytes),
+        max_archive_size=size(settings.max_archive_bytes),
         problem=problem,
         deleted=deleted,
         recent=_recent_batches(),

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from core.bulk_progress import duration, usd_so_far
+from core.bulk_progress import usd_so_far
 from core.bulk_run import BulkRun
-from core.fleet_costs import format_usd
 from core.prices import load_prices
+from web_tier.languages.formats import duration, fixed, minute, money
+from web_tier.languages.messages import gettext
 from web_tier.services import services
 
 blueprint = Blueprint("bulk_pages", __name__)
@@ -29,8 +30,8 @@ def bulk() -> ResponseReturnValue:
         runs=runs,
         running=sum(run.is_active for run in runs),
         facts=lambda run: facts(run, now),
-        money=lambda run: format_usd(usd_so_far(run, load_prices(), usd_per_1000)),
-        started=lambda run: f"{datetime.fromtimestamp(run.created_at, UTC):%Y-%m-%d %H:%M} UTC",
+        money=lambda run: money(usd_so_far(run, load_prices(), usd_per_1000)),
+        started=lambda run: minute(datetime.fromtimestamp(run.created_at, UTC)),
     )
 
 
@@ -42,7 +43,10 @@ def facts(run: BulkRun, now: float) -> list[tuple[str, str]]:
     """
     seconds = max(0.001, (run.finished_at or now) - run.created_at)
     rate = run.done_images / seconds
-    found = [("images per second", f"{rate:,.1f}"), ("time so far" if run.is_active else "time", duration(seconds))]
+    found = [
+        (gettext("images per second"), fixed(rate)),
+        (gettext("time so far") if run.is_active else gettext("time"), duration(seconds)),
+    ]
     if run.is_active and run.is_planned and run.done_images:
-        found.append(("time left", duration(run.waiting_images / rate)))
+        found.append((gettext("time left"), duration(run.waiting_images / rate)))
     return found

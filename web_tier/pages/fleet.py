@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from core.fleet_costs import fleet_costs, format_usd
+from core.fleet_costs import fleet_costs
 from core.fleet_status import FleetStatus, Sample
 from core.prices import load_prices
+from web_tier.languages.formats import number
+from web_tier.languages.messages import gettext, ngettext
 from web_tier.services import services
 
 # An older status was written by a controller that no longer runs.
@@ -37,7 +39,6 @@ def fleet() -> ResponseReturnValue:
         rows=minutes(status.history) if status else [],
         decisions=list(reversed(status.decisions))[:DECISIONS_SHOWN] if status else [],
         iso=lambda seconds: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds"),
-        money=format_usd,
         clock=lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S} UTC",
         now=now,
     )
@@ -47,15 +48,18 @@ def headline(status: FleetStatus | None) -> str:
     """The fleet's size in one line; static/fleet.js has the same wording."""
     latest = status.latest if status is not None else None
     if latest is None:
-        return "No controller has reported yet"
+        return gettext("No controller has reported yet")
     if not latest.running and not latest.booting:
-        return "No workers, no work" if not latest.visible + latest.in_flight else "Work, but no workers yet"
+        work = latest.visible + latest.in_flight
+        return gettext("Work, but no workers yet") if work else gettext("No workers, no work")
     parts = []
     if latest.running:
-        parts.append(f"{latest.running} {'worker' if latest.running == 1 else 'workers'} running")
+        count = number(latest.running)
+        parts.append(ngettext("%(count)s worker running", "%(count)s workers running", latest.running, count=count))
     if latest.booting:
-        parts.append(f"{latest.booting} booting")
-    return ", ".join(parts)
+        count = number(latest.booting)
+        parts.append(ngettext("%(count)s booting", "%(count)s booting", latest.booting, count=count))
+    return gettext(", ").join(parts)
 
 
 def minutes(history: Sequence[Sample]) -> list[Sample]:

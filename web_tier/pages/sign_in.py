@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from web_tier.auth import identity
 from web_tier.auth.scopes import READ
 from web_tier.auth.sessions import can_have_cookie, end
+from web_tier.languages.messages import gettext
 from web_tier.security import audit_log
 from web_tier.services import services
 
@@ -42,10 +43,10 @@ def sign_in() -> ResponseReturnValue:
     token = identity.valid_token(request.form.get("token", "").strip())
     if token is None:
         audit_log.record("sign_in", "refused", reason="no valid token")
-        return _form(after, "This token is unknown, expired or revoked."), 401
+        return _form(after, gettext("This token is unknown, expired or revoked.")), 401
     if READ not in token.scopes:
         audit_log.record("sign_in", "refused", reason="scope", presented_token_id=token.token_id)
-        return _form(after, "This token lacks the scope read, which pages need."), 403
+        return _form(after, gettext("This token lacks the scope read, which pages need.")), 403
     # Nothing of an earlier session is kept, which another person could have prepared (session fixation).
     session.clear()
     session.permanent = True
