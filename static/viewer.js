@@ -2,7 +2,7 @@
 
 import { SENTENCES } from "./frame.js";
 import { gettext } from "./messages.js";
-import { answerOf, groupName, inPlainWords, percent } from "./words.js";
+import { answerOf, groupTitle, inPlainWords, percent } from "./words.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -59,7 +59,7 @@ export class Viewer {
     element("viewer-label").textContent = answerOf(file) || file.sentence || SENTENCES[file.state] || "";
     element("viewer-doubt").hidden = file.state !== "unsure";
     element("viewer-group").textContent = file.group
-      ? gettext("Its labels in the group “%(group)s” have %(score)s together.", { group: groupName(file.group.name), score: percent(file.group.score) })
+      ? gettext("Its labels in the group “%(group)s” have %(score)s together.", { group: groupTitle(file.group.name), score: percent(file.group.score) })
       : "";
     element("viewer-note").hidden = !file.note;
     element("viewer-note").textContent = file.note;

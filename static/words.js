@@ -17,6 +17,12 @@ export function groupName(group) {
   return gettext(withArticle(group));
 }
 
+// A group within quotation marks: without its article in English.
+export function groupTitle(group) {
+  const named = groupName(group);
+  return named === withArticle(group) ? group : named;
+}
+
 // A label's name in the page's language; the label itself where it has none.
 export function labelOf({ label, labelLocal }) {
   return labelLocal || label;

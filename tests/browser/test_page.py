@@ -345,7 +345,7 @@ def test_the_form_works_without_javascript(open_tab: OpenTab, photos: Photos) ->
     expect(page.locator("#state")).to_have_text("All 2 answered", timeout=PATIENCE_MS)
     assert set(answers(page)) == {path.name for path, _label in photos[:2]}
     page.locator("summary").first.click()
-    expect(page.locator("details").first).to_have_text(re.compile(r"Top 5.*, \d+ %; .*"))
+    expect(page.locator("details").first).to_have_text(re.compile(r"Top 5.*, \d+\s%; .*"))
     with page.expect_download() as download:
         page.click("#csv")
     assert Path(download.value.path()).read_text().startswith("image,label")
@@ -522,7 +522,7 @@ def test_progress_is_shown_in_bytes(open_tab: OpenTab) -> None:
     session.send("Network.emulateNetworkConditions", slow)
     # The bytes after the image belong to no picture, which the check does not mind.
     page.set_input_files("#files", [payload(f"{number}.jpg", JPEG + bytes(1_500_000)) for number in range(4)])
-    pattern = re.compile(r"^[\d.]+ [KM]iB of 5.7 MiB, [\d.]+ [KM]iB/s, \d+ s left$")
+    pattern = re.compile(r"^[\d.]+ [KM]iB of 5.7 MiB, [\d.]+ [KM]iB/s, \d+\ss left$")
     expect(page.locator("#transfer")).to_have_text(pattern, timeout=PATIENCE_MS)
     page.wait_for_function(
         "() => { const { position } = window['uploaded-bar']; return 0 < position && position < 1; }"
