@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from gettext import c2py
 
 import pytest
@@ -18,8 +19,16 @@ from web_tier.languages.catalogues import Paths, translated_languages
 from web_tier.languages.choice import FOLDER
 
 PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
-TEMPLATE = catalogues.extract()
-CATALOGUES = {language: catalogues.read(language) for language in translated_languages()}
+
+
+@cache
+def template() -> Catalog:
+    return catalogues.extract()
+
+
+@cache
+def catalogue(language: str) -> Catalog:
+    return catalogues.read(language)
 
 
 def messages_of(catalog: Catalog) -> Iterator[Message]:
@@ -32,7 +41,7 @@ def texts(of: object) -> list[str]:
 
 @pytest.mark.parametrize("language", translated_languages())
 def test_every_message_is_translated(language: str) -> None:
-    catalog = CATALOGUES[language]
+    catalog = catalogue(language)
     lacking = [
         message.id
         for message in messages_of(catalog)
@@ -45,7 +54,7 @@ def test_every_message_is_translated(language: str) -> None:
 
 @pytest.mark.parametrize("language", translated_languages())
 def test_translations_have_the_placeholders_of_the_message(language: str) -> None:
-    for message in messages_of(CATALOGUES[language]):
+    for message in messages_of(catalogue(language)):
         wanted = sorted(set(PLACEHOLDER.findall(texts(message.id)[-1])))
         for text in texts(message.string):
             found = sorted(set(PLACEHOLDER.findall(text)))
@@ -58,7 +67,7 @@ def test_translations_have_the_placeholders_of_the_message(language: str) -> Non
 @pytest.mark.parametrize("language", translated_languages())
 def test_translations_are_safe_in_pages(language: str) -> None:
     """Jinja takes translations for HTML, also within attributes in double quotes."""
-    for message in messages_of(CATALOGUES[language]):
+    for message in messages_of(catalogue(language)):
         for text in texts(message.string):
             assert not re.search(r'[<>&"]', text), message.id
             assert text == text.strip() or message.id[0] in ",;" or text[0] == "\u00a0", message.id
@@ -66,18 +75,18 @@ def test_translations_are_safe_in_pages(language: str) -> None:
 
 @pytest.mark.parametrize("language", translated_languages())
 def test_the_catalogue_is_up_to_date_with_the_code(language: str) -> None:
-    wanted = {(tuple(texts(message.id)), tuple(sorted(message.locations))) for message in messages_of(TEMPLATE)}
+    wanted = {(tuple(texts(message.id)), tuple(sorted(message.locations))) for message in messages_of(template())}
     there = {
         (tuple(texts(message.id)), tuple(sorted((name, 0) for name, _line in message.locations)))
-        for message in messages_of(CATALOGUES[language])
+        for message in messages_of(catalogue(language))
     }
     assert there == wanted, "run `make translations`, and translate what is new"
-    assert not CATALOGUES[language].obsolete
+    assert not catalogue(language).obsolete
 
 
 @pytest.mark.parametrize("language", translated_languages())
 def test_the_compiled_files_are_those_of_the_catalogue(language: str) -> None:
-    paths, catalog, buffer = Paths.of(language), CATALOGUES[language], io.BytesIO()
+    paths, catalog, buffer = Paths.of(language), catalogue(language), io.BytesIO()
     write_mo(buffer, catalog)
     of_source, stored = (
         {tuple(texts(message.id)): message.string for message in read_mo(io.BytesIO(compiled)) if message.id}
@@ -90,7 +99,7 @@ def test_the_compiled_files_are_those_of_the_catalogue(language: str) -> None:
 @pytest.mark.parametrize("language", translated_languages())
 def test_scripts_find_the_plural_form_of_every_count(language: str) -> None:
     forms = json.loads(Paths.of(language).scripts.read_text("utf-8"))["plural"]
-    plural = c2py(CATALOGUES[language].plural_expr)
+    plural = c2py(catalogue(language).plural_expr)
     for count in (*range(1100), 1_000_001, 123_456):
         form = forms[count if count < len(forms) else 100 + count % 100]
         assert int(form) == plural(count), count
@@ -102,6 +111,7 @@ def test_each_language_but_english_has_a_catalogue() -> None:
 
 
 def test_the_terms_are_noted_for_translators() -> None:
-    for language, catalog in CATALOGUES.items():
+    for language in translated_languages():
+        catalog = catalogue(language)
         for term in ("batch", "worker", "fleet", "backlog", "queue", "label", "unsure"):
             assert f"{term} =" in re.sub(r"\n# ", " ", catalog.header_comment), (language, term)
