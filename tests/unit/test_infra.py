@@ -313,7 +313,8 @@ def test_the_archive_is_the_same_each_time_and_holds_what_instances_start(tmp_pa
     with tarfile.open(fileobj=BytesIO(archive.body)) as found:
         names = set(found.getnames())
     assert {"infra/machine/install.sh", "infra/requirements.txt", "web_tier/wsgi.py", "templates/base.html"} <= names
-    assert {"web_tier/domain/label_groups.tsv", "core/prices.toml"} <= names
+    assert {"web_tier/domain/label_groups.tsv", "web_tier/languages/label_names.tsv", "core/prices.toml"} <= names
+    assert {"translations/de/LC_MESSAGES/messages.mo", "translations/de/scripts.json"} <= names
     assert not any(name.endswith((".pyc", ".tflite")) or "__pycache__" in name for name in names)
 
 
