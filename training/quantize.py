@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, get_args
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -32,29 +31,41 @@ def convert(model: Any, kind: Kind, calibration: NDArray[np.float32]) -> bytes:
     Raises:
         ExportError: the model cannot be converted.
     """
-    converter = _converter(model, calibration.shape[1:])
     if kind not in get_args(Kind):
         raise ExportError(f"{kind!r} is not one of {', '.join(get_args(Kind))}")
-    if kind != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if kind in ("int8", "int16"):
-        converter.representative_dataset = lambda: ([photo[None]] for photo in calibration)
-        converter.target_spec.supported_ops = [_INT8_ACTIVATIONS if kind == "int8" else _INT16_ACTIVATIONS]
-    try:
-        with _silence():
-            content: bytes = _with_float_softmax(converter) if kind == "int8" else converter.convert()
-    except Exception as error:  # MLIR raises many kinds of exceptions
-        raise ExportError(f"the model cannot be converted to {kind}: {str(error).strip().splitlines()[0]}") from error
+    with tempfile.TemporaryDirectory(prefix="saved-model-") as folder:
+        converter = _converter(model, calibration.shape[1:], folder)
+        if kind != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if kind == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if kind in ("int8", "int16"):
+            converter.representative_dataset = lambda: ([photo[None]] for photo in calibration)
+            converter.target_spec.supported_ops = [_INT8_ACTIVATIONS if kind == "int8" else _INT16_ACTIVATIONS]
+        try:
+            with _silence():
+                content: bytes = _with_float_softmax(converter) if kind == "int8" else converter.convert()
+        except Exception as error:  # MLIR raises many kinds of exceptions
+            sentence = str(error).strip().splitlines()[0]
+            raise ExportError(f"the model cannot be converted to {kind}: {sentence}") from error
     return content
 
 
-def _converter(model: Any, image_shape: tuple[int, ...]) -> Any:
-    # Wrapped, so that a model for images of any size gets a fixed input size.
-    images = keras.Input(image_shape)
+def _converter(model: Any, image_shape: tuple[int, ...], folder: str) -> Any:
+    """A converter, which reads the SavedModel that this writes into `folder`.
+
+    Of one function only, with a fixed input size.  What `from_keras_model` writes has the model's own functions, too,
+    each traced anew, which takes most of the conversion's time.
+    """
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.classify = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec([None, *image_shape], tf.float32, "images")],
+    )
     with _silence():
-        return tf.lite.TFLiteConverter.from_keras_model(keras.Model(images, model(images, training=False)))
+        tf.saved_model.save(module, folder, signatures=module.classify.get_concrete_function())
+        return tf.lite.TFLiteConverter.from_saved_model(folder)
 
 
 def _with_float_softmax(converter: Any) -> bytes:

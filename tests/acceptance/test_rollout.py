@@ -25,7 +25,7 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.acceptance
 
-IMAGES_PER_SECOND = 5.0
+IMAGES_PER_SECOND = 2.5
 WORKERS = 2
 
 
@@ -70,7 +70,7 @@ def run(command: object, *arguments: str, status: int = 0) -> Result:
 
 
 def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: Stage, photos: list[bytes]) -> None:
-    with FleetSizeHistory(stage.fleet) as history:
+    with FleetSizeHistory(stage.fleet, interval_seconds=0.5) as history:
         with SteadyLoad(stage.stack.web_url, photos, IMAGES_PER_SECOND) as load:
             load.wait_for(2 * WORKERS)
             run(model, "shadow", stage.promoted, "--share", "1")
@@ -140,7 +140,7 @@ def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path,
     stage.stack.environment["EIC_MIN_SIZE"] = "0"
     stage.stack.start_controller()
     wait_until(lambda: stage.fleet.describe() == [], "the fleet does not come to rest")
-    with FleetSizeHistory(stage.fleet) as history:
+    with FleetSizeHistory(stage.fleet, interval_seconds=0.5) as history:
         run(model, "promote", "3")
         assert history.wait_for_zero(PATIENCE_SECONDS)
         assert history.peak == 1
