@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import itertools
 import os
@@ -168,6 +169,18 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # without typ
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling | None:
     """Let pytest-xdist send each group to one process where tests stay together (`--dist loadscope`)."""
     return GroupScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while tests are collected, a third of whose time that takes: imported modules are none."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        # Nor are they looked through again while the tests run.
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

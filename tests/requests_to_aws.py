@@ -11,7 +11,7 @@ import ast
 import contextlib
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,18 +88,20 @@ def _methods() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def requests_in_code(package: Path = PACKAGE) -> list[CodeRequest]:
+@functools.cache
+def requests_in_code(package: Path = PACKAGE) -> tuple[CodeRequest, ...]:
     """All requests in the modules of a folder."""
     found: list[CodeRequest] = []
     for path in sorted(package.rglob("*.py")):
-        for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+        text = path.read_text("utf-8")
+        for function in ast.walk(ast.parse(text)):
             if isinstance(function, ast.FunctionDef):
-                pages = _paginators(function)
+                pages = _paginators(function) if "get_paginator" in text else {}
                 for node in ast.walk(function):
                     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                         where = f"{path.relative_to(package.parent)}:{node.lineno}"
                         found += _request(node, node.func, pages, where)
-    return found
+    return tuple(found)
 
 
 def _request(call: ast.Call, function: ast.Attribute, pages: dict[str, str], where: str) -> Iterator[CodeRequest]:
@@ -211,7 +213,7 @@ def _sent_by_us(frame: Any) -> bool:
     return frame is not None and frame.f_code.co_filename.startswith(f"{PACKAGE}/")
 
 
-def unlisted(sent: set[SentRequest], listed: list[CodeRequest]) -> list[str]:
+def unlisted(sent: set[SentRequest], listed: Sequence[CodeRequest]) -> list[str]:
     """The recorded requests that the code's list does not have, each as text."""
     found = []
     for request in sorted(sent, key=lambda request: (request.service, request.operation, sorted(request.parameters))):
