@@ -43,12 +43,12 @@ def test_of_two_controllers_one_leads_and_the_other_takes_over_when_it_is_killed
         "lease_seconds": LEASE_SECONDS,
         "max_size": MAX_SIZE,
     }
-    paths = make_images(150)
+    paths = make_images(80)
     # While they boot, all instances are ordered and none works: when ordering twice would be easiest.
     with LocalStack(settings, controller=False, boot_seconds=BOOT_SECONDS, log_directory=tmp_path) as stack:
         clients, fleet = connect(stack)
         state, api = StateStore(clients["s3"], stack.settings.state_bucket), ApiClient(stack.web_url)
-        with FleetSizeHistory(fleet) as history:
+        with FleetSizeHistory(fleet, interval_seconds=0.5) as history:
             # Before anyone leads: however slow the machine, all is there when the first decision is made.
             batch_id = api.create_batch()
             assert api.upload(batch_id, paths, lambda count: None) == []
@@ -98,7 +98,7 @@ def test_the_backlog_drains_without_capacity_under_throttling_and_with_machines_
     ) as stack:
         _, fleet = connect(stack)
         api = ApiClient(stack.web_url)
-        with FleetSizeHistory(fleet) as history:
+        with FleetSizeHistory(fleet, interval_seconds=0.5) as history:
             batch_id = api.create_batch()
             assert api.upload(batch_id, paths, lambda count: None) == []
             faults = {"capacity": 1.0, "persistence": 0.0}

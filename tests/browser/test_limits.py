@@ -20,7 +20,7 @@ from tests.browser.test_page import UPLOADS, payload, small_files, wait_for_all,
 pytestmark = pytest.mark.browser
 
 MAX_PAGE_BYTES = 125_000
-MANY = 300
+MANY = 160
 
 
 def serious(page: Page) -> list[str]:
@@ -83,7 +83,7 @@ def responses_of(page: Page) -> list[Response]:
 def test_pages_are_light(open_tab: OpenTab, make_images: Callable[..., list[Path]]) -> None:
     page = open_tab().page
     page.goto("/")
-    page.set_input_files("#files", make_images(120))
+    page.set_input_files("#files", make_images(60))
     wait_for_all(page)
     weights = {}
     for name, path in (("start", "/"), ("fleet", "/fleet"), ("batch", urlsplit(page.url).path)):
@@ -114,9 +114,9 @@ def test_of_many_files_only_few_are_on_the_page(open_tab: OpenTab, make_images: 
               return box.bottom > 0 && box.top < innerHeight;
             })"""
         )
-        assert page.locator("#sheet .frame").count() < 150
+        assert page.locator("#sheet .frame").count() < 100
     expect(page.locator(f'#sheet [aria-posinset="{MANY}"]')).to_have_count(1)
-    expect(page.locator("#answered-count")).to_have_text(f"{MANY:,}", timeout=180_000)
+    expect(page.locator("#answered-count")).to_have_text(f"{MANY:,}", timeout=120_000)
     wait_for_all(page)
     page.evaluate("scrollTo(0, 0)")
     page.select_option("#sort", "doubtful")
@@ -138,7 +138,7 @@ def test_only_pictures_near_the_screen_take_memory(open_tab: OpenTab) -> None:
         """
     )
     page.goto("/")
-    page.set_input_files("#files", small_files(250))
+    page.set_input_files("#files", small_files(160))
     wait_for_all(page)
     for top in (2000, 6000, 12000, 100_000, 0):
         page.evaluate(f"scrollTo(0, {top})")
