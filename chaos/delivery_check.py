@@ -86,6 +86,24 @@ def keep_result_versions(client: Any, bucket: str) -> None:
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
 
+def delete_versions_before(client: Any, bucket: str, before: datetime) -> None:
+    """Deletes every version of an object, and every deletion marker, that is older, as lifecycle rules do.
+
+    Raises:
+        CloudError: S3 refused or failed.
+    """
+    with cloud_errors("expiring objects"):
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            entries = (*page.get("Versions", []), *page.get("DeleteMarkers", []))
+            old = [
+                {"Key": entry["Key"], "VersionId": entry["VersionId"]}
+                for entry in entries
+                if entry["LastModified"] < before
+            ]
+            if old:
+                client.delete_objects(Bucket=bucket, Delete={"Objects": old, "Quiet": True})
+
+
 def read_result_versions(client: Any, bucket: str, prefix: str) -> dict[str, list[ResultVersion]]:
     """Reads every version of each result below `prefix`, also those in packs, by key, oldest first.
 

@@ -27,6 +27,8 @@ class Saboteur:
         dice: chooses the workers and the times.
         target_kills: how many workers to kill.
         seconds_between_kills: the shortest and the longest pause.
+        kills_per_controller_stop: after how many kills the controller is stopped; 0: never.
+        only_youngest: kill the worker that was started last, so that the first one lives on.
 
     Attributes:
         kills: how many have been killed.
@@ -39,6 +41,9 @@ class Saboteur:
         dice: random.Random,
         target_kills: int,
         seconds_between_kills: tuple[float, float] = SECONDS_BETWEEN_KILLS,
+        *,
+        kills_per_controller_stop: int = KILLS_PER_CONTROLLER_STOP,
+        only_youngest: bool = False,
     ) -> None:
         self.target_kills = target_kills
         self.kills = 0
@@ -46,14 +51,24 @@ class Saboteur:
         self._stack = stack
         self._dice = dice
         self._seconds_between_kills = seconds_between_kills
+        self._kills_per_controller_stop = kills_per_controller_stop
+        self._only_youngest = only_youngest
         self._stop_controller = itertools.cycle((kill, _terminate))
 
     def work(self) -> None:
         """Kills `target_kills` workers, or fewer if `stop` is set before."""
         while self.kills < self.target_kills and not self.stop.wait(self._dice.uniform(*self._seconds_between_kills)):
             workers = self.workers()
-            if workers and self._kill(self._dice.choice(workers)) and self.kills % KILLS_PER_CONTROLLER_STOP == 0:
-                self._restart_controller()
+            if workers and self._kill_one(workers):
+                stops = self._kills_per_controller_stop
+                if stops and self.kills % stops == 0:
+                    self._restart_controller()
+
+    def oldest_worker(self) -> psutil.Process | None:
+        """The running worker process that was started first; None where there is none."""
+        with contextlib.suppress(psutil.Error):
+            return min(self._workers(), key=lambda worker: worker.create_time(), default=None)
+        return None
 
     def workers(self) -> list[psutil.Process]:
         """The running worker processes, by their ids."""
@@ -65,9 +80,13 @@ class Saboteur:
                 if "app_tier" in process.cmdline():
                     yield process
 
-    def _kill(self, process: psutil.Process) -> bool:
+    def _kill_one(self, workers: list[psutil.Process]) -> bool:
         try:
-            process.kill()
+            if self._only_youngest:
+                victim = max(workers, key=lambda worker: worker.create_time())
+            else:
+                victim = self._dice.choice(workers)
+            victim.kill()
         except psutil.NoSuchProcess:
             return False
         self.kills += 1

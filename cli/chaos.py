@@ -18,10 +18,14 @@ from benchmarks.report import output_file
 from chaos.bulk_run import BulkChaosReport, run_bulk_chaos
 from chaos.report import ChaosReport
 from chaos.run import run_chaos
+from chaos.soak import SoakReport, run_soak
 from cli.options import quiet
 from cli.session import clients_of, progress_console, stop_on_signals
 from core.output_files import write_output_file
 from local_cloud.sample_photos import make_crops
+
+# More than a batch of the soak; they are uploaded again and again.
+SOAK_PHOTOS = 300
 
 
 @click.command()
@@ -53,6 +57,14 @@ from local_cloud.sample_photos import make_crops
     metavar="N",
     help="Label N photos of a bucket by a bulk run instead; --photos and --troubles do not apply.",
 )
+@click.option(
+    "--soak",
+    "minutes",
+    type=click.FloatRange(min=15),
+    metavar="MINUTES",
+    help="Upload a photo a second, kill a worker a minute, and check that memory and disk do not grow instead; of the "
+    "other options, only --images, --seed and --json apply.",
+)
 @output_file("--json", "json_path", "Also write the report to this file.")
 @quiet
 def chaos(
@@ -64,9 +76,10 @@ def chaos(
     troubles: int,
     timeout_seconds: float,
     bulk: int | None,
+    minutes: float | None,
     json_path: Path | None,
 ) -> None:
-    """Test that no photo is lost while faults are injected.
+    """Test that no photo is lost while faults are injected, or (--soak) that a long run does not grow.
 
     Photos are classified on a local stack while workers are killed, the controller is restarted, the cloud's requests
     are throttled, delayed and fail, jobs are delivered twice, and machines are in trouble: a worker is stopped, disks
@@ -78,18 +91,15 @@ def chaos(
     errors = Console(stderr=True)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     with tempfile.TemporaryDirectory() as folder:
-        found = collect(images)[0] if images else make_crops(min(count, bulk or count), seed, Path(folder))
+        wanted = SOAK_PHOTOS if minutes else min(count, bulk or count)
+        found = collect(images)[0] if images else make_crops(wanted, seed, Path(folder))
         errors.print(f"Seed {seed}.", highlight=False)
-        options: dict[str, Any] = {
-            "seed": seed,
-            "kills": kills,
-            "faults": faults,
-            "timeout_seconds": timeout_seconds,
-            "connect": clients_of,
-            "console": progress_console(),
-        }
-        report: ChaosReport | BulkChaosReport
-        if bulk:
+        stack: dict[str, Any] = {"seed": seed, "connect": clients_of, "console": progress_console()}
+        options: dict[str, Any] = {**stack, "kills": kills, "faults": faults, "timeout_seconds": timeout_seconds}
+        report: ChaosReport | BulkChaosReport | SoakReport
+        if minutes:
+            report = run_soak(found, minutes, **stack)
+        elif bulk:
             report = run_bulk_chaos(found, bulk, **options)
         else:
             report = run_chaos(list(itertools.islice(itertools.cycle(found), count)), troubles=troubles, **options)

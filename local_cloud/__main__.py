@@ -20,10 +20,12 @@ from core.paths import REPOSITORY_ROOT
 from core.periodic_task import PeriodicTask
 from core.settings import Settings
 from local_cloud.credentials import LOCAL_CREDENTIALS
+from local_cloud.log_files import DEFAULT_LOG_LIMITS, LogLimits, bound_logs
 from local_cloud.processes import Process, spawn, stop_all
 
 # Each pass costs the emulator a millisecond or two for each instance.
 SUPERVISE_INTERVAL_SECONDS = 0.25
+LOGS_INTERVAL_SECONDS = 10.0
 
 log = logging.getLogger("local_cloud")
 
@@ -90,6 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         print(json.dumps({"endpoint_url": endpoint_url, "metadata_url": metadata.endpoint("")}), flush=True)
         supervision = PeriodicTask("supervisor", SUPERVISE_INTERVAL_SECONDS, supervisor.reconcile)
+        limits = LogLimits(options.log_bytes, options.instance_logs)
+        PeriodicTask("logs", LOGS_INTERVAL_SECONDS, lambda: bound_logs(options.log_directory, limits)).start(stop)
         while not stop.wait(SUPERVISE_INTERVAL_SECONDS):
             supervision.run_round()
             if emulator.poll() is not None:
@@ -120,6 +124,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--faults", metavar="SEED|JSON", help="inject faults; see `python -m local_cloud.emulator -h`")
     parser.add_argument(
         "--log-directory", type=Path, default=REPOSITORY_ROOT / "var" / "log", help="folder for all logs"
+    )
+    parser.add_argument(
+        "--log-bytes", type=int, default=DEFAULT_LOG_LIMITS.max_bytes, help="a longer log in that folder is truncated"
+    )
+    parser.add_argument(
+        "--instance-logs", type=int, default=DEFAULT_LOG_LIMITS.instance_logs, help="how many instances' logs are kept"
     )
     return parser.parse_args(arguments)
 

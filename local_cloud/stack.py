@@ -19,6 +19,7 @@ from core.fleet_status import KEY as STATUS_KEY
 from core.paths import REPOSITORY_ROOT, state_folder
 from core.settings import Settings
 from local_cloud.credentials import LOCAL_CREDENTIALS
+from local_cloud.log_files import DEFAULT_LOG_LIMITS, LogLimits
 from local_cloud.processes import spawn, stop_all
 
 START_TIMEOUT_SECONDS = 60.0
@@ -67,6 +68,7 @@ class LocalStack:
         controller: whether to start the controller.
         faults: the seed of faults to inject, or fields of `local_cloud.faults.FaultSpec`; None: no faults.
         never_boots: the number of first instances that never start a worker.
+        log_limits: what the logs may take.
         variables: further environment variables of the stack's processes.
         log_by_port: write the logs into a folder below `log_directory` that is named by the web tier's port.
 
@@ -89,6 +91,7 @@ class LocalStack:
         faults: int | dict[str, Any] | None = None,
         never_boots: int = 0,
         log_by_port: bool = False,
+        log_limits: LogLimits = DEFAULT_LOG_LIMITS,
         on_step: Callable[[str], None] = lambda step: None,
         variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -110,6 +113,7 @@ class LocalStack:
         self._faults = faults
         self._never_boots = never_boots
         self._log_by_port = log_by_port
+        self._log_limits = log_limits
         self._on_step = on_step
         self._variables = variables
         self._processes: dict[str, subprocess.Popen[str]] = {}
@@ -190,6 +194,10 @@ class LocalStack:
             str(self._never_boots),
             "--log-directory",
             str(self.log_directory),
+            "--log-bytes",
+            str(self._log_limits.max_bytes),
+            "--instance-logs",
+            str(self._log_limits.instance_logs),
         ]
         if self._faults is not None:
             arguments += ["--faults", json.dumps(self._faults)]

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from aws.clients import cloud_errors
 from aws.fleet import OWNER_TAG
 from core.errors import CloudError
+from local_cloud.log_files import INSTANCE_FOLDER
 from local_cloud.processes import Process, spawn
 
 log = logging.getLogger(__name__)
@@ -185,5 +186,5 @@ def start_worker(
     """Starts the worker process of `instance`, with its own log file."""
     label = f"{instance.name}-{instance.instance_id}" if instance.name else instance.instance_id
     launched = datetime.fromtimestamp(instance.launched_at, UTC)
-    path = log_directory / "instances" / f"{launched:%H%M%S}-{label}.log"
+    path = log_directory / INSTANCE_FOLDER / f"{launched:%H%M%S}-{label}.log"
     return spawn(command, environment, path, root)
