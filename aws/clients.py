@@ -37,6 +37,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
 MAX_ATTEMPTS = 5
 
+# The price list is served in few regions, for all of them.
+_REGION_OF = {"pricing": "us-east-1"}
 _NO_REGION = "no region of AWS is set: set AWS_REGION, or AWS_PROFILE to a profile with a region"
 # How services name what does not exist: most by the code's beginning or end, CloudFormation and Auto Scaling by the
 # message of a ValidationError.
@@ -89,8 +91,11 @@ class Clients:
             if service == "s3":
                 # botocore still presigns with the old version 2 by default, which S3 refuses for newer buckets.
                 config = config.merge(Config(signature_version="s3v4"))
+            options = self._options
+            if service in _REGION_OF:
+                options = {**options, "region_name": _REGION_OF[service]}
             try:
-                self._clients[service] = self._session.client(service, config=config, **self._options)
+                self._clients[service] = self._session.client(service, config=config, **options)
             except NoRegionError as error:
                 raise NotConnectedError(_NO_REGION) from error
         return self._clients[service]

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from cli.price_refresh import refresh_prices
 from cli.tables import print_table
 from core.bulk_estimate import BulkWorkload, estimate_bulk
 from core.cost_estimate import Estimate, Workload, estimate
@@ -50,6 +51,16 @@ _positive = click.FloatRange(min=0, min_open=True)
 @click.option("--other-region", is_flag=True, help="With --bulk: the photos are in another region than the workers.")
 @click.option("--simple", is_flag=True, help="Of the deployment of `elastic deploy --simple`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--refresh",
+    is_flag=True,
+    help="Renew the project's price table from AWS's price list instead; needs credentials for AWS.",
+)
+@click.option("--region", help="With --refresh: the region of the prices.  [default: the table's]")
+@click.option("--dry-run", is_flag=True, help="With --refresh: show the differences, and write nothing.")
+@click.option(
+    "--accept", is_flag=True, help="With --refresh: also take figures that changed to more than three times or a third."
+)
 def costs(
     images: int,
     hours: float,
@@ -64,12 +75,21 @@ def costs(
     other_region: bool,
     simple: bool,
     as_json: bool,
+    refresh: bool,
+    region: str | None,
+    dry_run: bool,
+    accept: bool,
 ) -> None:
     """Estimate what a number of images would cost on AWS.
 
     That is the stack with uploads or, with --bulk, a bulk run.  By the project's table of AWS's prices and measured
-    numbers of requests; nothing is asked of AWS.  docs/reference/costs.md shows the calculation.
+    numbers of requests; without --refresh, nothing is asked of AWS.  docs/reference/costs.md shows the calculation.
     """
+    if refresh:
+        refresh_prices(region, dry_run=dry_run, accept=accept)
+        return
+    if region or dry_run or accept:
+        raise ArgumentError("--region, --dry-run and --accept are about renewing the prices: add --refresh")
     prices = load_prices().in_packs() if in_packs else load_prices()
     chosen = instance_type or str(prices.stack["worker_instance_type"])
     if bulk:

@@ -44,6 +44,6 @@ def bound_logs(folder: Path, limits: LogLimits) -> None:
     by_age = sorted(folder.glob(f"{INSTANCE_FOLDER}/*.log"), key=lambda log: log.stat().st_mtime_ns, reverse=True)
     for log in by_age[limits.instance_logs :]:
         # A worker that is still running goes on writing to its deleted file; the latest are those that write.
-        for file in (log, log.with_name(f"{log.name}.1")):
+        for path in (log, log.with_name(f"{log.name}.1")):
             with contextlib.suppress(FileNotFoundError):
-                file.unlink()
+                path.unlink()

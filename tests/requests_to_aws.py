@@ -31,6 +31,7 @@ SERVICES = (
     "cloudwatch",
     "ec2",
     "iam",
+    "pricing",
     "resourcegroupstaggingapi",
     "s3",
     "service-quotas",
