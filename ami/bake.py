@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 # Debian publishes its images' ids under these names: https://wiki.debian.org/Cloud/AmazonEC2Image
 BASE_PARAMETER = "/aws/service/debian/release/12/latest/{architecture}"
-ARCHITECTURES = ("amd64", "arm64")
+ARCHITECTURES = ("arm64", "amd64")
+# That of Graviton, whose instances cost less.
+DEFAULT_ARCHITECTURE = "arm64"
+ARCHITECTURE_TAG = "architecture"
 ARCHIVE_PREFIX = "images/"
 # The builder fetches the archive minutes after its URL was signed.
 ARCHIVE_URL_SECONDS = 3600
@@ -88,9 +91,15 @@ def image_name(version: str, commit: str, now: datetime) -> str:
     return f"elastic-app-tier-{version}-{commit}-{now:%Y%m%d%H%M%S}"
 
 
-def image_tags(version: str, commit: str, model: str, archive: Archive) -> dict[str, str]:
-    """The tags of an image: the program's version and commit, the model, and the archive's hash."""
-    return {"version": version, "commit": commit, "model": model, "sha256": archive.sha256}
+def image_tags(version: str, commit: str, model: str, architecture: str, archive: Archive) -> dict[str, str]:
+    """The tags of an image: the program's version and commit, the model, the processor, and the archive's hash."""
+    return {
+        "version": version,
+        "commit": commit,
+        "model": model,
+        ARCHITECTURE_TAG: architecture,
+        "sha256": archive.sha256,
+    }
 
 
 def agent_script(architecture: str) -> str:

@@ -107,6 +107,12 @@ class Account:
             (found,) = self._clients["ec2"].describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]
         return int(found["VCpuInfo"]["DefaultVCpus"])
 
+    def architectures(self, instance_type: str) -> set[str]:
+        """Return the processor architectures of an instance type, by EC2's names: ``x86_64``, ``arm64``."""
+        with cloud_errors(f"describing the instance type {instance_type}"):
+            (found,) = self._clients["ec2"].describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]
+        return set(found["ProcessorInfo"]["SupportedArchitectures"])
+
     def used_vcpus(self) -> int:
         """Count the vCPUs of the on-demand instances that count against the quota."""
         filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]

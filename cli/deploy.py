@@ -19,6 +19,7 @@ from aws.presigned_files import PresignedFileStore
 from aws.stack_resources import STACK_TAG, Alarm, StackResources
 from aws.stacks import ChangeSet, Event, Stack, StackError, StackState
 from aws.state import StateStore
+from cli.architectures import check_worker_image
 from cli.fleet import NoStatusError, read_status
 from cli.options import quiet
 from cli.session import progress_console, use_aws
@@ -111,6 +112,7 @@ def deploy(
     stack = Stack(clients["cloudformation"], stack_name)
     if (before := stack.state()) is not None and is_simple(before):
         raise ArgumentError(f"the stack {stack_name} is a simple one: add --simple, or another --stack-name")
+    check_worker_image(clients, dict(parameters), before)
     archive = program_archive(REPOSITORY_ROOT)
     spec = StackSpec(template.text(), dict(parameters), archive, STACK_TAG)
     state = deployment.deploy(stack, spec, actions)

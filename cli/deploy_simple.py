@@ -25,6 +25,7 @@ from aws.stack_resources import STACK_TAG
 from aws.stacks import Stack, StackState
 from aws.state import StateStore
 from aws.tokens import TokenStore
+from cli.architectures import TYPES_PARAMETER, architecture_of, check_image, template_default, workers_architecture
 from cli.image import build_image
 from cli.session import command_name, short_path, waiting
 from core.errors import ArgumentError, CloudError
@@ -75,15 +76,17 @@ def run(clients: Clients, options: Options, actions: StackActions) -> None:
             click.confirm("Create it?", abort=True)
         # Nothing exists that the changes could destroy, so that one question is enough.
         actions = replace(actions, confirm=lambda change_set: True)
+    architecture = workers_architecture(account, _worker_types(parameters, before))
     archive = image_archive(REPOSITORY_ROOT, DEFAULT_BUNDLE)
     spec = StackSpec(template.simple_text(), parameters, program_archive(REPOSITORY_ROOT), STACK_TAG)
 
     def build(bucket: str, profile: str) -> str:
         if before is not None and not options.yes:
             click.confirm("The workers' image has to be built, for about a cent.  Build it?", abort=True)
-        return build_image(clients, bucket, profile, subnet=_first_subnet(parameters, before)).image_id
+        subnet = _first_subnet(parameters, before)
+        return build_image(clients, bucket, profile, architecture=architecture, subnet=subnet).image_id
 
-    image_id = _image(clients, options, before, archive)
+    image_id = _image(clients, options, before, archive, architecture)
     state = simple.deploy(stack, spec, actions, simple.ImageChoice(image_id, build))
     if state is None:
         click.echo("Nothing was changed.")
@@ -185,12 +188,20 @@ def _first_subnet(parameters: Mapping[str, str], before: StackState | None) -> s
     return next(iter(split_list(known)), "")
 
 
-def _image(clients: Clients, options: Options, before: StackState | None, archive: Archive) -> str:
+def _worker_types(parameters: Mapping[str, str], before: StackState | None) -> tuple[str, ...]:
+    """The workers' types: as given, else the stack's, else the template's."""
+    known = parameters.get(TYPES_PARAMETER) or (before.parameters.get(TYPES_PARAMETER) if before else None)
+    return split_list(known or template_default(TYPES_PARAMETER))
+
+
+def _image(clients: Clients, options: Options, before: StackState | None, archive: Archive, architecture: str) -> str:
     """The id of the image to use; empty if it has to be built."""
-    if options.image_id:
-        return options.image_id
     images = Images(clients["ec2"], clients["ssm"])
-    if (found := simple.usable_image(images.list(), archive.sha256)) is not None:
+    if options.image_id:
+        check_image(images.describe(options.image_id), architecture)
+        return options.image_id
+    fitting = [image for image in images.list() if architecture_of(image) == architecture]
+    if (found := simple.usable_image(fitting, archive.sha256)) is not None:
         return found.image_id
     # A dry run builds none: what exists is shown instead.
     return before.parameters.get(simple.IMAGE_PARAMETER, "") if options.dry_run and before is not None else ""
@@ -213,9 +224,11 @@ def _announce(identity: Identity, options: Options, parameters: Mapping[str, str
 def _costs() -> str:
     prices = load_prices()
     standing = format_usd(sum(prices.simple_standing.values()))
-    worker = prices.worker_usd_per_hour([str(prices.stack["worker_instance_type"])])
+    worker_type = str(prices.stack["worker_instance_type"])
+    worker, spot = prices.worker_usd_per_hour([worker_type]), prices.spot_worker_usd_per_hour(worker_type)
     return (
-        f"about {standing} an hour while idle, and {format_usd(worker)} an hour for each worker "
+        f"about {standing} an hour while idle, and for each worker {format_usd(worker)} an hour on demand, some "
+        f"{format_usd(spot)} as spot "
         f"({prices.region}, {prices.date:%Y-%m-%d})"
     )
 

@@ -9,13 +9,15 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from ami.bake import BASE_PARAMETER
+from ami.bake import BASE_PARAMETER, DEFAULT_ARCHITECTURE
 from aws.account import Account
 from aws.builders import resolve_image
 from aws.clients import Clients
+from cli.architectures import workers_architecture
 from cli.deploy import parameter_options
 from cli.session import use_aws
 from core.errors import ArgumentError, CloudError
+from core.settings import split_list
 from infra import preflight, template
 from infra.simple import PROFILE_PARAMETER
 
@@ -63,13 +65,22 @@ def plan_of(clients: Clients, given: dict[str, str]) -> preflight.Plan:
     """
     simple = template.simple()
     defaults = {name: str(entry.get("Default", "")) for name, entry in simple["Parameters"].items()}
+    worker_types = split_list({**defaults, **given}["InstanceTypes"])
     try:
-        image_id = resolve_image(
-            clients["ssm"], given.get("BaseImageId") or BASE_PARAMETER.format(architecture="amd64")
-        )
+        architecture = workers_architecture(Account(clients), worker_types)
     except CloudError:
-        image_id = ""
+        architecture = DEFAULT_ARCHITECTURE  # a type that the region lacks is a finding
+    machine = given.get("BaseImageId") or defaults["BaseImageId"]
+    images = _base_image(clients, machine), _base_image(clients, BASE_PARAMETER.format(architecture=architecture))
     try:
-        return preflight.Plan.of(given, defaults, image_id, template.role_actions(simple))
+        return preflight.Plan.of(given, defaults, images, template.role_actions(simple))
     except ValueError as error:
         raise ArgumentError(f"--parameter MaxWorkers: {error}") from error
+
+
+def _base_image(clients: Clients, base: str) -> str:
+    """The id of a base image, by itself or by the parameter that holds it; empty if it is not found."""
+    try:
+        return resolve_image(clients["ssm"], base)
+    except CloudError:
+        return ""

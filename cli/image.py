@@ -15,7 +15,16 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from ami.bake import ARCHITECTURES, BASE_PARAMETER, BuildPlan, bake, image_name, image_tags, prunable
+from ami.bake import (
+    ARCHITECTURES,
+    BASE_PARAMETER,
+    DEFAULT_ARCHITECTURE,
+    BuildPlan,
+    bake,
+    image_name,
+    image_tags,
+    prunable,
+)
 from ami.program import DEFAULT_BUNDLE, image_archive
 from aws.builders import Builders
 from aws.clients import Clients
@@ -49,12 +58,12 @@ def image() -> None:
 @click.option(
     "--architecture",
     type=click.Choice(ARCHITECTURES),
-    default="amd64",
+    default=DEFAULT_ARCHITECTURE,
     show_default=True,
-    help="Its processor.",
+    help="Its processor: arm64 is Graviton.",
 )
 @click.option("--base", help="The base image's id, or the parameter that holds it.  [default: the latest Debian 12]")
-@click.option("--instance-type", help="The builder's type.  [default: t3.small, on arm64 t4g.small]")
+@click.option("--instance-type", help="The builder's type.  [default: t4g.small, on amd64 t3.small]")
 @click.option("--subnet", default="", help="The builder's subnet, with access to the internet.  [default: EC2's]")
 @click.option("--security-group", "security_groups", multiple=True, help="The builder's security group; repeatable.")
 @click.option("--bundle", default=DEFAULT_BUNDLE, show_default=True, help="The model bundle's folder.")
@@ -91,7 +100,7 @@ def build_image(
     bucket: str,
     instance_profile: str,
     *,
-    architecture: str = "amd64",
+    architecture: str = DEFAULT_ARCHITECTURE,
     base: str | None = None,
     instance_type: str | None = None,
     subnet: str = "",
@@ -112,7 +121,7 @@ def build_image(
         instance_profile=instance_profile,
         architecture=architecture,
         bundle=bundle,
-        tags=image_tags(version, commit, model_of(REPOSITORY_ROOT / bundle), archive),
+        tags=image_tags(version, commit, model_of(REPOSITORY_ROOT / bundle), architecture, archive),
         subnet_id=subnet,
         security_group_ids=security_groups,
     )

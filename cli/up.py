@@ -13,10 +13,12 @@ from cli import options
 from cli.options import quiet
 from cli.session import console, local_stack, print_plain, short_path, stop_on_signals
 from core.errors import ElasticError
+from core.settings import Settings
 from core.stack_registry import RegisteredStack
 from local_cloud.local_stack_registry import registered
 from local_cloud.model_choice import choose_model
 from local_cloud.stack import LocalStack
+from web_tier.security.bind_address import check_addresses
 
 # A controller that ends so often within so long has a fault that starting it again does not mend.
 MAX_RESTARTS, RESTART_PERIOD_SECONDS = 5, 60.0
@@ -31,6 +33,13 @@ MAX_RESTARTS, RESTART_PERIOD_SECONDS = 5, 60.0
     "--port", type=options.PORT, default=8080, show_default=True, help="The page's port; a free one if it is in use."
 )
 @click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address on which the page is served.  One that other machines reach, such as 0.0.0.0, needs "
+    "EIC_AUTHENTICATION=tokens.",
+)
+@click.option(
     "--cloud-port", type=options.PORT, default=4566, show_default=True, help="The embedded cloud's port; likewise."
 )
 @click.option(
@@ -38,12 +47,19 @@ MAX_RESTARTS, RESTART_PERIOD_SECONDS = 5, 60.0
 )
 @quiet
 def up(
-    boot_seconds: float, max_size: int | None, model: str | None, port: int, cloud_port: int, controller: bool
+    boot_seconds: float,
+    max_size: int | None,
+    model: str | None,
+    port: int,
+    host: str,
+    cloud_port: int,
+    controller: bool,
 ) -> None:
     """Run the whole program on this machine, until Ctrl-C.
 
     Starts the embedded cloud, the web tier and the controller, and prints the page's address for a browser.
     """
+    check_addresses([(host, port)], Settings.from_environment(os.environ).authentication)
     # Before the signal handlers are set, so that Ctrl-C ends a download, too.
     settings = {"model_bundle": str(load_bundle(choose_model(os.environ, print_plain, model)).folder)}
     stop = stop_on_signals()
@@ -53,6 +69,7 @@ def up(
             settings,
             boot_seconds=boot_seconds,
             web_port=port,
+            web_host=host,
             cloud_port=cloud_port,
             controller=controller,
             log_by_port=True,

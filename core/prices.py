@@ -50,6 +50,11 @@ class Prices:
         instance = self.instances.get(instance_types[0]) if instance_types else None
         return None if instance is None else instance + self.of["address_hour"] + self._disk_usd_per_hour
 
+    def spot_worker_usd_per_hour(self, instance_type: str) -> float:
+        """An hour of a worker of a known type as a spot instance, with its address and disk."""
+        spot: float = self.instances[instance_type] * self.bulk["spot_share"]
+        return spot + self.of["address_hour"] + self._disk_usd_per_hour
+
     @property
     def standing(self) -> dict[str, float]:
         """What each part of the stack costs in an hour, also without workers and images."""

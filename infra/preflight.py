@@ -45,7 +45,8 @@ class Plan:
     """What is to be deployed.
 
     Attributes:
-        base_image_id: an image with which launches are tried; empty if none could be found.
+        base_image_id: an image with which launches of the instance are tried; empty if none could be found.
+        worker_base_image_id: likewise of workers, whose processor may be another.
         tier_actions: what the role of the instances must be allowed to do, if it exists already.
     """
 
@@ -56,13 +57,19 @@ class Plan:
     subnet_ids: tuple[str, ...]
     instance_profile: str
     base_image_id: str
+    worker_base_image_id: str
     tier_actions: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, parameters: Mapping[str, str], defaults: Mapping[str, str], base_image_id: str, tier_actions: Sequence[str]
+        cls,
+        parameters: Mapping[str, str],
+        defaults: Mapping[str, str],
+        base_image_ids: tuple[str, str],
+        tier_actions: Sequence[str],
     ) -> Plan:
-        """The plan of these parameters of the template; `defaults` are the template's own.
+        """The plan of these parameters of the template; `defaults` are the template's own,
+        `base_image_ids` those of the instance and of workers.
 
         Raises:
             ValueError: MaxWorkers is no number.
@@ -75,7 +82,8 @@ class Plan:
             vpc_id=values.get("VpcId", ""),
             subnet_ids=split_list(values.get("SubnetIds", "")),
             instance_profile=values.get("InstanceProfile", ""),
-            base_image_id=base_image_id,
+            base_image_id=base_image_ids[0],
+            worker_base_image_id=base_image_ids[1],
             tier_actions=tuple(tier_actions),
         )
 
@@ -251,6 +259,10 @@ def _trials(account: Account, plan: Plan, network: _Network) -> list[Finding]:
     if not plan.base_image_id:
         return [Finding(WARNING, "launches", "No launch was tried: Debian's image was not found.")]
     image, subnet, profile = plan.base_image_id, network.subnet_id, plan.instance_profile
+    worker_image = plan.worker_base_image_id
+    found = []
+    if not worker_image:
+        found.append(Finding(WARNING, "launches", "No launch of a worker was tried: Debian's image was not found."))
     verdicts = {
         "an elastic address": (account.may_allocate_address(), ""),
         "a security group": (account.may_create_security_group(network.vpc_id), ""),
@@ -261,13 +273,13 @@ def _trials(account: Account, plan: Plan, network: _Network) -> list[Finding]:
         ),
         **{
             f"a worker of type {name}": (
-                account.may_launch(name, image, subnet, profile),
+                account.may_launch(name, worker_image, subnet, profile),
                 "--parameter InstanceTypes=… with types that are allowed",
             )
             for name in plan.worker_types
+            if worker_image
         },
     }
-    found = []
     for what, (verdict, setting) in verdicts.items():
         if verdict.allowed:
             found.append(Finding(OK, "trial", f"EC2 would allow {what}."))

@@ -75,7 +75,7 @@ def is_simple(state: StackState) -> bool:
 
 
 def usable_image(images: Sequence[MachineImage], sha256: str) -> MachineImage | None:
-    """The newest available image made of the archive with this digest: of this program and model."""
+    """The newest available one of the images made of the archive with this digest: of this program and model."""
     return next((image for image in images if image.state == "available" and image.tags.get("sha256") == sha256), None)
 
 

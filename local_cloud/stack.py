@@ -62,6 +62,7 @@ class LocalStack:
     Args:
         settings: override ``EIC_…`` variables in the environment, which override `LOCAL_SETTINGS` and the defaults.
         web_port: preferred port; a free one if 0 or in use.
+        web_host: the address on which the web tier listens; one that other machines reach needs tokens.
         cloud_port: likewise.
         boot_seconds: simulated boot time of an instance.
         log_directory: where each process writes its log.
@@ -91,6 +92,7 @@ class LocalStack:
         faults: int | dict[str, Any] | None = None,
         never_boots: int = 0,
         log_by_port: bool = False,
+        web_host: str = _HOST,
         log_limits: LogLimits = DEFAULT_LOG_LIMITS,
         on_step: Callable[[str], None] = lambda step: None,
         variables: Mapping[str, str] = MappingProxyType({}),
@@ -107,6 +109,7 @@ class LocalStack:
         self.metadata_url = ""
         self.environment: dict[str, str] = {}
         self._web_port = web_port
+        self._web_host = web_host
         self._cloud_port = cloud_port
         self._boot_seconds = boot_seconds
         self._with_controller = controller
@@ -121,7 +124,7 @@ class LocalStack:
     def __enter__(self) -> LocalStack:
         # The sockets are bound here and passed on, so that no other program can take a port in between, and so that
         # the processes know each other's address before it is served.
-        with _listener(self._web_port) as web, _listener(self._cloud_port) as cloud:
+        with _listener(self._web_port, self._web_host) as web, _listener(self._cloud_port) as cloud:
             self.web_url, self.endpoint_url = _address(web), _address(cloud)
             if self._log_by_port:
                 self.log_directory /= str(web.getsockname()[1])
@@ -275,20 +278,22 @@ class LocalStack:
         return self._processes[name]
 
 
-def _listener(port: int) -> socket.socket:
-    """A socket that listens on loopback: on `port`, or on a free one if that is in use."""
+def _listener(port: int, host: str = _HOST) -> socket.socket:
+    """A socket that listens on `port`, or on a free one if that is in use."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((_HOST, port))
+        listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         if port:
-            return _listener(0)
+            return _listener(0, host)
         raise
     return listener
 
 
 def _address(listener: socket.socket) -> str:
-    return f"http://{_HOST}:{listener.getsockname()[1]}"
+    """The address at which this machine reaches a socket, which may listen on all addresses."""
+    host, port = listener.getsockname()
+    return f"http://{_HOST if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared only

@@ -149,8 +149,14 @@ def test_the_agents_script_is_one_that_python_and_the_shell_take(architecture: s
 
 def test_an_image_says_what_it_is_made_of() -> None:
     assert image_name("1.2.0", "abc1234", NOW) == "elastic-app-tier-1.2.0-abc1234-20261121123000"
-    tags = image_tags("1.2.0", "abc1234", "m@1", ARCHIVE)
-    assert tags == {"version": "1.2.0", "commit": "abc1234", "model": "m@1", "sha256": ARCHIVE.sha256}
+    tags = image_tags("1.2.0", "abc1234", "m@1", "arm64", ARCHIVE)
+    assert tags == {
+        "version": "1.2.0",
+        "commit": "abc1234",
+        "model": "m@1",
+        "architecture": "arm64",
+        "sha256": ARCHIVE.sha256,
+    }
 
 
 def images(count: int) -> list[MachineImage]:

@@ -41,6 +41,6 @@ def test_a_row_of_the_documentation_names_the_page() -> None:
 def test_each_service_that_requests_are_made_of_is_on_the_page() -> None:
     names = {"s3": "S3", "sqs": "SQS", "ec2": "EC2", "cloudformation": "CloudFormation", "iam": "IAM", "ssm": "Systems"}
     names |= {"autoscaling": "Auto Scaling", "cloudwatch": "CloudWatch", "sts": "STS"}
-    names |= {"resourcegroupstaggingapi": "tagging service", "service-quotas": "quota"}
+    names |= {"resourcegroupstaggingapi": "tagging service", "service-quotas": "quota", "pricing": "price list"}
     assert {request.service for request in requests_in_code()} == names.keys()
     assert [name for name in names.values() if name not in PAGE] == []

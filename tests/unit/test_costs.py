@@ -17,7 +17,7 @@ from core.fleet_costs import format_usd
 from core.prices import load_prices
 
 PRICES = load_prices()
-MILLION = Workload(1_000_000, 1.0, "c6i.large", 49.0, 100_000, 7.0)
+MILLION = Workload(1_000_000, 1.0, "c7g.large", 49.0, 100_000, 7.0)
 
 
 def test_a_million_images_and_an_hour_cost_what_the_documentation_computes() -> None:
@@ -28,7 +28,7 @@ def test_a_million_images_and_an_hour_cost_what_the_documentation_computes() -> 
     assert f"{found.images_usd + found.workers_usd:.1f}" == "13.2"
     in_packs = estimate(MILLION, PRICES.in_packs())
     assert in_packs is not None and in_packs.workers_usd == found.workers_usd
-    assert f"{in_packs.images_usd + in_packs.workers_usd:.1f}" == "8.0"
+    assert f"{in_packs.images_usd + in_packs.workers_usd:.1f}" == "7.9"
 
 
 @pytest.mark.parametrize(

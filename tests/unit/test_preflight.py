@@ -21,7 +21,9 @@ from infra.preflight import OK, STOP, WARNING, Plan, examine
 
 OWN = Identity("123456789012", "arn:aws:iam::123456789012:user/ada")
 ROLE = "arn:aws:iam::123456789012:role/LabRole"
-PLAN = Plan("t3.micro", ("c6i.large", "c7i.large"), 15, "", (), "", "ami-1", ("s3:GetObject", "sqs:SendMessage"))
+PLAN = Plan(
+    "t3.micro", ("c6i.large", "c7i.large"), 15, "", (), "", "ami-1", "ami-2", ("s3:GetObject", "sqs:SendMessage")
+)
 IN_CLASS = replace(PLAN, instance_profile="LabInstanceProfile")
 
 

@@ -91,7 +91,7 @@ def test_the_fleets_page_shows_the_standing_costs_of_its_stack() -> None:
 )
 def test_the_documented_million_of_images_is_that_of_the_table(column: int, prices: Prices) -> None:
     documented = rows("A million images", column)
-    hourly = PRICES.worker_usd_per_hour(["c6i.large"])
+    hourly = PRICES.worker_usd_per_hour([str(PRICES.stack["worker_instance_type"])])
     assert hourly is not None
     exact = {name: usd * 1e6 for name, usd in prices.per_image.items()}
     exact["workers with address and disk"] = WORKER_HOURS * hourly
@@ -107,11 +107,11 @@ def test_every_price_in_the_documentation_is_one_of_the_table() -> None:
         ("s3_write", 1e3), ("s3_read", 1e3), ("sqs_request", 1e6), ("metric_request", 1e3),
     )}  # fmt: skip
     factors = re.findall(
-        r"× (0\.\d+)|(?:t3\.\w+|c6i\.large|address|vCPU hour|a snapshot is|gateway adds) (0\.\d+)", PAGE
+        r"× (0\.\d+)|(?:t3\.\w+|c7g\.large|c6i\.large|address|vCPU hour|a snapshot is|gateway adds) (0\.\d+)", PAGE
     )
     used = [f"{float(one or other):.6f}" for one, other in factors]
     assert len(used) > 15
-    assert [factor for factor in used if factor not in known and float(factor) not in (0.8, 0.09)] == []
+    assert [factor for factor in used if factor not in known and float(factor) not in (0.8, 0.078)] == []
 
 
 def test_the_page_names_the_tables_date_and_region() -> None:
