@@ -15,7 +15,7 @@ SHELL ["/bin/sh", "-euc"]
 RUN apt-get update -qq; \
     apt-get install -qq --no-install-recommends python3; \
     rm -rf /var/lib/apt/lists/*; \
-    useradd --system --uid 10001 --user-group --create-home --home-dir /var/lib/elastic --shell /usr/sbin/nologin elastic
+    useradd --uid 10001 --user-group --create-home --home-dir /var/lib/elastic --shell /usr/sbin/nologin elastic
 ENV PATH=/opt/elastic/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -53,7 +53,11 @@ COPY requirements-run.lock ./
 RUN python3 -m venv /tools; \
     python3 -m venv --without-pip /opt/elastic/venv; \
     /tools/bin/python -m pip --python /opt/elastic/venv/bin/python install --quiet --no-cache-dir --require-hashes \
-        --only-binary :all: --no-deps --requirement requirements-run.lock; \
+        --only-binary :all: --no-deps --requirement requirements-run.lock
+COPY . .
+# Editable: the program is found in the folder that the image has it in, and `elastic` is a command.
+RUN /tools/bin/python -m pip --python /opt/elastic/venv/bin/python install --quiet --no-cache-dir --no-deps \
+        --no-build-isolation --editable .; \
     python3 -m compileall -q /opt/elastic/venv
 
 FROM python AS tier
@@ -108,4 +112,4 @@ ENV EIC_AUTHENTICATION=tokens \
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
-CMD ["python", "-m", "cli", "up", "--host", "0.0.0.0", "--port", "8080"]
+CMD ["elastic", "up", "--host", "0.0.0.0", "--port", "8080"]

@@ -77,6 +77,9 @@ def run(clients: Clients, options: Options, actions: StackActions) -> None:
         # Nothing exists that the changes could destroy, so that one question is enough.
         actions = replace(actions, confirm=lambda change_set: True)
     architecture = workers_architecture(account, _worker_types(parameters, before))
+    if before is not None and not options.dry_run and simple.is_simple(before):
+        store = StateStore(clients["s3"], before.outputs["StateBucket"])
+        parameters |= simple.renewal(store, before.outputs["Address"], datetime.now(UTC))
     archive = image_archive(REPOSITORY_ROOT, DEFAULT_BUNDLE)
     spec = StackSpec(template.simple_text(), parameters, program_archive(REPOSITORY_ROOT), STACK_TAG)
 

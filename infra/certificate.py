@@ -13,6 +13,8 @@ from cryptography.x509.oid import NameOID
 
 # The longest that Apple's systems accept of a certificate that a person has chosen to trust.
 VALID_DAYS = 825
+# From so many days before its end a certificate is replaced.
+RENEWAL_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,10 @@ class Certificate:
     not_after: datetime
 
     def serves(self, address: str, now: datetime) -> bool:
-        """Whether it is for this address and valid."""
+        """Whether it is for this address, and not to be replaced yet."""
         names = _certificate(self.public_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         addresses = names.get_values_for_type(x509.IPAddress)
-        return ipaddress.ip_address(address) in addresses and self.not_after > now
+        return ipaddress.ip_address(address) in addresses and self.not_after - timedelta(days=RENEWAL_DAYS) > now
 
 
 def make_certificate(address: str, now: datetime) -> Certificate:

@@ -28,7 +28,7 @@ from infra.stack_waiter import PollPolicy
 # The certificate with its key, beside the program: the instance's role may read both, a worker's neither.
 CERTIFICATE_KEY = "program/tls.pem"
 IMAGE_PARAMETER, PROFILE_PARAMETER = "WorkerImageId", "InstanceProfile"
-CLIENT_PARAMETER = "ClientCidr"
+CLIENT_PARAMETER, CERTIFICATE_PARAMETER = "ClientCidr", "CertificateUntil"
 # An output that no other stack of this program has.
 BUILDER_OUTPUT = "BuilderProfile"
 EVERYONE = "0.0.0.0/0"
@@ -124,7 +124,7 @@ def _deploy(
 
 
 def certificate_of(state: State, address: str, now: datetime) -> Certificate:
-    """The certificate for an address: the stored one, or a new one, which is stored."""
+    """The certificate for an address: the stored one, or a new one, which is stored, before that one ends."""
     if (found := state.get(CERTIFICATE_KEY)) is not None:
         stored = read_certificate(found.body)
         if stored.serves(address, now):
@@ -132,6 +132,18 @@ def certificate_of(state: State, address: str, now: datetime) -> Certificate:
     made = make_certificate(address, now)
     state.put(CERTIFICATE_KEY, made.pem)
     return made
+
+
+def renewal(state: State, address: str, now: datetime) -> dict[str, str]:
+    """Replace a stored certificate that ends soon; return the parameter that makes the instance use the new one.
+
+    User data fetches the certificate at an instance's first boot, so the instance has to be replaced.
+    """
+    before = state.get(CERTIFICATE_KEY)
+    certificate = certificate_of(state, address, now)
+    if before is None or before.body == certificate.pem:
+        return {}
+    return {CERTIFICATE_PARAMETER: f"{certificate.not_after:%Y-%m-%d}"}
 
 
 def store_model(models: Models, bundle: Path, now: float) -> str:

@@ -39,10 +39,12 @@ def _load_parameters(self: parsing.ResourceMap) -> None:
             self.resolved_parameters[name] = self._parsed_resources[name] = value.split(",")
 
 
-def _stack_parameters(self: models.FakeStack) -> dict[str, Any]:
+def _parameter_list(self: models.Stack) -> list[dict[str, Any]]:
     """Describes a list as CloudFormation does, joined by commas; moto describes Python's list."""
-    resolved = self.resource_map.resolved_parameters
-    return {name: ",".join(value) if isinstance(value, list) else value for name, value in resolved.items()}
+    return [
+        {"ParameterKey": name, "ParameterValue": ",".join(value) if isinstance(value, list) else value}
+        for name, value in self.resource_map.resolved_parameters.items()
+    ]
 
 
 def _update_resource(logical_id: str, resource_json: Any, resources: Any, account_id: str, region_name: str) -> Any:
@@ -83,7 +85,7 @@ def install() -> None:
     """Installs the patches in this process."""
     models.ChangeSet.apply = _apply
     parsing.ResourceMap.load_parameters = _load_parameters
-    models.FakeStack.stack_parameters = property(_stack_parameters)  # type: ignore[assignment]
+    models.Stack.parameter_list = property(_parameter_list)  # type: ignore[assignment]
     parsing.parse_and_update_resource = _update_resource  # type: ignore[assignment]
     for kind in (RouteTable, InternetGateway, VPCEndPoint, NatGateway, ElasticAddress, FakeTargetGroup):
         kind.delete = _delete  # type: ignore[union-attr]

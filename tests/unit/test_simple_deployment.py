@@ -22,8 +22,8 @@ from cli.deploy_simple import own_address, wait_until_ready
 from core.errors import ArgumentError, CloudError
 from core.packaging import Archive
 from core.tokens import AccessToken, new_token
-from infra import simple
-from infra.certificate import VALID_DAYS, make_certificate, read_certificate
+from infra import simple, template
+from infra.certificate import RENEWAL_DAYS, VALID_DAYS, make_certificate, read_certificate
 from infra.deployment import StackActions, StackSpec
 from tests.serving import running, serving, silent_port
 from tests.unit.test_infra import DONE, FakeStack, Notes, polling
@@ -118,11 +118,24 @@ def test_a_network_that_is_missing_is_named(account: FakeAccount, given: dict[st
 def test_a_certificate_is_for_its_address_and_time_and_is_stored_once() -> None:
     state = InMemoryStateStore()
     made = simple.certificate_of(state, "203.0.113.9", NOW)
-    assert simple.certificate_of(state, "203.0.113.9", NOW + timedelta(days=VALID_DAYS - 1)) == made
-    assert simple.certificate_of(state, "203.0.113.9", NOW + timedelta(days=VALID_DAYS + 1)) != made
+    renewed_from = NOW + timedelta(days=VALID_DAYS - RENEWAL_DAYS)
+    assert simple.certificate_of(state, "203.0.113.9", renewed_from - timedelta(hours=1)) == made
+    assert simple.certificate_of(state, "203.0.113.9", renewed_from + timedelta(hours=1)) != made
     other = simple.certificate_of(state, "203.0.113.10", NOW)
     assert other.fingerprint != made.fingerprint and other.serves("203.0.113.10", NOW)
     assert not other.serves("203.0.113.9", NOW)
+
+
+def test_a_certificate_that_ends_soon_is_renewed_and_the_instance_replaced() -> None:
+    state = InMemoryStateStore()
+    assert simple.renewal(state, "203.0.113.9", NOW) == {}, "the first one: its instance has not booted"
+    assert simple.renewal(state, "203.0.113.9", NOW + timedelta(days=300)) == {}
+    later = NOW + timedelta(days=VALID_DAYS - RENEWAL_DAYS + 1)
+    until = f"{later + timedelta(days=VALID_DAYS):%Y-%m-%d}"
+    assert simple.renewal(state, "203.0.113.9", later) == {"CertificateUntil": until}
+    assert simple.renewal(state, "203.0.113.9", later) == {}
+    machine = template.simple()["Resources"]["MachineTemplate"]["Properties"]["LaunchTemplateData"]["UserData"]
+    assert "${CertificateUntil}" in str(machine), "another version of the launch template makes another instance"
 
 
 def test_the_public_certificate_has_no_key_and_the_other_loads_into_a_server(tmp_path: Path) -> None:
