@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli.up import up
 from core.errors import SettingsError
 from core.settings import Settings
+from local_cloud.stack import _address, _listener
 from tests.web import WebBench
 from web_tier.security.bind_address import check_addresses
 from web_tier.security.trusted_hosts import is_own_name
@@ -91,3 +94,30 @@ def test_a_load_balancer_may_ask_by_address_whether_all_is_well() -> None:
     assert bench.client.get("/healthz", headers={"Host": "10.1.2.3"}).status_code == 200
     assert bench.client.get("/readyz", headers={"Host": "10.1.2.3"}).status_code == 200
     assert bench.client.get("/sign-in", headers={"Host": "10.1.2.3"}).status_code == 400
+
+
+def test_the_local_stack_listens_elsewhere_only_with_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, object]] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def stack(*_: object, **options: object) -> None:
+        started.append(options)
+        raise StoppedError
+
+    monkeypatch.setattr("cli.up.local_stack", stack)
+    monkeypatch.setattr("cli.up.stop_on_signals", lambda: None)
+    refused = CliRunner().invoke(up, ["--host", "0.0.0.0"])
+    assert "will not listen on 0.0.0.0 port 8080 without authentication" in str(refused.exception) and not started
+    monkeypatch.setenv("EIC_AUTHENTICATION", "tokens")
+    assert isinstance(CliRunner().invoke(up, ["--host", "0.0.0.0"]).exception, StoppedError)
+    assert started[0]["web_host"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")]
+)
+def test_this_machine_reaches_all_addresses_by_loopback(host: str, shown: str) -> None:
+    with _listener(0, host) as listener:
+        assert _address(listener) == f"http://{shown}:{listener.getsockname()[1]}"
