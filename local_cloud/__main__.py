@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from core import process_setup
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     where = ["--port", str(options.port)] if options.listener is None else ["--listener", str(options.listener)]
     emulator = spawn(
         [sys.executable, "-m", "local_cloud.emulator", *where, *faults],
-        os.environ,
+        emulator_environment(os.environ),
         options.log_directory / "emulator.log",
         REPOSITORY_ROOT,
         stdout=subprocess.PIPE,
@@ -107,6 +108,15 @@ def main(arguments: list[str] | None = None) -> int:
             stop_all(supervisor.shut_down(), settings.shutdown_grace_seconds)
         stop_all([emulator], grace_seconds=5)
     return 0
+
+
+def emulator_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The emulator's environment variables.
+
+    It has a thread for each connection, and glibc gives threads up to eight arenas for each core, none of which returns
+    its memory: the emulator grew by 46 MiB an hour at a photo a second.  Python's lock lets two do.
+    """
+    return {"MALLOC_ARENA_MAX": "2", **environment}
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

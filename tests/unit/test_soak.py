@@ -23,6 +23,7 @@ from chaos.sabotage import Saboteur
 from chaos.soak import SoakReport
 from chaos.soak_samples import DISK, MEMORY, Samples
 from chaos.trend import MIN_SAMPLES, WARM_UP_SECONDS, Tolerance, Trend, trend
+from local_cloud.__main__ import emulator_environment
 from tests.waiting import wait_until
 
 HOUR = 3600.0
@@ -143,3 +144,8 @@ def test_versions_and_marks_expire_by_their_age() -> None:
     )
     delete_versions_before(client, "bucket", now - timedelta(minutes=5))
     assert client.deleted == [("a", "v9"), ("b", "v8")]
+
+
+def test_the_emulator_has_few_arenas_unless_another_number_is_set() -> None:
+    assert emulator_environment({"PATH": "/bin"}) == {"PATH": "/bin", "MALLOC_ARENA_MAX": "2"}
+    assert emulator_environment({"MALLOC_ARENA_MAX": "8"})["MALLOC_ARENA_MAX"] == "8"
