@@ -34,6 +34,9 @@ RUN python3 -m venv /tools; \
     python3 -m venv --without-pip /opt/elastic/venv; \
     /tools/bin/python -m pip --python /opt/elastic/venv/bin/python install --quiet --no-cache-dir --require-hashes \
         --only-binary :all: --no-deps --requirement infra/requirements.txt; \
+    # botocore has the data of four hundred services; the last two are for credentials.
+    find /opt/elastic/venv/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
+        ! -name cloudwatch ! -name ec2 ! -name s3 ! -name sqs ! -name sts ! -name 'sso*' -exec rm -r {} +; \
     python3 -m compileall -q /opt/elastic/venv
 
 # What a worker imports: the same installation as in the machine image, without the wheels' unused files.

@@ -38,7 +38,10 @@ COMMANDS = {
     "costs": LazyCommand("cli.costs:costs", "Estimate what a number of images would cost on AWS."),
     "bench": LazyCommand("cli.bench:bench", "Measure speed, startup time and memory on this machine."),
     "simulate": LazyCommand("cli.simulate:simulate", "Replay arrivals through the scaling policy and through others."),
-    "chaos": LazyCommand("cli.chaos:chaos", "Test that no photo is lost while faults are injected."),
+    "chaos": LazyCommand(
+        "cli.chaos:chaos",
+        "Test that no photo is lost while faults are injected, or (--soak) that a long run does not grow.",
+    ),
     "screenshots": LazyCommand("cli.screenshots:screenshots", "Take the documentation's screenshots of the pages."),
 }
 
