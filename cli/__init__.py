@@ -40,7 +40,7 @@ COMMANDS = {
     "simulate": LazyCommand("cli.simulate:simulate", "Replay arrivals through the scaling policy and through others."),
     "chaos": LazyCommand(
         "cli.chaos:chaos",
-        "Test that no photo is lost while faults are injected, or (--soak) that a long run does not grow.",
+        "Test that no photo is lost under faults, or that a long run does not grow.",
     ),
     "screenshots": LazyCommand("cli.screenshots:screenshots", "Take the documentation's screenshots of the pages."),
 }

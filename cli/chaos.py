@@ -79,7 +79,7 @@ def chaos(
     minutes: float | None,
     json_path: Path | None,
 ) -> None:
-    """Test that no photo is lost while faults are injected, or (--soak) that a long run does not grow.
+    """Test that no photo is lost under faults, or that a long run does not grow.
 
     Photos are classified on a local stack while workers are killed, the controller is restarted, the cloud's requests
     are throttled, delayed and fail, jobs are delivered twice, and machines are in trouble: a worker is stopped, disks
