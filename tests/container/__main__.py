@@ -128,7 +128,7 @@ class ContainerTest:
                 self._check("local: a photo", *self._label(url, found))
 
     def _until_printed(self, command: Sequence[str], variables: Mapping[str, str]) -> list[str]:
-        """The words that a command prints, repeated until it succeeds: a stack is registered after its web tier's start."""
+        """The words that a command prints, repeated until it succeeds: stacks are registered when started."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             done = subprocess.run(
