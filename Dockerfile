@@ -72,6 +72,7 @@ FROM tier AS web
 COPY web_tier web_tier
 COPY templates templates
 COPY static static
+COPY translations translations
 RUN python3 -m compileall -q .
 USER 10001
 # Other machines reach it, so that it refuses to start without tokens.

@@ -75,7 +75,7 @@ def test_only_what_the_program_reads_is_sent_to_the_builder() -> None:
     assert rules[0] == "*", "nothing but what is named"
     named = {line.removeprefix("!").rstrip("/") for line in rules if line.startswith("!")}
     packages = {path.parent.name for path in REPOSITORY_ROOT.glob("*/__init__.py")} - {"tests"}
-    assert packages | {"models", "static", "templates"} <= named
+    assert packages | {"models", *FOLDERS} - {"infra/machine"} <= named
     assert not named & {"tests", "docs", "var", ".git", ".venv", "shared"}
     for name in named:
         assert (REPOSITORY_ROOT / name).exists(), name
