@@ -135,7 +135,7 @@ class Parts:
         )
         jobs = JobQueue(clients["sqs"], settings.queue_name)
         self.bulk = build_bulk_planner(settings, clients)
-        bulk = () if self.bulk is None else (self.bulk.waiting_images, self.bulk.max_instances)
+        bulk = () if self.bulk is None else (self.bulk.waiting_images, self.bulk.max_instances, self.bulk.deadlines)
         self.observer = Observer(jobs, self.fleet, reports, self.tracker, time.monotonic, *bulk)
         self.limits = build_limits(settings, self.tracker)
 

@@ -67,6 +67,9 @@ class BulkRun(Record):
         output_prefix: ends with a slash, or is empty.
         requester_pays: the requests for the photos are charged to this account.
         max_instances: the most instances that are kept for the run's images; 0: as many as the fleet may have.
+        finish_by: until then the run shall be finished, seconds since the epoch; 0: it has no deadline.
+        ceiling: no more instances are kept for the deadline, above `max_instances` or not; 0: as many as the fleet may
+            have.
         created_at, finished_at: seconds since the epoch; the latter 0 while the run is not over.
         problem: one sentence where the run has failed.
         cursor: the last key of the listing that has been planned.
@@ -89,6 +92,8 @@ class BulkRun(Record):
     images_per_job: Annotated[int, between(1, MAX_IMAGES_PER_JOB)] = DEFAULT_IMAGES_PER_JOB
     requester_pays: bool = False
     max_instances: Count = 0
+    finish_by: Seconds = 0.0
+    ceiling: Count = 0
     created_at: Seconds = 0.0
     status: Status = Status.RUNNING
     problem: str = ""

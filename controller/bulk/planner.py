@@ -20,6 +20,7 @@ from aws.bulk_buckets import PhotoSource
 from aws.bulk_queue import BulkQueue
 from aws.bulk_runs import BulkRuns
 from controller.bulk.merge import DamagedPartError, merge
+from controller.scaling.bulk_fleet import Deadline
 from core.bulk_plan import plan_segments, selector
 from core.bulk_run import BulkJob, BulkRun, Segment, Status
 from core.errors import ArgumentError, CloudError, ConflictError, DecodeError, DeniedError, NotFoundError
@@ -76,8 +77,8 @@ class BulkPlanner:
         self._sleep = sleep
         self._idle_rounds = idle_rounds
         self._rounds_to_skip = 0
-        # The waiting images of each run, and the most instances for them.  The control loop's thread reads it.
-        self._waiting: dict[str, tuple[int, int]] = {}
+        # The runs as of the last round.  The control loop's thread reads it.
+        self._seen: dict[str, BulkRun] = {}
         self._sizes: LRUCache[tuple[str, int], _Sizes] = LRUCache(8 * SEGMENTS_AHEAD)
         # Since when a run has had no new part, and since when the queue has been empty besides.
         self._unchanged_since: dict[str, float] = {}
@@ -85,12 +86,21 @@ class BulkPlanner:
 
     def waiting_images(self) -> int:
         """The images of all runs that are planned and not answered, as of the last round."""
-        return sum(images for images, _most in list(self._waiting.values()))
+        return sum(run.waiting_images for run in list(self._seen.values()))
 
     def max_instances(self) -> int | None:
         """The most instances that the waiting images of all runs may have; None: there is no such limit."""
-        most = [most for images, most in list(self._waiting.values()) if images]
+        most = [run.max_instances for run in list(self._seen.values()) if run.waiting_images]
         return sum(most) if most and all(most) else None
+
+    def deadlines(self) -> tuple[Deadline, ...]:
+        """The runs with a deadline whose images wait."""
+        now = self._clock()
+        return tuple(
+            Deadline(run.waiting_images, run.finish_by - now, run.ceiling)
+            for run in list(self._seen.values())
+            if run.finish_by and run.waiting_images
+        )
 
     def round(self) -> None:
         """Run one round; a run that fails is logged and tried again in the next round.
@@ -108,7 +118,7 @@ class BulkPlanner:
         for run_id in active:
             with guard.item(f"the bulk run {run_id}"):
                 self._step(run_id)
-        for known in (self._waiting, self._unchanged_since, self._empty_since):
+        for known in (self._seen, self._unchanged_since, self._empty_since):
             for gone in known.keys() - set(active):
                 del known[gone]
         guard.raise_failures()
@@ -122,7 +132,7 @@ class BulkPlanner:
                     run = self._complete(run)
             except (DeniedError, NotFoundError, ArgumentError) as error:
                 run = self._fail(run, str(error))
-        self._waiting[run_id] = run.waiting_images, run.max_instances
+        self._seen[run_id] = run
         if not run.is_active:
             self._end(run)
 
