@@ -115,6 +115,8 @@ def outcome(run: BulkRun) -> list[str]:
                 f"Failed after {progress_of(run)} images: {run.problem}",
                 f"`elastic bulk resume {run.run_id}` goes on.",
             ]
+        case Status.REFUSED:
+            return [f"Refused: {run.problem}"]
         case Status.CANCELLED:
             return [f"Cancelled after {progress_of(run)} images.", f"`elastic bulk resume {run.run_id}` goes on."]
         case _:

@@ -48,6 +48,8 @@ class Status(enum.StrEnum):
     COMPLETE = enum.auto()
     CANCELLED = enum.auto()
     FAILED = enum.auto()
+    # It never began: nothing of its request has been checked but that it is one.
+    REFUSED = enum.auto()
 
 
 def _known_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -338,8 +340,8 @@ def resumed(run: BulkRun) -> BulkRun:
     """The run, to be worked on again: jobs without a part are enqueued again.
 
     Raises:
-        ArgumentError: it is complete.
+        ArgumentError: it is complete, or never began.
     """
-    if run.status is Status.COMPLETE:
-        raise ArgumentError(f"the run {run.run_id} is complete: there is nothing to resume")
+    if run.status in (Status.COMPLETE, Status.REFUSED):
+        raise ArgumentError(f"the run {run.run_id} is {run.status}: there is nothing to resume")
     return dataclasses.replace(run, status=Status.RUNNING, problem="", finished_at=0.0, sent_segments=run.done_segments)
