@@ -10,11 +10,11 @@ import pytest
 
 from aws.bulk_requests import BulkRequests
 from aws.bulk_runs import BulkRunRecords
-from core.bulk_request import BulkRequest
+from core.bulk_request import Action, BulkRequest
 from core.bulk_run import BulkRun, Status
 from core.fleet_costs import format_usd
 from tests.web import WebBench
-from web_tier.domain.bulk_reader import MAX_RUNS
+from web_tier.domain.bulk_reader import MAX_RUNS, BulkReader
 from web_tier.pages.bulk import facts, money
 
 RUN = BulkRun(
@@ -267,3 +267,33 @@ def test_limits_and_money_are_shown() -> None:
     assert money(run, 0.4) == [("so far, on AWS", format_usd(0.4)), ("still to come", format_usd(0.6))]
     shown = bench_with(run).client.get(f"/api/v1/bulk/{RUN.run_id}").get_json()
     assert (shown["max_instances"], shown["finish_by"]) == (4, 1_700_003_600.0) and shown["usd"] > 0
+
+
+def test_a_run_is_found_while_the_controller_takes_up_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process of the web tier has cached lists without it; the record comes just before the request goes."""
+    bench = bench_with(**ON)
+    bench.client.get("/bulk")
+    state: Any = bench.state
+    request = BulkRequest("20260102-030405-0123456789ac", Action.START, 1.0, "eve", FORM["source"], FORM["output"])
+    requests, runs = BulkRequests(state), BulkRunRecords(state)
+    requests.add(request)
+    path = f"/api/v1/bulk/{request.run_id}"
+    assert bench.client.get(path).get_json()["status"] == "requested"
+
+    def take_up(reader: object, run_id: str) -> None:
+        runs.start(request.run())
+        requests.delete(run_id)
+
+    monkeypatch.setattr(BulkReader, "request", take_up)
+    assert bench.client.get(path).get_json()["status"] == "running"
+
+
+def test_a_run_that_has_begun_is_listed_once() -> None:
+    bench = bench_with(**ON)
+    run_id = bench.client.post("/api/v1/bulk", json={"source": "s3://photos/", "output": "s3://labels/a/"}).get_json()[
+        "run_id"
+    ]
+    state: Any = bench.state
+    BulkRunRecords(state).start(dataclasses.replace(RUN, run_id=run_id))
+    assert [run["run_id"] for run in bench.client.get("/api/v1/bulk").get_json()["runs"]] == [run_id]
+    assert bench.client.get("/bulk").text.count(f'id="run-{run_id}"') == 1

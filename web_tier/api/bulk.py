@@ -28,7 +28,11 @@ blueprint = api_blueprint("api_bulk", __name__)
 @blueprint.get("/bulk", responses={200: BulkRunList})
 def runs() -> Answer:
     """The newest bulk runs, newest first."""
-    return {"runs": [*(_requested(run) for run in bulk_requests.to_start()), *map(fields, services().bulk.runs())]}
+    asked = bulk_requests.to_start()
+    begun = services().bulk.runs()
+    known = {run.run_id for run in begun}
+    waiting = (_requested(request) for request in asked if request.run_id not in known)
+    return {"runs": [*waiting, *map(fields, begun)]}
 
 
 @blueprint.get("/bulk/<run_id>", responses={200: BulkRunAnswer})
@@ -37,10 +41,11 @@ def run(path: BulkRunPath) -> Answer:
     try:
         return fields(services().bulk.run(path.run_id))
     except NotFoundError:
-        for found in bulk_requests.to_start():
-            if found.run_id == path.run_id:
-                return _requested(found)
-        raise
+        request = services().bulk.request(path.run_id)
+        if request is not None and bulk_requests.is_startable(request):
+            return _requested(request)
+        # The controller stores the record before it deletes the request.
+        return fields(services().bulk.run(path.run_id))
 
 
 @blueprint.post("/bulk", responses={202: BulkRequested}, openapi_extensions=json_body(blueprint, NewBulkRun))

@@ -56,13 +56,14 @@ def resume(run_id: str) -> None:
 
 def to_start() -> list[BulkRequest]:
     """The requests for runs that the controller has not taken up yet, newest first."""
-    found = []
-    for request in services().bulk.requests():
-        with contextlib.suppress(ArgumentError):  # the controller drops it
-            if request.action is Action.START:
-                request.run()
-                found.append(request)
-    return found
+    return [request for request in services().bulk.requests() if is_startable(request)]
+
+
+def is_startable(request: BulkRequest) -> bool:
+    """Whether a request is one for a run, and no other program's, which the controller drops."""
+    with contextlib.suppress(ArgumentError):
+        return request.action is Action.START and bool(request.run().run_id)
+    return False
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from aws.bulk_runs import BulkRunRecords
 from core.bulk_request import BulkRequest
 from core.bulk_run import BulkRun
 from core.errors import DecodeError
+from core.jobs import is_batch_id
 from web_tier.ttl_cache import TTLCache
 
 CACHE_SECONDS = 2.0
@@ -33,6 +34,7 @@ class BulkReader:
         self._runs = TTLCache(
             lambda: list(islice(runs.list(), MAX_RUNS)), CACHE_SECONDS, single_flight=True, clock=clock
         )
+        self._source = requests
         self._run = TTLCache(runs.get, CACHE_SECONDS, clock=clock)
         self._requests = TTLCache(
             lambda: [] if requests is None else list(islice(_readable(requests), MAX_RUNS)),
@@ -65,6 +67,16 @@ class BulkReader:
             CloudError: S3 failed.
         """
         return self._requests.get()
+
+    def request(self, run_id: str) -> BulkRequest | None:
+        """The request about a run that waits for the controller, as it is now; None if there is none.
+
+        Raises:
+            CloudError: S3 failed.
+        """
+        with contextlib.suppress(DecodeError):
+            return None if self._source is None or not is_batch_id(run_id) else self._source.get(run_id)
+        return None
 
     def invalidate(self) -> None:
         """Read the requests again, since one was stored."""

@@ -33,9 +33,12 @@ def bulk() -> ResponseReturnValue:
     found = services()
     status = found.fleet.known_status()
     usd_per_1000 = None if status is None else status.cost_per_1000_images_usd
-    runs, now, prices = found.bulk.runs(), time.time(), load_prices()
+    # The requests first: one that is carried out meanwhile is a run then.
     asked = {request.run_id: request.action.value for request in found.bulk.requests()}
-    to_start = [request.run() for request in bulk_requests.to_start()]
+    requested = bulk_requests.to_start()
+    runs, now, prices = found.bulk.runs(), time.time(), load_prices()
+    known = {run.run_id for run in runs}
+    to_start = [request.run() for request in requested if request.run_id not in known]
     return render_template(
         "bulk.html",
         runs=runs,
