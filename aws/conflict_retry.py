@@ -36,7 +36,7 @@ def retry_on_conflict(
     Raises:
         CloudError: every attempt met a conflict.
     """
-    # Imported here, since it takes a twentieth of a worker's start, and a worker makes no conditional writes then.
+    # Imported here: every process that starts would load it, and asyncio with it, and most never need it.
     from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
     def give_up(state: RetryCallState) -> NoReturn:
