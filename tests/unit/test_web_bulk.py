@@ -263,7 +263,7 @@ def test_a_refused_run_is_shown_with_its_reason() -> None:
 def test_limits_and_money_are_shown() -> None:
     run = dataclasses.replace(RUN, max_instances=4, finish_by=1_700_003_600.0)
     assert ("instances at most", "4") in facts(run, RUN.created_at + 1)
-    assert ("to be finished by", "2023-11-14 23:13 UTC") in facts(run, RUN.created_at + 1)
+    assert ("to be finished by", "Nov 14, 2023, 23:13 UTC") in facts(run, RUN.created_at + 1)
     assert money(run, 0.4) == [("so far, on AWS", format_usd(0.4)), ("still to come", format_usd(0.6))]
     shown = bench_with(run).client.get(f"/api/v1/bulk/{RUN.run_id}").get_json()
     assert (shown["max_instances"], shown["finish_by"]) == (4, 1_700_003_600.0) and shown["usd"] > 0

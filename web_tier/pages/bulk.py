@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from core.bulk_columns import Format
 from core.bulk_progress import usd_so_far
-from core.bulk_request import Action, BulkRequest
+from core.bulk_request import OWN_OUTPUT_PREFIX, Action, BulkRequest
 from core.bulk_run import BulkRun, Status
 from core.errors import ArgumentError
 from core.prices import load_prices
@@ -91,7 +91,8 @@ def _form(problem: str = "") -> str:
         problem=problem,
         values=request.form,
         formats=[format.value for format in Format],
-        output_bucket=services().settings.output_bucket,
+        source_example="s3://photos/2026/",
+        output_example=f"s3://{services().settings.output_bucket}/{OWN_OUTPUT_PREFIX}2026/",
         max_instances=MAX_BULK_INSTANCES,
         max_hours=MAX_FINISH_WITHIN_SECONDS / _SECONDS_AN_HOUR,
     )
