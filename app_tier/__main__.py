@@ -62,6 +62,7 @@ log = logging.getLogger("app_tier")
 
 def main() -> int:
     """Run the worker; returns the exit status."""
+    process_setup.pause_collection()
     stop = process_setup.start()
     metadata = InstanceMetadata()
     try:
@@ -110,6 +111,8 @@ def main() -> int:
                     more=quality,
                 )
                 stack.enter_context(reporter.beating(settings.heartbeat_seconds))
+            process_setup.resume_collection()
+            log.info("ready after %.2f s of CPU time", time.process_time())
             stopped = worker.run(stop)
     except ElasticError as error:
         log.error("%s", error)

@@ -46,7 +46,7 @@ from core.errors import (
     UnsupportedImageError,
 )
 from core.formats import format_name
-from core.image_header import ImageHeader, read_header
+from core.image_header import ImageHeader, read_header, recognize
 from core.settings import Settings
 from core.sizes import format_bytes
 
@@ -137,10 +137,7 @@ def decode_file(body: bytes, height: int, width: int, limits: DecodeLimits) -> D
 
 def needs_own_process(body: bytes) -> bool:
     """Whether a file's header cannot say how much memory its decoder will take."""
-    try:
-        return read_header(io.BytesIO(body)).format in _FORMATS_OF_ANY_SIZE
-    except ImageError:
-        return False  # refused before it is decoded
+    return recognize(body) in _FORMATS_OF_ANY_SIZE
 
 
 def _decode(header: ImageHeader, body: bytes, height: int, width: int, limits: DecodeLimits) -> DecodedImage:

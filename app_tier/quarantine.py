@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
-import multiprocessing.connection
 import os
 import resource
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app_tier.decode import DecodedImage
 from app_tier.decode_memory import decode_memory
 from core.errors import ElasticError
 from core.settings import Settings
+
+# At run time imported where it is first used: most workers never need it, and each would load it at its start.
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 TIMEOUT_SECONDS = 60.0
 # The kernel ends the process with the highest value first when memory is short: the child, not the worker.
@@ -78,6 +81,9 @@ class Quarantine:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+
             # Spawned, since a fork of a process with running threads may hang.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(
@@ -109,6 +115,8 @@ def _prepare_child(memory_bytes: int) -> None:
 
 
 def _end_with_parent() -> None:
+    import multiprocessing.connection
+
     # The pool's pipes do not report the parent's exit, since this process holds both of their ends.
     if parent := multiprocessing.parent_process():
         multiprocessing.connection.wait([parent.sentinel])

@@ -10,7 +10,7 @@ from aws.bulk_buckets import BulkOutput, PhotoSource
 from aws.conflict_retry import retry_on_conflict
 from aws.state import StateStore
 from core.bulk_plan import plan_segments
-from core.bulk_run import CANCELLED_NAME, RUN_NAME, BulkRun, Change, cancelled, resumed
+from core.bulk_run import CANCELLED_NAME, RUN_NAME, BulkRun, Change, Status, cancelled, resumed
 from core.errors import ArgumentError, ConflictError, DecodeError, DeniedError, NotFoundError
 from core.jobs import is_batch_id
 from core.object_keys import ACTIVE_BULK_RUNS, BULK_RUNS
@@ -46,6 +46,19 @@ class BulkRunRecords:
             DecodeError: the object is not a record.
         """
         return self._read(run_id)[0]
+
+    def exists(self, run_id: str) -> bool:
+        """Whether a run has a record, also one that cannot be read."""
+        return self._state.get(BULK_RUNS.key_of(run_id), _MAX_BYTES) is not None
+
+    def refuse(self, run: BulkRun, problem: str, now: float) -> None:
+        """Store the record of a run that is not begun, with the reason.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        refused = dataclasses.replace(run, status=Status.REFUSED, problem=problem[:1000], finished_at=now)
+        self._state.put(BULK_RUNS.key_of(run.run_id), refused.encode())
 
     def ids(self) -> list[str]:
         """The ids of all runs, newest first."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
-
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from core.errors import CloudError, ConflictError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -35,6 +36,8 @@ def retry_on_conflict(
     Raises:
         CloudError: every attempt met a conflict.
     """
+    # Imported here: every process that starts would load it, and asyncio with it, and most never need it.
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
     def give_up(state: RetryCallState) -> NoReturn:
         raise CloudError(failure) from (state.outcome.exception() if state.outcome is not None else None)

@@ -55,6 +55,17 @@ def peak_rss_mib(pid: int | str = "self") -> float:
     raise ValueError(f"process {pid} has ended")
 
 
+def pss_mib(pid: int | str = "self") -> float:
+    """A process's memory now; a page that several processes share counts to each of them in equal parts.
+
+    Read from Linux's ``/proc``; the process must still be running.
+    """
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"process {pid} has ended")
+
+
 def write_json(report: dict[str, Any], path: Path) -> None:
     """Writes a report as JSON."""
     write_output_file(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")

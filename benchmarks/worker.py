@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ SHIPPED = REPOSITORY_ROOT / Settings().model_bundle
 # Turns of each contender in a round, and images in a turn.
 TURNS = 3
 TURN_IMAGES = 96
-CLOUD_IMAGES = 120
+CLOUD_IMAGES = 600
 # Fewer, since `predict` takes longer, and has no cost that is shared between images.
 KERAS_IMAGES = 6
 # Not measured: the first images include the start of threads, buffers and caches.
@@ -49,14 +50,23 @@ _ROWS = {
     "worker_cloud_images_per_second": ("the worker's process; embedded cloud on the same cores", "images/s"),
     "keras_images_per_second": ("Keras predict of ResNet-50, one image after another", "images/s"),
     "ratio_to_limit": ("worker : limit", ""),
+    "cpu_ratio_to_limit": ("likewise of images for a second of the processor, which other load changes less", ""),
     "speedup_over_keras": ("worker : Keras", ""),
     "cold_start_seconds": ("from the process's start to its first stored result", "s"),
-    "peak_rss_mib": ("most memory of the process", "MiB"),
+    "cold_start_cpu_seconds": ("likewise the processor's time until it receives jobs", "s"),
+    "peak_rss_mib": (f"most memory of the process (RSS), over {CLOUD_IMAGES} images", "MiB"),
+    "pss_mib": ("its memory after these, shared pages counted in part (PSS)", "MiB"),
 }
 
 
 def run(
-    photos: Sequence[bytes], repeat: int, console: Console, *, folder: Path = SHIPPED, soak: bool = False
+    photos: Sequence[bytes],
+    repeat: int,
+    console: Console,
+    *,
+    folder: Path = SHIPPED,
+    soak: bool = False,
+    keras: bool = True,
 ) -> dict[str, Any]:
     """Measures `repeat` rounds; returns the report: medians under the keys of `_ROWS`, the rounds, the machine.
 
@@ -65,6 +75,7 @@ def run(
     Args:
         folder: the model bundle.
         soak: also classify 10,000 images and measure whether memory grows.
+        keras: measure Keras, too.
     """
     settings = Settings(model_bundle=str(folder.resolve()))
     threads = os.cpu_count() or 1
@@ -76,7 +87,7 @@ def run(
     drain(bundle, classifier, settings, photos, WARM_UP_IMAGES)
 
     # Seconds per image.
-    contenders = {
+    contenders: dict[str, Callable[[], float]] = {
         "bare": lambda: limits.bare_seconds(photos, TURN_IMAGES) / TURN_IMAGES,
         "limit": lambda: limits.seconds(photos, TURN_IMAGES) / TURN_IMAGES,
         "worker": lambda: drain(bundle, classifier, settings, photos, TURN_IMAGES) / TURN_IMAGES,
@@ -85,9 +96,9 @@ def run(
     about_machine = machine()
     with contextlib.ExitStack() as stack:
         clients = stack.enter_context(embedded_cloud(settings))
-        if is_installed():
-            keras = stack.enter_context(KerasBaseline(bundle, photos))
-            contenders["keras"] = lambda: keras.seconds(KERAS_IMAGES) / KERAS_IMAGES
+        if keras and is_installed():
+            baseline = stack.enter_context(KerasBaseline(bundle, photos))
+            contenders["keras"] = lambda: baseline.seconds(KERAS_IMAGES) / KERAS_IMAGES
         for number in range(repeat):
             rounds.append(_round(contenders, run_worker(clients, settings, photos, CLOUD_IMAGES)))
             console.print(f"round {number + 1}: {_line(rounds[-1])}", highlight=False)
@@ -109,14 +120,18 @@ def run(
 def _round(contenders: Mapping[str, Callable[[], float]], process: WorkerRun) -> dict[str, float]:
     """The figures of one round, in the order of `_ROWS`."""
     seconds: dict[str, float] = defaultdict(float)
+    cpu_seconds: dict[str, float] = defaultdict(float)
     for _turn in range(TURNS):
         for name, seconds_per_image in contenders.items():
+            started = time.process_time()
             seconds[name] += seconds_per_image()
+            cpu_seconds[name] += time.process_time() - started
     values = {f"{name}_images_per_second": TURNS / total for name, total in seconds.items()}
     values["worker_cloud_images_per_second"] = process.images_per_second
-    values["cold_start_seconds"] = process.cold_start_seconds
-    values["peak_rss_mib"] = process.peak_rss_mib
+    for name in ("cold_start_seconds", "cold_start_cpu_seconds", "peak_rss_mib", "pss_mib"):
+        values[name] = getattr(process, name)
     values["ratio_to_limit"] = seconds["limit"] / seconds["worker"]
+    values["cpu_ratio_to_limit"] = cpu_seconds["limit"] / cpu_seconds["worker"]
     if "keras" in seconds:
         values["speedup_over_keras"] = seconds["keras"] / seconds["worker"]
     return {key: round(values[key], 3) for key in _ROWS if key in values}
@@ -157,10 +172,11 @@ def _table(report: dict[str, Any]) -> Table:
 @json_option
 @click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Number of rounds.")
 @click.option("--soak", is_flag=True, help="Also measure memory over 10,000 images; takes minutes.")
-def command(images: Path | None, folder: Path, json_path: Path | None, repeat: int, soak: bool) -> None:
+@click.option("--keras/--no-keras", default=True, show_default=True, help="Also measure Keras, which takes longest.")
+def command(images: Path | None, folder: Path, json_path: Path | None, repeat: int, soak: bool, keras: bool) -> None:
     """Measure one worker: speed, cold start and memory."""
     load_bundle(folder)
-    report = run(load_photos(images), repeat, Console(), folder=folder, soak=soak)
+    report = run(load_photos(images), repeat, Console(), folder=folder, soak=soak, keras=keras)
     if json_path is not None:
         write_json(report, json_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from aws.buckets import ImageStore, ResultStore
 from aws.clients import Clients
 from aws.metadata import DISABLED_VARIABLE
 from aws.queue import JobQueue
-from benchmarks.report import peak_rss_mib
+from benchmarks.report import peak_rss_mib, pss_mib
 from core.errors import ElasticError
 from core.jobs import ClassificationJob, image_key, new_batch_id, new_job_id
 from core.paths import REPOSITORY_ROOT
@@ -33,6 +34,8 @@ _LOG_DIRECTORY = REPOSITORY_ROOT / "var" / "log" / "benchmarks"
 _FIRST_RESULT_POLL_SECONDS = 0.02
 _DRAINED_POLL_SECONDS = 0.05
 _TIMEOUT_SECONDS = 120.0
+# The line that `app_tier.__main__` logs before it receives jobs.
+_READY = re.compile(r"ready after ([0-9.]+) s of CPU time")
 _UPLOAD_THREADS = 4
 
 
@@ -41,12 +44,16 @@ class WorkerRun:
     """The measurements of one worker process.
 
     `cold_start_seconds` is from the process's start to its first stored result (polled every 20 ms),
-    `images_per_second` from there to the empty queue.
+    `images_per_second` from there to the empty queue.  `cold_start_cpu_seconds` is the processor's time from the
+    process's start until it receives jobs.  `pss_mib` is its memory when the queue is empty, of which pages that it
+    shares with other processes count in part.
     """
 
     cold_start_seconds: float
+    cold_start_cpu_seconds: float
     images_per_second: float
     peak_rss_mib: float
+    pss_mib: float
 
 
 @contextmanager
@@ -96,11 +103,18 @@ def run_worker(clients: Clients, settings: Settings, photos: Sequence[bytes], co
         drained_at = time.perf_counter()
         return WorkerRun(
             cold_start_seconds=first_at - started,
+            cold_start_cpu_seconds=_cpu_seconds_until_ready(log_path),
             images_per_second=(count - answered) / (drained_at - first_at),
             peak_rss_mib=peak_rss_mib(process.pid),
+            pss_mib=pss_mib(process.pid),
         )
     finally:
         stop_all([process], settings.shutdown_grace_seconds + 5)
+
+
+def _cpu_seconds_until_ready(log_path: Path) -> float:
+    """What the latest worker in a log took until it received jobs, as it has logged itself."""
+    return float(_READY.findall(log_path.read_text("utf-8"))[-1])
 
 
 def _fill(clients: Clients, settings: Settings, photos: Sequence[bytes], count: int) -> str:

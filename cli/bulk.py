@@ -134,6 +134,7 @@ class _Cloud:
     help="Photos in one message; a worker that ends loses the work on one message at most.",
 )
 @click.option("--finish-by", type=DURATION, help="Use the fewest instances that finish in this time, such as 2h.")
+@click.option("--max-instances", type=click.IntRange(min=1), help="Keep no more instances for the run than this.")
 @click.option(
     "--at-most-usd",
     type=click.FloatRange(min=0, min_open=True),
@@ -151,6 +152,7 @@ def start(
     columns: str,
     images_per_job: int,
     finish_by: float | None,
+    max_instances: int | None,
     at_most_usd: float | None,
     requester_pays: bool,
     detach: bool,
@@ -193,6 +195,7 @@ def start(
         columns=chosen,
         images_per_job=images_per_job,
         requester_pays=requester_pays,
+        max_instances=max_instances or 0,
         created_at=time.time(),
     )
     limit = _Limit(finish_by, at_most_usd)
@@ -226,11 +229,12 @@ class _Limit:
         Raises:
             BulkFleetError: no number meets the deadline and the budget.
         """
-        wanted = self.finish_by_seconds, self.at_most_usd
+        limits = self.finish_by_seconds, self.at_most_usd, run.max_instances
         status = fleet_status(cloud.state)
-        plan = plan_run(images, run.images_per_job, cloud.settings, status, load_prices(), *wanted)
+        plan = plan_run(images, run.images_per_job, cloud.settings, status, load_prices(), *limits)
         print_progress(plan_sentence(images, plan))
-        return dataclasses.replace(run, max_instances=plan.instances)
+        finish_by = run.created_at + self.finish_by_seconds if self.finish_by_seconds is not None else 0.0
+        return dataclasses.replace(run, max_instances=plan.instances, finish_by=finish_by, ceiling=plan.ceiling)
 
 
 def _plan(cloud: _Cloud, run: BulkRun, listed: _Listed, limit: _Limit) -> BulkRun:

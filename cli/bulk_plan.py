@@ -23,10 +23,12 @@ def plan_run(
     prices: Prices,
     finish_within_seconds: float | None,
     at_most_usd: float | None,
+    max_instances: int = 0,
 ) -> FleetPlan:
     """Choose the fleet for a bulk run.
 
     Args:
+        max_instances: no more than these; 0: as many as the fleet may have.
         status: the fleet's, whose measured times and limits go before those of the settings; None where there is none.
 
     Raises:
@@ -42,7 +44,8 @@ def plan_run(
     rate, boot_seconds = 1 / source.mean_service_seconds, source.expected_boot_seconds
     # The planner enqueues so many in each of its rounds.
     jobs_per_second = SEGMENTS_PER_ROUND * JOBS_PER_SEGMENT / settings.bulk_interval_seconds
-    workload = BulkWorkload(images, source.max_size, types[0] if types else "", rate, boot_seconds, images_per_job)
+    most = min(source.max_size, max_instances or source.max_size)
+    workload = BulkWorkload(images, most, types[0] if types else "", rate, boot_seconds, images_per_job)
     estimate = estimate_bulk(workload, prices)
     work = BulkWork(
         images,
@@ -50,7 +53,7 @@ def plan_run(
         boot_seconds,
         usd_per_hour or 0.0,
         estimate.requests_usd / images if estimate and images else 0.0,
-        source.max_size,
+        most,
         min(_S3_READS_PER_SECOND, jobs_per_second * images_per_job),
         settings.boot_payback,
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from aws.state import StateStore
 from cli.session import progress_console
-from core.bulk_progress import Rate, duration, seconds_left, usd_so_far
+from core.bulk_progress import Rate, duration, seconds_left, usd_so_far, utc
 from core.bulk_run import SUCCESS_NAME, BulkRun, Status
 from core.errors import CloudError, DecodeError
 from core.fleet_costs import format_usd
@@ -115,6 +115,8 @@ def outcome(run: BulkRun) -> list[str]:
                 f"Failed after {progress_of(run)} images: {run.problem}",
                 f"`elastic bulk resume {run.run_id}` goes on.",
             ]
+        case Status.REFUSED:
+            return [f"Refused: {run.problem}"]
         case Status.CANCELLED:
             return [f"Cancelled after {progress_of(run)} images.", f"`elastic bulk resume {run.run_id}` goes on."]
         case _:
@@ -123,5 +125,6 @@ def outcome(run: BulkRun) -> list[str]:
                 *skipped,
                 f"From {run.source} to {run.output}, {run.format}: {', '.join(run.columns)}.",
                 *([f"Most instances that are kept for it: {run.max_instances:,}."] if run.max_instances else []),
+                *([f"To be finished by {utc(run.finish_by)}."] if run.finish_by else []),
                 *([f"Problem: {run.problem}"] if run.problem else []),
             ]

@@ -21,6 +21,7 @@ from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
 from aws.bulk_buckets import BulkOutput, PhotoSource
 from aws.bulk_queue import BulkQueue
+from aws.bulk_requests import BulkRequests
 from aws.bulk_runs import BulkRuns
 from aws.clients import Clients
 from aws.dead_letters import DeadLetters
@@ -30,6 +31,7 @@ from aws.metrics import MetricSink
 from aws.queue import JobQueue
 from aws.state import StateStore
 from controller.bulk.planner import BulkPlanner
+from controller.bulk.requests import BulkRequestHandler
 from controller.housekeeping.deletions import Deletions
 from controller.housekeeping.dropped_photos import DroppedPhotos
 from controller.housekeeping.empty_batches import INTERVAL_SECONDS, EmptyBatches
@@ -50,6 +52,7 @@ from controller.scaling.reconciler import Reconciler, explain
 from controller.scaling.schedule import floor_at, parse_schedule
 from controller.status.publisher import StatusPublisher
 from core import process_setup
+from core.bulk_request import AllowedBuckets
 from core.bundle_manifest import verify_bundle
 from core.cloud_choice import connect, is_on_this_machine
 from core.errors import ElasticError
@@ -89,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
     pace = Pace(settings.janitor_interval_seconds, time.monotonic)
     tasks = build_housekeeping(settings, Clients(), pace)
     if parts.bulk is not None:
-        tasks.append(PeriodicTask("bulk runs", settings.bulk_interval_seconds, parts.bulk.round, at_once=True))
+        round_of_bulk = with_requests(settings, parts.state, parts.bulk)
+        tasks.append(PeriodicTask("bulk runs", settings.bulk_interval_seconds, round_of_bulk, at_once=True))
     for task in tasks:
         task.start(stop)
     reconciler = build_reconciler(settings, loop_clients, parts, tasks, pace.note)
@@ -135,7 +139,7 @@ class Parts:
         )
         jobs = JobQueue(clients["sqs"], settings.queue_name)
         self.bulk = build_bulk_planner(settings, clients)
-        bulk = () if self.bulk is None else (self.bulk.waiting_images, self.bulk.max_instances)
+        bulk = () if self.bulk is None else (self.bulk.waiting_images, self.bulk.max_instances, self.bulk.deadlines)
         self.observer = Observer(jobs, self.fleet, reports, self.tracker, time.monotonic, *bulk)
         self.limits = build_limits(settings, self.tracker)
 
@@ -152,6 +156,24 @@ def build_bulk_planner(settings: Settings, clients: Clients) -> BulkPlanner | No
         settings.orphan_age_seconds,
         idle_rounds=BULK_IDLE_ROUNDS,
     )
+
+
+def with_requests(settings: Settings, state: StateStore, planner: BulkPlanner) -> Callable[[], None]:
+    """Return the round of the bulk planner, after that of the web tier's requests if these are switched on."""
+    if settings.bulk_start != "web":
+        return planner.round
+    own = (settings.input_bucket, settings.state_bucket, settings.output_bucket)
+    allowed = AllowedBuckets.of(split_list(settings.bulk_buckets), own, settings.output_bucket)
+    handler = BulkRequestHandler(BulkRequests(state), planner.runs, planner.source_of, allowed)
+
+    def both() -> None:
+        try:
+            if handler.round():
+                planner.wake()
+        finally:
+            planner.round()
+
+    return both
 
 
 def build_limits(settings: Settings, tracker: InstanceTracker) -> CurrentLimits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import UTC, datetime
 
 from core.bulk_run import JOBS_PER_SEGMENT, BulkRun
 from core.prices import Prices
@@ -58,6 +59,11 @@ def usd_so_far(run: BulkRun, prices: Prices, compute_usd_per_1000_images: float 
         + listed * of["s3_write"]
     )
     return requests + done / 1000 * (compute_usd_per_1000_images or 0.0)
+
+
+def utc(at: float) -> str:
+    """A moment, in seconds since the epoch, for people."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def duration(seconds: float) -> str:

@@ -48,6 +48,8 @@ class Status(enum.StrEnum):
     COMPLETE = enum.auto()
     CANCELLED = enum.auto()
     FAILED = enum.auto()
+    # It never began: nothing of its request has been checked but that it is one.
+    REFUSED = enum.auto()
 
 
 def _known_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -67,6 +69,9 @@ class BulkRun(Record):
         output_prefix: ends with a slash, or is empty.
         requester_pays: the requests for the photos are charged to this account.
         max_instances: the most instances that are kept for the run's images; 0: as many as the fleet may have.
+        finish_by: until then the run shall be finished, seconds since the epoch; 0: it has no deadline.
+        ceiling: no more instances are kept for the deadline, above `max_instances` or not; 0: as many as the fleet may
+            have.
         created_at, finished_at: seconds since the epoch; the latter 0 while the run is not over.
         problem: one sentence where the run has failed.
         cursor: the last key of the listing that has been planned.
@@ -89,6 +94,8 @@ class BulkRun(Record):
     images_per_job: Annotated[int, between(1, MAX_IMAGES_PER_JOB)] = DEFAULT_IMAGES_PER_JOB
     requester_pays: bool = False
     max_instances: Count = 0
+    finish_by: Seconds = 0.0
+    ceiling: Count = 0
     created_at: Seconds = 0.0
     status: Status = Status.RUNNING
     problem: str = ""
@@ -333,8 +340,8 @@ def resumed(run: BulkRun) -> BulkRun:
     """The run, to be worked on again: jobs without a part are enqueued again.
 
     Raises:
-        ArgumentError: it is complete.
+        ArgumentError: it is complete, or never began.
     """
-    if run.status is Status.COMPLETE:
-        raise ArgumentError(f"the run {run.run_id} is complete: there is nothing to resume")
+    if run.status in (Status.COMPLETE, Status.REFUSED):
+        raise ArgumentError(f"the run {run.run_id} is {run.status}: there is nothing to resume")
     return dataclasses.replace(run, status=Status.RUNNING, problem="", finished_at=0.0, sent_segments=run.done_segments)

@@ -35,6 +35,8 @@ _MAX_ICONS = 256
 _MAX_BOXES = 4096
 _MAX_BOX_BYTES = 4 * 1024 * 1024
 _MAX_SEGMENTS = 10_000
+# By so many of a file's first bytes its format is recognized.
+_START_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def read_header(file: IO[bytes]) -> ImageHeader:
     """
     file.seek(0)
     try:
-        start = file.read(512)
+        start = file.read(_START_BYTES)
         for format, recognizes, read_size in _FORMATS:
             if recognizes(start):
                 return ImageHeader(format, *_checked_size(format, file, read_size))
@@ -79,6 +81,12 @@ def read_header(file: IO[bytes]) -> ImageHeader:
     if name := foreign_name(start):
         raise NotAnImageError(f"the file is {name}, which is not an accepted image; accepted are {ACCEPTED_TEXT}")
     raise NotAnImageError(f"the file is not an image of a known format; accepted are {ACCEPTED_TEXT}")
+
+
+def recognize(body: bytes) -> str | None:
+    """The format of an image file by its first bytes, Pillow's name; None where it is no accepted format."""
+    start = body[:_START_BYTES]
+    return next((format for format, recognizes, _ in _FORMATS if recognizes(start)), None)
 
 
 def largest_icon(file: IO[bytes]) -> Icon:

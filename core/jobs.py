@@ -17,7 +17,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -302,7 +302,7 @@ class ClassificationResult:
         if self.failure is not None:
             detail["failure"] = asdict(self.failure)
         if self.response_time is not None:
-            detail["response_time"] = [round(seconds, 3) for seconds in astuple(self.response_time)]
+            detail["response_time"] = self.response_time.rounded()
         if self.note:
             detail["note"] = self.note
         body = layout_of(self.key).body(self.name, self.answer)

@@ -114,6 +114,8 @@ MODEL_VERSIONS = KeyFamily("models/versions/", f"{MODEL_PART}/{MODEL_PART}", ".j
 # A run's id has the form of a batch's; the marks make the runs that are not over cheap to find.
 BULK_RUNS = KeyFamily("controller/bulk/runs/", BATCH_ID, ".json")
 ACTIVE_BULK_RUNS = KeyFamily("controller/bulk/active/", BATCH_ID)
+# What the web tier asks the controller for, by the run's id.
+BULK_REQUESTS = KeyFamily("web/bulk/", BATCH_ID, ".json")
 
 # Every family; a test checks each against the contract of this module.
 FAMILIES = (
@@ -133,6 +135,7 @@ FAMILIES = (
     MODEL_VERSIONS,
     BULK_RUNS,
     ACTIVE_BULK_RUNS,
+    BULK_REQUESTS,
 )
 # The prefixes in the input bucket, beside those of its batches.
 INPUT_PREFIXES = frozenset(kind.prefix for kind in (BATCH_RECORDS, OWNED_BATCHES, DELETED_BATCHES, LONG_NAMES, DROPPED))

@@ -1,7 +1,8 @@
-"""Set-up of a long-running process: the log format, and the signals that stop it."""
+"""Set-up of a long-running process: the log format, the signals that stop it, and its garbage collector."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -18,3 +19,14 @@ def start() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def pause_collection() -> None:
+    """Pause the garbage collector while a process loads what it keeps, none of which becomes garbage."""
+    gc.disable()
+
+
+def resume_collection() -> None:
+    """Let the garbage collector run again, and never look at what has been loaded until now."""
+    gc.freeze()
+    gc.enable()

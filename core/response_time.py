@@ -39,6 +39,11 @@ class ResponseTime(Row):
         """When the result was about to be stored, in seconds since the epoch."""
         return self.sent_at + self.seconds_total
 
+    def rounded(self) -> list[float]:
+        """The fields in their order, to milliseconds."""
+        fields = (self.sent_at, self.seconds_waiting, self.seconds_booting, self.seconds_classifying)
+        return [round(seconds, 3) for seconds in fields]
+
 
 TIME_FIELDS = ("seconds_waiting", "seconds_booting", "seconds_classifying", "seconds_total")
 

@@ -28,6 +28,7 @@ CHOICES = {
     "cloud": ("auto", "aws"),
     "authentication": ("off", "tokens"),
     "stack": ("full", "simple"),
+    "bulk_start": ("command", "web"),
 }
 # The settings in which `DEPLOYMENT_ID` is replaced by the setting `deployment_id`.
 DEPLOYMENT_ID = "{id}"
@@ -248,6 +249,17 @@ class Settings:
 
     bulk_interval_seconds: float = _setting(
         5.0, "time between two rounds of the controller that plan bulk runs and enqueue their jobs, seconds", 0.05
+    )
+
+    bulk_start: str = _setting(
+        "command",
+        "who starts, cancels and resumes bulk runs: `command`: `elastic bulk` alone; `web`: page and API as well, for "
+        "tokens with the scope `admin`; the same for web tier and controller",
+    )
+    bulk_buckets: str = _setting(
+        "",
+        "buckets that bulk runs of page and API may read and write, by name or ARN, separated by commas; `*`: all but "
+        "the program's own; labels may also go below `bulk/` of the output bucket",
     )
 
     # The web tier

@@ -11,6 +11,7 @@ from flask import Flask
 
 from aws.batch_index import BatchIndex
 from aws.buckets import ImageStore, ResultStore
+from aws.bulk_requests import BulkRequests
 from aws.bulk_runs import BulkRunRecords
 from aws.queue import JobQueue
 from aws.response_queue import ResponseQueue
@@ -33,6 +34,7 @@ from web_tier.auth.token_cache import CACHE_SECONDS, TokenCache
 from web_tier.domain.batch_lifecycle import BatchLifecycle
 from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
+from web_tier.domain.bulk_control import BulkControl
 from web_tier.domain.bulk_reader import BulkReader
 from web_tier.domain.fleet_reader import FleetReader
 from web_tier.domain.job_batcher import JobBatcher
@@ -136,6 +138,8 @@ def _services(
     batches = BatchService(images, results, index, fetch, clock)
     result_waiter = ResultWaiter(results, MAX_WAITING)
     fleet = FleetReader(state, clock)
+    bulk_runs, bulk_requests = BulkRunRecords(state), BulkRequests(state)
+    starts_runs = settings.bulk_start == "web" and bool(settings.bulk_queue_name)
     return Services(
         settings=settings,
         images=images,
@@ -150,7 +154,8 @@ def _services(
         response_reader=None if responses is None else ResponseReader(responses, result_waiter),
         watcher=BatchWatcher(batches.read, fleet.known_status, MAX_VIEWERS),
         fleet=fleet,
-        bulk=BulkReader(BulkRunRecords(state), clock),
+        bulk=BulkReader(bulk_runs, bulk_requests if starts_runs else None, clock),
+        bulk_control=BulkControl(bulk_requests, bulk_runs, is_enabled=starts_runs),
         readiness=Readiness(images, results, queue, clock),
         metrics=Metrics(),
         tokens=TokenCache(TokenStore(state).find, clock),

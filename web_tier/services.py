@@ -16,6 +16,7 @@ from web_tier.auth.token_cache import TokenCache
 from web_tier.domain.batch_lifecycle import BatchLifecycle
 from web_tier.domain.batch_watcher import BatchWatcher
 from web_tier.domain.batches import BatchService
+from web_tier.domain.bulk_control import BulkControl
 from web_tier.domain.bulk_reader import BulkReader
 from web_tier.domain.fleet_reader import FleetReader
 from web_tier.domain.memory import MemoryBudget
@@ -49,6 +50,7 @@ class Services:
     watcher: BatchWatcher
     fleet: FleetReader
     bulk: BulkReader
+    bulk_control: BulkControl
     readiness: Readiness
     metrics: Metrics
     tokens: TokenCache

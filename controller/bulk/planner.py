@@ -20,6 +20,7 @@ from aws.bulk_buckets import PhotoSource
 from aws.bulk_queue import BulkQueue
 from aws.bulk_runs import BulkRuns
 from controller.bulk.merge import DamagedPartError, merge
+from controller.scaling.bulk_fleet import Deadline
 from core.bulk_plan import plan_segments, selector
 from core.bulk_run import BulkJob, BulkRun, Segment, Status
 from core.errors import ArgumentError, CloudError, ConflictError, DecodeError, DeniedError, NotFoundError
@@ -68,29 +69,42 @@ class BulkPlanner:
         sleep: Callable[[float], None] = time.sleep,
         idle_rounds: int = 1,
     ) -> None:
-        self._runs = runs
+        self.runs = runs
         self._jobs = jobs
-        self._source_of = source_of
+        self.source_of = source_of
         self._lost_after_seconds = lost_after_seconds
         self._clock = clock
         self._sleep = sleep
         self._idle_rounds = idle_rounds
         self._rounds_to_skip = 0
-        # The waiting images of each run, and the most instances for them.  The control loop's thread reads it.
-        self._waiting: dict[str, tuple[int, int]] = {}
+        # The runs as of the last round.  The control loop's thread reads it.
+        self._seen: dict[str, BulkRun] = {}
         self._sizes: LRUCache[tuple[str, int], _Sizes] = LRUCache(8 * SEGMENTS_AHEAD)
         # Since when a run has had no new part, and since when the queue has been empty besides.
         self._unchanged_since: dict[str, float] = {}
         self._empty_since: dict[str, float] = {}
 
+    def wake(self) -> None:
+        """Have the next round look for runs."""
+        self._rounds_to_skip = 0
+
     def waiting_images(self) -> int:
         """The images of all runs that are planned and not answered, as of the last round."""
-        return sum(images for images, _most in list(self._waiting.values()))
+        return sum(run.waiting_images for run in list(self._seen.values()))
 
     def max_instances(self) -> int | None:
         """The most instances that the waiting images of all runs may have; None: there is no such limit."""
-        most = [most for images, most in list(self._waiting.values()) if images]
+        most = [run.max_instances for run in list(self._seen.values()) if run.waiting_images]
         return sum(most) if most and all(most) else None
+
+    def deadlines(self) -> tuple[Deadline, ...]:
+        """The runs with a deadline whose images wait."""
+        now = self._clock()
+        return tuple(
+            Deadline(run.waiting_images, run.finish_by - now, run.ceiling)
+            for run in list(self._seen.values())
+            if run.finish_by and run.waiting_images
+        )
 
     def round(self) -> None:
         """Run one round; a run that fails is logged and tried again in the next round.
@@ -103,18 +117,18 @@ class BulkPlanner:
             self._rounds_to_skip -= 1
             return
         guard = ItemGuard()
-        active = self._runs.active_ids()
+        active = self.runs.active_ids()
         self._rounds_to_skip = 0 if active else self._idle_rounds - 1
         for run_id in active:
             with guard.item(f"the bulk run {run_id}"):
                 self._step(run_id)
-        for known in (self._waiting, self._unchanged_since, self._empty_since):
+        for known in (self._seen, self._unchanged_since, self._empty_since):
             for gone in known.keys() - set(active):
                 del known[gone]
         guard.raise_failures()
 
     def _step(self, run_id: str) -> None:
-        run = self._runs.get(run_id)
+        run = self.runs.get(run_id)
         if run.is_active:
             try:
                 run = self._count(self._send(self._plan(run)))
@@ -122,7 +136,7 @@ class BulkPlanner:
                     run = self._complete(run)
             except (DeniedError, NotFoundError, ArgumentError) as error:
                 run = self._fail(run, str(error))
-        self._waiting[run_id] = run.waiting_images, run.max_instances
+        self._seen[run_id] = run
         if not run.is_active:
             self._end(run)
 
@@ -131,26 +145,26 @@ class BulkPlanner:
     def _plan(self, run: BulkRun) -> BulkRun:
         if run.is_planned:
             return run
-        listing = self._source_of(run).list_keys(run.source_prefix, run.cursor)
+        listing = self.source_of(run).list_keys(run.source_prefix, run.cursor)
         planned = []
         for segment in islice(plan_segments(run, listing, selector(run)), SEGMENTS_PER_ROUND):
             stored = self._stored(run, segment)
             planned.append(stored)
             if stored.cursor != segment.cursor:
                 break  # another controller has listed at another time: the rest of this listing is not what follows
-        return self._runs.update(run.run_id, lambda current: _with(current, planned))
+        return self.runs.update(run.run_id, lambda current: _with(current, planned))
 
     def _stored(self, run: BulkRun, segment: Segment) -> Segment:
         """Store a segment; return it, or the one that has been stored before, which alone is valid."""
         try:
-            self._runs.output(run).create(run.segment_key(segment.number), segment.encode())
+            self.runs.output(run).create(run.segment_key(segment.number), segment.encode())
         except ConflictError:
             return self._segment(run, segment.number)
         return segment
 
     def _segment(self, run: BulkRun, number: int) -> Segment:
         key = run.segment_key(number)
-        found = self._runs.output(run).get(key)
+        found = self.runs.output(run).get(key)
         if found is None:
             raise ArgumentError(f"the plan of the run is incomplete: {key} is missing in {run.output_bucket}")
         try:
@@ -173,7 +187,7 @@ class BulkPlanner:
         def claim(current: BulkRun) -> BulkRun:
             return dataclasses.replace(current, sent_segments=end) if current.sent_segments == first else current
 
-        claimed = self._runs.update(run.run_id, claim)
+        claimed = self.runs.update(run.run_id, claim)
         if claimed.sent_segments != end or not claimed.is_active:
             return claimed  # another controller enqueues them, or the run was cancelled
         for number in range(first, end):
@@ -195,7 +209,7 @@ class BulkPlanner:
         def change(current: BulkRun) -> BulkRun:
             return dataclasses.replace(current, sent_segments=min(current.sent_segments, segment))
 
-        return self._runs.update(run_id, change)
+        return self.runs.update(run_id, change)
 
     # --- count -----------------------------------------------------------------------------------
 
@@ -217,7 +231,7 @@ class BulkPlanner:
                     problem="" if current.is_active else current.problem,
                 )
 
-            return self._runs.update(run.run_id, change)
+            return self.runs.update(run.run_id, change)
         return self._recover(run) if run.done_segments < run.sent_segments else run
 
     def _counted(self, run: BulkRun) -> BulkRun:
@@ -242,7 +256,7 @@ class BulkPlanner:
         """Which of `count` jobs from `first_part` on have a part."""
         after = run.part_key(first_part - 1) if first_part else ""
         present = set[int]()
-        for stored in self._runs.output(run).list(run.parts, after) if count else ():
+        for stored in self.runs.output(run).list(run.parts, after) if count else ():
             part = run.part_number(stored.key)
             if part >= first_part + count:
                 break
@@ -274,7 +288,7 @@ class BulkPlanner:
             return run
         problem = _STALLED.format(source=run.source, output=run.output)
         log.warning("the bulk run %s: %s", run_id, problem)
-        return self._runs.update(run_id, lambda current: dataclasses.replace(current, problem=problem))
+        return self.runs.update(run_id, lambda current: dataclasses.replace(current, problem=problem))
 
     def _fail(self, run: BulkRun, problem: str) -> BulkRun:
         log.error("the bulk run %s has failed: %s", run.run_id, problem)
@@ -284,12 +298,12 @@ class BulkPlanner:
                 return current
             return dataclasses.replace(current, status=Status.FAILED, problem=problem[:1000], finished_at=self._clock())
 
-        return self._runs.update(run.run_id, change)
+        return self.runs.update(run.run_id, change)
 
     # --- complete --------------------------------------------------------------------------------
 
     def _complete(self, run: BulkRun) -> BulkRun:
-        output = self._runs.output(run)
+        output = self.runs.output(run)
         log.info("the bulk run %s: merging %d parts", run.run_id, run.planned_jobs)
         try:
             merged = merge(run, output, lambda number: self._segment(run, number), self._sleep)
@@ -297,7 +311,7 @@ class BulkPlanner:
             log.warning("the bulk run %s: %s; its job is enqueued again", run.run_id, error)
             output.delete(run.part_key(error.part))
             segment = error.segment
-            return self._runs.update(run.run_id, lambda current: self._before(current, segment))
+            return self.runs.update(run.run_id, lambda current: self._before(current, segment))
         log.info("the bulk run %s is complete: %d images", run.run_id, merged.images)
 
         def change(current: BulkRun) -> BulkRun:
@@ -312,7 +326,7 @@ class BulkPlanner:
                 failed_images=merged.failed_images,
             )
 
-        return self._runs.update(run.run_id, change)
+        return self.runs.update(run.run_id, change)
 
     def _before(self, run: BulkRun, segment: int) -> BulkRun:
         """The run with no segment from this one on counted or enqueued."""
@@ -328,12 +342,12 @@ class BulkPlanner:
         are listed again, until such a delivery is over.
         """
         if run.status is Status.COMPLETE:
-            output = self._runs.output(run)
+            output = self.runs.output(run)
             for family in (run.parts, run.segments):
                 output.delete_all(stored.key for stored in output.list(family))
             if self._clock() - run.finished_at < max(self._lost_after_seconds, LATE_PART_SECONDS):
                 return
-        self._runs.end(run.run_id)
+        self.runs.end(run.run_id)
 
 
 def _with(run: BulkRun, segments: Sequence[Segment]) -> BulkRun:

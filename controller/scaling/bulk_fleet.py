@@ -8,12 +8,15 @@ images, a boot of `B` seconds and `r` images a second of each instance, but no m
 
 More instances are never slower and never cheaper: each costs its boot, and EC2 bills a minute at least (EC2 user guide,
 "On-Demand Instances").  So the deadline asks for the fewest that meet it, and the budget for the most that it pays.
+
+While a run goes on, its deadline is a floor as well: `least_for_deadlines` counts anew what is left, so that the fleet
+grows where the policy alone would keep fewer, or instances were lost.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from controller.scaling.policy import Limits
@@ -70,12 +73,16 @@ class BulkWork:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """The number of instances for a run, how long it takes with them and costs, and why there are so many."""
+    """The number of instances for a run, how long it takes with them and costs, and why there are so many.
+
+    `ceiling` is the most that its deadline may ask for later: what the budget pays.
+    """
 
     instances: int
     seconds: float
     usd: float
     reason: str
+    ceiling: int = 0
 
 
 def plan_fleet(
@@ -106,19 +113,67 @@ def plan_fleet(
     return _plan(work, count, f"each works {work.boot_payback:g} times as long as it boots, or longer")
 
 
-def within_plan(limits: Limits, interactive: int, most: int | None) -> Limits:
-    """The limits of the whole fleet while images of bulk runs wait that may have `most` instances.
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A bulk run with a deadline.
 
-    There are more only where the other images alone need more.
+    Attributes:
+        images: how many are not answered.
+        seconds_left: until the deadline; negative after it.
+        ceiling: the most instances that the deadline may ask for; 0: as many as the fleet may have.
+    """
+
+    images: int
+    seconds_left: float
+    ceiling: int = 0
+
+
+def least_for_deadlines(deadlines: Iterable[Deadline], limits: Limits, capacity: int) -> int:
+    """The fewest instances that finish all runs in time: the floor of the fleet, 0 where no image is left.
+
+    The runs share the fleet, so that their numbers add up.  What is there works from now on, what is launched after its
+    boot.  Where no launch can help any more, because a boot takes longer than is left, what is there is kept.
+
+    Args:
+        limits: of the whole fleet: rate and boot time of an instance, and the most instances.
+        capacity: the instances that are running or booting.
+    """
+    free, least = max(0, capacity), 0
+    for deadline in sorted(deadlines, key=lambda deadline: deadline.seconds_left):
+        if deadline.images <= 0:
+            continue
+        needed = min(_in_time(deadline, limits, free), deadline.ceiling or limits.max_size)
+        least, free = least + needed, max(0, free - needed)
+    return min(least, limits.max_size)
+
+
+def _in_time(deadline: Deadline, limits: Limits, there: int) -> int:
+    """The fewest instances for one run, of which up to `there` need no boot."""
+    work = deadline.images * limits.mean_service_seconds
+    left, after_boot = deadline.seconds_left, deadline.seconds_left - limits.expected_boot_seconds
+    if work <= there * left:
+        return math.ceil(work / left)
+    if after_boot <= 0:
+        return there
+    missing = (work - there * left) / after_boot
+    return there + math.ceil(min(missing, limits.max_size))
+
+
+def within_plan(limits: Limits, interactive: int, most: int | None, least: int = 0) -> Limits:
+    """The limits of the whole fleet while images of bulk runs wait that may have `most` instances, and need `least`.
+
+    There are more than `most` only where the other images alone need more, or a deadline does.
 
     Args:
         interactive: how many images of the backlog are of no bulk run.
         most: None: as many as the fleet may have.
+        least: as `least_for_deadlines` counts it.
     """
-    if most is None:
-        return limits
-    alone = math.ceil(interactive / limits.acceptable_backlog_per_instance)
-    return replace(limits, max_size=min(limits.max_size, max(limits.min_size, most, alone)))
+    max_size = limits.max_size
+    if most is not None:
+        alone = math.ceil(interactive / limits.acceptable_backlog_per_instance)
+        max_size = min(limits.max_size, max(limits.min_size, most, alone, least))
+    return replace(limits, max_size=max_size, min_size=max(limits.min_size, min(least, max_size)))
 
 
 def plan_sentence(images: int, plan: FleetPlan) -> str:
@@ -142,7 +197,11 @@ def _by_deadline(work: BulkWork, most: int, within_seconds: float, at_most_usd: 
             f"{work.images:,} images in {format_duration(within_seconds)} cost {_usd(work.usd(count))} with "
             f"{_instances(count)}, the fewest in time: more than {_usd(at_most_usd)}"
         )
-    return _plan(work, count, f"the fewest that finish in {format_duration(within_seconds)}")
+    plan = _plan(work, count, f"the fewest that finish in {format_duration(within_seconds)}")
+    if at_most_usd is None:
+        return replace(plan, ceiling=most)
+    too_many = _first(most, lambda count: work.usd(count) > at_most_usd)
+    return replace(plan, ceiling=most if too_many is None else too_many - 1)
 
 
 def _by_budget(work: BulkWork, most: int, at_most_usd: float) -> FleetPlan:

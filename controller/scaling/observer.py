@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aws.fleet import Instance
 from aws.queue import Backlog
+from controller.scaling.bulk_fleet import Deadline
 from controller.scaling.heartbeat_reader import HeartbeatReader
 from controller.scaling.instance_tracker import EndedInstance, InstanceTracker, State, TrackedInstance
 from controller.scaling.policy import Observation
@@ -36,7 +37,7 @@ class FleetSnapshot:
     each, `answered` the number of images that workers report as answered, `age_seconds` how long observing took,
     `ended_early` the instances that have ended before their worker reported, since the snapshot before.
     `bulk_images` is how many of the backlog are images of bulk runs, and `bulk_max_instances` the most instances that
-    they may have (None: there is no such limit).
+    they may have (None: there is no such limit), `bulk_deadlines` those of the runs with one.
     """
 
     backlog: Backlog
@@ -48,6 +49,7 @@ class FleetSnapshot:
     ended_early: tuple[EndedInstance, ...] = ()
     bulk_images: int = 0
     bulk_max_instances: int | None = None
+    bulk_deadlines: tuple[Deadline, ...] = ()
 
     def without(self, instance_ids: Collection[str], unseen: int) -> FleetSnapshot:
         """The snapshot without these instances, and with `unseen` fewer that are not described yet."""
@@ -124,6 +126,7 @@ class Observer:
         clock: monotonic seconds.
         bulk_images: returns how many images of bulk runs wait, which count as jobs that wait.
         bulk_max_instances: returns the most instances that they may have; None: there is no such limit.
+        bulk_deadlines: returns the runs that have a deadline.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class Observer:
         clock: Callable[[], float],
         bulk_images: Callable[[], int] = lambda: 0,
         bulk_max_instances: Callable[[], int | None] = lambda: None,
+        bulk_deadlines: Callable[[], tuple[Deadline, ...]] = tuple,
     ) -> None:
         self._jobs = jobs
         self._fleet = fleet
@@ -143,6 +147,7 @@ class Observer:
         self._clock = clock
         self._bulk_images = bulk_images
         self._bulk_max_instances = bulk_max_instances
+        self._bulk_deadlines = bulk_deadlines
 
     def observe(self, *, awaits_idle: bool = False) -> FleetSnapshot:
         """Return a snapshot of the queue and the fleet.
@@ -177,6 +182,7 @@ class Observer:
             self._tracker.take_ended_early(),
             bulk_images,
             bulk_max_instances,
+            self._bulk_deadlines(),
         )
 
 

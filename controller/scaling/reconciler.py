@@ -11,7 +11,7 @@ from typing import Protocol
 
 from controller.rollout.state_machine import Plan
 from controller.scaling import history as past
-from controller.scaling.bulk_fleet import within_plan
+from controller.scaling.bulk_fleet import least_for_deadlines, within_plan
 from controller.scaling.executor import Outcome
 from controller.scaling.limits import CurrentLimits
 from controller.scaling.observer import FleetSnapshot
@@ -110,9 +110,12 @@ class Decider:
             self._history, self._desired = (there,), observation.capacity
         applied = limits if snapshot is None else _applied(limits, snapshot)
         decision = self._policy(observation, applied, self._history or (), now, self._desired)
+        notes = [decision.reason]
+        if applied.min_size > limits.min_size:
+            notes.append(f"a deadline of bulk images needs {applied.min_size}")
         if applied.max_size < limits.max_size:
-            reason = f"{decision.reason}; bulk images may have {applied.max_size}"
-            decision = dataclasses.replace(decision, reason=reason)
+            notes.append(f"bulk images may have {applied.max_size}")
+        decision = dataclasses.replace(decision, reason="; ".join(notes))
         if observation is not None:
             self._history, self._desired = decision.history, decision.desired_capacity
         self.awaits_idle = decision.awaits_idle
@@ -129,7 +132,8 @@ class Decider:
 
 def _applied(limits: Limits, snapshot: FleetSnapshot) -> Limits:
     interactive = snapshot.backlog.total - snapshot.bulk_images
-    return within_plan(limits, interactive, snapshot.bulk_max_instances)
+    least = least_for_deadlines(snapshot.bulk_deadlines, limits, snapshot.booting + snapshot.running)
+    return within_plan(limits, interactive, snapshot.bulk_max_instances, least)
 
 
 class Reconciler:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -31,7 +32,13 @@ MAX_SIZE = 4
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     # As many workers as there are would share the cores of this machine: four show all that fifteen do.
-    settings = {"scale_in_stabilization_seconds": 2, "visibility_timeout_seconds": 5, "max_size": MAX_SIZE}
+    settings = {
+        "scale_in_stabilization_seconds": 2,
+        "visibility_timeout_seconds": 5,
+        "max_size": MAX_SIZE,
+        "bulk_start": "web",
+        "bulk_buckets": "my-photos",
+    }
     with running_bench(settings, tmp_path_factory.mktemp("log")) as bench:
         yield bench
 
@@ -113,6 +120,38 @@ def test_photos_that_are_put_into_the_bucket_are_answered_under_the_same_keys(
         f"my photos/ä+{answer['name']}": answer["label"] for answer in uploaded
     }
     wait_until(lambda: bench.queue.backlog().total == 0, "a notification was left")
+
+
+def test_a_run_that_the_api_asks_for_is_labelled_or_refused_by_the_controller(
+    bench: Bench, make_images: MakeImages
+) -> None:
+    s3 = Clients(environment=bench.stack.environment)["s3"]
+    s3.create_bucket(Bucket="my-photos")
+    for path in make_images(6):
+        s3.upload_file(str(path), "my-photos", f"2026/{path.name}")
+    address, output = f"{bench.stack.web_url}/api/v1/bulk", f"s3://{bench.results.bucket}/bulk/2026/"
+
+    def outcome(**wanted: str | float) -> dict[str, Any]:
+        asked = requests.post(address, json=wanted, timeout=PATIENCE_SECONDS)
+        assert asked.status_code == 202, asked.text
+        run: dict[str, Any] = {}
+
+        def is_over() -> bool:
+            run.update(requests.get(f"{address}/{asked.json()['run_id']}", timeout=PATIENCE_SECONDS).json())
+            return run["status"] not in ("requested", "running")
+
+        wait_until(is_over, "the run is not over")
+        return run
+
+    done = outcome(source="s3://my-photos/2026/", output=output, max_instances=1, finish_within_seconds=60)
+    assert (done["status"], done["answered"], done["failed"], done["max_instances"]) == ("complete", 6, 0, 1), done
+    (table,) = s3.list_objects_v2(Bucket=bench.results.bucket, Prefix="bulk/2026/labels-")["Contents"]
+    lines = s3.get_object(Bucket=bench.results.bucket, Key=table["Key"])["Body"].read().decode().splitlines()
+    assert len(lines) == 1 + 6
+    refused = outcome(source=f"s3://{bench.images.bucket}/", output=f"{output}more/")
+    assert refused["status"] == "refused" and "EIC_BULK_BUCKETS" in refused["problem"]
+    taken = outcome(source="s3://my-photos/2026/", output=output)
+    assert taken["status"] == "refused" and taken["problem"].endswith("choose another output"), taken
 
 
 def test_killing_a_worker_in_the_middle_of_a_batch_loses_nothing(bench: Bench, make_images: MakeImages) -> None:

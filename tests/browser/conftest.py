@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A running program, which believes one proxy in front of it."""
-    settings = {"max_size": 2, "forwarded_proxies": 1}
+    settings = {"max_size": 2, "forwarded_proxies": 1, "bulk_start": "web"}
     with LocalStack(settings, log_directory=tmp_path_factory.mktemp("log")) as stack:
         yield stack
 

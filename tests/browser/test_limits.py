@@ -42,7 +42,7 @@ def tab(open_tab: OpenTab, request: pytest.FixtureRequest) -> Iterator[Tab]:
 
 
 def test_the_pages_without_a_batch_are_accessible(tab: Tab) -> None:
-    for path in ("/", "/fleet", "/bulk", "/no-such-page"):
+    for path in ("/", "/fleet", "/bulk", "/bulk/new", "/no-such-page"):
         tab.page.goto(path)
         assert serious(tab.page) == []
 

@@ -201,9 +201,18 @@ def test_a_deadline_and_a_budget_limit_the_instances(cloud: Cloud, by_inventory:
     started = run(*arguments, "--finish-by", "1h", "--at-most-usd", "5")
     assert "By the formula, 7 images take" in started.stderr and "with 1 instance: the fewest" in started.stderr
     run_id = started.stdout.strip()
-    assert "Most instances that are kept for it: 1." in run("status", run_id).stdout
+    shown = run("status", run_id).stdout
+    assert "Most instances that are kept for it: 1." in shown and "To be finished by 20" in shown
     cloud.planner.round()
     assert cloud.planner.max_instances() == 1
+    (deadline,) = cloud.planner.deadlines()
+    assert deadline.images == 7 and 3500 < deadline.seconds_left < 3600 and deadline.ceiling == Settings().max_size
+
+
+def test_the_number_of_instances_can_be_set(cloud: Cloud) -> None:
+    arguments = ("start", cloud.source, "--output", cloud.output, "--detach", "--max-instances", "2")
+    found = cloud.runs.get(run(*arguments).stdout.strip())
+    assert (found.max_instances, found.finish_by, found.ceiling) == (2, 0.0, 0)
 
 
 def test_an_unknown_run_is_named(cloud: Cloud) -> None:

@@ -15,6 +15,7 @@ from aws.state import StateStore
 from core.errors import ConflictError, NotFoundError
 from core.object_keys import (
     ACTIVE_BULK_RUNS,
+    BULK_REQUESTS,
     BULK_RUNS,
     HEARTBEATS,
     MODEL_FILES,
@@ -35,6 +36,7 @@ NAMES = {
     MODEL_VERSIONS: "photos/2",
     BULK_RUNS: "20260102-030405-0123456789ab",
     ACTIVE_BULK_RUNS: "20260102-030405-0123456789ab",
+    BULK_REQUESTS: "20260102-030405-0123456789ab",
 }
 STATE_FAMILIES = tuple(NAMES)
 

@@ -17,7 +17,9 @@ from controller.scaling.bulk_fleet import (
     MIN_BILLED_SECONDS,
     BulkFleetError,
     BulkWork,
+    Deadline,
     FleetPlan,
+    least_for_deadlines,
     plan_fleet,
     within_plan,
 )
@@ -93,6 +95,98 @@ def test_bulk_images_have_no_more_instances_than_planned(interactive: int, most:
 
 def test_a_limit_below_the_minimum_keeps_the_minimum() -> None:
     assert within_plan(replace(LIMITS, min_size=4), 0, 2).max_size == 4
+
+
+# Ten images a second, a boot of 30 s.
+@pytest.mark.parametrize(
+    ("deadlines", "capacity", "least"),
+    [
+        pytest.param([], 5, 0, id="no deadline"),
+        pytest.param([Deadline(0, 100.0)], 5, 0, id="no image is left"),
+        pytest.param([Deadline(1_400, 100.0)], 0, 2, id="two work for 70 s after their boot"),
+        pytest.param([Deadline(1_401, 100.0)], 0, 3, id="one image more"),
+        pytest.param([Deadline(1_700, 100.0)], 1, 2, id="one is there, and works for 100 s"),
+        pytest.param([Deadline(1_700, 100.0)], 9, 2, id="fewer than are there suffice"),
+        pytest.param([Deadline(10**6, 100.0)], 0, 20, id="never more than the fleet's maximum"),
+        pytest.param([Deadline(10**6, 100.0, ceiling=4)], 0, 4, id="nor than the ceiling"),
+        pytest.param([Deadline(10**6, 30.0)], 3, 3, id="a launch comes too late: what is there is kept"),
+        pytest.param([Deadline(10**6, -5.0)], 3, 3, id="so it is after the deadline"),
+        pytest.param([Deadline(10**6, 20.0)], 0, 0, id="nothing is there: the policy alone decides"),
+        pytest.param([Deadline(1_400, 100.0), Deadline(700, 100.0)], 0, 3, id="runs share the fleet"),
+        pytest.param([Deadline(1_000, 100.0), Deadline(2_000, 200.0)], 2, 2, id="the nearest takes what is there"),
+    ],
+)
+def test_a_deadline_is_a_floor(deadlines: list[Deadline], capacity: int, least: int) -> None:
+    assert least_for_deadlines(deadlines, replace(LIMITS, min_size=0), capacity) == least
+
+
+@given(
+    deadlines=st.lists(
+        st.builds(
+            Deadline,
+            st.integers(0, 10**7),
+            st.floats(-1e4, 1e6, allow_nan=False),
+            st.integers(0, 30),
+        ),
+        max_size=4,
+    ),
+    capacity=st.integers(0, 40),
+    limits=st.builds(
+        lambda low, high, service, boot: Limits(low, max(low, high), 2.0, service, 5.0, expected_boot_seconds=boot),
+        st.integers(0, 5),
+        st.integers(0, 200),
+        st.floats(1e-3, 10),
+        st.floats(0, 300),
+    ),
+    interactive=st.integers(0, 10**5),
+    most=st.none() | st.integers(0, 50),
+)
+def test_the_floor_of_any_deadlines(
+    deadlines: list[Deadline], capacity: int, limits: Limits, interactive: int, most: int | None
+) -> None:
+    least = least_for_deadlines(deadlines, limits, capacity)
+    applied = within_plan(limits, interactive, most, least)
+    assert 0 <= least <= limits.max_size
+    assert limits.min_size <= applied.min_size <= applied.max_size <= limits.max_size
+    if all(deadline.ceiling for deadline in deadlines):
+        assert least <= sum(deadline.ceiling for deadline in deadlines if deadline.images), "what the budgets pay"
+    if not any(deadline.images for deadline in deadlines):
+        assert least == 0 and applied.min_size == limits.min_size, "nothing is left"
+    more = [replace(deadline, images=2 * deadline.images) for deadline in deadlines]
+    if len(deadlines) == 1 and deadlines[0].seconds_left > limits.expected_boot_seconds:
+        assert least <= least_for_deadlines(more, limits, capacity)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "instances"), [pytest.param(None, 2, id="by itself"), pytest.param(100.0, 3, id="for the deadline")]
+)
+def test_a_deadline_launches_what_the_policy_alone_would_not(seconds: float | None, instances: int) -> None:
+    """2,000 images are 200 s of work, which do not pay for a third boot of 30 s."""
+    limits = replace(LIMITS, min_size=0, boot_payback=3.5)
+    now = 0.0
+    decider = Decider(CurrentLimits(limits, InstanceTracker(60, 60, 15), lambda: 0, measure_service=False), lambda: now)
+    waiting, answered, ready_at, sizes, reasons = 2_000, 0, list[float](), [], []
+    while waiting:
+        running = sum(at <= now for at in ready_at)
+        done = min(waiting, 10 * running)
+        waiting, answered = waiting - done, answered + done
+        deadlines = () if seconds is None or not waiting else (Deadline(waiting, seconds - now),)
+        snapshot = FleetSnapshot(
+            Backlog(waiting, 0),
+            members(running),
+            len(ready_at) - running,
+            answered,
+            bulk_images=waiting,
+            bulk_deadlines=deadlines,
+        )
+        decision, _ = decider.decide(snapshot)
+        ready_at += [now + 30.0] * (decision.desired_capacity - len(ready_at))
+        sizes.append(len(ready_at))
+        reasons.append(decision.reason)
+        now += 1.0
+    assert max(sizes) == instances
+    assert now - 1 <= (seconds or math.inf)
+    assert any("a deadline of bulk images needs 3" in reason for reason in reasons) == (seconds is not None)
 
 
 @pytest.mark.parametrize("boot_payback", [0.0, 3.5])

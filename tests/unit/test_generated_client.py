@@ -88,6 +88,19 @@ def test_one_image_is_sent_as_a_binary_body(found: dict[str, Any]) -> None:
 def test_operations_have_names_that_read_like_functions(bench: WebBench) -> None:
     document = bench.client.get("/api/v1/openapi.json", headers=bench.token("ada")).get_json()
     ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
-    verbs = ("get_", "list_", "create_", "delete_", "cancel_", "add_", "permit_", "complete_", "plan_", "close_")
+    verbs = (
+        "get_",
+        "list_",
+        "create_",
+        "delete_",
+        "cancel_",
+        "add_",
+        "permit_",
+        "complete_",
+        "plan_",
+        "close_",
+        "start_",
+        "resume_",
+    )
     assert len(set(ids)) == len(ids)
     assert [name for name in ids if not name.startswith(verbs)] == ["classify"]

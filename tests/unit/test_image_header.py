@@ -15,7 +15,7 @@ from PIL import Image
 
 from core.errors import BrokenImageError, ImageError, NotAnImageError
 from core.formats import ACCEPTED_FORMATS, ACCEPTED_TEXT, FILE_ENDINGS, format_name
-from core.image_header import ImageHeader, largest_icon, read_header
+from core.image_header import ImageHeader, largest_icon, read_header, recognize
 from core.paths import REPOSITORY_ROOT
 from tests.image_samples import encoded, enlarged, picture, samples
 from tests.properties import examples
@@ -27,6 +27,16 @@ OURS_ALONE = ("BMP masks", "TIFF big", "CUR")
 
 def header(body: bytes) -> ImageHeader:
     return read_header(io.BytesIO(body))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_first_bytes_suffice_to_recognize_the_format(name: str) -> None:
+    assert recognize(SAMPLES[name]) == header(SAMPLES[name]).format
+
+
+@pytest.mark.parametrize("body", [b"", b"no image", b"%PDF-1.7"])
+def test_no_accepted_format_is_recognized(body: bytes) -> None:
+    assert recognize(body) is None
 
 
 @pytest.mark.parametrize("name", SAMPLES)

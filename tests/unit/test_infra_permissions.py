@@ -78,6 +78,7 @@ KEYS = {
         "status": "controller/status.json",
         "BULK_RUNS": f"controller/bulk/runs/{_BATCH}.json",
         "ACTIVE_BULK_RUNS": f"controller/bulk/active/{_BATCH}",
+        "BULK_REQUESTS": f"web/bulk/{_BATCH}.json",
         "lease": "controller/lease.json",
         "session key": "web/session-key",
         "program": f"program/{'0' * 64}.tar.gz",
@@ -91,6 +92,7 @@ def _every(bucket: str) -> dict[str, set[str]]:
 
 _HEARTBEATS = {"HEARTBEATS", "another worker's", "without a role"}
 _BULK = {"BULK_RUNS", "ACTIVE_BULK_RUNS"}
+_ASKED = {"BULK_REQUESTS"}
 # Which of them each tier may get, put and delete.  Images, results and what belongs to them are handled as one.
 ACCESS = {
     "worker": {
@@ -103,8 +105,18 @@ ACCESS = {
         "InputBucket": _every("InputBucket"),
         "OutputBucket": _every("OutputBucket"),
         "StateBucket": {
-            "Get": {*_HEARTBEATS, "TOKENS", "USAGE", "status", "lease", *_BULK, "session key", "program"},
-            "Put": {"USAGE", "session key", "PENDING_WEBHOOKS"},
+            "Get": {
+                *_HEARTBEATS,
+                "TOKENS",
+                "USAGE",
+                "status",
+                "lease",
+                *_BULK,
+                "BULK_REQUESTS",
+                "session key",
+                "program",
+            },
+            "Put": {"USAGE", "session key", "PENDING_WEBHOOKS", "BULK_REQUESTS"},
             "Delete": {"PENDING_WEBHOOKS"},
         },
     },
@@ -112,9 +124,9 @@ ACCESS = {
         "InputBucket": _every("InputBucket"),
         "OutputBucket": _every("OutputBucket"),
         "StateBucket": {
-            "Get": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS", "shadow", "program"},
-            "Put": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS"},
-            "Delete": {*_HEARTBEATS, "status", "lease", *_BULK, "PENDING_WEBHOOKS"},
+            "Get": {*_HEARTBEATS, "status", "lease", *_BULK, "BULK_REQUESTS", "PENDING_WEBHOOKS", "shadow", "program"},
+            "Put": {*_HEARTBEATS, "status", "lease", *_BULK, "BULK_REQUESTS", "PENDING_WEBHOOKS"},
+            "Delete": {*_HEARTBEATS, "status", "lease", *_BULK, "BULK_REQUESTS", "PENDING_WEBHOOKS"},
         },
     },
 }

@@ -174,3 +174,8 @@ def test_of_a_large_batch_some_are_measured_and_the_first_and_the_last_are_read(
     # Evenly spaced: the median of the positions is the batch's.
     assert sorted(positions)[MAX_MEASURED // 2] == pytest.approx(count / 2, abs=1)
     assert {"00006", "00004"} <= {entry.key for entry in ends}
+
+
+def test_rounded_has_all_fields_in_their_order() -> None:
+    time = ResponseTime(T + 0.12345, 1.00049, 2.0006, 3.0)
+    assert time.rounded() == [round(seconds, 3) for seconds in dataclasses.astuple(time)]

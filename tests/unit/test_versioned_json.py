@@ -28,6 +28,7 @@ from controller.scaling.executor import _Announcement
 from controller.status.prediction_monitor import ReferenceRecord
 from core.batch_record import BatchRecord
 from core.bulk_columns import Format
+from core.bulk_request import Action, BulkRequest
 from core.bulk_run import BulkJob, BulkRun, LabelledImage, Manifest, Part, Segment, Status, TableFile
 from core.errors import DecodeError
 from core.fleet_status import (
@@ -137,6 +138,8 @@ EXAMPLES: list[Any] = [
         images_per_job=100,
         requester_pays=True,
         max_instances=4,
+        finish_by=3.0,
+        ceiling=5,
         created_at=1.0,
         status=Status.FAILED,
         problem="it failed",
@@ -152,6 +155,21 @@ EXAMPLES: list[Any] = [
         done_segment_images=1900,
         done_images=2000,
         failed_images=3,
+    ),
+    BulkRequest(
+        BATCH,
+        Action.START,
+        5.0,
+        "eve",
+        "s3://photos/2026/",
+        "s3://labels/out/",
+        ("*.png",),
+        Format.JSONL,
+        ("image",),
+        images_per_job=20,
+        requester_pays=True,
+        max_instances=3,
+        finish_within_seconds=60.0,
     ),
     Manifest(
         BATCH, "s3://photos/2026/", Format.CSV, ("image",), 100, 3, ("m@1",), (TableFile("out/labels.csv", 100, 999),)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.bulk_columns import DEFAULT_COLUMNS as BULK_COLUMNS
+from core.bulk_run import DEFAULT_IMAGES_PER_JOB, MAX_IMAGES_PER_JOB
 from core.csv_export import COLUMNS, DEFAULT_COLUMNS, LABEL_LOCAL, TOP_K
 from core.jobs import MAX_NAME_BYTES
 
@@ -339,14 +341,19 @@ class BulkRunAnswer(BaseModel):
     """A bulk run: the labelling of photos that are in S3 already."""
 
     run_id: str
-    status: Literal["running", "complete", "cancelled", "failed"]
-    problem: str = Field(description="one sentence where the run has failed or does not go on; else empty")
+    status: Literal["requested", "running", "complete", "cancelled", "failed", "refused"] = Field(
+        description="`requested`: the controller has not taken it up yet"
+    )
+    problem: str = Field(description="one sentence where the run has failed, is refused or does not go on; else empty")
     source: str
     output: str
     format: Literal["csv", "jsonl", "parquet"]
     columns: list[str]
     created_at: float = Field(description="seconds since the epoch")
     finished_at: float | None
+    finish_by: float | None = Field(description="the deadline")
+    max_instances: int | None = Field(description="no more are kept for it")
+    usd: float = Field(description="what it has cost on AWS, by the price table")
     images: int = Field(description="how many are planned; all of them if `is_planned`")
     is_planned: bool
     answered: int
@@ -356,6 +363,31 @@ class BulkRunAnswer(BaseModel):
 
 class BulkRunList(BaseModel):
     runs: list[BulkRunAnswer]
+
+
+BulkAddress = Annotated[str, Field(max_length=1100, description="such as `s3://bucket/prefix/`")]
+MAX_BULK_INSTANCES = 1000
+MAX_FINISH_WITHIN_SECONDS = 90 * 24 * 3600.0
+
+
+class NewBulkRun(Strict):
+    source: BulkAddress
+    output: BulkAddress
+    include: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        [], max_length=20, description="patterns of keys, such as `*.png`; none: those with an image's ending"
+    )
+    format: Literal["csv", "jsonl", "parquet"] = "csv"
+    columns: list[str] = Field(list(BULK_COLUMNS), min_length=1, max_length=20)
+    images_per_job: int = Field(DEFAULT_IMAGES_PER_JOB, ge=1, le=MAX_IMAGES_PER_JOB)
+    requester_pays: bool = False
+    max_instances: int | None = Field(None, ge=1, le=MAX_BULK_INSTANCES, description="no more are kept for it")
+    finish_within_seconds: float | None = Field(None, gt=0, le=MAX_FINISH_WITHIN_SECONDS, description="the deadline")
+
+
+class BulkRequested(BaseModel):
+    run_id: str
+    requested: Literal["start", "cancel", "resume"]
+    url: str = Field(description="shows what has become of it, within seconds")
 
 
 class Limits(BaseModel):

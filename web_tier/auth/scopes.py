@@ -21,7 +21,14 @@ _SCOPES = {
     # Bulk runs belong to the operator, and show the names of buckets.
     "api_bulk.runs": ADMIN,
     "api_bulk.run": ADMIN,
+    "api_bulk.start_run": ADMIN,
+    "api_bulk.cancel_run": ADMIN,
+    "api_bulk.resume_run": ADMIN,
     "bulk_pages.bulk": ADMIN,
+    "bulk_pages.new_run": ADMIN,
+    "bulk_pages.start_run": ADMIN,
+    "bulk_pages.cancel_run": ADMIN,
+    "bulk_pages.resume_run": ADMIN,
     # The fleet serves all owners: a client that waits for results may see why, and it shows nothing of any image.
     "api_system.fleet": READ,
     "fleet_pages.fleet": READ,

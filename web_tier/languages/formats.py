@@ -124,5 +124,6 @@ def run_status(status: str) -> str:
         "complete": gettext("complete"),
         "cancelled": gettext("cancelled"),
         "failed": gettext("failed"),
+        "refused": gettext("refused"),
     }
     return str(names.get(status, status))
