@@ -34,6 +34,7 @@ from benchmarks.photos import load_photos
 from benchmarks.report import json_option, machine, pss_mib, write_json
 from benchmarks.worker import SHIPPED
 from core.settings import Settings
+from core.sizes import format_bytes
 
 Pixels = NDArray[np.uint8]
 Decode = Callable[[bytes], Pixels]
@@ -85,8 +86,11 @@ def runners(bundle: ModelBundle, folder: Path) -> dict[str, tuple[Run, int]]:
     between = pss_mib()
     cached = [_compiled(bundle, str(folder / "weights")) for _ in range(_COPIES)]
     after = pss_mib()
-    found[f"compiled model ({(between - before) / _COPIES:.0f} MiB each)"] = plain[0], BATCH_SIZE
-    found[f"compiled model, weight cache ({(after - between) / _COPIES:.0f} MiB each)"] = cached[0], BATCH_SIZE
+    found[f"compiled model ({format_bytes((between - before) / _COPIES * 2**20)} each)"] = plain[0], BATCH_SIZE
+    found[f"compiled model, weight cache ({format_bytes((after - between) / _COPIES * 2**20)} each)"] = (
+        cached[0],
+        BATCH_SIZE,
+    )
     return found
 
 
