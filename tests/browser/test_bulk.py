@@ -28,3 +28,5 @@ def test_the_focus_stays_on_a_button_while_the_list_is_renewed(browser: Browser)
         page.keyboard.press("Enter")
         expect(page.locator(".run-asked")).to_have_text("It is being cancelled…")
         assert [request.action for request in requests_of(bench)] == ["cancel"]
+        # The page that followed; the server would be stopped while it sends its scripts.
+        page.wait_for_load_state()

@@ -143,8 +143,9 @@ class BatchService:
         self._results = results
         self._index = index
         self._executor = executor
-        self._record = lru_cache(_CACHED_RECORDS)(self._read_record)
         self._current = TTLCache(self._read_record, OPEN_SECONDS, clock=clock)
+        # By way of the other cache, so that a request that needs both reads the record once.
+        self._record = lru_cache(_CACHED_RECORDS)(self._current.get)
         self._clock = clock
         self._now = now
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
