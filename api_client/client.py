@@ -26,7 +26,9 @@ IMAGES_PER_REQUEST = 20
 # Requests are held in memory as a whole.
 BYTES_PER_REQUEST = 8 * 1024 * 1024
 PARALLEL_REQUESTS = 3
-POLL_SECONDS = 0.25
+# A small batch is answered in less than the longest pause between two polls; the first pauses are a share of the time
+# that has passed.
+SHORTEST_POLL_SECONDS, POLL_SECONDS, POLL_SHARE = 0.05, 0.25, 0.2
 # A poll costs the web tier two listings, so the pause grows with the response time.
 POLL_REST_FACTOR = 3
 TIMEOUT_SECONDS = 60.0
@@ -300,7 +302,8 @@ class ApiClient:
             NoResultError: there was no further result for `timeout_seconds`.
         """
         cursor, seen, stopped = "", set[str](), stopped or threading.Event()
-        deadline = time.monotonic() + timeout_seconds
+        began = time.monotonic()
+        deadline = began + timeout_seconds
         while (total := expected() if callable(expected) else expected) is None or len(seen) < total:
             polled_at = time.monotonic()
             page = self._json("GET", f"/batches/{batch_id}/results", params={"cursor": cursor} if cursor else {})
@@ -313,8 +316,8 @@ class ApiClient:
                     yield result
             if time.monotonic() > deadline:
                 raise NoResultError(f"{len(seen)} of {total} images were answered, and none for {timeout_seconds:g} s")
-            pause_seconds = max(POLL_SECONDS, POLL_REST_FACTOR * (time.monotonic() - polled_at))
-            if stopped.wait(0 if page.get("more") else pause_seconds):
+            now = time.monotonic()
+            if stopped.wait(0 if page.get("more") else _pause_seconds(now - began, now - polled_at)):
                 return
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -324,6 +327,12 @@ class ApiClient:
         except requests.RequestException as error:
             raise failed_request(error, self._address) from error
         return json_of(response, self._address, has_token=self._has_token)
+
+
+def _pause_seconds(followed_seconds: float, response_seconds: float) -> float:
+    """The pause after a poll that took `response_seconds`, of a batch that has been followed for `followed_seconds`."""
+    share = min(max(SHORTEST_POLL_SECONDS, POLL_SHARE * followed_seconds), POLL_SECONDS)
+    return max(share, POLL_REST_FACTOR * response_seconds)
 
 
 def _chunks(files: Sequence[UploadFile]) -> Iterator[range]:

@@ -28,6 +28,7 @@ from api_client import (
     ServerError,
     UnreachableError,
 )
+from api_client.client import _pause_seconds
 from core.errors import ArgumentError, NoPhotosError
 from tests.serving import running
 from tests.waiting import wait_until
@@ -258,3 +259,13 @@ def test_a_closed_iterator_uploads_no_more(monkeypatch: pytest.MonkeyPatch, phot
         next(results)
         results.close()
         assert len(bench.images.objects) <= 2
+
+
+@pytest.mark.parametrize(
+    ("followed_seconds", "response_seconds", "pause_seconds"),
+    [(0, 0.01, 0.05), (0.2, 0.01, 0.05), (0.5, 0.01, 0.1), (60, 0.01, 0.25), (0.1, 0.04, 0.12), (60, 2, 6)],
+)
+def test_the_first_pauses_between_polls_are_short(
+    followed_seconds: float, response_seconds: float, pause_seconds: float
+) -> None:
+    assert _pause_seconds(followed_seconds, response_seconds) == pytest.approx(pause_seconds)
