@@ -19,7 +19,7 @@ from tests.browser.test_page import UPLOADS, payload, small_files, wait_for_all,
 
 pytestmark = pytest.mark.browser
 
-# In English; the scripts' messages of another language are 14 KB more.
+# In English; the scripts' messages of another language are 14 KiB more.
 MAX_PAGE_BYTES = 135_000
 MANY = 160
 
