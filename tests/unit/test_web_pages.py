@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
 
 from core.jobs import ClassificationResult, Prediction
 from tests.image_samples import samples
 from tests.web import JPEG, WebBench, form, image_bytes
+from web_tier import create_app
 from web_tier.pages import batches
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
@@ -191,3 +193,14 @@ def test_a_stored_page_is_never_sent_as_a_page(bench: WebBench) -> None:
     bench.images.put(key, b"<script>alert(1)</script>", "page.html")
     response = bench.client.get(f"/batches/{key.replace('/', '/images/')}")
     assert response.status_code == 302
+
+
+def test_a_page_shows_what_another_process_has_changed_just_now(bench: WebBench) -> None:
+    batch_id = bench.client.post("/api/v1/batches", json={"announced": 2}).get_json()["batch_id"]
+    bench.upload(batch_id, [("a.jpg", JPEG)])
+    bench.answer()
+    assert "1 of 2 photos arrived" in batch_page(bench, batch_id)
+    stores: Any = (bench.images, bench.results, bench.queue, bench.index, bench.state)
+    closed = create_app(bench.settings, *stores).test_client().post(f"/batches/{batch_id}/close")
+    assert closed.status_code == 303, closed.text
+    assert "never arrived" in bench.client.get(closed.headers["Location"]).text

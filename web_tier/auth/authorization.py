@@ -48,14 +48,17 @@ def _own(record: BatchRecord) -> BatchRecord:
     return record
 
 
-def batch(batch_id: str) -> Batch:
+def batch(batch_id: str, *, fresh: bool = False) -> Batch:
     """The current state of a batch that the client may read.
+
+    Args:
+        fresh: as for `BatchService.read`.
 
     Raises:
         NotFoundError: as for `record_of`.
     """
     record_of(batch_id)
-    return services().batches.read(batch_id)
+    return services().batches.read(batch_id, fresh=fresh)
 
 
 def check_key(key: str) -> None:

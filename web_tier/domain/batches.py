@@ -233,16 +233,19 @@ class BatchService:
         except NotFoundError:
             return None
 
-    def read(self, batch_id: str, before: Batch | None = None) -> Batch:
+    def read(self, batch_id: str, before: Batch | None = None, *, fresh: bool = False) -> Batch:
         """Reads the current state of a batch.
 
         Args:
             before: the state that the caller read last: its uploads are not listed again for `UPLOADS_KEPT_SECONDS`
                 where they are all that were announced.
+            fresh: read the record from S3 although it is cached: another process may just have changed it.
 
         Raises:
             NotFoundError: there is no such batch.
         """
+        if fresh:
+            self.invalidate_open(batch_id)
         record = self._current_record(batch_id)
         if before is not None and self._has_all_uploads(before, record):
             results, cancelled = self._results.list_batch(batch_id)

@@ -90,7 +90,8 @@ def create_batch() -> ResponseReturnValue:
 @blueprint.get("/batches/<batch_id>")
 def batch(batch_id: str) -> ResponseReturnValue:
     """A batch's page with the results so far, in pages of `FRAMES_PER_PAGE`."""
-    current = authorization.batch(batch_id)
+    # A redirect from a change, such as closing the batch, may lead to another process.
+    current = authorization.batch(batch_id, fresh=True)
     keys = current.keys
     pages = max(1, -(-len(keys) // FRAMES_PER_PAGE))
     page = min(max(1, request.args.get("page", 1, type=int)), pages)
