@@ -30,6 +30,7 @@ from training.architectures import cifar
 from training.data import prepare_data
 from training.distillation import feature_cache
 from training.distillation.config import DistillationConfig, make_config
+from training.distillation.coverage import count_sure_views, describe
 from training.distillation.loss import DistillationLoss, agreement
 from training.distillation.photos import choose_photos
 from training.distillation.run import Distillation
@@ -284,6 +285,27 @@ def test_photos_that_cannot_be_read_are_no_photos(tmp_path: Path, teacher: Path)
         shutil.rmtree(tmp_path / "run")
 
 
+# Coverage
+
+
+def test_views_that_the_teacher_is_sure_of_are_counted() -> None:
+    probabilities = np.array([[0.6, 0.3, 0.1], [0.51, 0.4, 0.09], [0.5, 0.3, 0.2], [0.05, 0.05, 0.9]], np.float32)
+    logits = centred_logits(probabilities).astype(np.float16)
+    assert count_sure_views([logits[:1], logits[1:]], 3).tolist() == [2, 0, 1]
+    assert count_sure_views([], 2).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ([20, 50], "is sure of 70 of 100 views: 20 or more of each of its 2 classes."),
+        ([0, 19, 20], "is sure of 39 of 100 views.  2 of its 3 classes have fewer than 20, 1 of them none: photos"),
+    ],
+)
+def test_missing_photos_are_named(counts: list[int], sentence: str) -> None:
+    assert sentence in describe(np.array(counts), 100)
+
+
 # Whole runs
 
 
@@ -307,6 +329,9 @@ def test_a_stopped_run_goes_on_with_the_cached_features(shapes: Path, teacher: P
     first = run(student, tmp_path / "run")
     cached = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "cache").rglob("*.npy")}
     assert first["trained_parameters"] < first["parameters"] and len(cached) == 2 * (1 + student.views_per_photo)
+    rows = [row.split(",") for row in (tmp_path / "run" / "coverage.csv").read_text().splitlines()]
+    assert rows[0] == ["sure_views", "label", "synset"] and {label for _, label, _ in rows[1:]} == set(SHAPES)
+    assert [int(count) for count, _, _ in rows[1:]] == sorted(int(count) for count, _, _ in rows[1:])
     before, after = (
         next(layer for layer in keras.models.load_model(path, compile=False).layers if layer.weights).get_weights()
         for path in (weights, tmp_path / "run" / "model.keras")

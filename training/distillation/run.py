@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from rich.console import Console
 
 from core.errors import TrainingError
@@ -32,6 +34,7 @@ from training.run_record import store_run
 from training.weights import initialize
 
 METHOD = "distillation"
+COVERAGE_FILE = "coverage.csv"
 
 
 def cache_name(config: DistillationConfig, teacher: Teacher, photos: PhotoSet) -> str:
@@ -88,7 +91,9 @@ class Distillation:
         self._run = self._describe(student)
         self._store(RUNNING)
         try:
-            source = ViewDatasets(config, self._architecture, self._photos, self._maker, self._console)
+            source = ViewDatasets(
+                config, self._architecture, self._photos, self._maker, self._console, self._write_coverage
+            )
             done = self._progress.epochs_done
             datasets = source.fresh(done) if student.trunk is None else source.cached(student, self._cache, done)
             self._run["dataset"] |= self._unreadable()
@@ -175,6 +180,12 @@ class Distillation:
             VALIDATION: None,
             "versions": {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         }
+
+    def _write_coverage(self, counts: NDArray[np.int64]) -> None:
+        """Writes the number of sure views of each class, fewest first."""
+        labels, synsets = self._teacher.labels, self._teacher.synsets or [""] * len(self._teacher.labels)
+        rows = [(int(counts[row]), labels[row], synsets[row]) for row in np.argsort(counts, kind="stable")]
+        write_csv(self._folder / COVERAGE_FILE, ("sure_views", "label", "synset"), rows)
 
     def _unreadable(self) -> dict[str, Any]:
         found = sorted(self._maker.unreadable.items())

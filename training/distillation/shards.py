@@ -54,6 +54,11 @@ class Shards:
         """The shapes of a view's features and of its logits."""
         return self._features[0].shape[1:], self._logits[0].shape[1:]
 
+    @property
+    def logits(self) -> Sequence[NDArray[np.float16]]:
+        """The teacher's logits, in parts of shape (views, classes), mapped from their files."""
+        return self._logits
+
     def read(self, views: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         """Reads features (views, height, width, channels) and logits (views, classes)."""
         numbers = np.asarray(views)

@@ -17,6 +17,7 @@ from rich.console import Console
 from core.errors import TrainingError
 from training.architectures import Architecture
 from training.distillation.config import DistillationConfig
+from training.distillation.coverage import count_sure_views, describe
 from training.distillation.feature_cache import cache_features
 from training.distillation.photos import PhotoSet
 from training.distillation.shards import Shards
@@ -35,13 +36,17 @@ Batch = tuple[NDArray[Any], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class ViewDatasets:
-    """Makes two data sets: endless, shuffled batches to train on, and each validation photo's central view."""
+    """Makes two data sets: endless, shuffled batches to train on, and each validation photo's central view.
+
+    `on_coverage` is called with the number of sure views of each class (`coverage`), as soon as all views are cached.
+    """
 
     config: DistillationConfig
     architecture: Architecture
     photos: PhotoSet
     maker: ViewMaker
     console: Console
+    on_coverage: Callable[[NDArray[np.int64]], None] = lambda counts: None
 
     def cached(self, student: Student, cache: Path, epochs_done: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
         """Batches of the student's features, which are computed first unless they are in the folder `cache` already.
@@ -70,6 +75,9 @@ class ViewDatasets:
         if not (len(views) and len(validation)):
             raise TrainingError(f"none of {len(self.photos.train)} photos, or none for validation, can be read")
         self.console.print(f"{len(views):,} views cached in {cache}", highlight=False, soft_wrap=True)
+        counts = count_sure_views(views.logits, views.shapes[1][0])
+        self.console.print(describe(counts, len(views)), highlight=False, soft_wrap=True)
+        self.on_coverage(counts)
         in_order = _dataset(
             lambda: _read_in_order(validation), validation.shapes, tf.float16, -(-len(validation) // _SCORED_BATCH)
         )
