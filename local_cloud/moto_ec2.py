@@ -9,7 +9,8 @@ keeps every fleet for ever.  Here a repeated token returns the first response, t
 `local_cloud.faults`) limits the capacity, and only the latest fleets are kept, as long as their tokens.
 
 *Terminated instances*: EC2 describes them for about an hour, moto for ever, and each adds a third of a millisecond to
-every description of the fleet.  Here only the latest ones are kept.
+every description of the fleet.  Their network interfaces and addresses are never free again either: a subnet would have
+none left after some thousand launches.  Here only the latest ones are kept.
 """
 
 from __future__ import annotations
@@ -97,16 +98,23 @@ def _apply_template(self: Fleets, launched: list[dict[str, Any]]) -> None:
 
 
 def _drop_terminated(backend: EC2Backend) -> None:
-    """Removes all but the latest `TERMINATED_INSTANCES_KEPT` terminated instances, with their tags."""
+    """Removes all but the latest `TERMINATED_INSTANCES_KEPT` terminated instances, with all that refers to them."""
     every = chain.from_iterable(reservation.instances for reservation in list(backend.reservations.values()))
-    terminated = [instance.id for instance in every if instance.state_code == _TERMINATED]
-    dropped = set(terminated[:-TERMINATED_INSTANCES_KEPT])
+    terminated = [instance for instance in every if instance.state_code == _TERMINATED]
+    dropped = terminated[:-TERMINATED_INSTANCES_KEPT]
     if not dropped:
         return
-    for instance_id in dropped:
-        backend.tags.pop(instance_id, None)
+    for instance in dropped:
+        backend.tags.pop(instance.id, None)
+        for interface in instance.nics.values():
+            backend.enis.pop(interface.id, None)
+        if instance.subnet_id:
+            subnet = backend.get_subnet(instance.subnet_id)
+            for address in instance._private_ips:
+                subnet.del_subnet_ip(address)
+    gone = {instance.id for instance in dropped}
     for reservation in list(backend.reservations.values()):
-        reservation.instances = [instance for instance in reservation.instances if instance.id not in dropped]
+        reservation.instances = [instance for instance in reservation.instances if instance.id not in gone]
         if not reservation.instances:
             backend.reservations.pop(reservation.id, None)
 

@@ -303,6 +303,14 @@ def test_instances_that_ended_long_ago_are_described(ec2: Any) -> None:
     assert describe(ec2, launched)[0]["State"]["Name"] == "terminated", MEND
 
 
+def test_the_network_interface_of_a_terminated_instance_is_kept(ec2: Any) -> None:
+    launched = create_fleet(ec2, 1)
+    (address,) = [instance["PrivateIpAddress"] for instance in describe(ec2, launched)]
+    ec2.terminate_instances(InstanceIds=launched)
+    (interface,) = ec2.describe_network_interfaces()["NetworkInterfaces"]
+    assert interface["PrivateIpAddress"] == address, MEND
+
+
 def test_fleets_without_instances_are_kept(ec2: Any) -> None:
     for _fleet in range(3):
         ec2.terminate_instances(InstanceIds=create_fleet(ec2, 1))
