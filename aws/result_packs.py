@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from aws.objects import StoredObject
@@ -33,6 +34,7 @@ _MAX_LINE_BYTES = 64 * 1024
 # never replace one, in whichever order both are stored.
 _PROVISIONAL = ("gave_up", "cancelled", "missing")
 _CACHED_RESULTS = 50_000
+_KEPT_SECONDS = 600.0
 _PARALLEL_READS = 8
 
 log = logging.getLogger(__name__)
@@ -128,24 +130,38 @@ def decode_pack(stored: StoredObject, body: bytes) -> dict[str, PackedResult]:
     return found
 
 
+@dataclass(slots=True)
+class _BatchPacks:
+    """What was read of a batch: by the object's key, its entity tag and what was in it."""
+
+    used_at: float
+    objects: dict[str, tuple[str, dict[str, PackedResult]]] = field(default_factory=dict)
+
+
 class PackIndex:
     """The packs of some batches that were read, so that each is read once; safe to share between threads.
 
-    Results in objects of their own are kept here only where a pack has the same image, so that `find` has both.  Of
-    more than some ten thousand results, those of the batches that were used least recently are dropped.
+    Results in objects of their own are kept here only where a pack has the same image, so that `find` has both.
+    Batches that were not listed for ten minutes are dropped, and of more than some ten thousand results those of the
+    batches that were listed least recently.
 
     Args:
         read: reads the results in an object, by the key of the image; raises `NotFoundError`.
+        clock: monotonic seconds.
     """
 
     def __init__(
-        self, read: Callable[[StoredObject], dict[str, PackedResult]], max_results: int = _CACHED_RESULTS
+        self,
+        read: Callable[[StoredObject], dict[str, PackedResult]],
+        max_results: int = _CACHED_RESULTS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read = read
         self._max_results = max_results
+        self._clock = clock
         self._lock = threading.Lock()
-        # By batch, then by the object's key: its entity tag and what was in it.
-        self._batches: OrderedDict[str, dict[str, tuple[str, dict[str, PackedResult]]]] = OrderedDict()
+        # Those used least recently come first.
+        self._batches: OrderedDict[str, _BatchPacks] = OrderedDict()
         self._count = 0
 
     def load(self, objects: Sequence[StoredObject]) -> dict[str, list[PackedResult]]:
@@ -164,33 +180,42 @@ class PackIndex:
     def find(self, key: str) -> list[PackedResult]:
         """The results of an image in the objects that were read."""
         with self._lock:
-            objects = self._batches.get(batch_of(key), {})
-            return [results[key] for _, results in objects.values() if key in results]
+            batch = self._batches.get(batch_of(key))
+            return [] if batch is None else [results[key] for _, results in batch.objects.values() if key in results]
 
     def keep_only(self, batch_id: str, keys: Iterable[str]) -> None:
         """Drop what was read of objects that a whole listing of a batch does not have: they were deleted."""
         there = set(keys)
         with self._lock:
-            objects = self._batches.get(batch_id, {})
-            for gone in [key for key in objects if key not in there]:
-                self._count -= len(objects.pop(gone)[1])
+            if (batch := self._batches.get(batch_id)) is not None:
+                for gone in [key for key in batch.objects if key not in there]:
+                    self._count -= len(batch.objects.pop(gone)[1])
 
     def _known(self, stored: StoredObject) -> dict[str, PackedResult] | None:
         with self._lock:
-            batch_id = batch_of(stored.key)
-            if batch_id in self._batches:
-                self._batches.move_to_end(batch_id)
-            etag, results = self._batches.get(batch_id, {}).get(stored.key, ("", None))
+            batch = self._use(batch_of(stored.key))
+            etag, results = ("", None) if batch is None else batch.objects.get(stored.key, ("", None))
             return results if etag == stored.etag else None
 
     def _keep(self, stored: StoredObject, results: dict[str, PackedResult]) -> None:
         with self._lock:
-            objects = self._batches.setdefault(batch_of(stored.key), {})
-            self._count += len(results) - len(objects.get(stored.key, ("", {}))[1])
-            objects[stored.key] = stored.etag, results
-            while self._count > self._max_results and len(self._batches) > 1:
+            batch = self._batches.setdefault(batch_of(stored.key), _BatchPacks(self._clock()))
+            self._count += len(results) - len(batch.objects.get(stored.key, ("", {}))[1])
+            batch.objects[stored.key] = stored.etag, results
+            while len(self._batches) > 1 and (self._count > self._max_results or self._oldest_is_unused()):
                 _, dropped = self._batches.popitem(last=False)
-                self._count -= sum(len(results) for _, results in dropped.values())
+                self._count -= sum(len(results) for _, results in dropped.objects.values())
+
+    def _use(self, batch_id: str) -> _BatchPacks | None:
+        batch = self._batches.get(batch_id)
+        if batch is not None:
+            batch.used_at = self._clock()
+            self._batches.move_to_end(batch_id)
+        return batch
+
+    def _oldest_is_unused(self) -> bool:
+        oldest = next(iter(self._batches.values()))
+        return self._clock() - oldest.used_at >= _KEPT_SECONDS
 
     def _read_all(self, objects: Sequence[StoredObject]) -> list[dict[str, PackedResult]]:
         if len(objects) <= 1:

@@ -32,7 +32,7 @@ from moto.sqs.exceptions import ReceiptHandleIsInvalid
 from moto.sqs.models import sqs_backends
 from werkzeug.serving import BaseWSGIServer
 
-from local_cloud import moto_caches, moto_ec2, moto_s3, moto_sqs
+from local_cloud import moto_caches, moto_cloudwatch, moto_ec2, moto_s3, moto_sqs
 from local_cloud.faults import FaultInjector, FaultSpec
 from local_cloud.http_server import HOST, create_http_server
 from local_cloud.s3_object_requests import ObjectRequests
@@ -67,6 +67,7 @@ def create_server(
         SystemExit: the port is in use.
     """
     moto_caches.install()
+    moto_cloudwatch.install()
     moto_ec2.install()
     moto_s3.install()
     if not plain_queues:

@@ -24,6 +24,7 @@ import boto3
 import pytest
 from flask.testing import FlaskClient
 from moto import mock_aws
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import responses
 from moto.core.model_instances import model_data
 from moto.ec2.models import ec2_backends
@@ -33,7 +34,7 @@ from moto.sqs import models, utils
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from local_cloud import moto_caches, moto_ec2, moto_s3, moto_sqs
+from local_cloud import moto_caches, moto_cloudwatch, moto_ec2, moto_s3, moto_sqs
 
 pytestmark = pytest.mark.own_emulator
 
@@ -46,7 +47,7 @@ MEND = "moto has corrected this: remove the correction, its row in docs/referenc
 @pytest.fixture(autouse=True)
 def _plain_moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # they take seconds to load
-    for patches in (moto_caches, moto_ec2, moto_s3, moto_sqs):
+    for patches in (moto_caches, moto_cloudwatch, moto_ec2, moto_s3, moto_sqs):
         patches._uninstall()
     with mock_aws():
         yield
@@ -315,6 +316,22 @@ def test_fleets_without_instances_are_kept(ec2: Any) -> None:
     for _fleet in range(3):
         ec2.terminate_instances(InstanceIds=create_fleet(ec2, 1))
     assert len(ec2_backends[ACCOUNT][REGION].fleets) == 3, MEND
+
+
+def test_values_of_metrics_are_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moto_cloudwatch, "VALUES_KEPT", 3)
+    cloudwatch = client("cloudwatch")
+
+    def put(count: int) -> list[float]:
+        data = [{"MetricName": "Backlog", "Value": float(number)} for number in range(count)]
+        cloudwatch.put_metric_data(Namespace="Fleet", MetricData=data)
+        return [vars(datum)["value"] for datum in cloudwatch_backends[ACCOUNT][REGION].metric_data]
+
+    assert len(put(5)) == 5 and len(put(5)) == 10, MEND
+    uninstall = moto_cloudwatch.install()
+    latest = put(5)
+    uninstall()
+    assert latest == [2.0, 3.0, 4.0]
 
 
 def test_a_listing_of_launch_templates_has_one_page(ec2: Any) -> None:

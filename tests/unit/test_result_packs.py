@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aws.in_memory import ManualClock
 from aws.objects import StoredObject
 from aws.result_packs import MAX_RESULTS, PackedResult, PackIndex, choose, decode_pack, encode_pack
 from core.errors import NotFoundError
@@ -146,3 +147,17 @@ def test_the_batches_that_were_used_last_are_kept() -> None:
     assert [bool(index.find(result(0, batch=batch).key)) for batch in batches] == [True, False, True, False]
     index.load([packs[1]])
     assert reader.read.count(packs[1].key) == 2
+
+
+def test_a_batch_that_is_not_listed_any_more_is_forgotten() -> None:
+    reader, clock = Reader(), ManualClock(0.0)
+    index = PackIndex(reader, clock=clock)
+    batches = [new_batch_id(NOW) for _ in range(4)]
+    packs = [reader.add(result(0, batch=batch)) for batch in batches]
+    index.load(packs[:2])
+    clock.advance(500)
+    index.load([packs[0]])
+    index.load([packs[2]])
+    clock.advance(200)
+    index.load([packs[3]])
+    assert [bool(index.find(result(0, batch=batch).key)) for batch in batches] == [True, False, True, True]

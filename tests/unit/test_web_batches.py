@@ -79,6 +79,22 @@ def test_a_viewer_does_not_have_all_announced_images_listed_again_and_again() ->
     assert read(batch_id, current).cancelled and listings() == 6
 
 
+def test_a_result_is_read_once_but_not_kept_for_ever() -> None:
+    clock = ManualClock(0.0)
+    bench = WebBench(clock)
+    batch_id = create(bench)["batch_id"]
+    bench.upload(batch_id, [("a.jpg", JPEG)], 0)
+    bench.answer()
+
+    def reads() -> int:
+        assert bench.get(f"/api/v1/batches/{batch_id}/results")["results"][0]["label"] == "beagle"
+        return bench.results.count("get")
+
+    assert [reads(), reads()] == [1, 1]
+    clock.advance(600)
+    assert [reads(), reads()] == [2, 2]
+
+
 def test_a_page_costs_one_listing_and_a_record_each_however_large_the_batches(bench: WebBench) -> None:
     for number in range(30):
         create(bench, name=str(number))

@@ -23,6 +23,8 @@ from web_tier.ttl_cache import TTLCache
 # under way then is stored as well; the page therefore cancels again, later than this (static/batch.js).
 OPEN_SECONDS = 2.0
 _CACHED_RESULTS = 5_000
+# So often the cache of results is emptied: a process that runs for weeks must not keep what nobody views any more.
+_RESULTS_KEPT_SECONDS = 600.0
 _CACHED_RECORDS = 1000
 # A viewer of a batch whose announced images are all stored sees others, which were not announced, so much later.
 UPLOADS_KEPT_SECONDS = 5.0
@@ -149,6 +151,7 @@ class BatchService:
         self._clock = clock
         self._now = now
         self._cached_result = lru_cache(_CACHED_RESULTS)(self._fetch_result)
+        self._emptied_at = clock()
 
     def create(self, now: datetime, owner: str, name: str = "", *, listed: bool = True, announced: int = 0) -> str:
         """Creates an empty batch; returns its id.
@@ -333,6 +336,9 @@ class BatchService:
                     yield result
 
     def _result(self, entry: StoredObject) -> ClassificationResult | None:
+        if (now := self._clock()) - self._emptied_at >= _RESULTS_KEPT_SECONDS:
+            self._emptied_at = now
+            self._cached_result.cache_clear()
         try:
             return self._cached_result(entry.key, entry.etag)
         except NotFoundError:
