@@ -23,7 +23,7 @@ from web_tier.ttl_cache import TTLCache
 # under way then is stored as well; the page therefore cancels again, later than this (static/batch.js).
 OPEN_SECONDS = 2.0
 _CACHED_RESULTS = 5_000
-# So often the cache of results is emptied: a process that runs for weeks must not keep what nobody views any more.
+# So often the cache of results is emptied, so that a process that runs for weeks keeps none that is not viewed.
 _RESULTS_KEPT_SECONDS = 600.0
 _CACHED_RECORDS = 1000
 # A viewer of a batch whose announced images are all stored sees others, which were not announced, so much later.
