@@ -97,10 +97,10 @@ COPY --from=build-worker /opt/elastic/venv /opt/elastic/venv
 COPY core core
 COPY aws aws
 COPY app_tier app_tier
-COPY models/resnet50-photos models/resnet50-photos
+COPY models/resnet50-imagenet models/resnet50-imagenet
 RUN python3 -m compileall -q .
 USER 10001
-ENV EIC_MODEL_BUNDLE=models/resnet50-photos \
+ENV EIC_MODEL_BUNDLE=models/resnet50-imagenet \
     EIC_MODEL_CACHE=/var/lib/elastic
 # It listens nowhere: its heartbeat in the state bucket shows whether it works, and it ends if it cannot.
 HEALTHCHECK NONE

@@ -7,7 +7,7 @@ from pathlib import Path
 from ami.image_spec import PROGRAM_PACKAGES
 from core.packaging import Archive, make_archive, tree
 
-DEFAULT_BUNDLE = "models/resnet50-photos"
+DEFAULT_BUNDLE = "models/resnet50-imagenet"
 # The files that provisioning itself needs beside the modules.
 _PROVISIONING_FILES = ("ami/provision.sh", "ami/seal.sh", "ami/requirements.txt", "app_tier/requirements.txt")
 

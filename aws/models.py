@@ -200,7 +200,7 @@ def parse_name(full_name: str) -> tuple[str, str]:
     """
     name, at, version = full_name.partition("@")
     if not at or not _PART.fullmatch(name) or not _PART.fullmatch(version):
-        raise ModelError(f"{full_name!r} is not a model's name and version, such as resnet50-photos@2")
+        raise ModelError(f"{full_name!r} is not a model's name and version, such as resnet50-imagenet@2")
     return name, version
 
 

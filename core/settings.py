@@ -133,7 +133,7 @@ class Settings:
     receive_wait_seconds: int = _setting(5, "long poll of the job queue, seconds", 0, 20)
 
     # The app tier
-    model_bundle: str = _setting("models/resnet50-photos", "folder of the model bundle")
+    model_bundle: str = _setting("models/resnet50-imagenet", "folder of the model bundle")
     imagenet_weights_url: str = _setting(
         "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
         "resnet50_weights_tf_dim_ordering_tf_kernels.h5",

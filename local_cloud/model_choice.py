@@ -1,4 +1,4 @@
-"""Choose the local stack's model: the one with ImageNet's 1000 labels if it is available, else the shipped bundle."""
+"""Choose the local stack's model: the one of Keras's ImageNet weights if it is available, else the shipped bundle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.paths import REPOSITORY_ROOT
 from core.settings import PREFIX, Settings
 from local_cloud.reachability import status_of
 
-BUNDLE_NAME = "resnet50-imagenet"
+BUNDLE_NAME = "resnet50-keras"
 OFF = "off"
 REACHED_WITHIN_SECONDS = 3.0
 _BUILD = "elastic model build imagenet"
@@ -38,13 +38,13 @@ def bundle_folder(environment: Mapping[str, str], name: str = BUNDLE_NAME) -> Pa
 
 
 def choose_model(environment: Mapping[str, str], report: Callable[[str], None], named: str | None = None) -> Path:
-    """Chooses the bundle to use: the one that is named or that EIC_MODEL_BUNDLE names, ImageNet's, or the shipped one.
+    """Chooses the bundle to use: the one that is named or that EIC_MODEL_BUNDLE names, Keras's, or the shipped one.
 
-    ImageNet's is built first if it does not exist, TensorFlow is installed and the server of the weights answers
+    Keras's is built first if it does not exist, TensorFlow is installed and the server of the weights answers
     within `REACHED_WITHIN_SECONDS`.
 
     Args:
-        report: called with a sentence: why the shipped bundle is used, or that ImageNet's is being built.
+        report: called with a sentence: why the shipped bundle is used, or that Keras's is being built.
         named: a bundle's folder, or the name of a shipped or built one.
 
     Raises:
@@ -61,7 +61,7 @@ def choose_model(environment: Mapping[str, str], report: Callable[[str], None], 
             report(f"Using the shipped model, {label_count(shipped)} labels: {reason}.")
             report(_substitute(environment))
             return shipped
-        report("Building the model with ImageNet's 1000 labels, once; Ctrl-C ends it.")
+        report("Building the model of Keras's ImageNet weights, once; Ctrl-C ends it.")
         if (
             subprocess.run([sys.executable, "-m", "cli", "model", "build", "imagenet"], cwd=REPOSITORY_ROOT).returncode
             != 0
@@ -109,12 +109,12 @@ def _substitute(environment: Mapping[str, str]) -> str:
     folder = bundle_folder(environment, f"{_SUBSTITUTE}-imagenet")
     if folder.exists():
         return f"{_SUBSTITUTE} answers better and is built: use it with EIC_MODEL_BUNDLE={folder}"
-    return f"{_SUBSTITUTE} answers better, with 1000 labels: `elastic model build {_SUBSTITUTE}` builds it."
+    return f"{_SUBSTITUTE} answers better: `elastic model build {_SUBSTITUTE}` builds it."
 
 
 def _cannot_build(url: str) -> str | None:
     if importlib.util.find_spec("tensorflow") is None:
-        return f"for ImageNet's 1000, `make setup` and then `{_BUILD}`"
+        return f"for Keras's weights, `make setup` and then `{_BUILD}`"
     if not is_reachable(url):
-        return f"{urlsplit(url).hostname}, which has ImageNet's 1000, does not answer"
+        return f"{urlsplit(url).hostname}, which has Keras's weights, does not answer"
     return None

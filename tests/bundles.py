@@ -12,7 +12,10 @@ from core.paths import REPOSITORY_ROOT
 from core.settings import Settings
 
 SHIPPED = REPOSITORY_ROOT / Settings().model_bundle
-SHIPPED_NAME = "resnet50-photos@1"
+SHIPPED_NAME = "resnet50-imagenet@1"
+_INPUT = json.loads((SHIPPED / "bundle.json").read_text("utf-8"))["input"]
+# Height, width and channels of an image that it takes.
+SHIPPED_SHAPE = (int(_INPUT["height"]), int(_INPUT["width"]), 3)
 
 
 def measured() -> dict[str, Any]:
@@ -54,7 +57,7 @@ def crashing_as(folder: Path, version: str) -> Path:
     """One whose hashes are right and whose model ends the process that loads it, by SIGABRT.  Returns `folder`."""
     shipped_as(folder, version)
     model = bytearray((folder / "model.tflite").read_bytes())
-    model[2204:2208] = bytes(4)  # an offset in the FlatBuffer
+    model[2124:2128] = bytes(4)  # an offset in the FlatBuffer
     (folder / "model.tflite").write_bytes(model)
     _write_manifest(folder, json.loads((folder / "bundle.json").read_text("utf-8")))
     return folder

@@ -84,7 +84,7 @@ def _no_limit_is_left() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def photos() -> list[tuple[Path, str]]:
-    """A dozen photos with their true labels; empty where the shipped model has no class for what a photo shows."""
+    """A dozen photos with their true labels; empty where ImageNet has no class for what a photo shows."""
     return _labelled(PHOTOS)
 
 

@@ -335,7 +335,7 @@ def test_the_fleet_and_its_model_are_reported(bench: Bench, make_images: Callabl
     fleet = requests.get(f"{base}/fleet", timeout=PATIENCE_SECONDS).json()
     assert fleet["max_size"] == 3 and fleet["history"]
     [model] = requests.get(f"{base}/models", timeout=PATIENCE_SECONDS).json()["models"]
-    assert model["default"] and model["top1"] == measured()["top1_int8"] and len(model["labels"]) == 267
+    assert model["default"] and model["top1"] == measured()["top1_int8"] and len(model["labels"]) == 1000
 
 
 def test_readiness_and_the_metrics_of_all_processes(bench: Bench, make_images: Callable[..., list[Path]]) -> None:

@@ -118,7 +118,7 @@ def test_a_model_is_promoted_rolled_back_and_a_broken_one_never_answers(stage: S
 
 def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path, stage: Stage) -> None:
     added = run(model, "add", str(shipped_as(tmp_path / "third", "3"))).output
-    assert "resnet50-photos@3 added" in added
+    assert "resnet50-imagenet@3 added" in added
     again = CliRunner().invoke(model, ["add", str(tmp_path / "third")])
     assert "with the same files" in again.output
     wait_until(lambda: len(stage.fleet.describe()) == WORKERS, "the fleet does not start")
@@ -127,7 +127,7 @@ def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path,
     unknown = CliRunner().invoke(rollout, ["start", "--image", "ami-0123456789abcdef0"])
     assert "ami-0123456789abcdef0" in str(unknown.exception)
     before = stage.releases.read().current
-    run(rollout, "start", "--model", "resnet50-photos@3", "--image", image["ImageId"], "--no-wait")
+    run(rollout, "start", "--model", "resnet50-imagenet@3", "--image", image["ImageId"], "--no-wait")
     aborted = CliRunner().invoke(rollout, ["abort"])
     record = stage.releases.read()
     assert aborted.exit_code == 0, (aborted.exception, record)
@@ -144,4 +144,4 @@ def test_an_abort_returns_and_a_rollout_of_nothing_keeps_nothing(tmp_path: Path,
         run(model, "promote", "3")
         assert history.wait_for_zero(PATIENCE_SECONDS)
         assert history.peak == 1
-    assert stage.releases.read().current.model == "resnet50-photos@3"
+    assert stage.releases.read().current.model == "resnet50-imagenet@3"

@@ -82,8 +82,8 @@ def roll(account: Account, api: ApiClient, photos: list[Path], settings: dict[st
         for name, value in settings.items():
             patch.setenv(name, value)
         run(model, "add", str(shipped_as(folder / "next-model", "2")))
-        run(rollout, "start", "--image", image_id, "--model", "resnet50-photos@2")
-        assert "resnet50-photos@2" in run(rollout, "status").output
+        run(rollout, "start", "--image", image_id, "--model", "resnet50-imagenet@2")
+        assert "resnet50-imagenet@2" in run(rollout, "status").output
     answers = list(api.follow(batch_id, len(photos) * 5, ANSWER_SECONDS))
     assert [answer["error"] for answer in answers] == [None] * len(answers)
     current = account.clients["ec2"].describe_instances(Filters=[{"Name": "image-id", "Values": [image_id]}])
@@ -153,9 +153,9 @@ def test_a_stack_serves_is_updated_and_leaves_nothing(
         # A new image and a new model, rolled out while photos are being answered.
         third = roll(account, api, photos, settings, tmp_path)
         answered = [results.get(stored.key) for stored in results.list(f"{third}/")]
-        assert {result.model for result in answered} <= {"resnet50-photos@1", "resnet50-photos@2"}
+        assert {result.model for result in answered} <= {"resnet50-imagenet@1", "resnet50-imagenet@2"}
         fourth = classify(api, photos[:4])
-        assert {results.get(s.key).model for s in results.list(f"{fourth}/")} == {"resnet50-photos@2"}
+        assert {results.get(s.key).model for s in results.list(f"{fourth}/")} == {"resnet50-imagenet@2"}
 
         # Roles: every kind of request was made, and none was refused.
         assert not account.guard.refused

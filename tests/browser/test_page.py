@@ -107,7 +107,7 @@ def test_photos_get_their_labels_without_reload(open_tab: OpenTab, photos: Photo
     assert shown == {entry["name"]: answer_in_words(entry) for entry in entries}
     labelled = [(path, label) for path, label in photos if label]
     # How good the model is, others measure; by chance none of them would be right.
-    assert sum(found[path.name] == label for path, label in labelled) >= len(labelled) / 2
+    assert sum(found[path.name] == label for path, label in labelled) >= 2
 
 
 def test_one_bad_file_is_named_and_the_others_go_on(open_tab: OpenTab, photos: Photos, tmp_path: Path) -> None:

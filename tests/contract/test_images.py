@@ -277,7 +277,7 @@ def test_the_command_builds_lists_and_prunes(bench: Bench, elastic: Callable[...
     built = elastic("build", "--instance-profile", profile, "--base", bench.plan.base, "--json")
     assert built.exit_code == 0, built.output
     made = json.loads(built.stdout)
-    assert made["tags"]["model"] == "resnet50-photos@1" and len(made["tags"]["sha256"]) == 64
+    assert made["tags"]["model"] == "resnet50-imagenet@1" and len(made["tags"]["sha256"]) == 64
     assert [entry["image_id"] for entry in json.loads(elastic("list", "--json").stdout)] == [made["image_id"]]
     assert made["image_id"] in elastic("list").stdout
     assert "Nothing to delete" in elastic("prune", "--keep", "1", "--yes").stdout

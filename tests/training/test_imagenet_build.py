@@ -49,7 +49,7 @@ def test_from_the_server_to_a_bundle_that_up_will_use(tmp_path: Path, monkeypatc
     assert answer.exit_code == 0, answer.output
 
     bundle = load_bundle(choose_model({"XDG_CACHE_HOME": str(tmp_path / "cache")}, pytest.fail))
-    assert bundle.full_name == "resnet50-imagenet@1" and len(set(bundle.labels)) == 1000
+    assert bundle.full_name == "resnet50-keras@1" and len(set(bundle.labels)) == 1000
     assert bundle.labels[0] == "tench" and {"crane (bird)", "crane (machine)", "Cardigan", "cardigan"} < set(
         bundle.labels
     )

@@ -58,8 +58,8 @@ def test_the_command_measures_a_bundle_on_photos_of_classes_that_it_has_and_of_o
     # The score of the cat's face is near the usual limit.
     monkeypatch.setenv("EIC_UNSURE_BELOW", "0.95")
     truth = tmp_path / "truth.csv"
-    truth.write_text("file,label\ncat-face.jpg,tabby\nclock.jpg,wall clock\n")
-    arguments = ["--images", str(PHOTOS), "--truth", str(truth), "--bundle", "models/resnet50-photos"]
+    truth.write_text("file,label\ncat-face.jpg,tabby\nclock.jpg,church tower\n")
+    arguments = ["--images", str(PHOTOS), "--truth", str(truth), "--bundle", "models/resnet50-imagenet"]
     done = CliRunner().invoke(cli.main, ["bench", "groups", *arguments, "--json", str(tmp_path / "report.json")])
     assert done.exit_code == 0, done.output
     of_known, of_all = json.loads((tmp_path / "report.json").read_text())["rows"]

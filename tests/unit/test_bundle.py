@@ -24,7 +24,7 @@ from aws.in_memory import InMemoryStateStore
 from aws.models import ModelStore
 from core.errors import BundleError
 from core.settings import Settings
-from tests.bundles import SHIPPED, SHIPPED_NAME, crashing_as
+from tests.bundles import SHIPPED, SHIPPED_NAME, SHIPPED_SHAPE, crashing_as
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +35,21 @@ def classifier() -> Classifier:
 def test_the_shipped_bundle_is_whole() -> None:
     bundle = load_bundle(SHIPPED)
     assert bundle.full_name == SHIPPED_NAME
-    assert len(bundle.labels) == 267 and {"beagle", "teapot", "banana"} <= set(bundle.labels)
-    assert (bundle.input.height, bundle.input.width, bundle.input.channels) == (128, 128, "BGR")
+    assert len(bundle.labels) == 1000 and {"beagle", "teapot", "banana"} <= set(bundle.labels)
+    assert (bundle.input.height, bundle.input.width, bundle.input.channels) == (192, 192, "BGR")
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 2])
 def test_any_batch_size_gives_the_same_answers(classifier: Classifier, count: int) -> None:
     rng = np.random.default_rng(3)
-    images = [rng.integers(0, 255, (128, 128, 3), np.uint8) for _ in range(8)]
+    images = [rng.integers(0, 255, SHIPPED_SHAPE, np.uint8) for _ in range(8)]
     together = classifier.classify(images[:count])
     alone = [classifier.classify([image])[0] for image in images[:count]]
     assert together == alone
 
 
 def test_predictions_are_the_best_five_in_order(classifier: Classifier) -> None:
-    (top,) = classifier.classify([np.zeros((128, 128, 3), np.uint8)])
+    (top,) = classifier.classify([np.zeros(SHIPPED_SHAPE, np.uint8)])
     scores = [prediction.score for prediction in top]
     assert len(top) == 5 and scores == sorted(scores, reverse=True) and 0 < sum(scores) <= 1.01
 
@@ -59,7 +59,7 @@ def test_a_loaded_model_holds_its_weights_once(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(SHIPPED, folder)
     labeller = Classifier(load_bundle(folder), interpreters=2, top_k=1)
-    labeller.classify([np.zeros((128, 128, 3), np.uint8)] * 3)
+    labeller.classify([np.zeros(SHIPPED_SHAPE, np.uint8)] * 3)
     resident_kib = [
         int(line.split()[1])
         for mapping in re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())
@@ -103,7 +103,7 @@ def edit_manifest(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], N
         (edit_manifest(lambda m: m.pop("name")), "not a bundle manifest"),
         (edit_manifest(lambda m: m["sha256"].update({"../../dev/zero": "0"})), "which is no file of a bundle"),
         (edit_manifest(lambda m: m["sha256"].update({"/dev/zero": "0"})), "which is no file of a bundle"),
-        (edit_manifest(lambda m: m["input"].update(height=10**6)), r"128 × 1000000 pixels; up to 2048"),
+        (edit_manifest(lambda m: m["input"].update(height=10**6)), r"192 × 1000000 pixels; up to 2048"),
         (edit_manifest(lambda m: m["input"].update(height=-1)), "up to 2048 are possible"),
         (lambda folder: replace(folder / "labels.txt", lambda path: path.symlink_to("/etc/passwd")), "cannot be read"),
         (lambda folder: replace(folder / "labels.txt", lambda path: path.symlink_to("/dev/zero")), "cannot be read"),
@@ -142,7 +142,7 @@ def test_a_worker_loads_no_model_of_the_store_before_a_child_has_run_it(tmp_path
     settings = Settings(model_bundle=str(SHIPPED), model_cache=str(tmp_path / "cache"))
     with pytest.raises(BundleError, match="crashes the interpreter"):
         if use == "serve":
-            load(settings, Assignment(2, "resnet50-photos@2"), models, threading.Event())
+            load(settings, Assignment(2, "resnet50-imagenet@2"), models, threading.Event())
         else:
             clients: Any = {"s3": None}
-            build_shadow(settings, models, clients, load_bundle(SHIPPED))._load("resnet50-photos@2")
+            build_shadow(settings, models, clients, load_bundle(SHIPPED))._load("resnet50-imagenet@2")

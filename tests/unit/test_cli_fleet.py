@@ -111,7 +111,7 @@ def test_a_narrow_terminal_cuts_no_name(width: int) -> None:
         STATUS.instances[0],
         name="app-tier-with-a-long-name-1",
         instance_id="i-0123456789abcdef0",
-        model="resnet50-photos@1",
+        model="resnet50-imagenet@1",
     )
     console = Console(file=io.StringIO(), width=width)
     history = tuple(Sample(float(at), 90_000, 0, 0, 0, 15, 0.0) for at in range(500))

@@ -50,7 +50,7 @@ def test_programs_run_without_rights_and_say_how_healthy_they_are(target: str) -
 def test_images_have_the_packages_that_the_machines_have() -> None:
     assert copied("web") == {*PACKAGES, *FOLDERS} - {"controller", "infra/machine"}
     assert copied("controller") == set(PACKAGES) - {"web_tier"}
-    assert copied("worker") == {*PROGRAM_PACKAGES, "models/resnet50-photos"} - {"ami"}
+    assert copied("worker") == {*PROGRAM_PACKAGES, "models/resnet50-imagenet"} - {"ami"}
 
 
 def test_what_other_machines_reach_asks_for_tokens() -> None:

@@ -22,7 +22,7 @@ from aws.models import ModelStore
 from core.errors import BundleError, EvaluationError
 from core.settings import Settings
 from evaluation.ensemble import require_compatible, write_ensemble
-from tests.bundles import SHIPPED, shipped_as
+from tests.bundles import SHIPPED, SHIPPED_SHAPE, shipped_as
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
 
 def test_an_ensemble_answers_with_the_mean_of_its_members(pair: ModelBundle) -> None:
     rng = np.random.default_rng(1)
-    images = [rng.integers(0, 255, (128, 128, 3), np.uint8) for _ in range(3)]
+    images = [rng.integers(0, 255, SHIPPED_SHAPE, np.uint8) for _ in range(3)]
     members = [
         replace(pair, input=member.input, ensemble=()) for member in pair.members
     ]  # both have the same file, with their own input
@@ -50,7 +50,7 @@ def test_an_ensemble_answers_with_the_mean_of_its_members(pair: ModelBundle) -> 
     assert together.probabilities(images) == pytest.approx((first + second) / 2, abs=1e-6)
     assert pair.full_name == "pair@1" and len(pair.members) == 2
     assert pair.size_bytes == 2 * (SHIPPED / "model.tflite").stat().st_size
-    assert "resnet50-photos@2 (`model-2.tflite`)" in (pair.folder / "card.md").read_text("utf-8")
+    assert "resnet50-imagenet@2 (`model-2.tflite`)" in (pair.folder / "card.md").read_text("utf-8")
 
 
 def test_a_worker_loads_an_ensemble_of_the_model_store(pair: ModelBundle, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_groups_of_labels(label: str, shown: str, path: str) -> None:
 def test_the_table_has_every_class_of_imagenet_and_of_the_shipped_model() -> None:
     rows = [line.split("\t")[:2] for line in TABLE_FILE.read_text("utf-8").splitlines() if not line.startswith("#")]
     assert [tuple(row) for row in rows] == list(zip((synset for synset, _ in class_names()), labels(), strict=True))
-    bundle = REPOSITORY_ROOT / "models" / "resnet50-photos"
+    bundle = REPOSITORY_ROOT / "models" / "resnet50-imagenet"
     synsets = json.loads((bundle / "bundle.json").read_text())["synsets"]
     shipped = zip(synsets, (bundle / "labels.txt").read_text("utf-8").splitlines(), strict=True)
     assert set(shipped) <= {(synset, label) for synset, label in rows}

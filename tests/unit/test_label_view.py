@@ -21,7 +21,7 @@ from core.errors import BundleError, EvaluationError
 from evaluation.label_view import VIEWS, chosen_labels, view_predictions
 from evaluation.predictions import Predictions
 from evaluation.truth import LabelledPhoto
-from tests.bundles import SHIPPED
+from tests.bundles import SHIPPED, SHIPPED_SHAPE
 from training.imagenet_names import class_names
 
 DOGS = VIEWS["dogs"]
@@ -85,7 +85,7 @@ def test_models_without_dogs_have_no_view_of_them(tmp_path: Path) -> None:
 
 
 def test_the_command_reports_breeds(photos: list[tuple[Path, str]], tmp_path: Path) -> None:
-    """The shipped model has 16 breeds; none is on these photos."""
+    """The shipped model has 118 breeds; none is on these photos."""
     for path, label in photos:
         # As the folders of Stanford Dogs are named, and plainly.
         if folder := {"tabby": "n02123045-tabby cat", "espresso": "espresso"}.get(label):
@@ -104,15 +104,15 @@ def test_the_command_reports_breeds(photos: list[tuple[Path, str]], tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def dogs(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    """The view of the shipped model's 16 breeds, by the command."""
+    """The view of the shipped model's 118 breeds, by the command."""
     folder = tmp_path_factory.mktemp("views") / "dogs"
     result = CliRunner().invoke(cli.main, ["model", "view", str(SHIPPED), "--labels", "dogs", "--to", str(folder)])
-    assert result.output == f"{folder}: dogs@1, 17 labels\n"
+    assert result.output == f"{folder}: dogs@1, 119 labels\n"
     return load_bundle(folder)
 
 
 def test_a_view_is_a_bundle_that_is_served(dogs: ModelBundle) -> None:
-    images = [np.random.default_rng(seed).integers(0, 255, (128, 128, 3), np.uint8) for seed in range(3)]
+    images = [np.random.default_rng(seed).integers(0, 255, SHIPPED_SHAPE, np.uint8) for seed in range(3)]
     whole = Classifier(load_bundle(SHIPPED), 1, 1).probabilities(images)
     assert dogs.view is not None and dogs.labels[-1] == "not a dog"
     expected = renormalize(whole, dogs.view.chosen)
@@ -126,8 +126,8 @@ def test_a_view_is_a_bundle_that_is_served(dogs: ModelBundle) -> None:
     [
         ({"chosen": [0, 0, 1]}, "chooses outputs that its model does not have, or one of them twice"),
         ({"chosen": []}, "chooses outputs that its model does not have"),
-        ({"chosen": list(range(260, 276))}, "chooses outputs that its model does not have"),
-        ({"chosen": [0, 1]}, "has 2 outputs and the rest, and the bundle 17 labels"),
+        ({"chosen": list(range(990, 1106))}, "chooses outputs that its model does not have"),
+        ({"chosen": [0, 1]}, "has 2 outputs and the rest, and the bundle 119 labels"),
         ({"chosen": None}, "is not a bundle manifest"),
     ],
 )

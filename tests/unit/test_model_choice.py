@@ -102,13 +102,13 @@ def test_a_named_bundle_is_taken_without_a_question(
     for named, found in {
         str(own): own,
         "own": own,  # relative to the working directory
-        "models/resnet50-photos": SHIPPED,  # relative to the program's
-        "resnet50-photos": SHIPPED,
+        "models/resnet50-imagenet": SHIPPED,  # relative to the program's
+        "resnet50-imagenet": SHIPPED,
         "mine": built,
     }.items():
         assert chosen({**environment, "EIC_MODEL_BUNDLE": named}) == (found, [])
         assert choose_model(environment, print, named) == found
-    with pytest.raises(BundleError, match=r"no model bundle /nope; .*: mine, resnet50-photos"):
+    with pytest.raises(BundleError, match=r"no model bundle /nope; .*: mine, resnet50-imagenet"):
         chosen({**environment, "EIC_MODEL_BUNDLE": "/nope"})
 
 
